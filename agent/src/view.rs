@@ -1,0 +1,34 @@
+//! What this agent knows, for whoever asks: published by the loop, read by the API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use starling_consensus::Log;
+use starling_engine::decide::Decision;
+use starling_engine::demand::Summary;
+use starling_engine::unit::{Ms, NodeId};
+use tokio::sync::watch;
+
+/// The loop's state after its latest step. All but the ledger, which
+/// [`Log::ledger`] holds.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// This agent's clock when it was taken.
+    pub at: Ms,
+    /// The newest summary of every node that was heard of.
+    pub summaries: BTreeMap<NodeId, Summary>,
+    /// Nodes that gossip believes alive.
+    pub alive: Vec<NodeId>,
+    /// What the last pass decided, by policy; empty unless this agent leads.
+    pub live: BTreeMap<String, Decision>,
+    /// What an operator should know, in words, by subject: a policy file that
+    /// was refused, a port that moved, a digest that differs.
+    pub warnings: BTreeMap<String, String>,
+}
+
+/// Handed to the API server.
+#[derive(Clone)]
+pub struct View {
+    pub log: Log,
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+}

@@ -1,0 +1,55 @@
+//! How many replicas a workload should have, and why.
+//!
+//! Comes in: a policy, what was measured, and the history that the ledger
+//! keeps. Goes out: a target within the policy's bounds, the reasons for it,
+//! and what to remember. Floats stay inside. Never reads a clock, never writes.
+
+pub mod reason;
+
+use crate::demand::pods::Sums;
+use crate::history::{Change, History};
+use crate::policy::Policy;
+use crate::unit::Ms;
+use reason::Report;
+
+/// All that a decision depends on.
+#[derive(Debug, Clone)]
+pub struct Inputs<'a> {
+    pub policy: &'a Policy,
+    /// Log time.
+    pub now: Ms,
+    /// When the policy was first put into force.
+    pub created_at: Ms,
+    /// The size that the ledger granted last (HPA's `spec.replicas`).
+    pub current: u32,
+    /// Replicas that were seen to run (HPA's `status.replicas`).
+    pub running: u32,
+    /// One for each trigger, in the policy's order.
+    pub readings: Vec<Reading>,
+    pub history: &'a History,
+}
+
+/// What is known of one trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// What the agents measured of the workload's replicas; those that no fresh
+    /// summary speaks of are in it as missing.
+    Pods(Sums),
+    /// The latest answer of an external source.
+    Value { milli: i64, at: Ms },
+    /// The latest attempt failed.
+    Failed { why: String, at: Ms },
+    /// Nobody has asked yet, or nothing has been heard yet. Changes nothing.
+    None,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Within the policy's bounds (I5). Equal to `current` where nothing should change.
+    pub target: u32,
+    /// What the history must remember of this pass; empty where a second pass
+    /// would learn nothing (I9).
+    pub changes: Vec<Change>,
+    pub report: Report,
+}

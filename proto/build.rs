@@ -1,0 +1,20 @@
+//! Compiles the .proto files without a system protoc.
+
+use std::{env, error::Error, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = [
+        "proto/starling/v1/starling.proto",
+        "proto/starling/raft/v1/raft.proto",
+        "proto/starling/gossip/v1/gossip.proto",
+    ];
+    let descriptors = protox::compile(files, ["proto"])?;
+    // For the reflection service.
+    let path = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(path, descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    println!("cargo::rerun-if-changed=proto");
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! The wire formats: generated code and conversions from and to the engine's types.
+//!
+//! What comes from outside is checked and bounded here, before anything else
+//! sees it. The .proto files are the only definition of what travels.
+
+/// The public API.
+pub mod v1 {
+    #![allow(clippy::pedantic, clippy::all, missing_docs)]
+    tonic::include_proto!("starling.v1");
+}
+
+/// Between the agents' logs.
+pub mod raft {
+    #![allow(clippy::pedantic, clippy::all, missing_docs)]
+    tonic::include_proto!("starling.raft.v1");
+}
+
+/// Inside sealed datagrams.
+pub mod gossip {
+    #![allow(clippy::pedantic, clippy::all, missing_docs)]
+    tonic::include_proto!("starling.gossip.v1");
+}
+
+/// Descriptors of all of the above, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
