@@ -45,6 +45,13 @@ pub struct Tls {
     pub key: String,
 }
 
+/// The key stays out of logs.
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
 /// Who leads, as far as this agent knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leadership {
