@@ -197,11 +197,8 @@ impl Agent {
     }
 
     fn poll(&self, policy: String, trigger: Trigger) {
-        let (events, poller, polls) = (
-            self.events.clone(),
-            self.poller.clone(),
-            self.polls.clone(),
-        );
+        let (events, poller, polls) =
+            (self.events.clone(), self.poller.clone(), self.polls.clone());
         tokio::spawn(async move {
             let Ok(_permit) = polls.acquire_owned().await else {
                 return;
@@ -236,6 +233,11 @@ impl Agent {
 
     /// Reads what has changed in the policy directory and proposes it.
     fn scan_directory(&mut self) {
+        // Before that, a policy that the ledger doesn't show may just not have
+        // been replayed yet.
+        if !self.caught_up {
+            return;
+        }
         let Some(directory) = &mut self.directory else {
             return;
         };
@@ -246,7 +248,7 @@ impl Agent {
             .flat_map(|s| s.workloads.keys().cloned())
             .collect();
         let ledger = self.log.ledger();
-        let scan = directory.scan(&read(&ledger), &offered, self.caught_up);
+        let scan = directory.scan(&read(&ledger), &offered, now());
         self.warn_about("policies", scan.problems);
         if scan.processes != self.specs {
             self.specs.clone_from(&scan.processes);
@@ -265,13 +267,11 @@ impl Agent {
         }
     }
 
-    fn edited(
-        &mut self,
-        command: &Command,
-        result: Result<Outcome, starling_consensus::Error>,
-    ) {
-        if let Some(directory) = &mut self.directory {
-            directory.proposed(command, result);
+    fn edited(&mut self, command: &Command, result: Result<Outcome, starling_consensus::Error>) {
+        match (&mut self.directory, result) {
+            (Some(directory), Ok(outcome)) => directory.answered(command, &outcome),
+            (_, Ok(_)) => {}
+            (_, Err(why)) => warn!(%why, "a change of policy was not committed; it is tried again"),
         }
     }
 
@@ -307,7 +307,10 @@ impl Agent {
     }
 
     fn halt(&mut self, why: &str) {
-        error!(why, "this agent stops acting; compare the ledgers, then restart it with an empty data directory");
+        error!(
+            why,
+            "this agent stops acting; compare the ledgers, then restart it with an empty data directory"
+        );
         self.halted = true;
         self.warnings.insert("ledger".into(), why.to_owned());
     }

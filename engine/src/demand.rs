@@ -11,11 +11,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Target;
-use crate::unit::{Ms, NodeId};
-use pods::{Phase, Pod, Sums};
-use crate::policy::Resource;
 use crate::ledger::Checkpoint;
+use crate::policy::{Controller, Resource, Target};
+use crate::unit::{Ms, NodeId};
+use pods::{Phase, Pick, Pod, Sums};
 
 /// What an agent measured at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,13 +74,15 @@ pub struct Usage {
 pub const WORKLOADS_MAX: usize = 256;
 
 impl Summary {
-    /// Folds what `node` sampled at `now`.
+    /// Folds what `node` sampled at `now`. Workloads that no policy sizes are
+    /// sorted by the default controller.
     pub fn of(
         node: NodeId,
         sequence: u64,
         now: Ms,
         sample: &Sample,
         checkpoint: Option<Checkpoint>,
+        controllers: &BTreeMap<&Target, Controller>,
     ) -> Self {
         let workloads = sample.workloads.iter().take(WORKLOADS_MAX);
         Summary {
@@ -90,7 +91,10 @@ impl Summary {
             at: now,
             totals: sample.totals,
             workloads: workloads
-                .map(|(target, pods)| (target.clone(), Usage::of(pods, now)))
+                .map(|(target, pods)| {
+                    let controller = controllers.get(target).copied().unwrap_or_default();
+                    (target.clone(), Usage::of(pods, &controller, now))
+                })
                 .collect(),
             checkpoint,
         }
@@ -98,7 +102,7 @@ impl Summary {
 }
 
 impl Usage {
-    fn of(pods: &[Pod], now: Ms) -> Self {
+    fn of(pods: &[Pod], controller: &Controller, now: Ms) -> Self {
         let used = |milli: fn(&Pod) -> pods::Metric| {
             let samples = pods.iter().filter_map(|pod| milli(pod).sample);
             samples.fold(0_u64, |sum, s| {
@@ -110,8 +114,8 @@ impl Usage {
             running: u32::try_from(running.count()).unwrap_or(u32::MAX),
             cpu_used_milli: used(|pod| pod.cpu),
             memory_used_bytes: used(|pod| pod.memory) / 1_000,
-            cpu: Sums::of(pods, Resource::Cpu, now),
-            memory: Sums::of(pods, Resource::Memory, now),
+            cpu: Sums::of(pods, Pick::Resource(Resource::Cpu), controller, now),
+            memory: Sums::of(pods, Pick::Resource(Resource::Memory), controller, now),
             cpu_request_milli: pods.iter().find_map(|pod| pod.cpu.request_milli),
             memory_request_milli: pods.iter().find_map(|pod| pod.memory.request_milli),
         }

@@ -51,7 +51,6 @@ pub enum Command {
     },
     RemovePolicy {
         name: String,
-        source: String,
     },
     /// What a leader's pass over all policies wants changed.
     Pass {
@@ -200,9 +199,15 @@ pub struct Record {
 /// What changed a size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
-    Decided { by: NodeId, report: Report },
+    Decided {
+        by: NodeId,
+        report: Report,
+    },
     /// A policy was put into force, and its bounds exclude the size there was.
-    Bounds { floor: u32, cap: u32 },
+    Bounds {
+        floor: u32,
+        cap: u32,
+    },
 }
 
 /// The digest of the state after the entry at `index`.
@@ -227,4 +232,3 @@ pub const MEMBERS_MAX: usize = 10_000;
 
 /// The nonce of the agent that founds a cluster; its id is 1.
 pub const FOUNDER: &str = "founder";
-

@@ -163,7 +163,19 @@ impl Node {
     fn sampled(&mut self, now: Ms, sample: Sample, ledger: &Ledger) -> Vec<Output> {
         self.sequence = now.0.max(self.sequence.saturating_add(1));
         let checkpoint = ledger.checkpoints.back().copied();
-        let summary = Summary::of(self.id, self.sequence, now, &sample, checkpoint);
+        let controllers = ledger
+            .policies
+            .values()
+            .map(|p| (&p.policy.target, p.policy.controller))
+            .collect();
+        let summary = Summary::of(
+            self.id,
+            self.sequence,
+            now,
+            &sample,
+            checkpoint,
+            &controllers,
+        );
         self.summaries.insert(self.id, summary.clone());
         vec![Output::Publish(summary)]
     }
@@ -217,7 +229,11 @@ impl Node {
             let first = !self.halted;
             self.halted = true;
             self.lead = None;
-            return if first { vec![Output::Halt(why)] } else { Vec::new() };
+            return if first {
+                vec![Output::Halt(why)]
+            } else {
+                Vec::new()
+            };
         }
         let mut outputs = self.due_polls(now, ledger);
         outputs.extend(self.due_pass(now, ledger));

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use starling_engine::ledger::{
     CHECKPOINT_EVERY, Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Outcome, Why,
 };
-use starling_engine::policy::{Goal, Policy, Resource, Source, Strategy as Sizing, Target, Trigger};
+use starling_engine::policy::{
+    Goal, Policy, Resource, Source, Strategy as Sizing, Target, Trigger,
+};
 use starling_engine::unit::{Ms, NodeId};
 
 fn policy(name: &str, target: &str, min: u32, max: u32) -> Policy {
@@ -121,7 +123,12 @@ impl Fixture {
     }
 
     fn size(&self) -> u32 {
-        self.ledger.workloads.values().next().expect("a workload").size
+        self.ledger
+            .workloads
+            .values()
+            .next()
+            .expect("a workload")
+            .size
     }
 }
 
@@ -270,7 +277,13 @@ fn commands() -> impl Strategy<Value = Command> {
     let name = prop_oneof![Just("web"), Just("db"), Just("")];
     let small = || 0_u32..12;
     let shares = prop::collection::btree_map((0_u64..6).prop_map(NodeId), small(), 0..4);
-    let passes = (name.clone(), 0_u64..30, small(), small(), prop::option::of(shares));
+    let passes = (
+        name.clone(),
+        0_u64..30,
+        small(),
+        small(),
+        prop::option::of(shares),
+    );
     prop_oneof![
         4 => passes.prop_map(|(name, revision, from, to, shares)| {
             let mut item = item(name, revision, from, to);

@@ -269,7 +269,11 @@ fn i6_a_new_leader_goes_on_with_the_old_ones_stabilization_window() {
     world.seconds(90);
     assert_eq!(world.size(), 6, "the window isn't over");
     world.seconds(15);
-    assert!(world.size() < 6, "the window didn't start anew: {}", world.size());
+    assert!(
+        world.size() < 6,
+        "the window didn't start anew: {}",
+        world.size()
+    );
 }
 
 #[test]

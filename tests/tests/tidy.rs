@@ -63,7 +63,14 @@ fn files_that_the_documents_name_exist() {
         let text = text(document);
         let quoted = text.split('`').skip(1).step_by(2);
         let paths = quoted.filter(|q| {
-            let crates = ["engine/", "proto/", "consensus/", "agent/", "daemonset/", "tests/"];
+            let crates = [
+                "engine/",
+                "proto/",
+                "consensus/",
+                "agent/",
+                "daemonset/",
+                "tests/",
+            ];
             crates.iter().any(|c| q.starts_with(c)) && !q.contains(' ')
         });
         for path in paths {
@@ -76,7 +83,11 @@ fn files_that_the_documents_name_exist() {
 fn every_source_file_says_what_it_is_for() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("readable");
-        assert!(text.starts_with("//! "), "{} begins without a module doc", path.display());
+        assert!(
+            text.starts_with("//! "),
+            "{} begins without a module doc",
+            path.display()
+        );
     }
 }
 
@@ -84,7 +95,11 @@ fn every_source_file_says_what_it_is_for() {
 fn source_files_stay_readable_in_one_go() {
     for path in sources() {
         let lines = fs::read_to_string(&path).expect("readable").lines().count();
-        assert!(lines <= 700, "{} has {lines} lines; split it by idea", path.display());
+        assert!(
+            lines <= 700,
+            "{} has {lines} lines; split it by idea",
+            path.display()
+        );
     }
 }
 
@@ -109,7 +124,11 @@ fn the_engine_can_do_no_io() {
 fn nothing_is_left_to_do_in_the_code() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("readable");
-        for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("unimplemented", "!(")] {
+        for word in [
+            concat!("TO", "DO"),
+            concat!("FIX", "ME"),
+            concat!("unimplemented", "!("),
+        ] {
             assert!(!text.contains(word), "{} has {word}", path.display());
         }
     }

@@ -45,18 +45,19 @@ pub enum Error {
 
 /// Binds all three and writes the file. `advertise` is the host that others use
 /// in place of the one listened on.
-pub fn bind(
-    listen: &Listen,
-    advertise: Option<&str>,
-    data_dir: &Path,
-) -> Result<Sockets, Error> {
+pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result<Sockets, Error> {
     let path = data_dir.join("addresses.json");
     let former: Option<Addresses> = fs::read(&path)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let former = |pick: fn(&Addresses) -> &String| former.as_ref().map(|f| pick(f).as_str());
     let peer = bind_one("peer", &listen.peer, former(|f| &f.peer), TcpListener::bind)?;
-    let gossip = bind_one("gossip", &listen.gossip, former(|f| &f.gossip), UdpSocket::bind)?;
+    let gossip = bind_one(
+        "gossip",
+        &listen.gossip,
+        former(|f| &f.gossip),
+        UdpSocket::bind,
+    )?;
     let api = bind_one("api", &listen.api, former(|f| &f.api), TcpListener::bind)?;
     let reached = |what, address: io::Result<SocketAddr>| {
         let address = address.map_err(|source| Error::Bind {

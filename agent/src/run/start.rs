@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::addresses::{self, Sockets};
 use super::{Agent, EVENTS_MAX, POLLS_MAX, read};
+use crate::api;
 use crate::collect::{Collector, HostRoot};
 use crate::config::{Config, WorkersOnExit};
 use crate::gossip;
@@ -25,7 +26,6 @@ use crate::policy::Directory;
 use crate::process::{Identity, Supervisor};
 use crate::trigger::Poller;
 use crate::view::{Snapshot, View};
-use crate::api;
 
 /// Time for open API calls to end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -35,8 +35,12 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     let name = config.node_name()?;
     let keys = keys::load(&config.keys)?;
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("can't make the data directory {}", config.data_dir.display()))?;
+    std::fs::create_dir_all(&config.data_dir).with_context(|| {
+        format!(
+            "can't make the data directory {}",
+            config.data_dir.display()
+        )
+    })?;
     let sockets = addresses::bind(
         &config.listen,
         config.advertise.as_deref(),
@@ -45,14 +49,26 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
     let stop_workers = until_stdin_closes || config.workers_on_exit == WorkersOnExit::Stop;
     let mut shutdown = shutdown(until_stdin_closes)?;
 
-    info!(agent = name, peer = sockets.addresses.peer, api = sockets.addresses.api, "starting");
+    info!(
+        agent = name,
+        peer = sockets.addresses.peer,
+        api = sockets.addresses.api,
+        "starting"
+    );
     let (log, rest) = tokio::select! {
         started = start_log(&config, &name, &keys, sockets) => started?,
         _ = &mut shutdown => return Ok(()),
     };
     info!(agent = name, id = log.id().0, "this agent has an id");
 
-    let (agent, parts) = assemble(&config, name, &keys, log.clone(), rest.gossip, rest.advertise)?;
+    let (agent, parts) = assemble(
+        &config,
+        name,
+        &keys,
+        log.clone(),
+        rest.gossip,
+        rest.advertise,
+    )?;
     let view = View {
         log: log.clone(),
         snapshot: agent.snapshot.subscribe(),
@@ -152,7 +168,7 @@ fn assemble(
         socket,
         gossip_events,
     )?;
-    let supervisor = Supervisor::start(Identity {
+    let supervisor = Supervisor::start(&Identity {
         cluster: config.cluster.clone(),
         node: name.clone(),
         data_dir: config.data_dir.clone(),

@@ -213,7 +213,7 @@ impl Ledger {
         let Some(in_force) = self.policies.get(&item.policy) else {
             return refuse(Why::UnknownPolicy);
         };
-        let (revision, policy) = (in_force.revision, &in_force.policy);
+        let (now, revision, policy) = (self.time, in_force.revision, &in_force.policy);
         let Some(workload) = self.workloads.get_mut(&policy.target) else {
             return refuse(Why::UnknownPolicy);
         };
@@ -246,7 +246,7 @@ impl Ledger {
         }
 
         for change in &item.changes {
-            workload.history.apply(change, policy);
+            workload.history.apply(change, now, policy);
         }
         let moved = item.shares.as_ref().is_some_and(|s| *s != workload.shares);
         if item.to != item.from || moved {
@@ -294,8 +294,8 @@ impl Ledger {
             return;
         };
         let placed: u64 = workload.shares.values().map(|n| u64::from(*n)).sum();
-        let sound = in_force.policy.bounds().contains(&workload.size)
-            && placed <= u64::from(workload.size);
+        let sound =
+            in_force.policy.bounds().contains(&workload.size) && placed <= u64::from(workload.size);
         debug_assert!(sound, "policy {policy}: {workload:?}");
         if !sound {
             self.halted = Some(format!(

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::decide::{self, Decision, Inputs, Reading};
 use crate::demand::{Usage, pods::Sums};
+use crate::history::Change;
 use crate::ledger::{Command, InForce, Item, Ledger, Workload};
 use crate::policy::{Policy, Resource, Source, Target};
 use crate::unit::{Ms, NodeId};
@@ -77,6 +78,11 @@ impl Node {
                 .polls
                 .get(&(policy.name.clone(), trigger.name.clone()))
                 .map_or(Reading::None, |poll| poll.reading.clone()),
+            // What a Kubernetes host reads; summaries don't carry it.
+            Source::Container { .. }
+            | Source::Pods { .. }
+            | Source::Object { .. }
+            | Source::Unknown { .. } => Reading::None,
         });
         decide::decide(&Inputs {
             policy,
@@ -106,10 +112,10 @@ impl Node {
             let (sums, asked) = usage.of_resource(resource);
             request = request.or(asked);
             all.merge(sums);
-            all.add_unready(share.saturating_sub(sums.pods), asked);
+            all.merge(&starting(share.saturating_sub(sums.pods), asked));
         }
         all.add_missing(silent, request);
-        all.add_unready(unplaced, request);
+        all.merge(&starting(unplaced, request));
         all
     }
 
@@ -139,13 +145,20 @@ impl Node {
         let shares = self.place(lead, now, policy, workload, to, load);
         let moved = shares != workload.shares;
         let resized = to != workload.size;
-        (resized || moved || !decision.changes.is_empty()).then(|| Item {
+        // A dry run must not count against rate limits and cooldowns.
+        let changes: Vec<Change> = decision
+            .changes
+            .iter()
+            .filter(|change| resized || !matches!(change, Change::Resized { .. }))
+            .cloned()
+            .collect();
+        (resized || moved || !changes.is_empty()).then(|| Item {
             policy: policy.name.clone(),
             revision: in_force.revision,
             from: workload.size,
             to,
             shares: moved.then_some(shares),
-            changes: decision.changes.clone(),
+            changes,
             report: resized.then(|| decision.report.clone()),
         })
     }
@@ -189,4 +202,16 @@ fn load(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
         }
     }
     load
+}
+
+/// Replicas that exist and don't run yet.
+fn starting(count: u32, request_milli: Option<i64>) -> Sums {
+    let request = request_milli.unwrap_or(0);
+    Sums {
+        pods: count,
+        unready: count,
+        unready_request_milli: request.saturating_mul(i64::from(count)),
+        without_request: request_milli.map_or(count, |_| 0),
+        ..Sums::default()
+    }
 }

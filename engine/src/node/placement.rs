@@ -71,31 +71,43 @@ mod tests {
         expected: &[(u64, u32)],
     ) {
         let load = BTreeMap::new();
-        let result = spread(
-            size,
-            &shares(former),
-            &nodes(eligible),
-            &nodes(lost),
-            &load,
-        );
+        let result = spread(size, &shares(former), &nodes(eligible), &nodes(lost), &load);
         assert_eq!(result, shares(expected));
     }
 
     #[test]
     fn replicas_are_spread_evenly_and_taken_from_the_fullest() {
         check(4, &[], &[1, 2, 3], &[], &[(1, 2), (2, 1), (3, 1)]);
-        check(2, &[(1, 2), (2, 1), (3, 1)], &[1, 2, 3], &[], &[(1, 1), (2, 1)]);
+        check(
+            2,
+            &[(1, 2), (2, 1), (3, 1)],
+            &[1, 2, 3],
+            &[],
+            &[(1, 1), (2, 1)],
+        );
     }
 
     #[test]
     fn running_replicas_do_not_move_for_balance_alone() {
         check(6, &[(1, 3), (2, 3)], &[1, 2, 3], &[], &[(1, 3), (2, 3)]);
-        check(7, &[(1, 3), (2, 3)], &[1, 2, 3], &[], &[(1, 3), (2, 3), (3, 1)]);
+        check(
+            7,
+            &[(1, 3), (2, 3)],
+            &[1, 2, 3],
+            &[],
+            &[(1, 3), (2, 3), (3, 1)],
+        );
     }
 
     #[test]
     fn the_replicas_of_a_lost_node_are_placed_anew() {
-        check(6, &[(1, 2), (2, 2), (3, 2)], &[1, 3], &[2], &[(1, 3), (3, 3)]);
+        check(
+            6,
+            &[(1, 2), (2, 2), (3, 2)],
+            &[1, 3],
+            &[2],
+            &[(1, 3), (3, 3)],
+        );
     }
 
     #[test]
