@@ -76,7 +76,7 @@ struct Agent {
     /// Shares are carried out only from here on.
     caught_up: bool,
     /// This node's ledger differs from the majority's (I7).
-    halted: bool,
+    halted: Option<String>,
     events: mpsc::Sender<Event>,
 }
 
@@ -176,7 +176,7 @@ impl Agent {
     }
 
     fn lead(&mut self, seen: &Leadership) {
-        let term = (seen.acting && !self.halted).then_some(seen.term);
+        let term = (seen.acting && self.halted.is_none()).then_some(seen.term);
         self.step(Input::Leads(term));
         self.step(Input::Tick);
     }
@@ -277,7 +277,7 @@ impl Agent {
 
     /// Carries out this node's shares as the ledger has them now.
     fn actuate(&mut self) {
-        if !self.caught_up || self.halted {
+        if !self.caught_up || self.halted.is_some() {
             return;
         }
         let ledger = self.log.ledger();
@@ -311,8 +311,7 @@ impl Agent {
             why,
             "this agent stops acting; compare the ledgers, then restart it with an empty data directory"
         );
-        self.halted = true;
-        self.warnings.insert("ledger".into(), why.to_owned());
+        self.halted = Some(why.to_owned());
     }
 
     /// Replaces all warnings whose subject begins with `area`.
@@ -334,13 +333,13 @@ impl Agent {
     fn publish(&mut self) {
         let troubles = self.supervisor.troubles();
         self.warn_about("workers", troubles);
-        let warnings = self.warnings.clone();
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: now(),
             summaries: self.node.summaries().clone(),
             alive: self.node.alive().iter().copied().collect(),
             live: self.node.decisions().cloned().unwrap_or_default(),
-            warnings,
+            warnings: self.warnings.clone(),
+            halted: self.halted.clone(),
         }));
     }
 }

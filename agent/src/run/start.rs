@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +103,7 @@ struct Rest {
     gossip: UdpSocket,
     /// Where others reach it.
     advertise: String,
-    api: TcpListener,
+    api: tokio::net::TcpListener,
 }
 
 async fn start_log(
@@ -130,10 +130,11 @@ async fn start_log(
         sockets.peer,
     )
     .await?;
+    sockets.api.set_nonblocking(true)?;
     let rest = Rest {
         gossip: sockets.gossip,
         advertise: sockets.addresses.gossip,
-        api: sockets.api,
+        api: tokio::net::TcpListener::from_std(sockets.api)?,
     };
     Ok((log, rest))
 }
@@ -191,7 +192,7 @@ fn assemble(
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         warnings: BTreeMap::new(),
         caught_up: false,
-        halted: false,
+        halted: None,
         events,
     };
     let parts = Parts {
