@@ -15,5 +15,5 @@ mod reconcile;
 mod schema;
 pub mod yaml;
 
-pub use convert::is_label;
+pub use convert::{is_label, is_subdomain};
 pub use directory::{Directory, Error, Scan};

@@ -54,17 +54,30 @@ pub struct Error {
 pub enum Reason {
     /// The policy should never have been accepted.
     Misconfigured(String),
-    TimedOut { after_ms: u64 },
+    TimedOut {
+        after_ms: u64,
+    },
     /// Refused, reset, name not found.
     Connection(String),
     /// 300 and above; redirects are not followed.
     Status(u16),
     TooLong,
     NotJson(String),
-    Missing { location: String },
-    NotANumber { location: String, is: String },
-    Negative { location: String, is: String },
-    TooLarge { location: String, is: String },
+    Missing {
+        location: String,
+    },
+    NotANumber {
+        location: String,
+        is: String,
+    },
+    Negative {
+        location: String,
+        is: String,
+    },
+    TooLarge {
+        location: String,
+        is: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -95,7 +108,10 @@ pub fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut wrong = Vec::new();
     let mut fails = |key: &str, why: String| wrong.push((key.to_owned(), why));
     for key in metadata.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        fails(key, format!("is not supported; allowed: {}", KEYS.join(", ")));
+        fails(
+            key,
+            format!("is not supported; allowed: {}", KEYS.join(", ")),
+        );
     }
     match metadata.get("url") {
         None => fails("", "`url` is missing".to_owned()),
@@ -114,7 +130,10 @@ pub fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)> {
         }
     }
     if let Some(format) = metadata.get("format").filter(|format| *format != "json") {
-        fails("format", format!("`{format}` is not supported; allowed: json"));
+        fails(
+            "format",
+            format!("`{format}` is not supported; allowed: json"),
+        );
     }
     if let Err(why) = timeout_ms(metadata) {
         fails("timeout", why);
@@ -167,14 +186,23 @@ impl Poller {
         let metadata = match &trigger.source {
             Source::External { kind, metadata } if kind == METRICS_API => metadata,
             Source::External { kind, .. } => {
-                return Err(fails(&trigger.name, format!("triggers of type `{kind}` can't be asked")));
+                return Err(fails(
+                    &trigger.name,
+                    format!("triggers of type `{kind}` can't be asked"),
+                ));
             }
             Source::Resource(_) => {
-                return Err(fails(&trigger.name, "is measured by the agents, not asked".to_owned()));
+                return Err(fails(
+                    &trigger.name,
+                    "is measured by the agents, not asked".to_owned(),
+                ));
             }
         };
         if let Some((key, why)) = check(metadata).into_iter().next() {
-            return Err(fails(&trigger.name, format!("{key} {why}").trim().to_owned()));
+            return Err(fails(
+                &trigger.name,
+                format!("{key} {why}").trim().to_owned(),
+            ));
         }
         // Both were checked just above.
         let (url, location) = (&metadata["url"], &metadata["valueLocation"]);
@@ -208,13 +236,19 @@ impl Poller {
 fn request(uri: Uri) -> Result<Request<Empty<Bytes>>, Reason> {
     Request::get(uri)
         .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, concat!("starling/", env!("CARGO_PKG_VERSION")))
+        .header(
+            header::USER_AGENT,
+            concat!("starling/", env!("CARGO_PKG_VERSION")),
+        )
         .body(Empty::new())
         .map_err(|error| Reason::Misconfigured(error.to_string()))
 }
 
 async fn body(response: Response<Incoming>) -> Result<Bytes, Reason> {
-    match Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await {
+    match Limited::new(response.into_body(), BODY_BYTES_MAX)
+        .collect()
+        .await
+    {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Reason::TooLong),
         Err(error) => Err(Reason::Connection(root_cause(error.as_ref()))),

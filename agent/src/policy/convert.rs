@@ -48,17 +48,37 @@ pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>
     let triggers = trigger::triggers(&mut check, &spec.triggers);
     // Usage can't wake a workload that has no replicas, so a policy without any
     // other trigger starts at one.
-    let wakes = triggers.iter().any(|trigger| matches!(trigger.source, Source::External { .. }));
+    let wakes = triggers
+        .iter()
+        .any(|trigger| matches!(trigger.source, Source::External { .. }));
     let policy = Policy {
         name: document.metadata.name.clone(),
         target,
-        replicas_min: check.replicas("spec.minReplicaCount", spec.min_replica_count, i64::from(!wakes)),
-        replicas_max: check.replicas("spec.maxReplicaCount", spec.max_replica_count, REPLICAS_MAX_DEFAULT),
+        replicas_min: check.replicas(
+            "spec.minReplicaCount",
+            spec.min_replica_count,
+            i64::from(!wakes),
+        ),
+        replicas_max: check.replicas(
+            "spec.maxReplicaCount",
+            spec.max_replica_count,
+            REPLICAS_MAX_DEFAULT,
+        ),
         replicas_idle: spec
             .idle_replica_count
             .map(|count| check.replicas("spec.idleReplicaCount", Some(count), 0)),
-        polling_interval_ms: check.seconds("spec.pollingInterval", spec.polling_interval, POLLING_DEFAULT, POLLING),
-        cooldown_ms: check.seconds("spec.cooldownPeriod", spec.cooldown_period, COOLDOWN_DEFAULT, COOLDOWN),
+        polling_interval_ms: check.seconds(
+            "spec.pollingInterval",
+            spec.polling_interval,
+            POLLING_DEFAULT,
+            POLLING,
+        ),
+        cooldown_ms: check.seconds(
+            "spec.cooldownPeriod",
+            spec.cooldown_period,
+            COOLDOWN_DEFAULT,
+            COOLDOWN,
+        ),
         initial_cooldown_ms: check.seconds(
             "spec.initialCooldownPeriod",
             spec.initial_cooldown_period,
@@ -66,8 +86,14 @@ pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>
             COOLDOWN,
         ),
         triggers,
-        fallback: spec.fallback.as_ref().map(|fallback| self::fallback(&mut check, fallback)),
-        behavior: spec.behavior.as_ref().map(|behavior| behavior::behavior(&mut check, behavior)),
+        fallback: spec
+            .fallback
+            .as_ref()
+            .map(|fallback| self::fallback(&mut check, fallback)),
+        behavior: spec
+            .behavior
+            .as_ref()
+            .map(|behavior| behavior::behavior(&mut check, behavior)),
         strategy: strategy(&mut check, spec),
         annotations,
         dry_run: spec.dry_run,
@@ -83,7 +109,10 @@ fn target(check: &mut Check, target: &schema::ScaleTargetRef) -> Target {
         );
     }
     check.label("spec.scaleTargetRef.name", &target.name);
-    Target { kind: target.kind.clone(), name: target.name.clone() }
+    Target {
+        kind: target.kind.clone(),
+        name: target.name.clone(),
+    }
 }
 
 fn fallback(check: &mut Check, fallback: &schema::Fallback) -> Fallback {
@@ -108,18 +137,26 @@ fn strategy(check: &mut Check, spec: &schema::PolicySpec) -> Strategy {
     match (spec.strategy, &spec.banded) {
         (schema::Strategy::Target, None) => Strategy::Target,
         (schema::Strategy::Target, Some(_)) => {
-            check.fails("spec.banded", "needs `strategy: banded` beside it".to_owned());
+            check.fails(
+                "spec.banded",
+                "needs `strategy: banded` beside it".to_owned(),
+            );
             Strategy::Target
         }
-        (schema::Strategy::Banded, banded) => {
-            Strategy::Banded(self::banded(check, banded.as_ref().unwrap_or(&schema::Banded::default())))
-        }
+        (schema::Strategy::Banded, banded) => Strategy::Banded(self::banded(
+            check,
+            banded.as_ref().unwrap_or(&schema::Banded::default()),
+        )),
     }
 }
 
 fn banded(check: &mut Check, written: &schema::Banded) -> Banded {
     let mut percent = |field, value: Option<i64>, default| {
-        check.number(&format!("spec.banded.{field}"), value.unwrap_or(default), PERCENT) as u32
+        check.number(
+            &format!("spec.banded.{field}"),
+            value.unwrap_or(default),
+            PERCENT,
+        ) as u32
     };
     Banded {
         high_percent: percent("highPercent", written.high_percent, 80),
@@ -128,7 +165,12 @@ fn banded(check: &mut Check, written: &schema::Banded) -> Banded {
         low_aim_percent: percent("lowAimPercent", written.low_aim_percent, 50),
         step_up_percent: percent("stepUpPercent", written.step_up_percent, 50),
         step_down_percent: percent("stepDownPercent", written.step_down_percent, 30),
-        cooldown_ms: check.seconds("spec.banded.cooldownSeconds", written.cooldown_seconds, 60, COOLDOWN),
+        cooldown_ms: check.seconds(
+            "spec.banded.cooldownSeconds",
+            written.cooldown_seconds,
+            60,
+            COOLDOWN,
+        ),
     }
 }
 
@@ -140,11 +182,18 @@ struct Check {
 
 impl Check {
     fn fails(&mut self, field: &str, why: String) {
-        self.violations.push(Violation { field: field.to_owned(), why });
+        self.violations.push(Violation {
+            field: field.to_owned(),
+            why,
+        });
     }
 
     fn done<T>(self, value: T) -> Result<T, Vec<Violation>> {
-        if self.violations.is_empty() { Ok(value) } else { Err(self.violations) }
+        if self.violations.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.violations)
+        }
     }
 
     /// `value`, or the range's start where it is outside.
@@ -162,7 +211,13 @@ impl Check {
     }
 
     /// Seconds as the user wrote them, in milliseconds.
-    fn seconds(&mut self, field: &str, value: Option<i64>, default: i64, range: RangeInclusive<i64>) -> u64 {
+    fn seconds(
+        &mut self,
+        field: &str,
+        value: Option<i64>,
+        default: i64,
+        range: RangeInclusive<i64>,
+    ) -> u64 {
         self.number(field, value.unwrap_or(default), range) as u64 * 1_000
     }
 
@@ -193,7 +248,7 @@ impl Check {
 
     /// RFC 1123: labels joined by dots.
     fn subdomain(&mut self, field: &str, name: &str) {
-        if name.len() > NAME_BYTES_MAX || !name.split('.').all(is_label) {
+        if !is_subdomain(name, NAME_BYTES_MAX) {
             self.fails(
                 field,
                 format!(
@@ -227,7 +282,14 @@ pub fn is_label(label: &str) -> bool {
     bytes.len() <= PROCESS_NAME_BYTES_MAX
         && edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && bytes
+            .iter()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// An RFC 1123 subdomain of at most `bytes_max` bytes: labels joined by dots.
+pub fn is_subdomain(name: &str, bytes_max: usize) -> bool {
+    name.len() <= bytes_max && name.split('.').all(is_label)
 }
 
 /// The beginning of a text that may be any length, for a message.

@@ -107,10 +107,16 @@ impl Directory {
     pub fn scan(&mut self, ledger: &Ledger, offered: &BTreeSet<Target>, now: Ms) -> Scan {
         let mut scan = Scan::default();
         if let Some(lost) = &self.lost {
-            scan.problems.insert(self.data_dir.join("policies.json").display().to_string(), lost.clone());
+            scan.problems.insert(
+                self.data_dir.join("policies.json").display().to_string(),
+                lost.clone(),
+            );
         }
         if let Err(why) = self.files.refresh(&self.path, now) {
-            scan.problems.insert(self.path.display().to_string(), format!("{why}; nothing changes until it can be read"));
+            scan.problems.insert(
+                self.path.display().to_string(),
+                format!("{why}; nothing changes until it can be read"),
+            );
             scan.processes.clone_from(&self.memory.processes);
             return scan;
         }
@@ -132,14 +138,22 @@ impl Directory {
     /// What became of a proposal of [`Scan::proposals`]. A refused one is not
     /// made again until its file changes.
     pub fn answered(&mut self, command: &Command, outcome: &Outcome) {
-        let Some(name) = name_of(command).map(str::to_owned) else { return };
-        let Some((asked, _)) = self.proposed.get(&name) else { return };
+        let Some(name) = name_of(command).map(str::to_owned) else {
+            return;
+        };
+        let Some((asked, _)) = self.proposed.get(&name) else {
+            return;
+        };
         if asked != command {
             return;
         }
         self.proposed.remove(&name);
         if !outcome.refused.is_empty() {
-            let why: Vec<String> = outcome.refused.iter().map(|refusal| refusal.why.clone()).collect();
+            let why: Vec<String> = outcome
+                .refused
+                .iter()
+                .map(|refusal| refusal.why.clone())
+                .collect();
             self.refused.insert(name, (command.clone(), why.join("; ")));
         }
     }
@@ -147,12 +161,19 @@ impl Directory {
     /// Sorts out what the files say; reports what they say wrongly.
     fn gather(&mut self, scan: &mut Scan) -> Wishes {
         let mut wishes = Wishes {
-            opaque: self.files.opaque().or((!self.files.are_settled()).then_some(&self.path)).map(|path| path.display().to_string()),
+            opaque: self
+                .files
+                .opaque()
+                .or((!self.files.are_settled()).then_some(&self.path))
+                .map(|path| path.display().to_string()),
             ..Wishes::default()
         };
-        if let Some(overflow) = self.files.overflow() { for problem in &overflow.problems {
-            scan.problems.insert(self.path.display().to_string(), problem.to_string());
-        } }
+        if let Some(overflow) = self.files.overflow() {
+            for problem in &overflow.problems {
+                scan.problems
+                    .insert(self.path.display().to_string(), problem.to_string());
+            }
+        }
         let mut policies: BTreeMap<&str, Vec<(&Path, Place)>> = BTreeMap::new();
         let mut targets: BTreeMap<&Target, Vec<(&str, &Path, Place)>> = BTreeMap::new();
         let mut processes: BTreeMap<&str, Vec<(&Path, Place, &Spec)>> = BTreeMap::new();
@@ -173,16 +194,28 @@ impl Directory {
                 }
             }
             for (place, policy) in &file.contents.policies {
-                policies.entry(&policy.name).or_default().push((file.path, *place));
-                targets.entry(&policy.target).or_default().push((&policy.name, file.path, *place));
-                wishes.policies.insert(policy.name.clone(), Wish {
-                    policy: policy.clone(),
-                    stamp: file.stamp,
-                    source: format!("{}:{}", self.node, file.path.display()),
-                });
+                policies
+                    .entry(&policy.name)
+                    .or_default()
+                    .push((file.path, *place));
+                targets
+                    .entry(&policy.target)
+                    .or_default()
+                    .push((&policy.name, file.path, *place));
+                wishes.policies.insert(
+                    policy.name.clone(),
+                    Wish {
+                        policy: policy.clone(),
+                        stamp: file.stamp,
+                        source: format!("{}:{}", self.node, file.path.display()),
+                    },
+                );
             }
             for (place, spec) in &file.contents.processes {
-                processes.entry(&spec.name).or_default().push((file.path, *place, spec));
+                processes
+                    .entry(&spec.name)
+                    .or_default()
+                    .push((file.path, *place, spec));
             }
         }
         for (name, places) in &policies {
@@ -192,20 +225,27 @@ impl Directory {
                 wishes.held.insert((*name).to_owned());
             }
             if places.len() > 1 {
-                scan.problems.insert(subject(name), twice("this policy", places));
+                scan.problems
+                    .insert(subject(name), twice("this policy", places));
             }
         }
         for (target, found) in &targets {
             if found.len() < 2 || found.iter().all(|(name, ..)| *name == found[0].0) {
                 continue;
             }
-            let places: Vec<_> = found.iter().map(|(_, path, place)| (*path, *place)).collect();
+            let places: Vec<_> = found
+                .iter()
+                .map(|(_, path, place)| (*path, *place))
+                .collect();
             for (name, ..) in found {
                 wishes.policies.remove(*name);
                 wishes.held.insert((*name).to_owned());
                 scan.problems.insert(
                     subject(name),
-                    twice(&format!("a policy for {} {}", target.kind, target.name), &places),
+                    twice(
+                        &format!("a policy for {} {}", target.kind, target.name),
+                        &places,
+                    ),
                 );
             }
         }
@@ -217,8 +257,12 @@ impl Directory {
                 several => {
                     kept.insert(name);
                     if several.len() > 1 {
-                        let places: Vec<_> = several.iter().map(|(path, place, _)| (*path, *place)).collect();
-                        scan.problems.insert(format!("process {name}"), twice("this process", &places));
+                        let places: Vec<_> = several
+                            .iter()
+                            .map(|(path, place, _)| (*path, *place))
+                            .collect();
+                        scan.problems
+                            .insert(format!("process {name}"), twice("this process", &places));
                     }
                 }
             }
@@ -226,7 +270,9 @@ impl Directory {
         // Last good versions: of what was refused, and of all where a file may hold anything.
         for (name, spec) in &self.memory.processes {
             if kept.contains(name.as_str()) || wishes.opaque.is_some() {
-                scan.processes.entry(name.clone()).or_insert_with(|| spec.clone());
+                scan.processes
+                    .entry(name.clone())
+                    .or_insert_with(|| spec.clone());
             }
         }
         self.memory.processes.clone_from(&scan.processes);
@@ -242,12 +288,18 @@ impl Directory {
                 self.memory
                     .policies
                     .entry(name.to_owned())
-                    .or_insert_with(|| Seen { policy: wish.policy.clone(), stamp: wish.stamp });
+                    .or_insert_with(|| Seen {
+                        policy: wish.policy.clone(),
+                        stamp: wish.stamp,
+                    });
             }
             (Verdict::Settled, Some(wish)) => {
                 let known = self.memory.policies.get(name);
                 if known.is_none_or(|seen| seen.stamp != wish.stamp || seen.policy != wish.policy) {
-                    let seen = Seen { policy: wish.policy.clone(), stamp: wish.stamp };
+                    let seen = Seen {
+                        policy: wish.policy.clone(),
+                        stamp: wish.stamp,
+                    };
                     self.memory.policies.insert(name.to_owned(), seen);
                 }
             }
@@ -255,16 +307,33 @@ impl Directory {
         }
     }
 
-    fn propose(&mut self, verdicts: &BTreeMap<String, Verdict>, wishes: &Wishes, now: Ms, scan: &mut Scan) {
+    fn propose(
+        &mut self,
+        verdicts: &BTreeMap<String, Verdict>,
+        wishes: &Wishes,
+        now: Ms,
+        scan: &mut Scan,
+    ) {
         let source = format!("{}:{}", self.node, self.path.display());
-        let open = |name: &String| matches!(verdicts.get(name), Some(Verdict::Put | Verdict::Remove));
+        let open =
+            |name: &String| matches!(verdicts.get(name), Some(Verdict::Put | Verdict::Remove));
         self.proposed.retain(|name, _| open(name));
         self.refused.retain(|name, _| open(name));
-        let removals = verdicts.iter().filter(|(_, verdict)| **verdict == Verdict::Remove);
-        let puts = verdicts.iter().filter(|(_, verdict)| **verdict == Verdict::Put);
+        let removals = verdicts
+            .iter()
+            .filter(|(_, verdict)| **verdict == Verdict::Remove);
+        let puts = verdicts
+            .iter()
+            .filter(|(_, verdict)| **verdict == Verdict::Put);
         for (name, verdict) in removals.chain(puts) {
-            let Some(command) = reconcile::command(name, verdict, wishes, &source) else { continue };
-            if let Some((_, why)) = self.refused.get(name).filter(|(refused, _)| *refused == command) {
+            let Some(command) = reconcile::command(name, verdict, wishes, &source) else {
+                continue;
+            };
+            if let Some((_, why)) = self
+                .refused
+                .get(name)
+                .filter(|(refused, _)| *refused == command)
+            {
                 scan.problems.insert(
                     subject(name),
                     format!("was refused by the cluster: {why}; edit the file to try again"),
@@ -344,7 +413,10 @@ fn located(path: &Path, place: Place) -> String {
 }
 
 fn twice(what: &str, places: &[(&Path, Place)]) -> String {
-    let places: Vec<String> = places.iter().map(|(path, place)| located(path, *place)).collect();
+    let places: Vec<String> = places
+        .iter()
+        .map(|(path, place)| located(path, *place))
+        .collect();
     format!(
         "{what} is written more than once: {}; none is applied, and what was in force stays. \
          Remove all but one",

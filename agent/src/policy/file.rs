@@ -45,7 +45,11 @@ impl Contents {
     /// A file of which nothing can be said but why.
     pub fn unreadable(why: String) -> Contents {
         Contents {
-            problems: vec![Problem { place: Place::default(), field: String::new(), why }],
+            problems: vec![Problem {
+                place: Place::default(),
+                field: String::new(),
+                why,
+            }],
             opaque: true,
             ..Contents::default()
         }
@@ -66,7 +70,11 @@ pub fn read(text: &str) -> Contents {
         match document.outline() {
             Ok(outline) => outlines.push(outline),
             Err(problem) => {
-                return Contents { problems: vec![problem], opaque: true, ..Contents::default() };
+                return Contents {
+                    problems: vec![problem],
+                    opaque: true,
+                    ..Contents::default()
+                };
             }
         }
     }
@@ -88,7 +96,9 @@ fn read_document(document: &Document<'_>, outline: &Outline, contents: &mut Cont
     };
     let place = outline.place("kind");
     let refused = match kind {
-        Kind::Policy => read_policy(document, outline).map(|policy| contents.policies.push((place, policy))),
+        Kind::Policy => {
+            read_policy(document, outline).map(|policy| contents.policies.push((place, policy)))
+        }
         Kind::Process => {
             read_process(document, outline).map(|process| contents.processes.push((place, process)))
         }
@@ -110,7 +120,11 @@ fn kind(outline: &Outline) -> Result<Kind, Problem> {
             None => format!("is missing; allowed: {allowed}"),
             Some(text) => format!("`{}` is not known; allowed: {allowed}", text.escape_debug()),
         };
-        Problem { place: outline.place(field), field: field.to_owned(), why }
+        Problem {
+            place: outline.place(field),
+            field: field.to_owned(),
+            why,
+        }
     };
     if outline.text(&["apiVersion"]) != Some(API_VERSION) {
         return Err(expect("apiVersion", API_VERSION));

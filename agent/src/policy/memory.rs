@@ -70,6 +70,7 @@ pub(super) fn save(data_dir: &Path, memory: &Memory) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
     file.write_all(&serde_json::to_vec(memory)?)?;
     file.as_file().sync_all()?;
-    file.persist(data_dir.join(FILE)).map_err(|error| error.error)?;
+    file.persist(data_dir.join(FILE))
+        .map_err(|error| error.error)?;
     File::open(data_dir)?.sync_all()
 }

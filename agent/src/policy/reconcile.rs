@@ -55,13 +55,18 @@ pub(super) fn verdicts(
     let mut found: BTreeMap<String, Verdict> = BTreeMap::new();
     for (name, seen) in &memory.policies {
         if !wishes.policies.contains_key(name) && !wishes.held.contains(name) {
-            found.insert(name.clone(), absent(seen, ledger.policies.get(name), wishes.opaque.as_deref()));
+            found.insert(
+                name.clone(),
+                absent(seen, ledger.policies.get(name), wishes.opaque.as_deref()),
+            );
         }
     }
     for (name, wish) in &wishes.policies {
         let seen = memory.policies.get(name);
         let verdict = match present(wish, seen, ledger.policies.get(name), fresh) {
-            Verdict::Put => rival(name, &wish.policy.target, ledger, &found).unwrap_or(Verdict::Put),
+            Verdict::Put => {
+                rival(name, &wish.policy.target, ledger, &found).unwrap_or(Verdict::Put)
+            }
             verdict => verdict,
         };
         found.insert(name.clone(), verdict);
@@ -124,7 +129,12 @@ fn rival(
 }
 
 /// The command that carries out a verdict.
-pub(super) fn command(name: &str, verdict: &Verdict, wishes: &Wishes, source: &str) -> Option<Command> {
+pub(super) fn command(
+    name: &str,
+    verdict: &Verdict,
+    wishes: &Wishes,
+    source: &str,
+) -> Option<Command> {
     match verdict {
         Verdict::Put => wishes.policies.get(name).map(|wish| Command::PutPolicy {
             policy: wish.policy.clone(),

@@ -65,13 +65,19 @@ pub fn documents(text: &str) -> Vec<Document<'_>> {
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if marker && offset > start {
-            found.push(Document { text: &text[start..offset], lines_before });
+            found.push(Document {
+                text: &text[start..offset],
+                lines_before,
+            });
             (start, lines_before) = (offset, line_number);
         }
         offset += line.len();
         line_number += 1;
     }
-    found.push(Document { text: &text[start..], lines_before });
+    found.push(Document {
+        text: &text[start..],
+        lines_before,
+    });
     found.retain(|document| !is_blank(document.text));
     found
 }
@@ -119,7 +125,10 @@ impl Document<'_> {
 fn place_of(location: Location, lines_before: u64) -> Place {
     match location.line() {
         0 => Place::default(),
-        line => Place { line: line + lines_before, column: location.column() },
+        line => Place {
+            line: line + lines_before,
+            column: location.column(),
+        },
     }
 }
 
@@ -146,11 +155,15 @@ fn options() -> Options {
 /// Our words where serde's speak of Rust, the parser's own elsewhere.
 fn words(error: &Error) -> String {
     match error {
-        Error::SerdeUnknownField { field, expected, .. } => {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => {
             format!("unknown field `{field}`; allowed: {}", expected.join(", "))
         }
         Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
-        Error::SerdeUnknownVariant { variant, expected, .. } => {
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => {
             format!("`{variant}` is not known; allowed: {}", expected.join(", "))
         }
         Error::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => {
@@ -183,7 +196,9 @@ impl Outline {
     pub fn text(&self, keys: &[&str]) -> Option<&str> {
         let mut node = &self.root;
         for key in keys {
-            let Node::Map(map) = &node.value else { return None };
+            let Node::Map(map) = &node.value else {
+                return None;
+            };
             node = map.get(*key)?;
         }
         match &node.value {

@@ -19,7 +19,12 @@ pub(super) fn parse(url: &str) -> Result<Uri, String> {
                 .to_owned(),
         );
     }
-    let malformed = || format!("`{}` is not an address; write http://HOST:PORT/PATH", shown(url));
+    let malformed = || {
+        format!(
+            "`{}` is not an address; write http://HOST:PORT/PATH",
+            shown(url)
+        )
+    };
     let rest = url.strip_prefix("http://").ok_or_else(malformed)?;
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     if authority.contains('@') {

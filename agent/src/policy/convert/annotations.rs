@@ -20,7 +20,9 @@ const KNOWN: [&str; 5] = [
 pub(super) fn annotations(check: &mut Check, written: &BTreeMap<String, String>) -> Annotations {
     let mut found = Annotations::default();
     for (key, value) in written {
-        let Some(name) = key.strip_prefix(PREFIX) else { continue };
+        let Some(name) = key.strip_prefix(PREFIX) else {
+            continue;
+        };
         let field = format!("metadata.annotations.{key}");
         match name {
             "paused" => found.paused = is_true(value),

@@ -20,10 +20,22 @@ const TOLERANCE_PPM_MAX: i64 = 10_000_000;
 
 const PERIOD_DEFAULT_MS: u64 = 15_000;
 const UP: [Rate; 2] = [
-    Rate { kind: RateKind::Pods, value: 4, period_ms: PERIOD_DEFAULT_MS },
-    Rate { kind: RateKind::Percent, value: 100, period_ms: PERIOD_DEFAULT_MS },
+    Rate {
+        kind: RateKind::Pods,
+        value: 4,
+        period_ms: PERIOD_DEFAULT_MS,
+    },
+    Rate {
+        kind: RateKind::Percent,
+        value: 100,
+        period_ms: PERIOD_DEFAULT_MS,
+    },
 ];
-const DOWN: [Rate; 1] = [Rate { kind: RateKind::Percent, value: 100, period_ms: PERIOD_DEFAULT_MS }];
+const DOWN: [Rate; 1] = [Rate {
+    kind: RateKind::Percent,
+    value: 100,
+    period_ms: PERIOD_DEFAULT_MS,
+}];
 
 pub(super) fn behavior(check: &mut Check, written: &schema::Behavior) -> Behavior {
     let none = schema::Rules::default();
@@ -31,13 +43,21 @@ pub(super) fn behavior(check: &mut Check, written: &schema::Behavior) -> Behavio
     let down = written.scale_down.as_ref().unwrap_or(&none);
     let mut up = rules(check, "spec.behavior.scaleUp", up, &UP);
     up.window_ms = up.window_ms.or(Some(0));
-    Behavior { up, down: rules(check, "spec.behavior.scaleDown", down, &DOWN) }
+    Behavior {
+        up,
+        down: rules(check, "spec.behavior.scaleDown", down, &DOWN),
+    }
 }
 
 fn rules(check: &mut Check, field: &str, written: &schema::Rules, rates: &[Rate]) -> Rules {
     Rules {
         window_ms: written.stabilization_window_seconds.map(|seconds| {
-            check.seconds(&format!("{field}.stabilizationWindowSeconds"), Some(seconds), 0, WINDOW)
+            check.seconds(
+                &format!("{field}.stabilizationWindowSeconds"),
+                Some(seconds),
+                0,
+                WINDOW,
+            )
         }),
         select: match written.select_policy {
             None | Some(schema::Select::Max) => Select::Max,
@@ -79,7 +99,12 @@ fn rates(check: &mut Check, field: &str, written: &[schema::Rate]) -> Vec<Rate> 
             PERIOD,
         ),
     };
-    written.iter().take(RATES_MAX).enumerate().map(rate).collect()
+    written
+        .iter()
+        .take(RATES_MAX)
+        .enumerate()
+        .map(rate)
+        .collect()
 }
 
 fn tolerance(check: &mut Check, field: &str, text: &str) -> u32 {

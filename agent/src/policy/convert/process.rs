@@ -22,14 +22,19 @@ pub fn process(document: &schema::Process) -> Result<Spec, Vec<Violation>> {
     check.label("metadata.name", &document.metadata.name);
     command(&mut check, &spec.command);
     environment(&mut check, spec);
-    if let Some(directory) = spec.directory.as_ref().filter(|directory| !directory.is_absolute()) {
+    if let Some(directory) = spec
+        .directory
+        .as_ref()
+        .filter(|directory| !directory.is_absolute())
+    {
         check.fails(
             "spec.directory",
             format!("must be an absolute path, is `{}`", directory.display()),
         );
     }
     let mut request = |field, text: &Option<String>, unit| {
-        text.as_ref().map(|text| check.some_amount(field, text, unit) as u64)
+        text.as_ref()
+            .map(|text| check.some_amount(field, text, unit) as u64)
     };
     let built = Spec {
         name: document.metadata.name.clone(),
@@ -37,7 +42,11 @@ pub fn process(document: &schema::Process) -> Result<Spec, Vec<Violation>> {
         env: spec.env.clone(),
         directory: spec.directory.clone(),
         cpu_request_milli: request("spec.requests.cpu", &spec.requests.cpu, Quantity::milli),
-        memory_request_bytes: request("spec.requests.memory", &spec.requests.memory, Quantity::whole),
+        memory_request_bytes: request(
+            "spec.requests.memory",
+            &spec.requests.memory,
+            Quantity::whole,
+        ),
         stop_after_ms: check.seconds(
             "spec.gracePeriodSeconds",
             spec.grace_period_seconds,
@@ -59,11 +68,17 @@ fn command(check: &mut Check, command: &[String]) {
         );
     }
     if command.first().is_some_and(String::is_empty) {
-        check.fails("spec.command[0]", "must name a program, is empty".to_owned());
+        check.fails(
+            "spec.command[0]",
+            "must name a program, is empty".to_owned(),
+        );
     }
     for (index, argument) in command.iter().enumerate() {
         if argument.contains('\0') {
-            check.fails(&format!("spec.command[{index}]"), "holds a NUL character".to_owned());
+            check.fails(
+                &format!("spec.command[{index}]"),
+                "holds a NUL character".to_owned(),
+            );
         }
     }
 }
@@ -73,11 +88,17 @@ fn environment(check: &mut Check, spec: &schema::ProcessSpec) {
         if key.is_empty() || key.contains(['=', '\0']) {
             check.fails(
                 "spec.env",
-                format!("`{}` can't name a variable: it is empty or holds `=` or NUL", key.escape_debug()),
+                format!(
+                    "`{}` can't name a variable: it is empty or holds `=` or NUL",
+                    key.escape_debug()
+                ),
             );
         }
         if value.contains('\0') {
-            check.fails(&format!("spec.env.{key}"), "holds a NUL character".to_owned());
+            check.fails(
+                &format!("spec.env.{key}"),
+                "holds a NUL character".to_owned(),
+            );
         }
     }
 }

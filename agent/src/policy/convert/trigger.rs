@@ -17,16 +17,25 @@ pub(super) fn triggers(check: &mut Check, written: &[schema::Trigger]) -> Vec<Tr
     if written.len() > TRIGGERS_MAX {
         check.fails(
             "spec.triggers",
-            format!("holds {} triggers; at most {TRIGGERS_MAX} are allowed", written.len()),
+            format!(
+                "holds {} triggers; at most {TRIGGERS_MAX} are allowed",
+                written.len()
+            ),
         );
     }
-    let mut given: BTreeSet<String> = written.iter().filter_map(|trigger| trigger.name.clone()).collect();
+    let mut given: BTreeSet<String> = written
+        .iter()
+        .filter_map(|trigger| trigger.name.clone())
+        .collect();
     written
         .iter()
         .take(TRIGGERS_MAX)
         .enumerate()
         .map(|(index, trigger)| {
-            let name = trigger.name.clone().unwrap_or_else(|| free_name(&mut given, &trigger.kind));
+            let name = trigger
+                .name
+                .clone()
+                .unwrap_or_else(|| free_name(&mut given, &trigger.kind));
             let field = format!("spec.triggers[{index}]");
             if trigger.name.is_some() {
                 check.label(&format!("{field}.name"), &name);
@@ -56,12 +65,20 @@ fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigg
         other => {
             check.fails(
                 &format!("{field}.type"),
-                format!("`{}` is not known; allowed: cpu, memory, {METRICS_API}", clip(other)),
+                format!(
+                    "`{}` is not known; allowed: cpu, memory, {METRICS_API}",
+                    clip(other)
+                ),
             );
             (Source::Resource(Resource::Cpu), Goal::Value { milli: 1 }, 0)
         }
     };
-    Trigger { name, source, goal, activation_milli }
+    Trigger {
+        name,
+        source,
+        goal,
+        activation_milli,
+    }
 }
 
 fn resource(
@@ -70,7 +87,9 @@ fn resource(
     resource: Resource,
     written: &schema::Trigger,
 ) -> (Source, Goal, i64) {
-    let only = |key: &String| (key != "value").then(|| (key.clone(), "is not known; allowed: value".to_owned()));
+    let only = |key: &String| {
+        (key != "value").then(|| (key.clone(), "is not known; allowed: value".to_owned()))
+    };
     refuse(check, field, written.metadata.keys().filter_map(only));
     let value_field = format!("{field}.metadata.value");
     let value = required(check, field, &written.metadata, "value");
@@ -79,7 +98,9 @@ fn resource(
             percent: value.map_or(1, |text| percent(check, &value_field, text)),
         },
         (Some(MetricType::AverageValue), value) => Goal::AverageValue {
-            milli: value.map_or(1, |text| check.some_amount(&value_field, text, Quantity::milli)),
+            milli: value.map_or(1, |text| {
+                check.some_amount(&value_field, text, Quantity::milli)
+            }),
         },
         (other, _) => {
             let is = other.map_or("missing", |_| "Value");
@@ -102,7 +123,10 @@ fn percent(check: &mut Check, field: &str, text: &str) -> i32 {
         Err(_) => {
             check.fails(
                 field,
-                format!("must be a whole number of percent without a sign, is `{}`", clip(text)),
+                format!(
+                    "must be a whole number of percent without a sign, is `{}`",
+                    clip(text)
+                ),
             );
             1
         }
@@ -112,8 +136,9 @@ fn percent(check: &mut Check, field: &str, text: &str) -> i32 {
 fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {
     refuse(check, field, trigger::check(&written.metadata).into_iter());
     let goal_field = format!("{field}.metadata.targetValue");
-    let milli = required(check, field, &written.metadata, "targetValue")
-        .map_or(1, |text| check.some_amount(&goal_field, text, Quantity::milli));
+    let milli = required(check, field, &written.metadata, "targetValue").map_or(1, |text| {
+        check.some_amount(&goal_field, text, Quantity::milli)
+    });
     let goal = match written.metric_type {
         None | Some(MetricType::AverageValue) => Goal::AverageValue { milli },
         Some(MetricType::Value) => Goal::Value { milli },
@@ -125,9 +150,16 @@ fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (So
             Goal::AverageValue { milli }
         }
     };
-    let activation = written.metadata.get("activationTargetValue").map_or(0, |text| {
-        check.amount(&format!("{field}.metadata.activationTargetValue"), text, Quantity::milli)
-    });
+    let activation = written
+        .metadata
+        .get("activationTargetValue")
+        .map_or(0, |text| {
+            check.amount(
+                &format!("{field}.metadata.activationTargetValue"),
+                text,
+                Quantity::milli,
+            )
+        });
     let source = Source::External {
         kind: METRICS_API.to_owned(),
         metadata: written.metadata.clone(),

@@ -65,7 +65,8 @@ impl Files {
             let known = self.known.entry(path).or_default();
             known.saw(Some(stamp), now);
         }
-        self.known.retain(|_, known| known.stamp.is_some() || known.is_unsettled(now));
+        self.known
+            .retain(|_, known| known.stamp.is_some() || known.is_unsettled(now));
         for (path, known) in &mut self.known {
             if known.stamp != known.read && !known.is_unsettled(now) {
                 known.read(path);
@@ -173,19 +174,29 @@ fn list(directory: &Path) -> Result<(BTreeMap<PathBuf, Stamp>, usize), String> {
 
 /// `*.yaml` and `*.yml`; not hidden ones, which editors and mounts leave about.
 fn is_yaml(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let hidden = path
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let yaml = path
+        .extension()
+        .is_some_and(|extension| extension == "yaml" || extension == "yml");
     yaml && !hidden
 }
 
 fn read(path: &Path) -> io::Result<(Stamp, Contents)> {
     // Without it, opening a named pipe would wait for its writer.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
     let metadata = file.metadata()?;
     let before = stamp(&metadata);
     if !metadata.is_file() {
-        return Ok((before, Contents::unreadable("is not a regular file".to_owned())));
+        return Ok((
+            before,
+            Contents::unreadable("is not a regular file".to_owned()),
+        ));
     }
     let mut bytes = Vec::new();
     (&file).take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
@@ -211,6 +222,7 @@ fn stamp(metadata: &Metadata) -> Stamp {
     Stamp {
         inode: metadata.ino(),
         size: metadata.size(),
-        modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        modified_ns: i128::from(metadata.mtime()) * 1_000_000_000
+            + i128::from(metadata.mtime_nsec()),
     }
 }
