@@ -21,21 +21,13 @@ fn policy(name: &str, target: &str, min: u32, max: u32) -> Policy {
         },
         replicas_min: min,
         replicas_max: max,
-        replicas_idle: None,
-        polling_interval_ms: 1_000,
-        cooldown_ms: 300_000,
-        initial_cooldown_ms: 0,
         triggers: vec![Trigger {
             name: "cpu".into(),
             source: Source::Resource(Resource::Cpu),
             goal: Goal::Utilization { percent: 70 },
             activation_milli: 0,
         }],
-        fallback: None,
-        behavior: None,
-        strategy: Sizing::Target,
-        annotations: starling_engine::policy::Annotations::default(),
-        dry_run: false,
+        ..Policy::default()
     }
 }
 

@@ -7,9 +7,7 @@ use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
 use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger, Member};
 use starling_engine::node::{Input, LOST_AFTER_MS, Node, Output};
-use starling_engine::policy::{
-    Annotations, Goal, Policy, Resource, Source, Strategy, Target, Trigger,
-};
+use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 
 const A: NodeId = NodeId(1);
@@ -50,16 +48,9 @@ fn policy(triggers: Vec<Trigger>) -> Policy {
         target: target(),
         replicas_min: 1,
         replicas_max: 12,
-        replicas_idle: None,
         polling_interval_ms: 1_000,
-        cooldown_ms: 300_000,
-        initial_cooldown_ms: 0,
         triggers,
-        fallback: None,
-        behavior: None,
-        strategy: Strategy::Target,
-        annotations: Annotations::default(),
-        dry_run: false,
+        ..Policy::default()
     }
 }
 

@@ -14,7 +14,10 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Where it hasn't been built; `cargo test --workspace` builds it.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    let built = test.parent().and_then(Path::parent).map(|dir| dir.join("starling"));
+    let built = test
+        .parent()
+        .and_then(Path::parent)
+        .map(|dir| dir.join("starling"));
     match built {
         Some(path) if path.is_file() => path,
         other => panic!("{other:?} is missing: run `cargo build` or `cargo test --workspace`"),
