@@ -24,12 +24,10 @@ pub fn record(
     now: Ms,
     windows: Windows,
 ) {
-    for run in runs.iter_mut().filter(|run| run.until.is_none()) {
-        if run.replicas == replicas {
-            return;
-        }
-        run.until = Some(until.max(run.from));
+    if open(runs).is_some_and(|run| run.replicas == replicas) {
+        return;
     }
+    close(runs, until);
     let next = Recommendation {
         replicas,
         from: now,
@@ -46,6 +44,18 @@ pub fn record(
     if runs.len() > RUNS_MAX {
         thin(runs, now, windows);
     }
+}
+
+/// Ends the open run at `until`.
+pub fn close(runs: &mut [Recommendation], until: Ms) {
+    for run in runs.iter_mut().filter(|run| run.until.is_none()) {
+        run.until = Some(until.max(run.from));
+    }
+}
+
+/// The run that is still being recommended.
+pub fn open(runs: &[Recommendation]) -> Option<&Recommendation> {
+    runs.iter().find(|run| run.until.is_none())
 }
 
 fn end(run: &Recommendation) -> Ms {
