@@ -88,8 +88,7 @@ pub fn step(at: &Situation<'_>) -> Step {
 
 fn active(at: &Situation<'_>) -> Step {
     let min = at.policy.replicas_min;
-    let asleep =
-        at.current == 0 || (at.policy.replicas_idle.is_some() && at.current < min);
+    let asleep = at.current == 0 || (at.policy.replicas_idle.is_some() && at.current < min);
     let (write, awake) = match (asleep, at.policy.annotations.paused_scale_out) {
         (false, _) => (Write::Continue, true),
         (true, true) => (Write::Stay, false),

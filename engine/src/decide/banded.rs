@@ -25,10 +25,12 @@ pub fn propose(sums: &Sums, bands: &Banded, scale: &Scale) -> Result<Proposal, E
     if sums.ready == 0 || request <= 0 {
         return Err(Error::NoMetricsForReadyPods);
     }
-    let unseen = sums.missing.iter().fold(
-        i128::from(sums.unready_request_milli),
-        |sum, (each, n)| sum + i128::from(*each) * i128::from(*n),
-    );
+    let unseen = sums
+        .missing
+        .iter()
+        .fold(i128::from(sums.unready_request_milli), |sum, (each, n)| {
+            sum + i128::from(*each) * i128::from(*n)
+        });
     let wanted = |aim: u32, request: i128| {
         let numerator = i128::from(scale.current) * usage * 100;
         let denominator = (i128::from(aim) * request).max(1);
@@ -37,9 +39,15 @@ pub fn propose(sums: &Sums, bands: &Banded, scale: &Scale) -> Result<Proposal, E
     };
     let at_least = request + unseen.max(0);
     let (replicas, within_tolerance) = if usage * 100 > i128::from(bands.high_percent) * at_least {
-        (wanted(bands.high_aim_percent, at_least).max(scale.current), false)
+        (
+            wanted(bands.high_aim_percent, at_least).max(scale.current),
+            false,
+        )
     } else if usage * 100 < i128::from(bands.low_percent) * request && sums.missing.is_empty() {
-        (wanted(bands.low_aim_percent, request).min(scale.current), false)
+        (
+            wanted(bands.low_aim_percent, request).min(scale.current),
+            false,
+        )
     } else {
         (scale.current, true)
     };

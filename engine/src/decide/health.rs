@@ -20,7 +20,9 @@ pub fn after(health: Health, good: bool, at: Ms, fallback: Option<&Fallback>) ->
     let next = if good {
         succeeded(health, fallback)
     } else {
-        let bound = fallback.map_or(FAILURES_SHOWN_MAX, |f| f.failure_threshold.saturating_add(1));
+        let bound = fallback.map_or(FAILURES_SHOWN_MAX, |f| {
+            f.failure_threshold.saturating_add(1)
+        });
         Health {
             failures: health.failures.saturating_add(1).min(bound),
             successes: 0,

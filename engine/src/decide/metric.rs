@@ -76,7 +76,9 @@ pub fn utilization(sums: &Sums, target_percent: i32, scale: &Scale) -> Result<Pr
         for (each, n) in &sums.missing {
             let (each, n) = (i128::from(*each), i128::from(*n));
             match fill.missing {
-                Some(Filled::Full) => usage += n * (each * i128::from(target_percent.max(100)) / 100),
+                Some(Filled::Full) => {
+                    usage += n * (each * i128::from(target_percent.max(100)) / 100)
+                }
                 Some(Filled::Empty) => {}
                 None => continue,
             }
@@ -278,7 +280,11 @@ fn settle(
 
 /// Truncated, as HPA does before it forms the ratio; 0 where there is no request.
 fn percent(usage: i128, request: i128) -> i32 {
-    let percent = if request == 0 { 0 } else { usage * 100 / request };
+    let percent = if request == 0 {
+        0
+    } else {
+        usage * 100 / request
+    };
     i32::try_from(percent).unwrap_or(if percent > 0 { i32::MAX } else { i32::MIN })
 }
 

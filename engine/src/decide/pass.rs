@@ -10,9 +10,7 @@ use super::activation::{self, Active, Situation, Write};
 use super::limit::{self, Limited, Recent};
 use super::metric::Scale;
 use super::ratio::Tolerance;
-use super::reason::{
-    Condition, ConditionKind, Outcome, Report, Status, Step, failure_code,
-};
+use super::reason::{Condition, ConditionKind, Outcome, Report, Status, Step, failure_code};
 use super::stabilize::Log;
 use super::{Decision, Inputs, banded, outlook, trigger};
 use crate::history::{Activity, Change, Recommendation, runs};

@@ -105,30 +105,52 @@ pub const WHY_BYTES_MAX: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// The annotation `paused`, with the size to keep where it names one.
-    Paused { at: Option<u32> },
+    Paused {
+        at: Option<u32>,
+    },
     /// Size 0 that HPA did not choose (rule 17).
     Disabled,
     /// From rest to work.
-    Activated { to: u32, forced: bool },
+    Activated {
+        to: u32,
+        forced: bool,
+    },
     /// No trigger has been active for the whole cooldown.
-    Deactivated { to: u32, quiet_ms: Option<u64> },
+    Deactivated {
+        to: u32,
+        quiet_ms: Option<u64>,
+    },
     /// No trigger is active, but the cooldown runs.
-    CoolingDown { left_ms: u64 },
+    CoolingDown {
+        left_ms: u64,
+    },
     /// At rest, and nothing wakes the workload.
     AtRest,
     /// A trigger fails, so the workload isn't put to rest.
     RestWithheld,
     /// Short circuits of rule 1.
-    AboveMax { max: u32 },
-    BelowMin { min: u32 },
+    AboveMax {
+        max: u32,
+    },
+    BelowMin {
+        min: u32,
+    },
     /// No trigger says anything.
     NoMetrics,
     /// A trigger fails, so the others may not shrink the workload (rule 10).
-    Frozen { wanted: u32 },
+    Frozen {
+        wanted: u32,
+    },
     /// The banded strategy's largest step.
-    StepCapped { from: u32, to: u32 },
+    StepCapped {
+        from: u32,
+        to: u32,
+    },
     /// The banded strategy's wait after a change.
-    Settling { wanted: u32, left_ms: u64 },
+    Settling {
+        wanted: u32,
+        left_ms: u64,
+    },
     /// A stabilization window.
     Stabilized {
         from: u32,
@@ -137,12 +159,23 @@ pub enum Step {
         age_ms: u64,
     },
     /// A bound or a rate policy.
-    Limited { from: u32, to: u32, by: Limited },
+    Limited {
+        from: u32,
+        to: u32,
+        by: Limited,
+    },
     /// The annotations `paused-scale-in` and `paused-scale-out`.
-    ScaleInPaused { wanted: u32 },
-    ScaleOutPaused { wanted: u32 },
+    ScaleInPaused {
+        wanted: u32,
+    },
+    ScaleOutPaused {
+        wanted: u32,
+    },
     /// The policy's bounds, whatever was decided before (I5).
-    Bounded { from: u32, to: u32 },
+    Bounded {
+        from: u32,
+        to: u32,
+    },
 }
 
 /// As HPA's and KEDA's conditions.

@@ -64,11 +64,9 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         .activity_milli
         .is_some_and(|milli| milli > trigger.activation_milli);
     let (outcome, active, failing) = match (measured.result, stand_in) {
-        (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => (
-            fell_back(replicas, f, state),
-            above || replicas > 0,
-            false,
-        ),
+        (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => {
+            (fell_back(replicas, f, state), above || replicas > 0, false)
+        }
         (Verdict::Good(proposal), _) => (
             Outcome::Proposes {
                 replicas: proposal.replicas,
@@ -197,9 +195,7 @@ fn replicas(inputs: &Inputs<'_>, trigger: &Trigger, sums: &Sums, scale: &Scale) 
         (Goal::Utilization { .. }, Strategy::Banded(bands)) => banded::propose(sums, bands, scale),
         (Goal::Utilization { percent }, _) => metric::utilization(sums, percent, scale),
         (Goal::AverageValue { milli }, _) => metric::average(sums, milli, scale),
-        (Goal::Value { milli }, _) => {
-            metric::value(sums.ready_usage_milli, milli, scale)
-        }
+        (Goal::Value { milli }, _) => metric::value(sums.ready_usage_milli, milli, scale),
     };
     let value = proposal.as_ref().ok().map(|p| p.value);
     let result = match proposal {
@@ -234,11 +230,7 @@ fn polled(inputs: &Inputs<'_>, name: &str, policy: &Policy) -> Option<Ms> {
 /// The size that a fallback gives, by KEDA's arithmetic: the value that makes
 /// the trigger's own formula yield it, so that tolerance applies to it as well.
 /// `None` where it can't be formed (no replica is ready to divide a value by).
-fn stand_in<'a>(
-    fallback: &'a Fallback,
-    goal: Goal,
-    scale: &Scale,
-) -> Option<(u32, &'a Fallback)> {
+fn stand_in<'a>(fallback: &'a Fallback, goal: Goal, scale: &Scale) -> Option<(u32, &'a Fallback)> {
     let (fixed, current) = (fallback.replicas, scale.current);
     let replicas = match fallback.behavior {
         FallbackBehavior::Static => fixed,
@@ -252,9 +244,7 @@ fn stand_in<'a>(
     };
     let proposal = match goal {
         Goal::Utilization { .. } => metric::value_per_replica(reported(1_000, 1), 1_000, scale),
-        Goal::AverageValue { milli } => {
-            metric::value_per_replica(reported(milli, 1), milli, scale)
-        }
+        Goal::AverageValue { milli } => metric::value_per_replica(reported(milli, 1), milli, scale),
         Goal::Value { milli } => {
             let ready = scale.ready.filter(|ready| *ready > 0)?;
             metric::value(reported(milli, ready), milli, scale)

@@ -17,13 +17,7 @@ pub const RUNS_MAX: usize = 64;
 
 /// Ends the open run at `until` and begins one for `replicas` at `now`. The open
 /// run goes on where it already recommends `replicas`.
-pub fn record(
-    runs: &mut Vec<Recommendation>,
-    replicas: u32,
-    until: Ms,
-    now: Ms,
-    windows: Windows,
-) {
+pub fn record(runs: &mut Vec<Recommendation>, replicas: u32, until: Ms, now: Ms, windows: Windows) {
     if open(runs).is_some_and(|run| run.replicas == replicas) {
         return;
     }
