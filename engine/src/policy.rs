@@ -128,6 +128,15 @@ pub enum Resource {
     Memory,
 }
 
+impl Resource {
+    pub fn name(self) -> &'static str {
+        match self {
+            Resource::Cpu => "cpu",
+            Resource::Memory => "memory",
+        }
+    }
+}
+
 /// What a trigger's value is held against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Goal {
@@ -330,13 +339,16 @@ impl Policy {
     }
 
     /// The sizes that may ever be granted (I5): from the idle size (or the
-    /// minimum, where there is none) to the maximum. Total even for a policy
+    /// minimum, where there is none) to the maximum. Under HPA's rules 0 is
+    /// always among them: it means that a human switched the workload off. Total even for a policy
     /// that [`Policy::check`] would refuse: the floor then gives way.
     pub fn bounds(&self) -> RangeInclusive<u32> {
         let cap = self.replicas_max.min(REPLICAS_MAX);
-        let floor = self
-            .replicas_idle
-            .map_or(self.replicas_min, |idle| idle.min(self.replicas_min));
+        let floor = match (self.zero, self.replicas_idle) {
+            (Zero::Hpa { .. }, _) => 0,
+            (Zero::Activation, Some(idle)) => idle.min(self.replicas_min),
+            (Zero::Activation, None) => self.replicas_min,
+        };
         floor.min(cap)..=cap
     }
 
