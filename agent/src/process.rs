@@ -7,16 +7,17 @@
 //! a worker of this agent or a descendant of one.
 
 mod fleet;
-mod marker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use starling_engine::unit::{Ms, Stamp};
 use tokio::sync::watch;
 
+use crate::worker;
 use fleet::Fleet;
 
 /// How a policy's target calls what is run here.
@@ -27,8 +28,6 @@ pub const STOP_AFTER_MS: u64 = 10_000;
 pub const READY_AFTER_MS: u64 = 1_000;
 /// No more workers than this are started on one machine; a trouble says so.
 pub const WORKERS_MAX: usize = 1_000;
-/// A workload's log is emptied when it has grown beyond this, while an agent runs.
-pub const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Beyond this many names, those that shall have no worker are forgotten.
 const NAMES_MAX: usize = 10_000;
 /// Exits are noticed, and back-offs end, as late as this.
@@ -107,16 +106,25 @@ struct Seen {
     ended: bool,
 }
 
+impl Spec {
+    /// Changes with what is run. A new request for CPU or memory replaces no worker.
+    fn edition(&self) -> String {
+        let directory = self.directory.as_deref().map(Path::to_string_lossy);
+        worker::digest(&json!([self.command, self.env, directory]))
+    }
+}
+
 impl Supervisor {
     /// Goes on with the workers that an agent of the same cluster and data
     /// directory left behind; each is left alone until its name is first set.
     /// Must be called within a tokio runtime, and while no other agent uses the
     /// data directory. Workers write to `workers/<name>.log` in it.
-    pub fn start(cluster: &str, data_dir: &std::path::Path) -> Result<Supervisor, Error> {
+    pub fn start(cluster: &str, data_dir: &Path) -> Result<Supervisor, Error> {
         let logs = data_dir.join("workers");
         let canonical = std::fs::create_dir_all(&logs).and_then(|()| logs.canonicalize());
         let logs = canonical.map_err(|source| Error::Logs { path: logs, source })?;
-        let mut fleet = Fleet::find(cluster, logs).map_err(Error::Find)?;
+        let owner = worker::digest(&json!([cluster, logs.to_string_lossy()]));
+        let mut fleet = Fleet::find(owner, logs).map_err(Error::Find)?;
         let (wanted, orders) = watch::channel(Wanted::default());
         let (publish, seen) = watch::channel(fleet.pass(&Wanted::default()));
         tokio::spawn(supervise(fleet, orders, publish));
