@@ -19,6 +19,7 @@ use starling_engine::policy::{
 
 use super::quantity::{self, Quantity};
 use super::schema;
+use super::yaml::clip;
 pub use process::process;
 
 /// The only kind of workload without Kubernetes.
@@ -290,13 +291,4 @@ pub fn is_label(label: &str) -> bool {
 /// An RFC 1123 subdomain of at most `bytes_max` bytes: labels joined by dots.
 pub fn is_subdomain(name: &str, bytes_max: usize) -> bool {
     name.len() <= bytes_max && name.split('.').all(is_label)
-}
-
-/// The beginning of a text that may be any length, for a message.
-fn clip(text: &str) -> String {
-    const CHARS_MAX: usize = 80;
-    match text.char_indices().nth(CHARS_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }

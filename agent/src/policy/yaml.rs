@@ -104,7 +104,9 @@ impl Document<'_> {
 
     /// The document's outline. Fails only where it isn't YAML, or too much of it.
     pub fn outline(&self) -> Result<Outline, Problem> {
-        self.read::<Spanned<Node>>().map(|root| Outline {
+        let root: Spanned<Node> = serde_saphyr::from_str_with_options(self.text, options())
+            .map_err(|error| self.problem(String::new(), &error))?;
+        Ok(Outline {
             root,
             lines_before: self.lines_before,
         })
@@ -148,32 +150,69 @@ fn options() -> Options {
             max_replay_stack_depth: DEPTH_MAX,
         },
         strict_booleans: true,
+        non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
         with_snippet: false,
     }
 }
 
-/// Our words where serde's speak of Rust, the parser's own elsewhere.
+/// Our words where the parser speaks of itself or of Rust; its own elsewhere.
 fn words(error: &Error) -> String {
     match error {
         Error::SerdeUnknownField {
             field, expected, ..
-        } => {
-            format!("unknown field `{field}`; allowed: {}", expected.join(", "))
-        }
+        } => format!(
+            "unknown field `{}`; allowed: {}",
+            clip(field),
+            expected.join(", ")
+        ),
         Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
         Error::SerdeUnknownVariant {
             variant, expected, ..
-        } => {
-            format!("`{variant}` is not known; allowed: {}", expected.join(", "))
-        }
+        } => format!(
+            "`{}` is not known; allowed: {}",
+            clip(variant),
+            expected.join(", ")
+        ),
         Error::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => {
             "must be a whole number".to_owned()
         }
+        Error::Unexpected { expected, .. } => match *expected {
+            "string scalar" => "must be a single value, not a list or a map".to_owned(),
+            "mapping start" => "must be a map of fields".to_owned(),
+            "sequence start" => "must be a list".to_owned(),
+            other => format!("expected {other}"),
+        },
         Error::NullIntoString { .. } => "is empty; write a text, or leave the field out".to_owned(),
         Error::InvalidBooleanStrict { .. } => "must be true or false".to_owned(),
-        Error::Message { msg, .. } => msg.clone(),
+        Error::UnknownAnchor { .. } => "no anchor of this name stands before it".to_owned(),
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => too_much(),
+        // The scanner's own bound, which comes without a type.
+        Error::Message { msg, .. } if msg.contains("recursion limit") => too_much(),
         error => UserMessageFormatter.format_message(error).into_owned(),
     }
+}
+
+fn too_much() -> String {
+    format!(
+        "is too large or nested too deeply; a document may hold {NODES_MAX} values, {DEPTH_MAX} \
+         levels and {ALIASES_MAX} aliases"
+    )
+}
+
+/// The beginning of a text of any length, in one line, for a message.
+pub fn clip(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let mut clipped: String = text
+        .chars()
+        .take(CHARS_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(CHARS_MAX).is_some() {
+        clipped.push('…');
+    }
+    clipped
 }
 
 /// What stands where in a document.

@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 
 use starling_engine::policy::{Goal, Resource, Source, TRIGGERS_MAX, Trigger};
 
-use super::{Check, clip};
+use super::Check;
 use crate::policy::quantity::Quantity;
 use crate::policy::schema::{self, MetricType};
+use crate::policy::yaml::clip;
 use crate::trigger::{self, METRICS_API};
 
 /// Percent of the requests.
