@@ -137,12 +137,12 @@ fn kind(outline: &Outline) -> Result<Kind, Problem> {
 }
 
 fn read_policy(document: &Document<'_>, outline: &Outline) -> Result<Policy, Vec<Problem>> {
-    let written: schema::ScalingPolicy = document.read().map_err(|problem| vec![problem])?;
+    let written: schema::ScalingPolicy = document.read(outline).map_err(|problem| vec![problem])?;
     convert::policy(&written).map_err(|violations| problems(outline, violations))
 }
 
 fn read_process(document: &Document<'_>, outline: &Outline) -> Result<Spec, Vec<Problem>> {
-    let written: schema::Process = document.read().map_err(|problem| vec![problem])?;
+    let written: schema::Process = document.read(outline).map_err(|problem| vec![problem])?;
     convert::process(&written).map_err(|violations| problems(outline, violations))
 }
 
