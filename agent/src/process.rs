@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starling_engine::unit::{Ms, Stamp};
 use tokio::sync::watch;
@@ -37,7 +38,7 @@ const VANISH_MS: u64 = 5_000;
 
 /// What a workload is on this machine. The command must stay in the foreground:
 /// when it ends, what it left running is ended too, and it is started again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     pub name: String,
     /// The program, looked up in the agent's `PATH`, and its arguments.
