@@ -1,1 +1,5 @@
 //! demo
+
+pub mod load;
+pub mod queue;
+pub mod worker;
