@@ -1,5 +1,8 @@
 //! demo
 
+pub mod cluster;
 pub mod load;
+pub mod observe;
 pub mod queue;
+pub mod view;
 pub mod worker;

@@ -30,7 +30,10 @@ pub const QUIET_FROM: f64 = 0.67;
 /// Jobs a second at `progress`; the ends of the curve go on beyond 0 and 1.
 pub fn rate(progress: f64, seed: u64) -> f64 {
     let progress = progress.clamp(0.0, 1.0);
-    let next = CURVE.iter().position(|(at, _)| *at > progress).unwrap_or(CURVE.len() - 1);
+    let next = CURVE
+        .iter()
+        .position(|(at, _)| *at > progress)
+        .unwrap_or(CURVE.len() - 1);
     let ((from, low), (to, high)) = (CURVE[next - 1], CURVE[next]);
     let (low, high) = (low * spread(seed, next - 1), high * spread(seed, next));
     let straight = low + (high - low) * (progress - from) / (to - from);
@@ -60,7 +63,12 @@ pub struct Arrivals {
 
 impl Arrivals {
     pub fn new(duration_s: f64, seed: u64) -> Arrivals {
-        Arrivals { seed, duration_s, elapsed_s: 0.0, owed: 0.0 }
+        Arrivals {
+            seed,
+            duration_s,
+            elapsed_s: 0.0,
+            owed: 0.0,
+        }
     }
 
     /// Jobs that have arrived since the last call; none after the end. The rate
@@ -98,7 +106,10 @@ mod tests {
             assert!(mean(0.12, 0.24, seed) > 30.0, "four workers are too few");
             assert!(mean(0.30, 0.46, seed) < 20.0);
             assert!(mean(0.50, 0.62, seed) > 75.0, "eight workers are too few");
-            assert!(mean(QUIET_FROM, 1.0, seed) < 6.0, "one worker is enough in the end");
+            assert!(
+                mean(QUIET_FROM, 1.0, seed) < 6.0,
+                "one worker is enough in the end"
+            );
         }
     }
 
@@ -119,7 +130,10 @@ mod tests {
     fn a_progress_outside_the_duration_gives_a_rate_too() {
         for progress in [-1.0, 0.0, 1.0, 2.0, f64::NAN] {
             let rate = rate(progress, 1);
-            assert!(rate.is_nan() == progress.is_nan() && !(rate < 0.0), "{progress}: {rate}");
+            assert!(
+                rate.is_nan() == progress.is_nan() && !(rate < 0.0),
+                "{progress}: {rate}"
+            );
         }
     }
 

@@ -184,12 +184,18 @@ mod tests {
         let first = queue.lease(start).unwrap();
         let second = queue.lease(start).unwrap();
         assert_eq!((first.job, second.job), (0, 1));
-        assert_eq!(queue.stats(start + LEASE - Duration::from_millis(1)).expired, 0);
+        assert_eq!(
+            queue
+                .stats(start + LEASE - Duration::from_millis(1))
+                .expired,
+            0
+        );
 
         let stats = queue.stats(start + LEASE);
         assert_eq!((stats.expired, stats.waiting, stats.leased), (2, 3, 0));
-        let again: Vec<u64> =
-            std::iter::from_fn(|| queue.lease(start + LEASE)).map(|job| job.job).collect();
+        let again: Vec<u64> = std::iter::from_fn(|| queue.lease(start + LEASE))
+            .map(|job| job.job)
+            .collect();
         assert_eq!(again, [0, 1, 2]);
     }
 
@@ -202,7 +208,10 @@ mod tests {
         let late = start + LEASE * 2;
         assert!(!queue.renew(job, late));
         let other = queue.lease(late).unwrap();
-        assert!(!queue.renew(job, late) && !queue.give_back(job), "another worker holds it");
+        assert!(
+            !queue.renew(job, late) && !queue.give_back(job),
+            "another worker holds it"
+        );
         assert!(queue.renew(other, late));
     }
 

@@ -43,7 +43,9 @@ pub struct Args {
 /// Runs until SIGTERM, SIGINT or until the queue is gone. Builds its own
 /// runtime, one thread small, so it mustn't be called from within one.
 pub fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(work(&args.queue))
 }
 

@@ -60,7 +60,11 @@ impl Server {
                 tracing::error!("the demo's queue stopped: {error}");
             }
         });
-        Ok(Server { shared, address, task })
+        Ok(Server {
+            shared,
+            address,
+            task,
+        })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -133,5 +137,9 @@ async fn finish(
 }
 
 fn kept(still: bool) -> StatusCode {
-    if still { StatusCode::NO_CONTENT } else { StatusCode::CONFLICT }
+    if still {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::CONFLICT
+    }
 }

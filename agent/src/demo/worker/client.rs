@@ -24,13 +24,18 @@ pub(super) struct Client {
 
 impl Client {
     pub fn new(queue: &str) -> anyhow::Result<Client> {
-        let uri: Uri = queue.parse().with_context(|| format!("--queue {queue}: not a URL"))?;
+        let uri: Uri = queue
+            .parse()
+            .with_context(|| format!("--queue {queue}: not a URL"))?;
         ensure!(
             uri.scheme_str() == Some("http") && uri.host().is_some(),
             "--queue {queue}: must look like http://HOST:PORT"
         );
         let queue = queue.trim_end_matches('/').to_owned();
-        Ok(Client { http: Http::builder(TokioExecutor::new()).build_http(), queue })
+        Ok(Client {
+            http: Http::builder(TokioExecutor::new()).build_http(),
+            queue,
+        })
     }
 
     /// Waits up to about a second for a job.
@@ -60,7 +65,10 @@ impl Client {
     }
 
     async fn call(&self, path: &str, job: Option<Job>) -> anyhow::Result<(StatusCode, Bytes)> {
-        let body = job.map(|job| serde_json::to_vec(&job)).transpose()?.unwrap_or_default();
+        let body = job
+            .map(|job| serde_json::to_vec(&job))
+            .transpose()?
+            .unwrap_or_default();
         let request = Request::post(format!("{}/{path}", self.queue))
             .header("content-type", "application/json")
             .body(Full::from(body))?;
@@ -68,9 +76,15 @@ impl Client {
             let response = self.http.request(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-            let body = body.collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
+            let body = body
+                .collect()
+                .await
+                .map_err(anyhow::Error::from_boxed)?
+                .to_bytes();
             anyhow::Ok((status, body))
         };
-        tokio::time::timeout(ANSWER_WITHIN, answer).await.context("the queue took too long")?
+        tokio::time::timeout(ANSWER_WITHIN, answer)
+            .await
+            .context("the queue took too long")?
     }
 }
