@@ -3,6 +3,8 @@
 //! What comes from outside is checked and bounded here, before anything else
 //! sees it. The .proto files are the only definition of what travels.
 
+pub mod summary;
+
 /// The public API.
 pub mod v1 {
     #![allow(clippy::pedantic, clippy::all, missing_docs)]

@@ -21,9 +21,12 @@ use tokio::process::{Child, Command};
 use self::files::{Addresses, Documents, Files};
 use self::process::{Process, Role, Table};
 use super::observe::{self, Observer, Status};
+use crate::keys;
 
 /// The name of every demo's cluster; its keys are its own all the same.
 pub const NAME: &str = "demo";
+/// The directory of keys in the demo's own one.
+const KEYS: &str = "keys";
 /// More agents than voters ever are make no better demo.
 pub const AGENTS_MAX: usize = 7;
 /// From the first process to a cluster in which all agents vote.
@@ -70,18 +73,24 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    #[error("{what}")]
-    Keys {
-        what: String,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error("the demo's keys can't be used")]
+    Keys(#[from] keys::Error),
     #[error(transparent)]
     Address(#[from] observe::Error),
     #[error("{agent} ended by itself ({status}); the end of its log:\n{log}")]
-    Ended { agent: String, status: String, log: String },
+    Ended {
+        agent: String,
+        status: String,
+        log: String,
+    },
     #[error("{what} took more than {} s; {state}. The end of {agent}'s log:\n{log}", within.as_secs())]
-    TooLong { what: String, within: Duration, state: String, agent: String, log: String },
+    TooLong {
+        what: String,
+        within: Duration,
+        state: String,
+        agent: String,
+        log: String,
+    },
 }
 
 fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
@@ -96,23 +105,43 @@ impl Cluster {
         let dir = tempfile::Builder::new()
             .prefix(leftovers::PREFIX)
             .tempdir()
-            .map_err(io("no temporary directory can be made; set TMPDIR to a writable one"))?;
+            .map_err(io(
+                "no temporary directory can be made; set TMPDIR to a writable one",
+            ))?;
         let mut table = Table::new().map_err(io("the process table can't be read"))?;
         leftovers::claim(dir.path(), &mut table)
             .map_err(io(format!("{} can't be written", dir.path().display())))?;
-        let names: Vec<String> =
-            (1..=agents.clamp(1, AGENTS_MAX)).map(|number| format!("agent-{number}")).collect();
-        let keys = keys::make(&dir.path().join("keys"), &names)?;
+        let names: Vec<String> = (1..=agents.clamp(1, AGENTS_MAX))
+            .map(|number| format!("agent-{number}"))
+            .collect();
+        let keys = dir.path().join(KEYS);
+        let node = |name: &String| keys::Node {
+            name: name.clone(),
+            hosts: Vec::new(),
+        };
+        let nodes = names.iter().map(node).collect();
+        keys::generate(
+            &keys,
+            &keys::Request {
+                cluster: NAME.to_owned(),
+                nodes,
+            },
+        )?;
         let agents = names
             .into_iter()
             .map(|name| Agent {
                 files: Files::new(dir.path(), &name),
-                keys: keys.agent(&name),
+                keys: keys.join(&name),
                 child: None,
                 name,
             })
             .collect();
-        Ok(Cluster { dir, binary: binary.to_owned(), agents, table })
+        Ok(Cluster {
+            dir,
+            binary: binary.to_owned(),
+            agents,
+            table,
+        })
     }
 
     /// All of the cluster's files are in here.
@@ -127,7 +156,7 @@ impl Cluster {
 
     /// The directory of a user's keys.
     pub fn user_keys(&self) -> PathBuf {
-        keys::user(&self.dir.path().join("keys"))
+        self.dir.path().join(KEYS).join("client")
     }
 
     /// Starts all agents and returns when each of them answers, knows a leader
@@ -135,9 +164,15 @@ impl Cluster {
     pub async fn start(&mut self, documents: &Documents) -> Result<Observer, Error> {
         for position in 0..self.agents.len() {
             let files = &self.agents[position].files;
-            let written = files.write_documents("processes", &documents.each).and_then(|()| {
-                if position == 0 { files.write_documents("policies", &documents.first) } else { Ok(()) }
-            });
+            let written = files
+                .write_documents("processes", &documents.each)
+                .and_then(|()| {
+                    if position == 0 {
+                        files.write_documents("policies", &documents.first)
+                    } else {
+                        Ok(())
+                    }
+                });
             written.map_err(io("the policy directory can't be written"))?;
         }
         let until = Instant::now() + FORMED_WITHIN;
@@ -156,13 +191,20 @@ impl Cluster {
 
     /// Asks the agents as a user would. They must have been started once.
     pub fn observer(&self) -> Result<Observer, Error> {
-        let addresses: Vec<String> = self.api_addresses();
-        Ok(Observer::new(&addresses, &keys::credentials(&self.dir.path().join("keys"))?)?)
+        Ok(Observer::new(
+            &self.api_addresses(),
+            &keys::load_client(&self.user_keys())?,
+        )?)
     }
 
     /// The agents' API listeners, `host:port`; empty for one that has none yet.
     pub fn api_addresses(&self) -> Vec<String> {
-        let api = |agent: &Agent| agent.files.addresses().map_or_else(String::new, |it| it.api);
+        let api = |agent: &Agent| {
+            agent
+                .files
+                .addresses()
+                .map_or_else(String::new, |it| it.api)
+        };
         self.agents.iter().map(api).collect()
     }
 
@@ -219,7 +261,10 @@ impl Cluster {
                 processes.iter().find(|process| process.pid == pid).copied()
             })
             .collect();
-        let workers = processes.into_iter().filter(|it| it.role == Role::Worker).collect();
+        let workers = processes
+            .into_iter()
+            .filter(|it| it.role == Role::Worker)
+            .collect();
         Sample { agents, workers }
     }
 
@@ -231,8 +276,11 @@ impl Cluster {
     /// Tells all agents to end with their workers, by closing their standard
     /// inputs, and waits for them. What isn't gone in time is killed on drop.
     pub async fn stop_all(&mut self) {
-        let mut ending: Vec<Child> =
-            self.agents.iter_mut().filter_map(|agent| agent.child.take()).collect();
+        let mut ending: Vec<Child> = self
+            .agents
+            .iter_mut()
+            .filter_map(|agent| agent.child.take())
+            .collect();
         for child in &mut ending {
             drop(child.stdin.take());
         }
@@ -258,7 +306,10 @@ impl Cluster {
         files
             .write_config(&agent.keys, &seeds, position == 0)
             .map_err(io(format!("{} can't be written", files.config().display())))?;
-        let log = fs::OpenOptions::new().create(true).append(true).open(files.log());
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(files.log());
         let log = log.map_err(io(format!("{} can't be written", files.log().display())))?;
         let child = Command::new(&self.binary)
             .args(["agent", "--until-stdin-closes", "--config"])
@@ -312,7 +363,9 @@ impl Cluster {
 
     fn check_running(&mut self, position: usize) -> Result<(), Error> {
         let agent = &mut self.agents[position];
-        let Some(child) = &mut agent.child else { return Ok(()) };
+        let Some(child) = &mut agent.child else {
+            return Ok(());
+        };
         match child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(Error::Ended {
@@ -327,7 +380,13 @@ impl Cluster {
     fn too_long(&self, what: &str, within: Duration, state: String, position: usize) -> Error {
         let agent = &self.agents[position];
         let (what, log) = (what.to_owned(), agent.files.log_tail());
-        Error::TooLong { what, within, state, agent: agent.name.clone(), log }
+        Error::TooLong {
+            what,
+            within,
+            state,
+            agent: agent.name.clone(),
+            log,
+        }
     }
 }
 
@@ -335,7 +394,11 @@ impl Cluster {
 /// directory goes with its field.
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for child in self.agents.iter_mut().filter_map(|agent| agent.child.as_mut()) {
+        for child in self
+            .agents
+            .iter_mut()
+            .filter_map(|agent| agent.child.as_mut())
+        {
             let _ = child.start_kill();
         }
         self.table.kill_all(self.dir.path());
@@ -343,5 +406,10 @@ impl Drop for Cluster {
 }
 
 fn highest_applied(statuses: &[Option<Status>]) -> u64 {
-    statuses.iter().flatten().map(|status| status.applied_index).max().unwrap_or_default()
+    statuses
+        .iter()
+        .flatten()
+        .map(|status| status.applied_index)
+        .max()
+        .unwrap_or_default()
 }

@@ -8,25 +8,18 @@ pub mod failover;
 
 use std::time::Duration;
 
+use starling_consensus::Tls;
 use starling_proto::v1::starling_service_client::StarlingServiceClient;
 use starling_proto::v1::{self, ReplyHeader};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-/// The name that every agent's certificate carries.
-const SERVER_NAME: &str = "peer.starling";
+use crate::keys;
+
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 /// An agent that takes longer counts as silent.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Changes of size read at a time: more than a second can bring.
 const DECISIONS_PAGE: i32 = 100;
-
-/// PEM texts of a user that the cluster lets in.
-#[derive(Clone)]
-pub struct Credentials {
-    pub ca: String,
-    pub certificate: String,
-    pub key: String,
-}
 
 /// Asks every agent of one cluster. Connects when first asked, and again when
 /// an agent comes back.
@@ -76,12 +69,13 @@ pub struct Decision {
 }
 
 impl Observer {
-    /// `addresses` are the agents' API listeners, `host:port`.
-    pub fn new(addresses: &[String], user: &Credentials) -> Result<Observer, Error> {
+    /// `addresses` are the agents' API listeners, `host:port`; `user` is somebody
+    /// that the cluster lets in.
+    pub fn new(addresses: &[String], user: &Tls) -> Result<Observer, Error> {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&user.ca))
             .identity(Identity::from_pem(&user.certificate, &user.key))
-            .domain_name(SERVER_NAME);
+            .domain_name(keys::PEER);
         let client = |address: &String| {
             let endpoint = Endpoint::from_shared(format!("https://{address}"))
                 .and_then(|endpoint| endpoint.tls_config(tls.clone()))

@@ -172,7 +172,10 @@ impl Report {
             ));
         }
         if self.jobs_left > 0 {
-            failures.push(format!("{} jobs were still in the queue at the end", self.jobs_left));
+            failures.push(format!(
+                "{} jobs were still in the queue at the end",
+                self.jobs_left
+            ));
         }
         if self.replicas_max_seen <= self.replicas_first_seen.max(1) {
             failures.push(format!(
@@ -188,8 +191,11 @@ impl Report {
         if let Some(index) = self.ledger_digests_differ_at {
             failures.push(format!("the agents' ledgers differ at entry {index}"));
         } else if !self.ledger_digests_equal {
-            failures.push("the agents' ledgers could not be compared: no entry for which all of \
-                           them told a digest".into());
+            failures.push(
+                "the agents' ledgers could not be compared: no entry for which all of \
+                           them told a digest"
+                    .into(),
+            );
         }
         if self.leader_kills > 0 && self.failover_ms.is_none() {
             failures.push("no agent took over from the leader that was killed".into());
@@ -216,8 +222,16 @@ impl Report {
             self.decisions
         );
         let (mib, cpu) = (self.agent_rss_mib_max, self.agent_cpu_percent_mean);
-        let used = format!("An agent used {cpu:.1} % of a core on average and at most {mib:.1} MiB.");
-        [scaled, jobs, self.failover_line(), self.digests_line(), used].join("\n")
+        let used =
+            format!("An agent used {cpu:.1} % of a core on average and at most {mib:.1} MiB.");
+        [
+            scaled,
+            jobs,
+            self.failover_line(),
+            self.digests_line(),
+            used,
+        ]
+        .join("\n")
     }
 
     fn failover_line(&self) -> String {
@@ -250,19 +264,35 @@ impl Report {
 }
 
 fn count(number: u64) -> String {
-    if number == 0 { "none".into() } else { number.to_string() }
+    if number == 0 {
+        "none".into()
+    } else {
+        number.to_string()
+    }
 }
 
 fn left(jobs: u64) -> String {
-    if jobs == 0 { String::new() } else { format!(", {jobs} were still in the queue") }
+    if jobs == 0 {
+        String::new()
+    } else {
+        format!(", {jobs} were still in the queue")
+    }
 }
 
 fn come_back(jobs: u64) -> String {
-    if jobs == 0 { String::new() } else { format!("; {jobs} came back from workers that ended") }
+    if jobs == 0 {
+        String::new()
+    } else {
+        format!("; {jobs} came back from workers that ended")
+    }
 }
 
 fn percent(cpu: Duration, wall: Duration) -> f64 {
-    if wall.is_zero() { 0.0 } else { 100.0 * cpu.as_secs_f64() / wall.as_secs_f64() }
+    if wall.is_zero() {
+        0.0
+    } else {
+        100.0 * cpu.as_secs_f64() / wall.as_secs_f64()
+    }
 }
 
 fn tenths(value: f64) -> f64 {
@@ -279,7 +309,12 @@ mod tests {
     fn good() -> Seen {
         let mut seen = Seen {
             agents: 3,
-            stats: Stats { offered: 1_312, done: 1_312, given_back: 3, ..Stats::default() },
+            stats: Stats {
+                offered: 1_312,
+                done: 1_312,
+                given_back: 3,
+                ..Stats::default()
+            },
             leader_kills: 1,
             failover: Some(Failover {
                 after: Duration::from_millis(812),
@@ -298,7 +333,11 @@ mod tests {
             seen.decision(index);
         }
         for node_id in 1..=3 {
-            seen.digests.note(&Checkpoint { node_id, index: 144, digest: "ab".into() });
+            seen.digests.note(&Checkpoint {
+                node_id,
+                index: 144,
+                digest: "ab".into(),
+            });
         }
         seen
     }
@@ -325,10 +364,26 @@ mod tests {
         let told = [
             failures(|seen| seen.stats.lost = 2),
             failures(|seen| seen.stats.waiting = 7),
-            failures(|seen| seen.workers = Workers { first: Some(1), max: 1, min_since_max: 1 }),
-            failures(|seen| seen.workers = Workers { first: Some(1), max: 12, min_since_max: 12 }),
             failures(|seen| {
-                seen.digests.note(&Checkpoint { node_id: 2, index: 144, digest: "cd".into() });
+                seen.workers = Workers {
+                    first: Some(1),
+                    max: 1,
+                    min_since_max: 1,
+                }
+            }),
+            failures(|seen| {
+                seen.workers = Workers {
+                    first: Some(1),
+                    max: 12,
+                    min_since_max: 12,
+                }
+            }),
+            failures(|seen| {
+                seen.digests.note(&Checkpoint {
+                    node_id: 2,
+                    index: 144,
+                    digest: "cd".into(),
+                });
             }),
             failures(|seen| seen.digests = Digests::default()),
             failures(|seen| seen.failover = None),
@@ -353,10 +408,18 @@ mod tests {
         let start = Instant::now();
         let mut look = |pid, at_ms, cpu_ms| {
             let cpu = Duration::from_millis(cpu_ms);
-            let process = Process { pid, role: Role::Agent, rss_bytes: 15 << 20, cpu };
+            let process = Process {
+                pid,
+                role: Role::Agent,
+                rss_bytes: 15 << 20,
+                cpu,
+            };
             seen.agent(&process, start + Duration::from_millis(at_ms))
         };
-        assert!(look(7, 0, 500).abs() < f64::EPSILON, "what it used before isn't known");
+        assert!(
+            look(7, 0, 500).abs() < f64::EPSILON,
+            "what it used before isn't known"
+        );
         assert!((look(7, 1_000, 520) - 2.0).abs() < 1e-9);
         // The restarted agent is a new process.
         assert!(look(8, 60_000, 40).abs() < f64::EPSILON);

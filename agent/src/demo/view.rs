@@ -76,7 +76,10 @@ impl State {
     }
 
     pub fn happened(&mut self, text: impl Into<String>) {
-        self.events.push_back(Event { at_s: self.elapsed_s, text: text.into() });
+        self.events.push_back(Event {
+            at_s: self.elapsed_s,
+            text: text.into(),
+        });
         self.happened += 1;
         if self.events.len() > EVENTS_MAX {
             self.events.pop_front();
@@ -95,7 +98,12 @@ impl State {
 
 /// The state in one line.
 pub fn line(state: &State) -> String {
-    let Point { arrivals, waiting, wanted, running } = state.latest();
+    let Point {
+        arrivals,
+        waiting,
+        wanted,
+        running,
+    } = state.latest();
     let wanted = wanted.map_or_else(|| "?".into(), |wanted| wanted.to_string());
     let leader = state.leader.as_deref().unwrap_or("nobody");
     let mut line = format!(
@@ -135,6 +143,9 @@ mod tests {
             state.point(Point::default());
             state.happened("x");
         }
-        assert_eq!((state.points.len(), state.events.len()), (POINTS_MAX, EVENTS_MAX));
+        assert_eq!(
+            (state.points.len(), state.events.len()),
+            (POINTS_MAX, EVENTS_MAX)
+        );
     }
 }

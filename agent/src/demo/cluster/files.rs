@@ -42,7 +42,10 @@ pub struct Files {
 
 impl Files {
     pub fn new(dir: &Path, name: &str) -> Files {
-        Files { name: name.to_owned(), home: dir.join(name) }
+        Files {
+            name: name.to_owned(),
+            home: dir.join(name),
+        }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -70,7 +73,11 @@ impl Files {
             data_dir: self.data(),
             policies: Some(self.policies()),
             keys: keys.to_owned(),
-            listen: Listen { peer: any(), gossip: any(), api: any() },
+            listen: Listen {
+                peer: any(),
+                gossip: any(),
+                api: any(),
+            },
             advertise: None,
             seeds: seeds.to_vec(),
             bootstrap,
@@ -101,7 +108,10 @@ impl Files {
         let end = String::from_utf8_lossy(&text[text.len().saturating_sub(TAIL_BYTES_MAX)..]);
         let lines: Vec<&str> = end.lines().collect();
         let from = lines.len().saturating_sub(TAIL_LINES_MAX);
-        lines[from..].iter().map(|line| format!("  {line}\n")).collect()
+        lines[from..]
+            .iter()
+            .map(|line| format!("  {line}\n"))
+            .collect()
     }
 }
 
@@ -114,7 +124,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(dir.path(), "agent-2");
         let seeds = [String::from("127.0.0.1:4711")];
-        files.write_config(&dir.path().join("keys"), &seeds, false).unwrap();
+        files
+            .write_config(&dir.path().join("keys"), &seeds, false)
+            .unwrap();
         let text = fs::read_to_string(files.config()).unwrap();
         let config: Config = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(config.node.as_deref(), Some("agent-2"));

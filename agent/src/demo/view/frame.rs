@@ -44,13 +44,28 @@ const CYAN: &str = "36";
 pub fn frame(state: &State, columns: usize, rows: usize, paint: Paint) -> String {
     let columns = columns.max(COLUMNS_MIN);
     let mut text = head(state, columns, paint);
-    let most = state.points.iter().filter_map(|point| point.wanted).max().unwrap_or(0);
+    let most = state
+        .points
+        .iter()
+        .filter_map(|point| point.wanted)
+        .max()
+        .unwrap_or(0);
     let peak = |of: fn(&Point) -> u64| state.points.iter().map(of).max().unwrap_or(0);
     let workers = u64::from(most).max(peak(|point| u64::from(point.running)));
     let wanted = |point: &Point| u64::from(point.wanted.unwrap_or(0));
     let rows_of: [(&str, &str, fn(&Point) -> u64, u64); 4] = [
-        ("arrivals/s", BLUE, |point| point.arrivals, peak(|point| point.arrivals)),
-        ("waiting", YELLOW, |point| point.waiting, peak(|point| point.waiting)),
+        (
+            "arrivals/s",
+            BLUE,
+            |point| point.arrivals,
+            peak(|point| point.arrivals),
+        ),
+        (
+            "waiting",
+            YELLOW,
+            |point| point.waiting,
+            peak(|point| point.waiting),
+        ),
         ("wanted", CYAN, wanted, workers),
         ("running", GREEN, |point| u64::from(point.running), workers),
     ];
@@ -64,11 +79,19 @@ pub fn frame(state: &State, columns: usize, rows: usize, paint: Paint) -> String
     }
     text.push('\n');
     for agent in &state.agents {
-        let _ = writeln!(text, "{}", agent_line(agent, state.leader.as_deref(), paint));
+        let _ = writeln!(
+            text,
+            "{}",
+            agent_line(agent, state.leader.as_deref(), paint)
+        );
     }
     text.push('\n');
     let left = rows.saturating_sub(HEAD_LINES + state.agents.len());
-    for event in state.events.iter().skip(state.events.len().saturating_sub(left)) {
+    for event in state
+        .events
+        .iter()
+        .skip(state.events.len().saturating_sub(left))
+    {
         let line: String = super::event(event).chars().take(columns).collect();
         let (at, what) = line.split_at(line.len().min(7));
         let _ = writeln!(text, "{}{what}", paint.with(DIM, at));
@@ -83,7 +106,10 @@ fn head(state: &State, columns: usize, paint: Paint) -> String {
     );
     let jobs = format!("{} jobs done", state.done);
     let of = format!("{} of {} s", state.elapsed_s, state.duration_s);
-    let rest: String = format!("   {of}   {leader}   {jobs}").chars().take(columns - 13).collect();
+    let rest: String = format!("   {of}   {leader}   {jobs}")
+        .chars()
+        .take(columns - 13)
+        .collect();
     format!("{}{rest}\n\n", paint.with(BOLD, "starling demo"))
 }
 
@@ -94,7 +120,10 @@ fn agent_line(agent: &Agent, leader: Option<&str>, paint: Paint) -> String {
         Some(usage) => {
             let leads = if leader == Some(name) { "  leads" } else { "" };
             let (cpu, rss) = (usage.cpu_percent, usage.rss_mib);
-            format!("{name:<10} {cpu:>4.1} % of a core {rss:>6.1} MiB{}", paint.with(BOLD, leads))
+            format!(
+                "{name:<10} {cpu:>4.1} % of a core {rss:>6.1} MiB{}",
+                paint.with(BOLD, leads)
+            )
         }
     }
 }
@@ -104,13 +133,22 @@ pub(super) mod tests {
     use super::*;
 
     fn agent(name: &str, usage: Option<(f64, f64)>) -> Agent {
-        let usage = usage.map(|(cpu_percent, rss_mib)| super::super::Usage { cpu_percent, rss_mib });
-        Agent { name: name.into(), usage }
+        let usage = usage.map(|(cpu_percent, rss_mib)| super::super::Usage {
+            cpu_percent,
+            rss_mib,
+        });
+        Agent {
+            name: name.into(),
+            usage,
+        }
     }
 
     /// A demo's middle, just after the leader died.
     pub fn middle() -> State {
-        let mut state = State { duration_s: 90, ..State::default() };
+        let mut state = State {
+            duration_s: 90,
+            ..State::default()
+        };
         state.elapsed_s = 44;
         state.happened("agent-1 decides: worker from 5 to 8, because 46 jobs wait");
         state.elapsed_s = 46;
@@ -148,8 +186,14 @@ pub(super) mod tests {
     fn a_small_terminal_keeps_the_latest_events_and_cuts_lines() {
         let text = frame(&middle(), COLUMNS_MIN, 12, Paint::None);
         assert!(text.lines().count() <= 12, "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS_MIN), "{text}");
-        assert!(text.contains("agent-3 leads in term 5") && !text.contains("46 jobs wait"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= COLUMNS_MIN),
+            "{text}"
+        );
+        assert!(
+            text.contains("agent-3 leads in term 5") && !text.contains("46 jobs wait"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -35,7 +35,13 @@ impl Screen {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let paint = if no_color { Paint::None } else { Paint::Ansi };
-        Screen { out, live: terminal && !dumb, paint, drawn: 0, told: 0 }
+        Screen {
+            out,
+            live: terminal && !dumb,
+            paint,
+            drawn: 0,
+            told: 0,
+        }
     }
 
     /// A line that stays, above the view.
@@ -75,7 +81,11 @@ impl Screen {
     }
 
     fn plain(&mut self, state: &State) -> io::Result<()> {
-        for event in state.events.iter().skip(state.events.len() - state.untold(self.told)) {
+        for event in state
+            .events
+            .iter()
+            .skip(state.events.len() - state.untold(self.told))
+        {
             writeln!(self.out, "{}", super::event(event))?;
         }
         self.told = state.happened;
@@ -84,7 +94,11 @@ impl Screen {
 
     fn wipe(&mut self) -> io::Result<()> {
         if self.drawn > 0 {
-            queue!(self.out, MoveToPreviousLine(self.drawn), Clear(ClearType::FromCursorDown))?;
+            queue!(
+                self.out,
+                MoveToPreviousLine(self.drawn),
+                Clear(ClearType::FromCursorDown)
+            )?;
             self.drawn = 0;
         }
         Ok(())
