@@ -30,7 +30,9 @@ const KEYS: &str = "keys";
 /// More agents than voters ever are make no better demo.
 pub const AGENTS_MAX: usize = 7;
 /// From the first process to a cluster in which all agents vote.
-const FORMED_WITHIN: Duration = Duration::from_secs(60);
+const FORMED_WITHIN: Duration = Duration::from_mins(1);
+/// For the first worker to run, once the agents are one cluster.
+const WORKING_WITHIN: Duration = Duration::from_secs(20);
 /// From a restart to having applied what the others have.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(30);
 /// What an agent gets to end by itself, with its workers.
@@ -187,6 +189,20 @@ impl Cluster {
         let observer = self.observer()?;
         self.formed(&observer, until).await?;
         Ok(observer)
+    }
+
+    /// Waits until a worker is in the process table.
+    pub async fn working(&mut self) -> Result<(), Error> {
+        let until = Instant::now() + WORKING_WITHIN;
+        while self.sample().workers.is_empty() {
+            self.check()?;
+            if Instant::now() > until {
+                let state = String::from("none is in the process table");
+                return Err(self.too_long("starting a worker", WORKING_WITHIN, state, 0));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// Asks the agents as a user would. They must have been started once.

@@ -128,12 +128,8 @@ mod tests {
 
     #[test]
     fn a_progress_outside_the_duration_gives_a_rate_too() {
-        for progress in [-1.0, 0.0, 1.0, 2.0, f64::NAN] {
-            let rate = rate(progress, 1);
-            assert!(
-                rate.is_nan() == progress.is_nan() && !(rate < 0.0),
-                "{progress}: {rate}"
-            );
+        for progress in [-1.0, 0.0, 1.0, 2.0, f64::INFINITY] {
+            assert!(rate(progress, 1) > 0.0, "{progress}");
         }
     }
 

@@ -52,11 +52,17 @@ struct Usage {
 }
 
 impl Seen {
-    /// A committed change of size, told by any agent, any number of times.
-    pub fn decision(&mut self, index: u64) {
-        if self.decisions.len() < DECISIONS_MAX {
-            self.decisions.insert(index);
+    pub fn new(agents: usize) -> Seen {
+        Seen {
+            agents,
+            ..Seen::default()
         }
+    }
+
+    /// A committed change of size, told by any agent, any number of times;
+    /// false if it was told before.
+    pub fn decision(&mut self, index: u64) -> bool {
+        self.decisions.len() < DECISIONS_MAX && self.decisions.insert(index)
     }
 
     /// How many workers a look at the process table found.

@@ -132,8 +132,14 @@ mod tests {
 
     #[test]
     fn a_line_says_what_a_second_brought() {
-        insta::assert_snapshot!(line(&frame::tests::middle()), @"");
-        insta::assert_snapshot!(line(&State::default()), @"");
+        insta::assert_snapshot!(
+            line(&frame::tests::middle()),
+            @" 46 s  arrivals  85/s  queue   75  workers 10 of 12  leader agent-3, term 5  agents dead 1.2%/14MiB 10.5%/14MiB"
+        );
+        insta::assert_snapshot!(
+            line(&State::default()),
+            @"  0 s  arrivals   0/s  queue    0  workers  0 of  ?  leader nobody, term 0  agents"
+        );
     }
 
     #[test]

@@ -108,10 +108,14 @@ impl Files {
         let end = String::from_utf8_lossy(&text[text.len().saturating_sub(TAIL_BYTES_MAX)..]);
         let lines: Vec<&str> = end.lines().collect();
         let from = lines.len().saturating_sub(TAIL_LINES_MAX);
-        lines[from..]
-            .iter()
-            .map(|line| format!("  {line}\n"))
-            .collect()
+        let mut tail = String::new();
+        for line in &lines[from..] {
+            tail.extend([
+                "  ", line, "
+",
+            ]);
+        }
+        tail
     }
 }
 

@@ -113,7 +113,7 @@ impl Next {
         status: Option<Status>,
     ) -> Option<Failover> {
         if let Some(status) = status {
-            self.follow(after, status);
+            self.follow(after, &status);
         }
         let fresh = newest.filter(|decision| {
             decision.index > self.before.applied_index && decision.by != self.before.leader_id
@@ -148,7 +148,7 @@ impl Next {
 
     /// Only what a new leader says of itself counts: a follower may still be
     /// applying what the old one had committed.
-    fn follow(&mut self, after: Duration, status: Status) {
+    fn follow(&mut self, after: Duration, status: &Status) {
         let leads = status.leader_id == Some(status.node_id);
         if !leads || status.term <= self.before.term || status.node_id == self.before.leader_id {
             return;
@@ -180,6 +180,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what is heard may be nothing")]
     fn decision(index: u64, by: u64) -> Option<Decision> {
         let (policy, reason) = (String::from("worker"), String::new());
         let by_name = format!("agent-{by}");
@@ -194,6 +195,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what is heard may be nothing")]
     fn leads(node_id: u64, term: u64, applied_index: u64, last_log_index: u64) -> Option<Status> {
         Some(Status {
             node_id,
