@@ -184,7 +184,7 @@ mod tests {
     fn durations_are_whole_seconds_or_minutes_within_bounds() {
         assert_eq!(duration("45s"), Ok(Duration::from_secs(45)));
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in [
             "19s",
             "61m",

@@ -34,7 +34,7 @@ impl Stop {
     pub async fn asked(&mut self, times: u32) {
         if self.asked.wait_for(|asked| *asked >= times).await.is_err() {
             // The listener never ends before this does.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

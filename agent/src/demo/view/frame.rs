@@ -44,38 +44,41 @@ const CYAN: &str = "36";
 pub fn frame(state: &State, columns: usize, rows: usize, paint: Paint) -> String {
     let columns = columns.max(COLUMNS_MIN);
     let mut text = head(state, columns, paint);
-    let most = state
-        .points
-        .iter()
-        .filter_map(|point| point.wanted)
-        .max()
-        .unwrap_or(0);
-    let peak = |of: fn(&Point) -> u64| state.points.iter().map(of).max().unwrap_or(0);
-    let workers = u64::from(most).max(peak(|point| u64::from(point.running)));
-    let wanted = |point: &Point| u64::from(point.wanted.unwrap_or(0));
-    let rows_of: [(&str, &str, fn(&Point) -> u64, u64); 4] = [
-        (
-            "arrivals/s",
-            BLUE,
-            |point| point.arrivals,
-            peak(|point| point.arrivals),
-        ),
-        (
-            "waiting",
-            YELLOW,
-            |point| point.waiting,
-            peak(|point| point.waiting),
-        ),
-        ("wanted", CYAN, wanted, workers),
-        ("running", GREEN, |point| u64::from(point.running), workers),
+    // Both are held against the larger, so that their bars compare.
+    let workers = peak(state, wanted).max(peak(state, running));
+    let rows_of = [
+        Row {
+            label: "arrivals/s",
+            colour: BLUE,
+            of: arrivals,
+            full: peak(state, arrivals),
+        },
+        Row {
+            label: "waiting",
+            colour: YELLOW,
+            of: waiting,
+            full: peak(state, waiting),
+        },
+        Row {
+            label: "wanted",
+            colour: CYAN,
+            of: wanted,
+            full: workers,
+        },
+        Row {
+            label: "running",
+            colour: GREEN,
+            of: running,
+            full: workers,
+        },
     ];
-    for (label, colour, of, full) in rows_of {
-        let values: Vec<u64> = state.points.iter().map(of).collect();
+    for row in rows_of {
+        let values: Vec<u64> = state.points.iter().map(row.of).collect();
         let width = (columns - CHART_FROM).min(CHART_MAX);
         let now = values.last().copied().unwrap_or(0);
-        let chart = paint.with(colour, &bars(&values, full, width));
+        let chart = paint.with(row.colour, &bars(&values, row.full, width));
         // Writing to a string can't fail, here and below.
-        let _ = writeln!(text, "{label:<10} {now:>4}  {chart}");
+        let _ = writeln!(text, "{:<10} {now:>4}  {chart}", row.label);
     }
     text.push('\n');
     for agent in &state.agents {
@@ -97,6 +100,35 @@ pub fn frame(state: &State, columns: usize, rows: usize, paint: Paint) -> String
         let _ = writeln!(text, "{}{what}", paint.with(DIM, at));
     }
     text
+}
+
+/// One chart.
+struct Row {
+    label: &'static str,
+    colour: &'static str,
+    of: fn(&Point) -> u64,
+    /// The value of a full bar.
+    full: u64,
+}
+
+fn arrivals(point: &Point) -> u64 {
+    point.arrivals
+}
+
+fn waiting(point: &Point) -> u64 {
+    point.waiting
+}
+
+fn wanted(point: &Point) -> u64 {
+    point.wanted.unwrap_or(0).into()
+}
+
+fn running(point: &Point) -> u64 {
+    point.running.into()
+}
+
+fn peak(state: &State, of: fn(&Point) -> u64) -> u64 {
+    state.points.iter().map(of).max().unwrap_or(0)
 }
 
 fn head(state: &State, columns: usize, paint: Paint) -> String {
