@@ -1,1 +1,2 @@
 //! collect
+pub mod proc;
