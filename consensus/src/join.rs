@@ -168,6 +168,11 @@ async fn join(
     }
 }
 
+/// Of the shape that [`nonce`] makes.
+pub fn is_nonce(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// What this data directory asks with; on disk before it is used, so that
 /// asking again after a crash gives the same id.
 async fn nonce(

@@ -2,17 +2,15 @@
 
 use std::future::Future;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use openraft::SnapshotPolicy;
-use starling_engine::ledger::Ledger;
 use starling_engine::unit::NodeId;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::acks::Acks;
 use crate::core::{Core, Membership};
 use crate::leadership::Observer;
 use crate::machine::Machine;

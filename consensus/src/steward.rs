@@ -10,15 +10,16 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::{ChangeMembers, LogIdOptionExt};
-use starling_engine::ledger::{Admitted, Command, Member};
+use starling_engine::ledger::{Admitted, Command, FOUNDER, Member};
 use starling_engine::unit::NodeId;
 
 use crate::core::{Core, Membership};
 use crate::store::keys::Identity;
 use crate::types::{Metrics, Peer};
 
-/// How the founder is admitted; the ledger gives this nonce the id 1.
-pub const FOUNDER_NONCE: &str = "founder";
+/// The founder has its id before there is a log that could give it one: 1, the
+/// index of the command that founds the cluster. The ledger gives the same id
+/// to the admission with [`FOUNDER`] as its nonce.
 pub const FOUNDER_ID: u64 = 1;
 /// A cluster's first generation.
 pub const FIRST_GENERATION: u64 = 1;
@@ -76,8 +77,8 @@ fn next_step(view: &View) -> Option<Step> {
     if !view.founded {
         return (view.own.id == FOUNDER_ID).then_some(Step::Found);
     }
-    if view.own.id == FOUNDER_ID && !view.admitted.contains_key(&NodeId(FOUNDER_ID)) {
-        return Some(Step::AdmitFounder);
+    if view.admitted.is_empty() {
+        return (view.own.id == FOUNDER_ID).then_some(Step::AdmitFounder);
     }
     for (NodeId(id), admitted) in view.admitted {
         let peer = peer(&admitted.member);
@@ -195,7 +196,7 @@ async fn attempt(core: &Core, membership: &Membership, step: &Step) -> Result<()
         }
         Step::AdmitFounder => {
             let admit = Command::Admit {
-                nonce: FOUNDER_NONCE.into(),
+                nonce: FOUNDER.into(),
                 member: core.config.member.clone(),
             };
             return propose(core, admit).await;

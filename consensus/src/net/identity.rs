@@ -1,9 +1,9 @@
 //! Who calls whom: the envelope of each call, and the certificate behind it.
 
+use rustls::pki_types::ServerName;
 use starling_proto::raft::Envelope;
 use tonic::{Request, Status};
 use webpki::EndEntityCert;
-use webpki::types::ServerName;
 
 use super::PEER_NAME;
 use crate::store::keys::Identity;

@@ -25,6 +25,7 @@ use super::identity::{check, check_certificate, shorten};
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::core::{Core, Membership};
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
+use crate::join::is_nonce;
 use crate::{Error, Tls, codec};
 
 /// Calls at once on one connection; more wait.
@@ -39,7 +40,7 @@ const NAME_BYTES_MAX: usize = 63;
 const ADDRESS_BYTES_MAX: usize = 255;
 
 /// Serves until the task is dropped.
-pub async fn serve(
+pub fn serve(
     core: Arc<Core>,
     tls: &Tls,
     listener: tokio::net::TcpListener,
@@ -254,10 +255,9 @@ impl peer_server::Peer for Service {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
         let request = request.into_inner();
         let membership = self.in_cluster(&request.cluster)?;
-        if request.nonce.is_empty() || request.nonce.len() > NAME_BYTES_MAX {
-            return Err(Status::invalid_argument(format!(
-                "a nonce has 1 to {NAME_BYTES_MAX} bytes"
-            )));
+        // Above all, nobody who joins may pass for the founder.
+        if !is_nonce(&request.nonce) {
+            return Err(Status::invalid_argument("a nonce has 32 hexadecimal digits"));
         }
         let admit = Command::Admit {
             nonce: request.nonce,
