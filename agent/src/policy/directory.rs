@@ -314,7 +314,6 @@ impl Directory {
         now: Ms,
         scan: &mut Scan,
     ) {
-        let source = format!("{}:{}", self.node, self.path.display());
         let open =
             |name: &String| matches!(verdicts.get(name), Some(Verdict::Put | Verdict::Remove));
         self.proposed.retain(|name, _| open(name));
@@ -326,7 +325,7 @@ impl Directory {
             .iter()
             .filter(|(_, verdict)| **verdict == Verdict::Put);
         for (name, verdict) in removals.chain(puts) {
-            let Some(command) = reconcile::command(name, verdict, wishes, &source) else {
+            let Some(command) = reconcile::command(name, verdict, wishes) else {
                 continue;
             };
             if let Some((_, why)) = self

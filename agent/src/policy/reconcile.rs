@@ -129,12 +129,7 @@ fn rival(
 }
 
 /// The command that carries out a verdict.
-pub(super) fn command(
-    name: &str,
-    verdict: &Verdict,
-    wishes: &Wishes,
-    source: &str,
-) -> Option<Command> {
+pub(super) fn command(name: &str, verdict: &Verdict, wishes: &Wishes) -> Option<Command> {
     match verdict {
         Verdict::Put => wishes.policies.get(name).map(|wish| Command::PutPolicy {
             policy: wish.policy.clone(),
