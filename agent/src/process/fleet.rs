@@ -306,6 +306,9 @@ impl Waiting {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, {} times", self.why, self.times)
+        match self.times {
+            1 => f.write_str(&self.why),
+            times => write!(f, "{}, {times} times", self.why),
+        }
     }
 }
