@@ -1,4 +1,5 @@
 //! From the ledger's shares to workers that run.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -78,7 +79,7 @@ async fn until_running(supervisor: &Supervisor, expected: &[(&str, usize)]) {
         .iter()
         .map(|(name, count)| ((*name).to_owned(), *count))
         .collect();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let mut running = BTreeMap::new();
         for worker in supervisor.workers() {
