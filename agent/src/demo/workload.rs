@@ -16,9 +16,29 @@ const WAITING_EACH: u32 = 4;
 /// jobs on its hands uses a little over 60, so this is about 70 % busy.
 const CPU_PERCENT: u32 = 45;
 
-/// For a worker that takes its jobs from `queue` (a URL) and belongs to the demo
-/// in `dir`. Sizes fall after the highest one of `down_window_s` seconds.
-pub fn documents(binary: &Path, queue: &str, dir: &Path, down_window_s: u64) -> Documents {
+/// What differs between the cases that are shown and measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload<'a> {
+    /// The `starling` binary.
+    pub binary: &'a Path,
+    /// The demo's directory.
+    pub dir: &'a Path,
+    /// Where the workers get their jobs, `http://HOST:PORT`.
+    pub queue: &'a str,
+    /// Where the policy asks for `waiting`, a URL.
+    pub stats: &'a str,
+    /// Sizes fall to the highest one wanted in this time.
+    pub down_window_s: u64,
+}
+
+pub fn documents(workload: &Workload<'_>) -> Documents {
+    let Workload {
+        binary,
+        dir,
+        queue,
+        stats,
+        down_window_s,
+    } = *workload;
     let dir = dir.to_string_lossy();
     let command = [
         &*binary.to_string_lossy(),
@@ -32,7 +52,7 @@ pub fn documents(binary: &Path, queue: &str, dir: &Path, down_window_s: u64) -> 
     let command = command
         .map(|word| serde_json::Value::from(word).to_string())
         .join(", ");
-    let stats = serde_json::Value::from(format!("{queue}/stats"));
+    let stats = serde_json::Value::from(stats);
     Documents {
         each: format!(
             "\
