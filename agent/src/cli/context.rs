@@ -45,7 +45,7 @@ pub enum Error {
     #[error(
         "there is no context, so no agent to ask: looked at --context, {VARIABLE}{}. \
          Start a demo with `starling demo`, or write a context file:\n\n{EXAMPLE}",
-        .looked_at.iter().map(|path| format!(", {}", path.display())).collect::<String>()
+        listed(looked_at)
     )]
     None { looked_at: Vec<PathBuf> },
     #[error("can't read the context {}; name another with --context", .path.display())]
@@ -56,6 +56,14 @@ pub enum Error {
     Unsafe { path: PathBuf, why: String },
     #[error("can't write the context {}", .path.display())]
     Write { path: PathBuf, source: io::Error },
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| format!(", {}", path.display()))
+        .collect();
+    paths.concat()
 }
 
 /// What [`Error::None`] shows. The paths are those that `starling keys` makes.

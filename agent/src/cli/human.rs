@@ -87,7 +87,7 @@ pub fn clean(text: &str) -> String {
 }
 
 /// The longest duration that [`duration`] takes.
-pub const DURATION_MAX: Duration = Duration::from_secs(86_400);
+pub const DURATION_MAX: Duration = Duration::from_hours(24);
 
 /// A command line's duration: a whole number and `ms`, `s`, `m` or `h`; more
 /// than 0, at most [`DURATION_MAX`].

@@ -19,7 +19,8 @@ pub struct Status {
 /// The cluster's status, as `status` and `watch` print it.
 #[derive(Debug, Serialize)]
 pub struct Cluster {
-    pub cluster: String,
+    #[serde(rename = "cluster")]
+    pub name: String,
     pub generation: u64,
     pub term: u64,
     pub leader_id: Option<u64>,
@@ -74,7 +75,7 @@ impl From<v1::ClusterStatus> for Cluster {
                 v1::DigestState::Different => "different",
             },
             applied_time: time(status.applied_time.as_ref()),
-            cluster: status.cluster,
+            name: status.cluster,
             generation: status.generation,
             term: status.term,
             leader_id: status.leader_id,
@@ -120,7 +121,7 @@ impl Show for Status {
         let mut rows = vec![
             (
                 "Cluster",
-                format!("{} (generation {})", of.cluster, of.generation),
+                format!("{} (generation {})", of.name, of.generation),
             ),
             ("Leader", format!("{leader} (term {})", of.term)),
             (
