@@ -121,20 +121,18 @@ async fn open<F: Follow>(
     let opened = client
         .open(|agent| follower.question(agent), F::open)
         .await?;
-    match opened {
-        Some(opened) => Ok(opened),
-        // The one refusal that a fresh question mends.
-        None => {
-            follower.forget();
-            let opened = client
-                .open(|agent| follower.question(agent), F::open)
-                .await?;
-            opened.ok_or_else(|| {
-                Error::new(
-                    Kind::Failure,
-                    "the agent refuses to begin a stream with a snapshot",
-                )
-            })
-        }
+    if let Some(opened) = opened {
+        return Ok(opened);
     }
+    // The one refusal that a fresh question mends.
+    follower.forget();
+    let opened = client
+        .open(|agent| follower.question(agent), F::open)
+        .await?;
+    opened.ok_or_else(|| {
+        Error::new(
+            Kind::Failure,
+            "the agent refuses to begin a stream with a snapshot",
+        )
+    })
 }
