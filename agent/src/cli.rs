@@ -146,3 +146,15 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
         Ask::Version { output } => read::version(output),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -24,9 +24,10 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// What the command line says about whom to ask.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Context file: whom to ask, and as whom
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     pub context: Option<PathBuf>,
     /// Ask this agent of the context
     #[arg(long, value_name = "NAME", conflicts_with = "server")]

@@ -20,6 +20,7 @@ pub enum Format {
 
 /// What the command line says about output.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// How to print
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]

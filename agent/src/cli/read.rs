@@ -21,6 +21,7 @@ const ITEMS_MAX: usize = 200_000;
 
 /// What the command line says about a question.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     #[command(flatten)]
     output: output::Args,
