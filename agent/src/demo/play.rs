@@ -89,7 +89,6 @@ impl Play {
         let down_window_s = (self.settings.duration.as_secs() / 15).clamp(2, 6);
         let documents = workload::documents(&Workload {
             binary: &self.settings.binary,
-            dir: self.cluster.dir(),
             queue: &self.queue.url(),
             stats: &self.queue.stats_url(),
             down_window_s,

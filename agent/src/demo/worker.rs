@@ -7,7 +7,6 @@
 
 mod client;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,10 +33,6 @@ pub struct Args {
     /// The queue's address, `http://HOST:PORT`.
     #[arg(long)]
     queue: String,
-    /// The demo's directory. Nothing is read there: in the process table it
-    /// shows whose worker this is.
-    #[arg(long = "of")]
-    _of: PathBuf,
 }
 
 /// Runs until SIGTERM, SIGINT or until the queue is gone. Builds its own
