@@ -8,7 +8,7 @@ pub mod policy;
 
 use prost_types::Timestamp;
 use starling_engine::demand::{Totals, Usage};
-use starling_engine::ledger::{Checkpoint, Record};
+use starling_engine::ledger::{Cause, Checkpoint, Record};
 use starling_engine::policy::Target;
 use starling_engine::unit::{Ms, NodeId};
 
@@ -82,9 +82,17 @@ pub fn decision(record: &Record, node_name: String) -> v1::Decision {
         policy: record.policy.clone(),
         from: record.from,
         to: record.to,
-        node_id: record.by.0,
+        node_id: match &record.cause {
+            Cause::Decided { by, .. } => by.0,
+            Cause::Bounds { .. } => 0,
+        },
         node_name,
-        reason: policy::summary(&record.report),
+        reason: match &record.cause {
+            Cause::Decided { report, .. } => policy::summary(report),
+            Cause::Bounds { floor, cap } => {
+                format!("the policy that was put into force allows {floor} to {cap} replicas")
+            }
+        },
     }
 }
 

@@ -64,7 +64,10 @@ fn trigger(trigger: &Trigger, health: Health) -> v1::Trigger {
         source: match &trigger.source {
             Source::Resource(Resource::Cpu) => "cpu".into(),
             Source::Resource(Resource::Memory) => "memory".into(),
-            Source::External { kind, .. } => kind.clone(),
+            Source::Container { container, .. } => format!("container {container}"),
+            Source::Pods { metric } => format!("pods metric {metric}"),
+            Source::Object { .. } => "object".into(),
+            Source::Unknown { kind } | Source::External { kind, .. } => kind.clone(),
         },
         goal: Some(goal(trigger.goal)),
         failures: health.failures,

@@ -1,0 +1,265 @@
+//! Issues certificates, and checks that a certificate, its key and its
+//! authority belong together.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use starling_consensus::Tls;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{GeneralName, X509Certificate};
+use x509_parser::time::ASN1Time;
+
+use super::{AUTHORITY_DAYS, CLIENT, Error, LEAF_DAYS, Node, PEER};
+
+const DAY_S: u64 = 86_400;
+/// Certificates are valid from this long ago: clocks differ.
+const BACKDATE_S: u64 = 3_600;
+
+/// Whom a certificate is for.
+pub enum Role<'a> {
+    /// Serves other agents and users, and asks other agents.
+    Node(&'a Node),
+    /// Asks agents.
+    Client,
+}
+
+/// A certificate and its key, as PEM.
+pub struct Leaf {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// Where the parts of an identity came from, for errors.
+pub struct Paths {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// A cluster's certificate authority.
+pub struct Authority {
+    /// PEM.
+    pub certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+    /// Seconds since the epoch.
+    until_s: u64,
+    now_s: u64,
+}
+
+impl Authority {
+    pub fn found(cluster: &str) -> Result<Authority, Error> {
+        let now_s = now_s();
+        let until_s = now_s + AUTHORITY_DAYS * DAY_S;
+        let mut params = params(cluster, now_s, until_s);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(Authority {
+            certificate,
+            issuer: Issuer::new(params, key),
+            until_s,
+            now_s,
+        })
+    }
+
+    /// An authority that is there already, if it is `cluster`'s.
+    pub fn open(
+        path: &Path,
+        certificate: String,
+        key_path: &Path,
+        key: &str,
+        cluster: &str,
+    ) -> Result<Authority, Error> {
+        let key = KeyPair::from_pem(key)
+            .map_err(|_| Error::unsound(key_path, "isn't a private key in PEM"))?;
+        let blocks = certificates(path, &certificate)?;
+        let parsed = parse(path, &blocks[0])?;
+        if parsed.public_key().subject_public_key.data != key.public_key_raw() {
+            let what = format!("isn't the key of {}", path.display());
+            return Err(Error::unsound(key_path, what));
+        }
+        let found = common_name(&parsed);
+        if found != cluster {
+            return Err(Error::OtherCluster {
+                path: path.to_owned(),
+                found,
+                wanted: cluster.to_owned(),
+            });
+        }
+        check_time(path, &parsed)?;
+        let until_s = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key)?;
+        Ok(Authority {
+            certificate,
+            issuer,
+            until_s,
+            now_s: now_s(),
+        })
+    }
+
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    pub fn until(&self) -> String {
+        day(self.until_s)
+    }
+
+    pub fn leafs_until(&self) -> String {
+        day(self.leafs_until_s())
+    }
+
+    pub fn issue(&self, role: Role<'_>) -> Result<Leaf, Error> {
+        let (name, names) = match role {
+            Role::Node(node) => {
+                let own = [PEER, node.name.as_str(), "localhost", "127.0.0.1", "::1"];
+                let mut names: Vec<String> = own.map(str::to_owned).to_vec();
+                names.extend(node.hosts.iter().cloned());
+                (node.name.as_str(), names)
+            }
+            Role::Client => ("client", vec![CLIENT.to_owned()]),
+        };
+        let mut params = params(name, self.now_s, self.leafs_until_s());
+        params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = match role {
+            Role::Node(_) => vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+            Role::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        };
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        Ok(Leaf {
+            certificate: params.signed_by(&key, &self.issuer)?.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
+    /// A certificate doesn't outlive its authority.
+    fn leafs_until_s(&self) -> u64 {
+        self.until_s.min(self.now_s + LEAF_DAYS * DAY_S)
+    }
+}
+
+/// Whether the parts are what they should be and belong together.
+pub fn check(paths: &Paths, tls: &Tls, name: &str) -> Result<(), Error> {
+    let authorities = certificates(&paths.ca, &tls.ca)?;
+    let chain = certificates(&paths.certificate, &tls.certificate)?;
+    let leaf = parse(&paths.certificate, &chain[0])?;
+    let key = KeyPair::from_pem(&tls.key)
+        .map_err(|_| Error::unsound(&paths.key, "isn't a private key in PEM"))?;
+    if leaf.public_key().subject_public_key.data != key.public_key_raw() {
+        let what = format!("isn't the key of {}", paths.certificate.display());
+        return Err(Error::unsound(&paths.key, what));
+    }
+    if !holds_name(&leaf, name) {
+        let what = format!("isn't for the name {name}");
+        return Err(Error::unsound(&paths.certificate, what));
+    }
+    check_time(&paths.certificate, &leaf)?;
+    let mut issued = false;
+    for block in authorities.iter().chain(&chain[1..]) {
+        let issuer = parse(&paths.ca, block)?;
+        check_time(&paths.ca, &issuer)?;
+        issued |= leaf.verify_signature(Some(issuer.public_key())).is_ok();
+    }
+    if !issued {
+        let what = format!("wasn't issued by {}", paths.ca.display());
+        return Err(Error::unsound(&paths.certificate, what));
+    }
+    Ok(())
+}
+
+fn params(name: &str, now_s: u64, until_s: u64) -> CertificateParams {
+    let epoch = date_time_ymd(1970, 1, 1);
+    let mut params = CertificateParams::default();
+    params.not_before = epoch + std::time::Duration::from_secs(now_s.saturating_sub(BACKDATE_S));
+    params.not_after = epoch + std::time::Duration::from_secs(until_s);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Starling");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+/// At least one.
+fn certificates(path: &Path, text: &str) -> Result<Vec<Pem>, Error> {
+    let blocks: Vec<Pem> = Pem::iter_from_buffer(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::unsound(path, "isn't PEM"))?;
+    let wrong = blocks.iter().find(|block| block.label != "CERTIFICATE");
+    match wrong {
+        Some(block) => {
+            let what = format!("holds a {} instead of a certificate", block.label);
+            Err(Error::unsound(path, what))
+        }
+        None if blocks.is_empty() => Err(Error::unsound(path, "isn't a certificate in PEM")),
+        None => Ok(blocks),
+    }
+}
+
+fn parse<'a>(path: &Path, block: &'a Pem) -> Result<X509Certificate<'a>, Error> {
+    block
+        .parse_x509()
+        .map_err(|_| Error::unsound(path, "isn't an X.509 certificate"))
+}
+
+fn check_time(path: &Path, certificate: &X509Certificate<'_>) -> Result<(), Error> {
+    let now = ASN1Time::now();
+    let validity = certificate.validity();
+    if now > validity.not_after {
+        let until_s = u64::try_from(validity.not_after.timestamp()).unwrap_or(0);
+        return Err(Error::unsound(path, format!("expired on {}", day(until_s))));
+    }
+    if now < validity.not_before {
+        let what = "isn't valid yet (is this machine's clock right?)";
+        return Err(Error::unsound(path, what));
+    }
+    Ok(())
+}
+
+fn holds_name(certificate: &X509Certificate<'_>, name: &str) -> bool {
+    certificate
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .is_some_and(|names| {
+            names
+                .value
+                .general_names
+                .iter()
+                .any(|held| matches!(held, GeneralName::DNSName(dns) if *dns == name))
+        })
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> String {
+    certificate
+        .subject()
+        .iter_common_name()
+        .next()
+        .and_then(|name| name.as_str().ok())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+fn day(at_s: u64) -> String {
+    jiff::Timestamp::from_second(at_s as i64)
+        .map_or_else(|_| at_s.to_string(), |at| at.strftime("%F").to_string())
+}

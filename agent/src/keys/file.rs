@@ -1,0 +1,114 @@
+//! Reads and writes the files of an identity: bounded, private, never overwritten.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+
+/// No identity file is larger; a larger one is refused.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The text of a file that anyone may read.
+pub fn read(path: &Path) -> Result<String, Error> {
+    open(path).and_then(|file| text(path, &file))
+}
+
+/// The text of a file that only its owner may read, as ssh asks of keys.
+pub fn read_secret(path: &Path) -> Result<String, Error> {
+    let file = open(path)?;
+    let mode = file
+        .metadata()
+        .map_err(|source| unreadable(path, source))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::Exposed {
+            path: path.to_owned(),
+            mode: mode & 0o777,
+        });
+    }
+    text(path, &file)
+}
+
+/// Makes a directory for its owner alone; one that is there stays as it is.
+pub fn make_directory(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| Error::unwritable(path, source))
+}
+
+/// Writes a file that isn't there yet, for its owner alone, and syncs it.
+pub fn write_new(path: &Path, text: &str) -> Result<(), Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(|source| Error::unwritable(path, source))
+}
+
+/// Writes a directory of files under another name and then moves it into place,
+/// so that it is there whole or not at all.
+pub fn write_directory(path: &Path, files: &[(&str, &str)]) -> Result<(), Error> {
+    let half = unfinished(path);
+    // Left over from a run that was cut off.
+    if half.exists() {
+        fs::remove_dir_all(&half).map_err(|source| Error::unwritable(&half, source))?;
+    }
+    make_directory(&half)?;
+    for (name, text) in files {
+        write_new(&half.join(name), text)?;
+    }
+    fs::rename(&half, path)
+        .and_then(|()| match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+            _ => Ok(()),
+        })
+        .map_err(|source| Error::unwritable(path, source))
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.unfinished"))
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => Error::Missing {
+            path: path.to_owned(),
+        },
+        _ => unreadable(path, source),
+    })
+}
+
+fn text(path: &Path, file: &File) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| unreadable(path, source))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::unsound(path, "is larger than 1 MiB"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Error::unsound(path, "isn't text"))?;
+    if text.trim().is_empty() {
+        return Err(Error::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(text)
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
+}

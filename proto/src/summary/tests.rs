@@ -1,0 +1,255 @@
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+use super::*;
+
+fn sums(at: u64) -> impl Strategy<Value = Sums> {
+    (
+        any::<[u32; 5]>(),
+        any::<[i64; 3]>(),
+        btree_map(any::<i64>(), any::<u32>(), 0..=MISSING_MAX),
+        proptest::option::of(0..=at),
+    )
+        .prop_map(|(counts, milli, missing, oldest)| Sums {
+            pods: counts[0],
+            samples: counts[1],
+            ready: counts[2],
+            ready_usage_milli: milli[0],
+            ready_request_milli: milli[1],
+            unready: counts[3],
+            unready_request_milli: milli[2],
+            missing,
+            without_request: counts[4],
+            oldest: oldest.map(Ms),
+        })
+}
+
+fn usage(at: u64) -> impl Strategy<Value = Usage> {
+    (any::<u32>(), any::<[u64; 2]>(), sums(at), sums(at)).prop_map(
+        |(running, used, cpu, memory)| Usage {
+            running,
+            cpu_used_milli: used[0],
+            memory_used_bytes: used[1],
+            cpu,
+            memory,
+        },
+    )
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    ("[A-Za-z]{1,63}", "\\PC{1,63}").prop_map(|(kind, name)| Target { kind, name })
+}
+
+fn summary(workloads_max: usize) -> impl Strategy<Value = Summary> {
+    (0..=u64::MAX / 2).prop_flat_map(move |at| {
+        (
+            any::<[u64; 2]>(),
+            any::<[u64; 8]>(),
+            btree_map(target(), usage(at), 0..=workloads_max),
+            proptest::option::of(any::<(u64, [u8; 16])>()),
+        )
+            .prop_map(move |(ids, totals, workloads, checkpoint)| Summary {
+                node: NodeId(ids[0]),
+                sequence: ids[1],
+                at: Ms(at),
+                totals: Totals {
+                    cpu_used_milli: totals[0],
+                    cpu_capacity_milli: totals[1],
+                    memory_used_bytes: totals[2],
+                    memory_capacity_bytes: totals[3],
+                    disk_read_bytes_per_s: totals[4],
+                    disk_write_bytes_per_s: totals[5],
+                    network_received_bytes_per_s: totals[6],
+                    network_sent_bytes_per_s: totals[7],
+                },
+                workloads,
+                checkpoint: checkpoint.map(|(index, digest)| Checkpoint { index, digest }),
+            })
+    })
+}
+
+fn named(name: String, usage: Usage) -> Summary {
+    let target = Target {
+        kind: "Process".into(),
+        name,
+    };
+    Summary {
+        workloads: BTreeMap::from([(target, usage)]),
+        ..Summary::default()
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_summary_comes_back_as_it_was(summary in summary(8)) {
+        let bytes = encode(&summary);
+        let back = decode(summary.node, summary.sequence, summary.at, &bytes);
+        prop_assert_eq!(back, Ok(summary));
+    }
+
+    #[test]
+    fn on_another_clock_only_the_times_move(summary in summary(4), ahead in 0..=1_000_000_000_u64) {
+        let there = summary.at.plus(ahead);
+        let back = decode(summary.node, summary.sequence, there, &encode(&summary)).unwrap();
+        let mut expected = summary;
+        expected.at = there;
+        for usage in expected.workloads.values_mut() {
+            for sums in [&mut usage.cpu, &mut usage.memory] {
+                sums.oldest = sums.oldest.map(|oldest| oldest.plus(ahead));
+            }
+        }
+        prop_assert_eq!(back, expected);
+    }
+
+    #[test]
+    fn any_bytes_give_an_answer(bytes in vec(any::<u8>(), 0..2_000)) {
+        if let Ok(summary) = decode(NodeId(1), 1, Ms(0), &bytes) {
+            prop_assert!(summary.workloads.len() <= WORKLOADS_MAX);
+        }
+    }
+
+    #[test]
+    fn a_damaged_summary_gives_an_answer(
+        summary in summary(3), at in any::<proptest::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut bytes = encode(&summary);
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(back) = decode(summary.node, summary.sequence, summary.at, &bytes) {
+            prop_assert!(back.workloads.len() <= WORKLOADS_MAX);
+        }
+    }
+}
+
+#[test]
+fn a_summary_that_is_too_large_loses_its_last_workloads() {
+    let usage = Usage {
+        cpu: Sums {
+            missing: (0..32).map(|n| (i64::MAX - n, u32::MAX)).collect(),
+            ..Sums::default()
+        },
+        ..Usage::default()
+    };
+    let mut large = Summary::default();
+    for n in 0..WORKLOADS_MAX {
+        let target = Target {
+            kind: "Process".into(),
+            name: format!("{n:0>width$}", width = NAME_BYTES_MAX),
+        };
+        large.workloads.insert(target, usage.clone());
+    }
+    let bytes = encode(&large);
+    assert!(bytes.len() <= BYTES_MAX, "{} bytes", bytes.len());
+    let back = decode(NodeId(0), 0, Ms(0), &bytes).unwrap();
+    assert!(!back.workloads.is_empty());
+    assert!(back.workloads.len() < WORKLOADS_MAX);
+    assert!(
+        large
+            .workloads
+            .keys()
+            .zip(back.workloads.keys())
+            .all(|(a, b)| a == b)
+    );
+}
+
+#[test]
+fn too_many_different_requests_count_as_the_largest() {
+    let sums = Sums {
+        missing: (1..=40).map(|request| (request * 100, 2)).collect(),
+        ..Sums::default()
+    };
+    let summary = named(
+        "web".into(),
+        Usage {
+            cpu: sums,
+            ..Usage::default()
+        },
+    );
+    let back = decode(NodeId(0), 0, Ms(0), &encode(&summary)).unwrap();
+    let missing = &back.workloads.values().next().unwrap().cpu.missing;
+    assert_eq!(missing.len(), MISSING_MAX);
+    assert_eq!(missing.values().sum::<u32>(), 80);
+    assert_eq!(missing.last_key_value(), Some((&4_000, &18)));
+}
+
+#[test]
+fn a_workload_whose_name_is_too_long_is_left_out_and_refused() {
+    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    let summary = named(long.clone(), Usage::default());
+    assert!(
+        decode(NodeId(0), 0, Ms(0), &encode(&summary))
+            .unwrap()
+            .workloads
+            .is_empty()
+    );
+    let forged = wire::Summary {
+        workloads: vec![wire::Workload {
+            kind: "Process".into(),
+            name: long,
+            ..wire::Workload::default()
+        }],
+        ..wire::Summary::default()
+    };
+    assert_eq!(
+        decode(NodeId(0), 0, Ms(0), &forged.encode_to_vec()),
+        Err(Error::TooMany {
+            what: "bytes in a name",
+            found: NAME_BYTES_MAX + 1,
+            max: NAME_BYTES_MAX
+        })
+    );
+}
+
+#[test]
+fn counts_beyond_the_bounds_are_refused() {
+    let workload = |n: usize| wire::Workload {
+        kind: "Process".into(),
+        name: format!("w{n}"),
+        ..wire::Workload::default()
+    };
+    let refused = |workloads: Vec<wire::Workload>| {
+        let message = wire::Summary {
+            workloads,
+            ..wire::Summary::default()
+        };
+        decode(NodeId(0), 0, Ms(0), &message.encode_to_vec()).unwrap_err()
+    };
+    assert!(matches!(
+        refused((0..=WORKLOADS_MAX).map(workload).collect()),
+        Error::TooMany {
+            what: "workloads",
+            ..
+        }
+    ));
+    assert_eq!(
+        refused(vec![workload(1), workload(1)]),
+        Error::Twice("workload")
+    );
+    let missing = (0..=MISSING_MAX as i64)
+        .map(|request_milli| wire::Missing {
+            request_milli,
+            pods: 1,
+        })
+        .collect();
+    let greedy = wire::Workload {
+        cpu: Some(wire::Sums {
+            missing,
+            ..wire::Sums::default()
+        }),
+        ..workload(1)
+    };
+    assert!(matches!(
+        refused(vec![greedy]),
+        Error::TooMany {
+            what: "different requests",
+            ..
+        }
+    ));
+    assert_eq!(refused(vec![wire::Workload::default()]), Error::Nameless);
+    assert!(matches!(
+        decode(NodeId(0), 0, Ms(0), &vec![0; BYTES_MAX + 1]),
+        Err(Error::TooLarge(_))
+    ));
+}
