@@ -152,7 +152,7 @@ impl Directory {
             let why: Vec<String> = outcome
                 .refused
                 .iter()
-                .map(|refusal| refusal.why.clone())
+                .map(|refusal| refusal.why.to_string())
                 .collect();
             self.refused.insert(name, (command.clone(), why.join("; ")));
         }

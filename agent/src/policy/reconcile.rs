@@ -142,7 +142,6 @@ pub(super) fn command(
         }),
         Verdict::Remove => Some(Command::RemovePolicy {
             name: name.to_owned(),
-            source: source.to_owned(),
         }),
         Verdict::Settled | Verdict::Forgotten | Verdict::Kept(_) => None,
     }
