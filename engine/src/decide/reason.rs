@@ -5,6 +5,7 @@
 //! codes, and prose by `Display` that fits 80 columns. Integers only.
 
 mod prose;
+mod quantity;
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,8 @@ pub const WHY_BYTES_MAX: usize = 200;
 /// One thing that moved or held the size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// The size has changed at this very instant.
+    JustChanged,
     /// The annotation `paused`, with the size to keep where it names one.
     Paused {
         at: Option<u32>,
@@ -235,6 +238,7 @@ impl Step {
     /// Stable; for metrics, logs and machines.
     pub fn code(&self) -> &'static str {
         match self {
+            Step::JustChanged => "JustChanged",
             Step::Paused { .. } => "Paused",
             Step::Disabled => "ScalingDisabled",
             Step::Activated { .. } => "Activated",
@@ -255,6 +259,21 @@ impl Step {
             Step::ScaleOutPaused { .. } => "ScaleOutPaused",
             Step::Bounded { .. } => "Bounded",
         }
+    }
+}
+
+impl Step {
+    /// Whether the triggers' proposals have no say.
+    pub(crate) fn overrules(&self) -> bool {
+        matches!(
+            self,
+            Step::JustChanged
+                | Step::Paused { .. }
+                | Step::Disabled
+                | Step::AtRest
+                | Step::Frozen { .. }
+                | Step::NoMetrics
+        )
     }
 }
 

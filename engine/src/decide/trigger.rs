@@ -167,7 +167,7 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
 }
 
 fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
-    let stale_ms = inputs
+    let limit_ms = inputs
         .policy
         .polling_interval_ms
         .saturating_mul(STALE_INTERVALS)
@@ -177,15 +177,15 @@ fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> 
         Goal::AverageValue { milli: target } => metric::value_per_replica(milli, target, scale),
         Goal::Utilization { .. } => Err(metric::Error::NoMetricsForKnownPods),
     };
-    let stale = inputs.now.since(at) > stale_ms;
+    let expired = inputs.now.since(at) > limit_ms;
     let result = match proposal {
-        _ if stale => Verdict::Stale,
+        _ if expired => Verdict::Stale,
         Ok(proposal) => Verdict::Good(proposal),
         Err(error) => Verdict::Bad(Failure::Metric(error)),
     };
     let mut measured = Measured::nothing(result).at(at, inputs.now);
     measured.value = Some(milli);
-    measured.activity_milli = (!stale).then_some(milli);
+    measured.activity_milli = (!expired).then_some(milli);
     measured
 }
 
