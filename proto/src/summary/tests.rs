@@ -11,6 +11,9 @@ fn sums(at: u64) -> impl Strategy<Value = Sums> {
         proptest::option::of(0..=at),
     )
         .prop_map(|(counts, milli, missing, oldest)| Sums {
+            ignored: counts[0],
+            strangers: counts[1],
+            strangers_usage_milli: milli[0],
             pods: counts[0],
             samples: counts[1],
             ready: counts[2],
@@ -32,6 +35,8 @@ fn usage(at: u64) -> impl Strategy<Value = Usage> {
             memory_used_bytes: used[1],
             cpu,
             memory,
+            cpu_request_milli: Some(i64::MIN),
+            memory_request_milli: None,
         },
     )
 }
