@@ -1,13 +1,10 @@
 //! Any input gives an answer within the bounds: extremes of every number, clocks
 //! that jump, more triggers than a policy may have, targets of zero.
 
-#[path = "play/scenario.rs"]
-mod scenario;
-
 use std::collections::BTreeMap;
 
+use crate::scenario::{START, Scenario, cpu, named, usage};
 use proptest::prelude::*;
-use scenario::{START, Scenario, cpu, named, usage};
 use starling_engine::decide::{Inputs, Reading, decide};
 use starling_engine::demand::pods::{Metric, Pick, Pod, Sums};
 use starling_engine::history::{Activity, Event, Health, History, Recommendation};
@@ -322,7 +319,7 @@ fn ten_thousand_replicas_and_a_hundred_triggers_are_decided_on() {
         (0..100)
             .map(|i| match i % 2 {
                 0 => Reading::Pods(sums.clone()),
-                _ => scenario::value(11_500),
+                _ => crate::scenario::value(11_500),
             })
             .collect(),
     );
@@ -337,7 +334,7 @@ fn a_target_of_zero_is_a_failure_that_holds_the_size() {
         Goal::Value { milli: -5 },
     ] {
         let mut web = Scenario::new(vec![named("queue", goal)], 4);
-        web.read(vec![scenario::value(1)]);
+        web.read(vec![crate::scenario::value(1)]);
         assert_eq!(web.pass().target, 4);
     }
 }

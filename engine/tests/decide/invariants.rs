@@ -2,13 +2,8 @@
 //! failures, silence, changes of leader, restarts from disk. The model that says
 //! what must hold is written from the rules, not from the engine's code.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "play/scenario.rs"]
-mod scenario;
-
+use crate::scenario::{Scenario, cpu, failed, named, usage, value};
 use proptest::prelude::*;
-use scenario::{Scenario, cpu, failed, named, usage, value};
 use starling_engine::decide::Reading;
 use starling_engine::history::History;
 use starling_engine::policy::{
@@ -282,7 +277,7 @@ proptest! {
         pods in 1_i32..8,
         cooldown_s in 10_u64..400,
     ) {
-        let mut queue = scenario::ten_each();
+        let mut queue = crate::scenario::ten_each();
         queue.activation_milli = 20_000;
         let mut web = Scenario::new(vec![queue], 1).with(|p| {
             p.replicas_min = 0;
