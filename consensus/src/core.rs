@@ -185,6 +185,29 @@ impl Core {
         }
     }
 
+    /// Writes a snapshot and purges what it holds.
+    pub async fn compact(&self) -> Result<(), Error> {
+        let raft = &self.membership()?.raft;
+        let failed = |e: &dyn std::fmt::Display| Error::Unknown(format!("no snapshot: {e}"));
+        let Some(applied) = raft.metrics().borrow().last_applied else {
+            return Ok(());
+        };
+        raft.trigger().snapshot().await.map_err(|e| failed(&e))?;
+        raft.wait(Some(CALL_DEADLINE))
+            .metrics(|m| m.snapshot >= Some(applied), "a snapshot is written")
+            .await
+            .map_err(|e| failed(&e))?;
+        raft.trigger()
+            .purge_log(applied.index)
+            .await
+            .map_err(|e| failed(&e))?;
+        raft.wait(Some(CALL_DEADLINE))
+            .metrics(|m| m.purged >= Some(applied), "entries are purged")
+            .await
+            .map_err(|e| failed(&e))?;
+        Ok(())
+    }
+
     fn other_leader(&self, own: &Identity) -> Option<Leader> {
         self.leader().filter(|leader| leader.id != own.id)
     }

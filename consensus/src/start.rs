@@ -173,10 +173,7 @@ async fn start_raft(
 ) -> Result<Raft, Error> {
     let failed = |e: &dyn std::fmt::Display| Error::Unknown(format!("the log can't start: {e}"));
     let timing = core.config.timing;
-    let settings = raft_settings(&own.cluster, timing).map_err(|e| Error::Config {
-        field: "timing",
-        why: e.to_string(),
-    })?;
+    let settings = raft_settings(&own.cluster, timing)?;
     let machine = Machine::restore(
         opened.disk.clone(),
         opened.snapshots.clone(),
@@ -203,7 +200,7 @@ async fn start_raft(
     Ok(raft)
 }
 
-fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, openraft::ConfigError> {
+fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, Error> {
     openraft::Config {
         cluster_name: cluster.to_owned(),
         heartbeat_interval: timing.heartbeat_ms,
@@ -217,6 +214,10 @@ fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, open
         ..openraft::Config::default()
     }
     .validate()
+    .map_err(|e| Error::Config {
+        field: "timing",
+        why: e.to_string(),
+    })
 }
 
 fn check(config: &Config) -> Result<(), Error> {

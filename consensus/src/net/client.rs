@@ -35,7 +35,7 @@ use crate::{Timing, Tls, codec};
 /// At the bound all are dropped and made again as they are needed.
 const CHANNELS_MAX: usize = 256;
 /// A snapshot as large as allowed takes no longer on a 100 Mbit/s line.
-const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(60);
+const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Large transfers don't share a connection with heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -32,7 +32,7 @@ use crate::{Error, Tls, codec};
 const CALLS_MAX: usize = 64;
 const STREAMS_MAX: u32 = 128;
 /// No call takes longer, snapshots included.
-const SERVER_DEADLINE: Duration = Duration::from_secs(120);
+const SERVER_DEADLINE: Duration = Duration::from_mins(2);
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// A snapshot whose sender is silent for so long is given up.
 const PART_DEADLINE: Duration = Duration::from_secs(5);
