@@ -1,12 +1,24 @@
 //! `starling agent --config FILE`: one agent's settings, read once at start.
 //!
-//! Every error names the file, the field and what to do.
+//! Comes in: a path. Goes out: a [`Config`] whose every field was checked, with
+//! absolute paths and a node name. Every error names file, line, field, what is
+//! wrong and what to do.
 
-use std::path::PathBuf;
+mod check;
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The file. Unknown fields are errors.
+use crate::policy::yaml::{Place, Problem, documents};
+
+/// A longer file is refused.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The file. Unknown fields are errors. Paths may be relative to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
@@ -15,6 +27,7 @@ pub struct Config {
     /// This agent's name, unique in the cluster. Default: the host's name.
     #[serde(default)]
     pub node: Option<String>,
+    /// Made where it doesn't exist.
     pub data_dir: PathBuf,
     /// A directory of `*.yaml` files with policies and processes.
     #[serde(default)]
@@ -67,4 +80,90 @@ pub enum WorkersOnExit {
     #[default]
     Keep,
     Stop,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("can't read the settings in {}; check --config", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// One line for each problem.
+    #[error("{}", lines(.path, .problems))]
+    Invalid {
+        path: PathBuf,
+        problems: Vec<Problem>,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file. Makes the data directory.
+    pub fn load(path: &Path) -> Result<Config, Error> {
+        let unreadable = |source| Error::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let invalid = |problems| Error::Invalid {
+            path: path.to_owned(),
+            problems,
+        };
+        let mut text = String::new();
+        fs::File::open(path)
+            .and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text))
+            .map_err(unreadable)?;
+        let documents = documents(&text);
+        let [document] = documents.as_slice() else {
+            let count = documents.len();
+            return Err(invalid(vec![whole(format!(
+                "must hold one YAML document, holds {count}"
+            ))]));
+        };
+        if text.len() as u64 > BYTES_MAX {
+            return Err(invalid(vec![whole(format!(
+                "is longer than {} KiB",
+                BYTES_MAX >> 10
+            ))]));
+        }
+        let outline = document
+            .outline()
+            .map_err(|problem| invalid(vec![problem]))?;
+        let mut config: Config = document
+            .read(&outline)
+            .map_err(|problem| invalid(vec![problem]))?;
+        let base = std::path::absolute(path).map_err(unreadable)?;
+        let violations = check::check(&mut config, base.parent().unwrap_or(Path::new("/")));
+        if violations.is_empty() {
+            return Ok(config);
+        }
+        Err(invalid(
+            violations
+                .into_iter()
+                .map(|(field, why)| Problem {
+                    place: outline.place(&field),
+                    field,
+                    why,
+                })
+                .collect(),
+        ))
+    }
+
+    /// This agent's name.
+    pub fn node_name(&self) -> &str {
+        self.node.as_deref().unwrap_or_default()
+    }
+}
+
+fn whole(why: String) -> Problem {
+    Problem {
+        place: Place::default(),
+        field: String::new(),
+        why,
+    }
+}
+
+/// `file:line:column: field: why`, one line for each.
+fn lines(path: &Path, problems: &[Problem]) -> impl fmt::Display {
+    let line = |problem: &Problem| match problem.place {
+        Place { line: 0, .. } => format!("{}: {problem}", path.display()),
+        Place { line, column } => format!("{}:{line}:{column}: {problem}", path.display()),
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }

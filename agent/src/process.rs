@@ -1,1 +1,220 @@
-//! process
+//! The `process` target: runs N copies of a command on this machine. Linux only.
+//!
+//! Comes in: what may be run here and how many of each, with the stamp of the
+//! grant. Goes out: the workers that run, and what keeps others from running.
+//! Workers outlive the agent; its next start finds them by a variable in their
+//! environment. Never decides a number, and never touches a process that isn't
+//! a worker of this agent or a descendant of one.
+
+mod fleet;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use starling_engine::unit::{Ms, Stamp};
+use tokio::sync::watch;
+
+use crate::worker;
+use fleet::Fleet;
+
+/// How a policy's target calls what is run here.
+pub const KIND: &str = "Process";
+/// From SIGTERM to SIGKILL, unless a [`Spec`] says otherwise.
+pub const STOP_AFTER_MS: u64 = 10_000;
+/// A worker is ready once it has run for this long.
+pub const READY_AFTER_MS: u64 = 1_000;
+/// No more workers than this are started on one machine; a trouble says so.
+pub const WORKERS_MAX: usize = 1_000;
+/// Beyond this many names, those that shall have no worker are forgotten.
+const NAMES_MAX: usize = 10_000;
+/// Exits are noticed, and back-offs end, as late as this.
+const PASS_EVERY: Duration = Duration::from_millis(250);
+/// What a process that was killed gets for vanishing.
+const VANISH_MS: u64 = 5_000;
+
+/// What a workload is on this machine. The command must stay in the foreground:
+/// when it ends, what it left running is ended too, and it is started again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    pub name: String,
+    /// The program, looked up in the agent's `PATH`, and its arguments.
+    pub command: Vec<String>,
+    /// Added to the agent's own environment.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs; `None`: where the agent does.
+    pub directory: Option<PathBuf>,
+    pub cpu_request_milli: Option<u64>,
+    pub memory_request_bytes: Option<u64>,
+    /// From SIGTERM to SIGKILL.
+    pub stop_after_ms: u64,
+}
+
+/// A process that runs and isn't being stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    pub name: String,
+    /// Also the id of its process group.
+    pub pid: u32,
+    /// Since boot; tells it from a later process with the same pid.
+    pub start_ticks: u64,
+    pub started_at: Ms,
+    pub ready: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("can't use {path} for the workers' logs; let the agent's user write there")]
+    Logs {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("can't look for workers of an earlier run; this needs Linux with /proc mounted")]
+    Find(#[source] std::io::Error),
+    #[error("{name}: the size granted at {stamp} is older than the one from {seen} in force")]
+    Stale {
+        name: String,
+        stamp: Stamp,
+        seen: Stamp,
+    },
+}
+
+/// Keeps the workers as wanted. Dropping it leaves them running.
+#[derive(Debug)]
+pub struct Supervisor {
+    wanted: watch::Sender<Wanted>,
+    seen: watch::Receiver<Seen>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    /// `None` before the first offer: then nothing is changed.
+    specs: Option<Arc<BTreeMap<String, Spec>>>,
+    /// A name that isn't in here was never set: its workers are left alone.
+    counts: Arc<BTreeMap<String, (Stamp, u32)>>,
+    ending: bool,
+}
+
+/// What the latest pass saw.
+#[derive(Debug, Default)]
+struct Seen {
+    workers: Vec<Worker>,
+    troubles: BTreeMap<String, String>,
+    /// It was to end all workers, and none is left.
+    ended: bool,
+}
+
+impl Spec {
+    /// Changes with what is run. A new request for CPU or memory replaces no worker.
+    fn edition(&self) -> String {
+        let directory = self.directory.as_deref().map(Path::to_string_lossy);
+        worker::digest(&json!([self.command, self.env, directory]))
+    }
+}
+
+impl Supervisor {
+    /// Goes on with the workers that an agent of the same cluster and data
+    /// directory left behind; each is left alone until its name is first set.
+    /// Must be called within a tokio runtime, and while no other agent uses the
+    /// data directory. Workers write to `workers/<name>.log` in it.
+    pub fn start(cluster: &str, data_dir: &Path) -> Result<Supervisor, Error> {
+        let logs = data_dir.join("workers");
+        let canonical = std::fs::create_dir_all(&logs).and_then(|()| logs.canonicalize());
+        let logs = canonical.map_err(|source| Error::Logs { path: logs, source })?;
+        let owner = worker::digest(&json!([cluster, logs.to_string_lossy()]));
+        let mut fleet = Fleet::find(owner, logs).map_err(Error::Find)?;
+        let (wanted, orders) = watch::channel(Wanted::default());
+        let (publish, seen) = watch::channel(fleet.pass(&Wanted::default()));
+        tokio::spawn(supervise(fleet, orders, publish));
+        Ok(Supervisor { wanted, seen })
+    }
+
+    /// What may be run here, replaced as a whole. Workers of a command that has
+    /// changed are replaced, those of a name that is gone are stopped.
+    pub fn offer(&self, specs: BTreeMap<String, Spec>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = wanted.specs.as_deref() != Some(&specs);
+            wanted.specs = Some(Arc::new(specs));
+            changed
+        });
+    }
+
+    /// How many of `name` shall run here. Refused if a newer stamp was seen (I1).
+    pub fn set(&self, stamp: Stamp, name: &str, count: u32) -> Result<(), Error> {
+        let mut former = None;
+        self.wanted.send_if_modified(|wanted| {
+            former = wanted.counts.get(name).copied();
+            if former.is_some_and(|(seen, at)| seen > stamp || (seen, at) == (stamp, count)) {
+                return false;
+            }
+            let counts = Arc::make_mut(&mut wanted.counts);
+            counts.insert(name.into(), (stamp, count));
+            if counts.len() > NAMES_MAX {
+                counts.retain(|_, (_, count)| *count > 0);
+            }
+            true
+        });
+        match former {
+            Some((seen, _)) if seen > stamp => {
+                let name = name.into();
+                Err(Error::Stale { name, stamp, seen })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The workers as of the latest pass.
+    pub fn workers(&self) -> Vec<Worker> {
+        self.seen.borrow().workers.clone()
+    }
+
+    /// What keeps workers from running or from ending, by workload.
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        self.seen.borrow().troubles.clone()
+    }
+
+    /// All names that have workers here or were set.
+    pub fn names(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<_> = self.wanted.borrow().counts.keys().cloned().collect();
+        names.extend(self.workers().into_iter().map(|worker| worker.name));
+        names
+    }
+
+    /// Ends all workers, adopted ones too, and starts none from here on. Returns
+    /// when they are gone, or a few seconds after the last was killed.
+    pub async fn stop_all(&self) {
+        self.wanted.send_modify(|wanted| wanted.ending = true);
+        let specs = self.wanted.borrow().specs.clone().unwrap_or_default();
+        let graces = specs.values().map(|spec| spec.stop_after_ms);
+        let longest_ms = graces.fold(STOP_AFTER_MS, u64::max);
+        let limit = Duration::from_millis(longest_ms.saturating_add(VANISH_MS));
+        let mut seen = self.seen.clone();
+        let ended = seen.wait_for(|seen| seen.ended);
+        if !matches!(tokio::time::timeout(limit, ended).await, Ok(Ok(_))) {
+            tracing::warn!("not all workers could be ended: {:?}", self.troubles());
+        }
+    }
+}
+
+/// Looks at everything on each change, and every [`PASS_EVERY`]. Ends with the supervisor.
+async fn supervise(
+    mut fleet: Fleet,
+    mut orders: watch::Receiver<Wanted>,
+    publish: watch::Sender<Seen>,
+) {
+    loop {
+        let wanted = orders.borrow_and_update().clone();
+        let pass = move || (fleet.pass(&wanted), fleet);
+        let Ok((seen, back)) = tokio::task::spawn_blocking(pass).await else {
+            return tracing::error!("supervision has ended; restart the agent");
+        };
+        publish.send_replace(seen);
+        fleet = back;
+        if let Ok(Err(_)) = tokio::time::timeout(PASS_EVERY, orders.changed()).await {
+            return;
+        }
+    }
+}

@@ -1,1 +1,350 @@
-//! run
+//! The agent: one loop that wakes for a closed set of events, feeds the engine's
+//! node, and carries out what it answers.
+//!
+//! Comes in: a configuration. Goes out: nothing until the agent is told to end.
+//! Contains no rule about numbers.
+
+mod addresses;
+mod start;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use starling_consensus::{Leadership, Log};
+use starling_engine::demand::Sample;
+use starling_engine::ledger::{Command, Ledger, Outcome};
+use starling_engine::node::{Input, Node, Output};
+use starling_engine::policy::Trigger;
+use starling_engine::unit::Ms;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, warn};
+
+use crate::collect::Collector;
+use crate::gossip::{self, Gossip};
+use crate::policy::Directory;
+use crate::process::{Spec, Supervisor};
+use crate::trigger::Poller;
+use crate::view::Snapshot;
+
+/// How often the node and its workers are measured, and the policy directory is read.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How often the engine is asked whether something is due.
+const TICK_EVERY: Duration = Duration::from_millis(200);
+/// Triggers asked at the same time; more wait, and fail if they wait too long.
+const POLLS_MAX: usize = 64;
+/// A proposal is given up after this; the engine plans anew.
+const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Events that wait for the loop; whoever brings more waits too.
+const EVENTS_MAX: usize = 1_024;
+
+/// What the loop's own tasks bring back.
+enum Event {
+    Sampled(Box<(Collector, Sample)>),
+    Polled {
+        policy: String,
+        trigger: String,
+        result: Result<i64, String>,
+    },
+    /// A pass has been proposed.
+    Proposed,
+    /// A change from the policy directory has been proposed.
+    Edited {
+        command: Command,
+        result: Result<Outcome, starling_consensus::Error>,
+    },
+    /// This agent's ledger has everything that was committed when it started.
+    CaughtUp,
+}
+
+/// The parts that `start` put together.
+struct Agent {
+    log: Log,
+    node: Node,
+    gossip: Gossip,
+    supervisor: Arc<Supervisor>,
+    collector: Option<Collector>,
+    directory: Option<Directory>,
+    poller: Arc<Poller>,
+    polls: Arc<Semaphore>,
+    specs: BTreeMap<String, Spec>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    warnings: BTreeMap<String, String>,
+    /// Shares are carried out only from here on.
+    caught_up: bool,
+    /// This node's ledger differs from the majority's (I7).
+    halted: Option<String>,
+    events: mpsc::Sender<Event>,
+}
+
+/// Runs an agent until it is told to end (SIGTERM, SIGINT, or the end of
+/// standard input if asked to watch it).
+pub async fn main(config: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
+    start::run(config, until_stdin_closes).await
+}
+
+/// This machine's clock, in milliseconds since the epoch.
+pub(crate) fn now() -> Ms {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ms(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+}
+
+impl Agent {
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut gossip: mpsc::Receiver<gossip::Event>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Agent {
+        let mut sample = tokio::time::interval(SAMPLE_EVERY);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut tick = tokio::time::interval(TICK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut applied = self.log.applied();
+        let mut leadership = self.log.leadership();
+        self.wait_until_caught_up();
+        self.know_members();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return self,
+                _ = sample.tick() => {
+                    self.scan_directory();
+                    self.measure();
+                }
+                _ = tick.tick() => {
+                    self.step(Input::Tick);
+                    self.publish();
+                }
+                Some(event) = events.recv() => self.take(event),
+                Some(event) = gossip.recv() => self.step(match event {
+                    gossip::Event::Heard(summary) => Input::Heard(summary),
+                    gossip::Event::Alive(nodes) => Input::Alive(nodes.into_iter().collect()),
+                }),
+                Ok(()) = applied.changed() => {
+                    applied.mark_unchanged();
+                    self.know_members();
+                    self.actuate();
+                }
+                Ok(()) = leadership.changed() => {
+                    let seen = leadership.borrow_and_update().clone();
+                    self.lead(&seen);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Sampled(sampled) => {
+                let (collector, sample) = *sampled;
+                self.collector = Some(collector);
+                self.step(Input::Sampled(sample));
+            }
+            Event::Polled {
+                policy,
+                trigger,
+                result,
+            } => self.step(Input::Polled {
+                policy,
+                trigger,
+                result,
+            }),
+            Event::Proposed => self.step(Input::Proposed),
+            Event::Edited { command, result } => self.edited(&command, result),
+            Event::CaughtUp => {
+                self.caught_up = true;
+                self.actuate();
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let ledger = self.log.ledger();
+        let outputs = self.node.step(now(), input, &read(&ledger));
+        for output in outputs {
+            match output {
+                Output::Publish(summary) => self.gossip.publish(summary),
+                Output::Poll { policy, trigger } => self.poll(policy, trigger),
+                Output::Propose(command) => self.propose(command),
+                Output::Halt(why) => self.halt(&why),
+            }
+        }
+    }
+
+    fn lead(&mut self, seen: &Leadership) {
+        let term = (seen.acting && self.halted.is_none()).then_some(seen.term);
+        self.step(Input::Leads(term));
+        self.step(Input::Tick);
+    }
+
+    /// Measures off the loop; a measurement that is still under way isn't
+    /// started again.
+    fn measure(&mut self) {
+        let Some(mut collector) = self.collector.take() else {
+            return;
+        };
+        let (events, specs) = (self.events.clone(), self.specs.clone());
+        let supervisor = self.supervisor.clone();
+        tokio::task::spawn_blocking(move || {
+            let sample = collector.sample(now(), &supervisor.workers(), &specs);
+            // Refused only while the agent ends.
+            let _ = events.blocking_send(Event::Sampled(Box::new((collector, sample))));
+        });
+    }
+
+    fn poll(&self, policy: String, trigger: Trigger) {
+        let (events, poller, polls) =
+            (self.events.clone(), self.poller.clone(), self.polls.clone());
+        tokio::spawn(async move {
+            let Ok(_permit) = polls.acquire_owned().await else {
+                return;
+            };
+            let result = poller.poll(&trigger).await.map_err(|e| e.to_string());
+            let trigger = trigger.name;
+            let _ = events
+                .send(Event::Polled {
+                    policy,
+                    trigger,
+                    result,
+                })
+                .await;
+        });
+    }
+
+    fn propose(&self, command: Command) {
+        let (events, log) = (self.events.clone(), self.log.clone());
+        tokio::spawn(async move {
+            match tokio::time::timeout(PROPOSAL_TIMEOUT, log.propose(command)).await {
+                Ok(Ok(outcome)) => {
+                    for refusal in outcome.refused {
+                        warn!(%refusal, "the ledger refused a decision");
+                    }
+                }
+                Ok(Err(why)) => warn!(%why, "a decision was not committed"),
+                Err(_) => warn!("a decision was not committed in time"),
+            }
+            let _ = events.send(Event::Proposed).await;
+        });
+    }
+
+    /// Reads what has changed in the policy directory and proposes it.
+    fn scan_directory(&mut self) {
+        // Before that, a policy that the ledger doesn't show may just not have
+        // been replayed yet.
+        if !self.caught_up {
+            return;
+        }
+        let Some(directory) = &mut self.directory else {
+            return;
+        };
+        let offered: BTreeSet<_> = self
+            .node
+            .summaries()
+            .values()
+            .flat_map(|s| s.workloads.keys().cloned())
+            .collect();
+        let ledger = self.log.ledger();
+        let scan = directory.scan(&read(&ledger), &offered, now());
+        self.warn_about("policies", scan.problems);
+        if scan.processes != self.specs {
+            self.specs.clone_from(&scan.processes);
+            self.supervisor.offer(scan.processes);
+        }
+        for command in scan.proposals {
+            let (events, log) = (self.events.clone(), self.log.clone());
+            tokio::spawn(async move {
+                let proposal = log.propose(command.clone());
+                let result = match tokio::time::timeout(PROPOSAL_TIMEOUT, proposal).await {
+                    Ok(result) => result,
+                    Err(_) => Err(starling_consensus::Error::Unknown("no answer".into())),
+                };
+                let _ = events.send(Event::Edited { command, result }).await;
+            });
+        }
+    }
+
+    fn edited(&mut self, command: &Command, result: Result<Outcome, starling_consensus::Error>) {
+        match (&mut self.directory, result) {
+            (Some(directory), Ok(outcome)) => directory.answered(command, &outcome),
+            (_, Ok(_)) => {}
+            (_, Err(why)) => warn!(%why, "a change of policy was not committed; it is tried again"),
+        }
+    }
+
+    /// Carries out this node's shares as the ledger has them now.
+    fn actuate(&mut self) {
+        if !self.caught_up || self.halted.is_some() {
+            return;
+        }
+        let ledger = self.log.ledger();
+        crate::actuate::apply(&read(&ledger), self.log.id(), &self.supervisor);
+    }
+
+    fn know_members(&self) {
+        let ledger = self.log.ledger();
+        let members = read(&ledger)
+            .members
+            .iter()
+            .map(|(id, m)| (*id, m.member.gossip_address.clone()))
+            .collect();
+        self.gossip.know(members);
+    }
+
+    /// Keeps asking until a read that the quorum confirms succeeds: an agent
+    /// that starts alone leaves its workers as they are (I8).
+    fn wait_until_caught_up(&self) {
+        let (events, log) = (self.events.clone(), self.log.clone());
+        tokio::spawn(async move {
+            while log.barrier().await.is_err() {
+                tokio::time::sleep(TICK_EVERY).await;
+            }
+            let _ = events.send(Event::CaughtUp).await;
+        });
+    }
+
+    fn halt(&mut self, why: &str) {
+        error!(
+            why,
+            "this agent stops acting; compare the ledgers, then restart it with an empty data directory"
+        );
+        self.halted = Some(why.to_owned());
+    }
+
+    /// Replaces all warnings whose subject begins with `area`.
+    fn warn_about(&mut self, area: &str, problems: BTreeMap<String, String>) {
+        let of_area = |subject: &String| subject.starts_with(area);
+        let former: BTreeMap<String, String> = self
+            .warnings
+            .extract_if(.., |subject, _| of_area(subject))
+            .collect();
+        for (subject, words) in problems {
+            let subject = format!("{area}: {subject}");
+            if former.get(&subject) != Some(&words) {
+                warn!(%subject, "{words}");
+            }
+            self.warnings.insert(subject, words);
+        }
+    }
+
+    fn publish(&mut self) {
+        let troubles = self.supervisor.troubles();
+        self.warn_about("workers", troubles);
+        self.snapshot.send_replace(Arc::new(Snapshot {
+            at: now(),
+            summaries: self.node.summaries().clone(),
+            alive: self.node.alive().iter().copied().collect(),
+            live: self.node.decisions().cloned().unwrap_or_default(),
+            warnings: self.warnings.clone(),
+            halted: self.halted.clone(),
+        }));
+    }
+}
+
+/// Applying an entry is total, so the lock can't be poisoned in a release; where
+/// a broken invariant panics (tests), readers go on with what is there.
+fn read(ledger: &std::sync::RwLock<Ledger>) -> RwLockReadGuard<'_, Ledger> {
+    ledger.read().unwrap_or_else(PoisonError::into_inner)
+}

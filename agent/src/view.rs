@@ -24,6 +24,8 @@ pub struct Snapshot {
     /// What an operator should know, in words, by subject: a policy file that
     /// was refused, a port that moved, a digest that differs.
     pub warnings: BTreeMap<String, String>,
+    /// Why this agent has stopped acting for good, where it has.
+    pub halted: Option<String>,
 }
 
 /// Handed to the API server.

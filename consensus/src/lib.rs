@@ -3,6 +3,23 @@
 //! Comes in: commands to propose and other agents' messages. Goes out: the
 //! applied [`Ledger`], who leads, and whether this agent may act. Never decides
 //! anything about workloads.
+//!
+//! Ledger indexes count commands from 1 without gaps; log indexes count entries,
+//! which hold several commands or none.
+
+mod acks;
+mod announce;
+mod codec;
+mod core;
+mod join;
+mod leadership;
+mod machine;
+mod net;
+mod propose;
+mod start;
+mod steward;
+mod store;
+mod types;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,13 +30,15 @@ use starling_engine::ledger::{Command, Ledger, Member, Outcome};
 use starling_engine::unit::NodeId;
 use tokio::sync::watch;
 
+pub use propose::COMMAND_BYTES_MAX;
+
 /// How this agent takes part.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub data_dir: PathBuf,
     /// Name and addresses that the others shall use.
     pub member: Member,
-    /// Cluster name: joining another cluster's log is refused.
+    /// Cluster name, 1 to 63 bytes: joining another cluster's log is refused.
     pub cluster: String,
     /// Other agents' peer addresses (`host:port`).
     pub seeds: Vec<String>,
@@ -30,11 +49,23 @@ pub struct Config {
     pub tls: Tls,
 }
 
+/// A leader is given up after `election_max_ms` without a word from it, and
+/// another one stands for election between the two bounds after that.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     pub heartbeat_ms: u64,
     pub election_min_ms: u64,
     pub election_max_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            heartbeat_ms: 100,
+            election_min_ms: 300,
+            election_max_ms: 500,
+        }
+    }
 }
 
 /// PEM texts.
@@ -57,12 +88,14 @@ impl std::fmt::Debug for Tls {
 pub struct Leadership {
     pub term: u64,
     pub leader: Option<NodeId>,
-    /// This agent leads and its last quorum acknowledgement is younger than the
-    /// election timeout: only then may it act (I1).
+    /// This agent leads, has applied its term's first entry, and its last quorum
+    /// acknowledgement is younger than the election timeout: only then may it act (I1).
     pub acting: bool,
     pub voters: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
+    /// Log index of the last entry here.
     pub last_log_index: u64,
+    /// Log index of the last entry that is known here to be committed, and applied.
     pub committed_index: u64,
 }
 
@@ -74,56 +107,106 @@ pub enum Error {
     /// The command may or may not be in the log.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
+    #[error("the command has {bytes} bytes, more than {bytes_max}; split it")]
+    TooLarge { bytes: usize, bytes_max: usize },
+    #[error("{field} {why}")]
+    Config { field: &'static str, why: String },
+    #[error(
+        "the data directory belongs to cluster {found}, but this agent is configured for cluster {wanted}; \
+         give it another data directory, or correct the cluster's name"
+    )]
+    OtherCluster { found: String, wanted: String },
+    #[error(
+        "another running agent uses the data directory {}; stop it, or give this agent a directory of its own",
+        path.display()
+    )]
+    Locked { path: PathBuf },
+    #[error(
+        "the data directory {} can't be used; check that it exists, belongs to this user and has space",
+        path.display()
+    )]
+    DataDir {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the TLS files can't be used: {0}; check authority, certificate and key")]
+    Tls(String),
+    #[error("the log's threads can't be started")]
+    Threads(#[source] std::io::Error),
 }
 
-/// One agent's end of the log. Cheap to clone.
+/// One agent's end of the log. Cheap to clone. When the last clone is dropped,
+/// everything stops at once, as in a crash.
 #[derive(Clone)]
 pub struct Log {
-    ledger: Arc<RwLock<Ledger>>,
-    leadership: watch::Receiver<Leadership>,
-    applied: watch::Receiver<u64>,
+    inner: Arc<start::Running>,
 }
 
 impl Log {
     /// Opens the data directory, founds or joins a cluster, and serves peers on
-    /// `listener` from its own thread. Returns once this agent has an id, and
-    /// keeps trying to reach the seeds until then.
-    pub async fn start(_config: Config, _listener: std::net::TcpListener) -> Result<Log, Error> {
-        Err(Error::Unknown("not built yet".into()))
+    /// `listener` from threads of its own. Returns once this agent has an id,
+    /// and keeps trying to reach the seeds until then.
+    pub async fn start(config: Config, listener: std::net::TcpListener) -> Result<Log, Error> {
+        let inner = Arc::new(start::start(config, listener).await?);
+        Ok(Log { inner })
     }
 
     pub fn id(&self) -> NodeId {
-        NodeId(0)
+        self.inner.id()
     }
 
     /// The applied state. Hold the lock briefly: applying waits for it.
     pub fn ledger(&self) -> Arc<RwLock<Ledger>> {
-        self.ledger.clone()
+        self.inner.core.ledger.clone()
     }
 
-    /// Changes whenever an entry has been applied, to its index.
+    /// Changes whenever commands have been applied, to the ledger index of the last.
     pub fn applied(&self) -> watch::Receiver<u64> {
-        self.applied.clone()
+        self.inner.core.applied.clone()
     }
 
+    /// Follows changes, the passing of time included, within 50 ms.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.leadership.clone()
+        self.inner.core.leadership.clone()
+    }
+
+    /// Whether this agent may act at this very moment: [`Leadership::acting`]
+    /// without the delay of the watch. Ask right before acting.
+    pub fn acting(&self) -> bool {
+        self.inner.observer.observe().acting
     }
 
     /// Proposes at the leader, wherever it is (forwards once over the peer
     /// network), and returns when the command is committed and applied there.
-    pub async fn propose(&self, _command: Command) -> Result<Outcome, Error> {
-        Err(Error::NotLeader { leader: None })
+    /// [`Error::Unknown`] after 5 s, and [`Error::TooLarge`] above
+    /// [`COMMAND_BYTES_MAX`].
+    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+        let core = self.inner.core.clone();
+        self.inner
+            .on_runtime(async move { core.propose(command).await })
+            .await
     }
 
     /// Returns when this agent has applied all that was committed before the
-    /// call (linearizable read); only at the leader.
+    /// call (linearizable read), with the ledger index reached. Any agent can
+    /// ask; without a leader it is [`Error::NotLeader`].
     pub async fn barrier(&self) -> Result<u64, Error> {
-        Err(Error::NotLeader { leader: None })
+        let core = self.inner.core.clone();
+        self.inner
+            .on_runtime(async move { core.barrier().await })
+            .await
+    }
+
+    /// How often this agent's log was synced to disk since its start.
+    pub fn disk_syncs(&self) -> u64 {
+        self.inner.disk.syncs()
     }
 
     /// Ends the raft threads; what was acknowledged is on disk.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.shutdown().await;
+    }
 }
 
 /// Where the peers' listener ended up.

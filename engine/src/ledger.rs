@@ -7,6 +7,8 @@
 //! entry's own stamp and never goes back.
 #![deny(clippy::float_arithmetic)]
 
+mod apply;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -49,7 +51,6 @@ pub enum Command {
     },
     RemovePolicy {
         name: String,
-        source: String,
     },
     /// What a leader's pass over all policies wants changed.
     Pass {
@@ -97,8 +98,42 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{subject}: {why}")]
 pub struct Refusal {
+    /// A policy's or a member's name.
     pub subject: String,
-    pub why: String,
+    pub why: Why,
+}
+
+/// The reasons for a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Why {
+    #[error("the ledger is halted: {0}")]
+    Halted(String),
+    #[error("the cluster is {0}")]
+    OtherCluster(String),
+    #[error("no such policy is in force")]
+    UnknownPolicy,
+    #[error("no such member")]
+    UnknownMember,
+    #[error("the policy is not sound: {0}")]
+    Unsound(String),
+    #[error("policy {by} sizes {kind} {name} already; a workload has one policy")]
+    TargetTaken {
+        by: String,
+        kind: String,
+        name: String,
+    },
+    #[error("the ledger holds {0} of them, which is its limit")]
+    Full(usize),
+    #[error("it was decided for revision {decided}, revision {now} is in force")]
+    StaleRevision { decided: u64, now: u64 },
+    #[error("it was decided from {decided} replicas, the size is {now}")]
+    StaleSize { decided: u32, now: u32 },
+    #[error("{to} replicas is outside {floor} to {cap}")]
+    OutOfBounds { to: u32, floor: u32, cap: u32 },
+    #[error("the nodes' shares add up to {sum}, more than the size of {size}")]
+    TooManyShares { sum: u64, size: u32 },
+    #[error("node {0} has a share but is no member")]
+    ShareOfStranger(NodeId),
 }
 
 /// The state itself.
@@ -115,6 +150,10 @@ pub struct Ledger {
     pub workloads: BTreeMap<Target, Workload>,
     /// The last [`DECISIONS_MAX`] changes of size, oldest first.
     pub decisions: VecDeque<Record>,
+    /// The last [`CHECKPOINTS_MAX`] digests, oldest first.
+    pub checkpoints: VecDeque<Checkpoint>,
+    /// Why nothing more is granted: an invariant was found broken.
+    pub halted: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,13 +173,14 @@ pub struct InForce {
     pub source: String,
 }
 
-/// A workload's size and memory.
+/// A workload's size and memory. It outlives its policy, so that a removed
+/// policy leaves the workload at its last size.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     pub size: u32,
     /// The grant of `size` and `shares`.
     pub stamp: Stamp,
-    /// Replicas for each node; the sum is `size` as soon as nodes that can run it are known.
+    /// Replicas for each node; adds up to `size` as soon as enough nodes can run it.
     pub shares: BTreeMap<NodeId, u32>,
     pub history: History,
 }
@@ -153,8 +193,21 @@ pub struct Record {
     pub policy: String,
     pub from: u32,
     pub to: u32,
-    pub by: NodeId,
-    pub report: Report,
+    pub cause: Cause,
+}
+
+/// What changed a size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    Decided {
+        by: NodeId,
+        report: Report,
+    },
+    /// A policy was put into force, and its bounds exclude the size there was.
+    Bounds {
+        floor: u32,
+        cap: u32,
+    },
 }
 
 /// The digest of the state after the entry at `index`.
@@ -168,3 +221,14 @@ pub struct Checkpoint {
 pub const DECISIONS_MAX: usize = 1_000;
 /// Digests are compared at indexes that are multiples of this.
 pub const CHECKPOINT_EVERY: u64 = 16;
+/// How far apart two nodes may be and still be compared: 64 × 16 entries.
+pub const CHECKPOINTS_MAX: usize = 64;
+/// More policies than this are refused.
+pub const POLICIES_MAX: usize = 10_000;
+/// Workloads, those included that a removed policy left behind.
+pub const WORKLOADS_MAX: usize = 2 * POLICIES_MAX;
+/// More members than this are refused.
+pub const MEMBERS_MAX: usize = 10_000;
+
+/// The nonce of the agent that founds a cluster; its id is 1.
+pub const FOUNDER: &str = "founder";

@@ -5,39 +5,42 @@
 //! host to carry out. Never does I/O; a host that repeats or loses an output
 //! does no harm, the next pass plans from what is.
 
-use std::collections::BTreeMap;
+mod pass;
+mod placement;
 
-use crate::decide::Decision;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::decide::{Decision, Reading};
 use crate::demand::{Sample, Summary};
-use crate::ledger::Command;
-use crate::policy::Trigger;
+use crate::ledger::{Command, Ledger};
+use crate::policy::{Source, Trigger};
 use crate::unit::{Ms, NodeId};
 
 /// All that can happen to an agent.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// Time has passed; see [`Node::wakeup`].
+    /// Time has passed; due at [`Node::wakeup`] at the latest.
     Tick,
     /// This node was measured.
     Sampled(Sample),
     /// Another node's summary came in.
     Heard(Summary),
-    /// An external trigger was asked.
+    /// An external trigger was asked; milli-units or why there is no answer.
     Polled {
         policy: String,
         trigger: String,
         result: Result<i64, String>,
     },
-    /// The nodes that gossip believes alive, this one included.
-    Alive(Vec<NodeId>),
-    /// Whether this agent leads and may act; the term if so.
+    /// The nodes that gossip believes alive; this one always is.
+    Alive(BTreeSet<NodeId>),
+    /// The term in which this agent leads and may act.
     Leads(Option<u64>),
     /// The last [`Output::Propose`] is done with, whatever became of it.
     Proposed,
 }
 
 /// All that an agent may be asked to do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Tell the other nodes.
     Publish(Summary),
@@ -45,16 +48,259 @@ pub enum Output {
     Poll { policy: String, trigger: Trigger },
     /// Propose to the log and come back with [`Input::Proposed`].
     Propose(Command),
-    /// This node's ledger differs from the majority's: stop acting, say so.
+    /// This node's ledger differs from the majority's: stop acting, say so (I7).
     Halt(String),
 }
+
+/// A pass each second.
+pub const PASS_EVERY_MS: u64 = 1_000;
+/// A summary that is older speaks for nothing: its replicas count as missing.
+pub const FRESH_MS: u64 = 5_000;
+/// A node's replicas are placed elsewhere once it has not been alive for this
+/// long while this agent led.
+pub const LOST_AFTER_MS: u64 = 5_000;
+/// A proposal without an answer is given up after this; the next pass plans
+/// from what was applied.
+pub const PROPOSAL_PATIENCE_MS: u64 = 5_000;
+/// An external trigger that hasn't answered for its polling interval and this
+/// much more has failed.
+pub const POLL_PATIENCE_MS: u64 = 10_000;
+/// At most so many policies change in one entry; the next pass takes the rest.
+pub const PASS_ITEMS_MAX: usize = 500;
 
 /// The state of one agent.
 #[derive(Debug)]
 pub struct Node {
-    pub id: NodeId,
-    /// The newest summary of every node, this one included.
-    pub summaries: BTreeMap<NodeId, Summary>,
-    /// What the last pass decided, by policy; empty unless this agent leads.
-    pub live: BTreeMap<String, Decision>,
+    id: NodeId,
+    /// The newest summary of every member, this node included.
+    summaries: BTreeMap<NodeId, Summary>,
+    alive: BTreeSet<NodeId>,
+    lead: Option<Lead>,
+    /// Rises with each summary, across restarts too.
+    sequence: u64,
+    halted: bool,
+}
+
+/// What only a leader keeps; gone with the lead.
+#[derive(Debug, Default)]
+struct Lead {
+    term: u64,
+    next_pass: Ms,
+    /// Log time of the last pass.
+    passed_at: Option<Ms>,
+    proposed_at: Option<Ms>,
+    polls: BTreeMap<(String, String), Poll>,
+    /// Since when a member has not been alive.
+    missed_since: BTreeMap<NodeId, Ms>,
+    /// What the last pass decided, by policy.
+    decisions: BTreeMap<String, Decision>,
+}
+
+#[derive(Debug)]
+struct Poll {
+    asked_at: Ms,
+    waiting: bool,
+    reading: Reading,
+}
+
+impl Node {
+    pub fn new(id: NodeId) -> Self {
+        Node {
+            id,
+            summaries: BTreeMap::new(),
+            alive: BTreeSet::from([id]),
+            lead: None,
+            sequence: 0,
+            halted: false,
+        }
+    }
+
+    pub fn summaries(&self) -> &BTreeMap<NodeId, Summary> {
+        &self.summaries
+    }
+
+    pub fn alive(&self) -> &BTreeSet<NodeId> {
+        &self.alive
+    }
+
+    /// What the last pass decided, by policy; `None` unless this agent leads.
+    pub fn decisions(&self) -> Option<&BTreeMap<String, Decision>> {
+        self.lead.as_ref().map(|lead| &lead.decisions)
+    }
+
+    /// Takes one input and says what to do. `now` is the host's clock.
+    pub fn step(&mut self, now: Ms, input: Input, ledger: &Ledger) -> Vec<Output> {
+        match input {
+            Input::Tick => self.tick(now, ledger),
+            Input::Sampled(sample) => self.sampled(now, sample, ledger),
+            Input::Heard(summary) => self.heard(summary, ledger),
+            Input::Polled {
+                policy,
+                trigger,
+                result,
+            } => self.polled(now, policy, trigger, result),
+            Input::Alive(alive) => {
+                self.alive = alive;
+                self.alive.insert(self.id);
+                Vec::new()
+            }
+            Input::Leads(term) => self.leads(term),
+            Input::Proposed => {
+                if let Some(lead) = &mut self.lead {
+                    lead.proposed_at = None;
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// When [`Input::Tick`] is due, if nothing else happens before.
+    pub fn wakeup(&self, now: Ms) -> Ms {
+        match &self.lead {
+            Some(lead) => lead.next_pass.max(now),
+            None => now.plus(PASS_EVERY_MS),
+        }
+    }
+
+    fn sampled(&mut self, now: Ms, sample: Sample, ledger: &Ledger) -> Vec<Output> {
+        self.sequence = now.0.max(self.sequence.saturating_add(1));
+        let checkpoint = ledger.checkpoints.back().copied();
+        let controllers = ledger
+            .policies
+            .values()
+            .map(|p| (&p.policy.target, p.policy.controller))
+            .collect();
+        let summary = Summary::of(
+            self.id,
+            self.sequence,
+            now,
+            &sample,
+            checkpoint,
+            &controllers,
+        );
+        self.summaries.insert(self.id, summary.clone());
+        vec![Output::Publish(summary)]
+    }
+
+    fn heard(&mut self, summary: Summary, ledger: &Ledger) -> Vec<Output> {
+        let known = self.summaries.get(&summary.node);
+        let newer = known.is_none_or(|k| summary.sequence > k.sequence);
+        if newer && summary.node != self.id && ledger.members.contains_key(&summary.node) {
+            self.summaries.insert(summary.node, summary);
+        }
+        Vec::new()
+    }
+
+    fn polled(
+        &mut self,
+        now: Ms,
+        policy: String,
+        trigger: String,
+        result: Result<i64, String>,
+    ) -> Vec<Output> {
+        let poll = self
+            .lead
+            .as_mut()
+            .and_then(|lead| lead.polls.get_mut(&(policy, trigger)));
+        if let Some(poll) = poll {
+            poll.waiting = false;
+            poll.reading = match result {
+                Ok(milli) => Reading::Value { milli, at: now },
+                Err(why) => Reading::Failed { why, at: now },
+            };
+        }
+        Vec::new()
+    }
+
+    /// A new term starts from what is replicated and from fresh answers, so
+    /// nothing of a former lead is kept.
+    fn leads(&mut self, term: Option<u64>) -> Vec<Output> {
+        if self.lead.as_ref().map(|lead| lead.term) != term {
+            self.lead = term.map(|term| Lead {
+                term,
+                ..Lead::default()
+            });
+        }
+        Vec::new()
+    }
+
+    fn tick(&mut self, now: Ms, ledger: &Ledger) -> Vec<Output> {
+        self.summaries
+            .retain(|node, _| ledger.members.contains_key(node) || *node == self.id);
+        if let Some(why) = self.differs(ledger) {
+            let first = !self.halted;
+            self.halted = true;
+            self.lead = None;
+            return if first {
+                vec![Output::Halt(why)]
+            } else {
+                Vec::new()
+            };
+        }
+        let mut outputs = self.due_polls(now, ledger);
+        outputs.extend(self.due_pass(now, ledger));
+        outputs
+    }
+
+    /// Whether more nodes than not have another digest at one index than this
+    /// one has (I7).
+    fn differs(&self, ledger: &Ledger) -> Option<String> {
+        ledger.checkpoints.iter().rev().find_map(|mine| {
+            let others = self.summaries.values().filter(|s| s.node != self.id);
+            let same_index = others
+                .filter_map(|s| s.checkpoint)
+                .filter(|c| c.index == mine.index);
+            let (equal, different): (Vec<_>, Vec<_>) =
+                same_index.partition(|c| c.digest == mine.digest);
+            (different.len() > equal.len() + 1).then(|| {
+                format!(
+                    "at index {} this node's ledger differs from {} others'",
+                    mine.index,
+                    different.len()
+                )
+            })
+        })
+    }
+
+    fn due_polls(&mut self, now: Ms, ledger: &Ledger) -> Vec<Output> {
+        let Some(lead) = &mut self.lead else {
+            return Vec::new();
+        };
+        lead.polls.retain(|(policy, trigger), _| {
+            ledger.policies.get(policy).is_some_and(|p| {
+                let mut triggers = p.policy.triggers.iter();
+                triggers.any(|t| t.name == *trigger)
+            })
+        });
+        let mut outputs = Vec::new();
+        for policy in ledger.policies.values().map(|p| &p.policy) {
+            for trigger in &policy.triggers {
+                let Source::External { .. } = trigger.source else {
+                    continue;
+                };
+                let key = (policy.name.clone(), trigger.name.clone());
+                let poll = lead.polls.entry(key).or_insert(Poll {
+                    asked_at: Ms::default(),
+                    waiting: false,
+                    reading: Reading::None,
+                });
+                let waited_ms = now.since(poll.asked_at);
+                let silent = waited_ms >= policy.polling_interval_ms + POLL_PATIENCE_MS;
+                if poll.waiting && silent {
+                    let why = format!("no answer for {} s", waited_ms / 1_000);
+                    poll.reading = Reading::Failed { why, at: now };
+                    poll.waiting = false;
+                }
+                if !poll.waiting && waited_ms >= policy.polling_interval_ms {
+                    poll.asked_at = now;
+                    poll.waiting = true;
+                    outputs.push(Output::Poll {
+                        policy: policy.name.clone(),
+                        trigger: trigger.clone(),
+                    });
+                }
+            }
+        }
+        outputs
+    }
 }

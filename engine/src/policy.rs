@@ -4,11 +4,15 @@
 //! Goes out: a [`Policy`] that [`Policy::check`] found sound. Field names in
 //! violations are the ones the user wrote. Never does I/O.
 
+mod check;
+
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-/// A policy names one workload and says how large it may and should be.
+/// A policy names one workload and says how large it may and should be. The
+/// default has KEDA's defaults and no trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Unique in the cluster; at most [`NAME_BYTES_MAX`] bytes.
@@ -32,10 +36,48 @@ pub struct Policy {
     pub annotations: Annotations,
     /// Decides and records, writes nothing.
     pub dry_run: bool,
+    pub zero: Zero,
+    pub controller: Controller,
+}
+
+/// Who decides between nothing and something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Zero {
+    /// KEDA's activation: idle or 0 while no trigger is active (keda.md 2.2).
+    #[default]
+    Activation,
+    /// HPA's: 0 means that a human switched the workload off, unless `allowed`
+    /// and HPA itself went there (hpa.md rule 17).
+    Hpa { allowed: bool },
+}
+
+/// What a cluster sets once for all autoscalers, as flags of
+/// kube-controller-manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Controller {
+    pub down_window_ms: u64,
+    pub tolerance_up_ppm: u32,
+    pub tolerance_down_ppm: u32,
+    /// For this long after its start a replica's CPU counts only while it is ready.
+    pub cpu_initialization_ms: u64,
+    /// A replica that became unready within this time of its start was never ready.
+    pub initial_readiness_ms: u64,
+}
+
+impl Default for Controller {
+    fn default() -> Self {
+        Controller {
+            down_window_ms: DOWN_WINDOW_MS,
+            tolerance_up_ppm: TOLERANCE_PPM,
+            tolerance_down_ppm: TOLERANCE_PPM,
+            cpu_initialization_ms: 300_000,
+            initial_readiness_ms: 30_000,
+        }
+    }
 }
 
 /// The workload that a policy sizes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Target {
     /// `Process` on bare machines.
     pub kind: String,
@@ -58,18 +100,41 @@ pub struct Trigger {
 pub enum Source {
     /// What the agents measured of the workload's own replicas.
     Resource(Resource),
+    /// The same of one container of each replica.
+    Container {
+        resource: Resource,
+        container: String,
+    },
+    /// A metric of its own that each replica exposes.
+    Pods { metric: String },
+    /// One value that describes another object.
+    Object {
+        kind: String,
+        metadata: BTreeMap<String, String>,
+    },
     /// Asked for by the leader's host; the engine doesn't look inside.
     External {
         /// KEDA's trigger type, such as `metrics-api`.
         kind: String,
         metadata: BTreeMap<String, String>,
     },
+    /// A type that this version doesn't know. It counts as failing.
+    Unknown { kind: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Resource {
     Cpu,
     Memory,
+}
+
+impl Resource {
+    pub fn name(self) -> &'static str {
+        match self {
+            Resource::Cpu => "cpu",
+            Resource::Memory => "memory",
+        }
+    }
 }
 
 /// What a trigger's value is held against.
@@ -108,14 +173,14 @@ pub struct Behavior {
     pub down: Rules,
 }
 
-/// One direction of [`Behavior`].
+/// One direction of [`Behavior`]. The default is HPA's for the way down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
-    /// `None` on the way down means [`DOWN_WINDOW_MS`].
+    /// `None` means [`Controller::down_window_ms`] on the way down and 0 on the way up.
     pub window_ms: Option<u64>,
     pub select: Select,
     pub rates: Vec<Rate>,
-    /// In millionths (100,000 = 10 %); `None` means [`TOLERANCE_PPM`].
+    /// In millionths (100,000 = 10 %); `None` means the controller's.
     pub tolerance_ppm: Option<u32>,
 }
 
@@ -143,9 +208,10 @@ pub enum RateKind {
 }
 
 /// How a wanted size is computed from demand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Strategy {
     /// HPA's and KEDA's arithmetic.
+    #[default]
     Target,
     /// Usage bands with capped steps.
     Banded(Banded),
@@ -178,11 +244,152 @@ pub struct Annotations {
     pub force_activation: bool,
 }
 
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            name: String::new(),
+            target: Target::default(),
+            replicas_min: 0,
+            replicas_max: 100,
+            replicas_idle: None,
+            polling_interval_ms: 30_000,
+            cooldown_ms: 300_000,
+            initial_cooldown_ms: 0,
+            triggers: Vec::new(),
+            fallback: None,
+            behavior: None,
+            strategy: Strategy::default(),
+            annotations: Annotations::default(),
+            dry_run: false,
+            zero: Zero::default(),
+            controller: Controller::default(),
+        }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            window_ms: None,
+            select: Select::Max,
+            rates: vec![Rate::percent(100)],
+            tolerance_ppm: None,
+        }
+    }
+}
+
+impl Rules {
+    /// HPA's default for the way up.
+    pub fn up() -> Rules {
+        let pods = Rate {
+            kind: RateKind::Pods,
+            value: 4,
+            period_ms: 15_000,
+        };
+        Rules {
+            window_ms: Some(0),
+            rates: vec![pods, Rate::percent(100)],
+            ..Rules::default()
+        }
+    }
+
+    /// The longest period that a rate of this direction looks back.
+    pub fn period_ms_max(&self) -> u64 {
+        self.rates.iter().map(|r| r.period_ms).max().unwrap_or(0)
+    }
+}
+
+impl Rate {
+    fn percent(value: i32) -> Rate {
+        Rate {
+            kind: RateKind::Percent,
+            value,
+            period_ms: 15_000,
+        }
+    }
+}
+
+impl Default for Behavior {
+    fn default() -> Self {
+        Behavior {
+            up: Rules::up(),
+            down: Rules::default(),
+        }
+    }
+}
+
+impl Default for Banded {
+    fn default() -> Self {
+        Banded {
+            high_percent: 80,
+            high_aim_percent: 70,
+            low_percent: 30,
+            low_aim_percent: 50,
+            step_up_percent: 50,
+            step_down_percent: 30,
+            cooldown_ms: 300_000,
+        }
+    }
+}
+
+impl Policy {
+    /// Everything that is wrong with the policy; empty where it is sound.
+    pub fn check(&self) -> Vec<Violation> {
+        check::policy(self)
+    }
+
+    /// The sizes that may ever be granted (I5): from the idle size (or the
+    /// minimum, where there is none) to the maximum. Under HPA's rules 0 is
+    /// always among them: it means that a human switched the workload off. Total even for a policy
+    /// that [`Policy::check`] would refuse: the floor then gives way.
+    pub fn bounds(&self) -> RangeInclusive<u32> {
+        let cap = self.replicas_max.min(REPLICAS_MAX);
+        let floor = match (self.zero, self.replicas_idle) {
+            (Zero::Hpa { .. }, _) => 0,
+            (Zero::Activation, Some(idle)) => idle.min(self.replicas_min),
+            (Zero::Activation, None) => self.replicas_min,
+        };
+        floor.min(cap)..=cap
+    }
+
+    /// How far back recommendations still hold the size, up and down.
+    pub fn windows(&self) -> Windows {
+        let down_default = self.controller.down_window_ms;
+        match &self.behavior {
+            None => Windows {
+                up_ms: 0,
+                down_ms: down_default,
+            },
+            Some(b) => Windows {
+                up_ms: b.up.window_ms.unwrap_or(0),
+                down_ms: b.down.window_ms.unwrap_or(down_default),
+            },
+        }
+    }
+}
+
+/// Both stabilization windows, resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    pub up_ms: u64,
+    pub down_ms: u64,
+}
+
 pub const NAME_BYTES_MAX: usize = 253;
 pub const TRIGGERS_MAX: usize = 100;
+/// Rates in one direction of `behavior`.
+pub const RATES_MAX: usize = 16;
 pub const REPLICAS_MAX: u32 = 100_000;
 /// HPA's `--horizontal-pod-autoscaler-downscale-stabilization`.
 pub const DOWN_WINDOW_MS: u64 = 300_000;
+/// The longest stabilization window that HPA allows.
+pub const WINDOW_MS_MAX: u64 = 3_600_000;
+/// The longest period of a rate that HPA allows.
+pub const PERIOD_MS_MAX: u64 = 1_800_000;
+/// Cooldowns and polling intervals: a week.
+pub const WAIT_MS_MAX: u64 = 604_800_000;
+/// More failures in a row than this needn't be told apart.
+pub const FAILURES_MAX: u32 = 10_000;
 /// HPA's `--horizontal-pod-autoscaler-tolerance`, 0.1.
 pub const TOLERANCE_PPM: u32 = 100_000;
 

@@ -4,6 +4,7 @@
 //! sees it. The .proto files are the only definition of what travels.
 
 pub mod summary;
+pub mod view;
 
 /// The public API.
 pub mod v1 {

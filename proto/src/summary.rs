@@ -100,6 +100,8 @@ fn workload_out(target: &Target, usage: &Usage, at: Ms) -> wire::Workload {
         memory_used_bytes: usage.memory_used_bytes,
         cpu: Some(sums_out(&usage.cpu, at)),
         memory: Some(sums_out(&usage.memory, at)),
+        cpu_request_milli: usage.cpu_request_milli,
+        memory_request_milli: usage.memory_request_milli,
     }
 }
 
@@ -115,6 +117,8 @@ fn workload_in(workload: wire::Workload, at: Ms) -> Result<(Target, Usage), Erro
         memory_used_bytes: workload.memory_used_bytes,
         cpu: sums_in(workload.cpu.unwrap_or_default(), at)?,
         memory: sums_in(workload.memory.unwrap_or_default(), at)?,
+        cpu_request_milli: workload.cpu_request_milli,
+        memory_request_milli: workload.memory_request_milli,
     };
     Ok((target, usage))
 }
@@ -130,6 +134,9 @@ fn sums_out(sums: &Sums, at: Ms) -> wire::Sums {
         unready_request_milli: sums.unready_request_milli,
         missing: missing_out(&sums.missing),
         without_request: sums.without_request,
+        ignored: sums.ignored,
+        strangers: sums.strangers,
+        strangers_usage_milli: sums.strangers_usage_milli,
         oldest_before_ms: sums.oldest.map(|oldest| at.since(oldest)),
     }
 }
@@ -152,6 +159,9 @@ fn sums_in(sums: wire::Sums, at: Ms) -> Result<Sums, Error> {
         unready_request_milli: sums.unready_request_milli,
         missing,
         without_request: sums.without_request,
+        ignored: sums.ignored,
+        strangers: sums.strangers,
+        strangers_usage_milli: sums.strangers_usage_milli,
         oldest: sums.oldest_before_ms.map(|before_ms| at.minus(before_ms)),
     })
 }

@@ -1,1 +1,44 @@
+//! What the end-to-end tests share: the binary under test, workloads to size,
+//! and waiting for a condition with a deadline.
 
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Generous: two busy cores run all tests at once.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The `starling` binary of the same build as the running test.
+///
+/// # Panics
+///
+/// Where it hasn't been built; `cargo test --workspace` builds it.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let built = test
+        .parent()
+        .and_then(Path::parent)
+        .map(|dir| dir.join("starling"));
+    match built {
+        Some(path) if path.is_file() => path,
+        other => panic!("{other:?} is missing: run `cargo build` or `cargo test --workspace`"),
+    }
+}
+
+/// Looks again and again until `look` gives something.
+///
+/// # Panics
+///
+/// At the deadline, with what was waited for.
+pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,10 +1,16 @@
 //! Replicas sorted by HPA's rule 5 and summed so that rules 4 to 7 can be
 //! computed from the sums alone.
+//!
+//! Comes in: what a node saw of its replicas. Goes out: [`Sums`], which merge in
+//! any order to the same result. Never invents a sample: what has none is missing.
+
+pub mod request;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::{Controller, Resource, Source};
 use crate::unit::Ms;
 
 /// One replica as its node sees it.
@@ -18,6 +24,10 @@ pub struct Pod {
     pub ready_changed_at: Option<Ms>,
     pub cpu: Metric,
     pub memory: Metric,
+    /// By container name, where containers are told apart.
+    pub containers: BTreeMap<String, Container>,
+    /// Metrics of its own that the replica exposes, by name.
+    pub custom: BTreeMap<String, Reading>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,6 +37,13 @@ pub enum Phase {
     Running,
     Failed,
     Succeeded,
+}
+
+/// One container of a replica.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Container {
+    pub cpu: Metric,
+    pub memory: Metric,
 }
 
 /// What a replica asked for and what it used, in milli-units (1 core = 1,000;
@@ -45,11 +62,102 @@ pub struct Reading {
     pub window_ms: u64,
 }
 
+/// Which metric of a replica is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick<'a> {
+    Resource(Resource),
+    Container(Resource, &'a str),
+    Custom(&'a str),
+}
+
+impl<'a> Pick<'a> {
+    /// The replicas' metric that a source reads; `None` where it reads elsewhere.
+    pub fn of(source: &'a Source) -> Option<Pick<'a>> {
+        match source {
+            Source::Resource(resource) => Some(Pick::Resource(*resource)),
+            Source::Container {
+                resource,
+                container,
+            } => Some(Pick::Container(*resource, container)),
+            Source::Pods { metric } => Some(Pick::Custom(metric)),
+            Source::Object { .. } | Source::External { .. } | Source::Unknown { .. } => None,
+        }
+    }
+
+    fn metric(self, pod: &Pod) -> Metric {
+        let (resource, cpu, memory) = match self {
+            Pick::Resource(resource) => (resource, pod.cpu, pod.memory),
+            Pick::Container(resource, name) => {
+                let container = pod.containers.get(name).copied().unwrap_or_default();
+                (resource, container.cpu, container.memory)
+            }
+            Pick::Custom(name) => {
+                return Metric {
+                    request_milli: None,
+                    sample: pod.custom.get(name).copied(),
+                };
+            }
+        };
+        match resource {
+            Resource::Cpu => cpu,
+            Resource::Memory => memory,
+        }
+    }
+
+    fn is_cpu(self) -> bool {
+        matches!(
+            self,
+            Pick::Resource(Resource::Cpu) | Pick::Container(Resource::Cpu, _)
+        )
+    }
+}
+
+/// Where rule 5 puts a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    Ready,
+    Unready,
+    Missing,
+    Ignored,
+}
+
+/// Sorts one replica for one metric (hpa.md rule 5).
+pub fn group(pod: &Pod, pick: Pick<'_>, controller: &Controller, now: Ms) -> Group {
+    if pod.deleted || matches!(pod.phase, Phase::Failed | Phase::Succeeded) {
+        return Group::Ignored;
+    }
+    if pod.phase == Phase::Pending {
+        return Group::Unready;
+    }
+    let Some(sample) = pick.metric(pod).sample else {
+        return Group::Missing;
+    };
+    if pick.is_cpu() && !counts_for_cpu(pod, sample, controller, now) {
+        return Group::Unready;
+    }
+    Group::Ready
+}
+
+fn counts_for_cpu(pod: &Pod, sample: Reading, controller: &Controller, now: Ms) -> bool {
+    let (Some(ready), Some(started)) = (pod.ready, pod.started_at) else {
+        return false;
+    };
+    let changed = pod.ready_changed_at.unwrap_or(started);
+    if started.plus(controller.cpu_initialization_ms) > now {
+        // The sample must cover a whole window of readiness.
+        ready && sample.at >= changed.plus(sample.window_ms)
+    } else {
+        // Unready ever since it started; one that became unready later counts.
+        ready || started.plus(controller.initial_readiness_ms) <= changed
+    }
+}
+
 /// The mergeable digest of any number of replicas, for one metric. Addition of
-/// every field; the order of merging doesn't matter.
+/// every field, saturating at the far end of 64 bits; the order of merging
+/// doesn't matter below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
-    /// All replicas that were sorted, ignored ones left out.
+    /// All replicas, ignored ones too.
     pub pods: u32,
     /// Samples that came in, whatever became of them.
     pub samples: u32,
@@ -61,8 +169,128 @@ pub struct Sums {
     pub unready_request_milli: i64,
     /// Replicas without a sample, by their request (rule 6 fills each one in).
     pub missing: BTreeMap<i64, u32>,
-    /// Replicas that state no request.
+    /// Deleted or ended; in no other count but `pods`.
+    pub ignored: u32,
+    /// Replicas that state no request, wherever they were sorted.
     pub without_request: u32,
+    /// Samples of replicas that nobody lists any more. HPA counts them in means.
+    pub strangers: u32,
+    pub strangers_usage_milli: i64,
     /// The oldest sample among those that count.
     pub oldest: Option<Ms>,
+}
+
+impl Sums {
+    /// Sorts and sums what one node saw of a workload's replicas.
+    pub fn of<'a>(
+        pods: impl IntoIterator<Item = &'a Pod>,
+        pick: Pick<'_>,
+        controller: &Controller,
+        now: Ms,
+    ) -> Sums {
+        let mut sums = Sums::default();
+        for pod in pods {
+            sums.add(pod, pick, controller, now);
+        }
+        sums
+    }
+
+    fn add(&mut self, pod: &Pod, pick: Pick<'_>, controller: &Controller, now: Ms) {
+        let metric = pick.metric(pod);
+        let request = metric.request_milli.unwrap_or(0);
+        add(&mut self.pods, 1);
+        add(&mut self.samples, u32::from(metric.sample.is_some()));
+        add(
+            &mut self.without_request,
+            u32::from(metric.request_milli.is_none()),
+        );
+        match group(pod, pick, controller, now) {
+            Group::Ignored => add(&mut self.ignored, 1),
+            Group::Missing => add(self.missing.entry(request).or_default(), 1),
+            Group::Unready => {
+                add(&mut self.unready, 1);
+                sum(&mut self.unready_request_milli, request);
+            }
+            Group::Ready => {
+                let sample = metric.sample.unwrap_or_default();
+                add(&mut self.ready, 1);
+                sum(&mut self.ready_usage_milli, sample.milli);
+                sum(&mut self.ready_request_milli, request);
+                self.oldest = older(self.oldest, Some(sample.at));
+            }
+        }
+    }
+
+    /// Adds what another node saw.
+    pub fn merge(&mut self, other: &Sums) {
+        add(&mut self.pods, other.pods);
+        add(&mut self.samples, other.samples);
+        add(&mut self.ready, other.ready);
+        sum(&mut self.ready_usage_milli, other.ready_usage_milli);
+        sum(&mut self.ready_request_milli, other.ready_request_milli);
+        add(&mut self.unready, other.unready);
+        sum(&mut self.unready_request_milli, other.unready_request_milli);
+        for (request, count) in &other.missing {
+            add(self.missing.entry(*request).or_default(), *count);
+        }
+        add(&mut self.ignored, other.ignored);
+        add(&mut self.without_request, other.without_request);
+        add(&mut self.strangers, other.strangers);
+        sum(&mut self.strangers_usage_milli, other.strangers_usage_milli);
+        self.oldest = older(self.oldest, other.oldest);
+    }
+
+    /// Adds replicas that should run and that no fresh summary speaks of.
+    pub fn add_missing(&mut self, count: u32, request_milli: Option<i64>) {
+        if count == 0 {
+            return;
+        }
+        add(&mut self.pods, count);
+        if request_milli.is_none() {
+            add(&mut self.without_request, count);
+        }
+        let request = request_milli.unwrap_or(0);
+        add(self.missing.entry(request).or_default(), count);
+    }
+
+    /// Adds the sample of a replica that no node lists.
+    pub fn add_stranger(&mut self, milli: i64) {
+        add(&mut self.samples, 1);
+        add(&mut self.strangers, 1);
+        sum(&mut self.strangers_usage_milli, milli);
+    }
+
+    /// Replicas without a sample.
+    pub fn missing_count(&self) -> u32 {
+        self.missing.values().fold(0, |n, m| n.saturating_add(*m))
+    }
+
+    /// More replicas lack a sample than have one that counts.
+    pub fn mostly_missing(&self) -> bool {
+        self.missing_count() > self.ready
+    }
+}
+
+/// Running and ready replicas, deleted ones included, as HPA counts them for
+/// values that describe the whole workload (rule 8); `None` where none is listed.
+pub fn running_and_ready(pods: &[Pod]) -> Option<u32> {
+    let ready = pods
+        .iter()
+        .filter(|pod| pod.phase == Phase::Running && pod.ready == Some(true));
+    (!pods.is_empty()).then(|| u32::try_from(ready.count()).unwrap_or(u32::MAX))
+}
+
+fn add(count: &mut u32, more: u32) {
+    *count = count.saturating_add(more);
+}
+
+fn sum(total: &mut i64, more: i64) {
+    *total = total.saturating_add(more);
+}
+
+fn older(a: Option<Ms>, b: Option<Ms>) -> Option<Ms> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
 }

@@ -1,0 +1,67 @@
+//! Answers, computed from one moment's state.
+//!
+//! Comes in: the ledger, who leads, and the loop's last snapshot. Goes out:
+//! messages of the API. Never waits and never reads a clock.
+
+mod cluster;
+mod explain;
+mod policy;
+
+use starling_consensus::Leadership;
+use starling_engine::ledger::Ledger;
+use starling_engine::unit::{Ms, NodeId};
+use starling_proto::{v1, view};
+
+use crate::view::Snapshot;
+
+/// All that an answer depends on.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    /// The answering agent.
+    pub me: NodeId,
+    /// Its clock.
+    pub now: Ms,
+    pub ledger: &'a Ledger,
+    pub leadership: &'a Leadership,
+    pub snapshot: &'a Snapshot,
+}
+
+impl Sight<'_> {
+    pub fn header(&self, consistency: v1::Consistency) -> v1::ReplyHeader {
+        v1::ReplyHeader {
+            node_id: self.me.0,
+            node_name: self.name(self.me),
+            cluster: self.ledger.cluster.clone(),
+            generation: self.ledger.generation,
+            applied_index: self.ledger.index,
+            applied_time: Some(view::time(self.ledger.time)),
+            term: self.leadership.term,
+            leader_id: self.leadership.leader.map(|id| id.0),
+            leader_name: self.leader_name(),
+            answered_by_leader: self.leadership.acting,
+            data_age_ms: self.now.since(self.snapshot.at),
+            consistency: consistency.into(),
+            answer_time: Some(view::time(self.now)),
+        }
+    }
+
+    fn leader_name(&self) -> String {
+        self.leadership
+            .leader
+            .map_or_else(String::new, |id| self.name(id))
+    }
+
+    /// Empty where the node isn't a member: it has never been, or this agent
+    /// hasn't applied its admission yet.
+    fn name(&self, id: NodeId) -> String {
+        self.ledger
+            .members
+            .get(&id)
+            .map_or_else(String::new, |m| m.member.name.clone())
+    }
+
+    /// Whether gossip believes that a node is alive; whoever asks itself is.
+    fn alive(&self, id: NodeId) -> bool {
+        id == self.me || self.snapshot.alive.contains(&id)
+    }
+}

@@ -1,0 +1,199 @@
+//! The cluster's status, its members and its machines.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use starling_engine::ledger::{Admitted, Checkpoint};
+use starling_engine::unit::NodeId;
+use starling_proto::{v1, view};
+
+use super::Sight;
+
+impl Sight<'_> {
+    pub fn status(&self) -> v1::ClusterStatus {
+        let checkpoints = self.checkpoints();
+        let digests = digest_state(&checkpoints);
+        let leadership = self.leadership;
+        let alive = self
+            .ledger
+            .members
+            .keys()
+            .filter(|id| self.alive(**id))
+            .count();
+        let granted = self
+            .ledger
+            .workloads
+            .values()
+            .map(|w| u64::from(w.size))
+            .sum();
+        let running = self
+            .seen()
+            .flat_map(|(_, summary)| summary.workloads.values())
+            .map(|usage| u64::from(usage.running))
+            .sum();
+        v1::ClusterStatus {
+            cluster: self.ledger.cluster.clone(),
+            generation: self.ledger.generation,
+            term: leadership.term,
+            leader_id: leadership.leader.map(|id| id.0),
+            leader_name: self.leader_name(),
+            voter_ids: leadership.voters.iter().map(|id| id.0).collect(),
+            learner_ids: leadership.learners.iter().map(|id| id.0).collect(),
+            last_log_index: leadership.last_log_index,
+            committed_index: leadership.committed_index,
+            applied_index: self.ledger.index,
+            applied_time: Some(view::time(self.ledger.time)),
+            checkpoints: checkpoints
+                .iter()
+                .map(|(id, checkpoint)| view::checkpoint(*id, self.name(*id), checkpoint))
+                .collect(),
+            digest_state: digests.into(),
+            warnings: self.warnings(digests, alive),
+            halted_reason: self.snapshot.halted.clone().unwrap_or_default(),
+            members: self.ledger.members.len() as u32,
+            members_alive: alive as u32,
+            policies: self.ledger.policies.len() as u32,
+            replicas_granted: granted,
+            replicas_running: running,
+            decisions_remembered: self.ledger.decisions.len() as u32,
+        }
+    }
+
+    /// The newest digest of each node that told one, this one included.
+    fn checkpoints(&self) -> BTreeMap<NodeId, Checkpoint> {
+        let summaries = self.snapshot.summaries.iter();
+        summaries
+            .filter_map(|(id, summary)| Some((*id, summary.checkpoint?)))
+            .collect()
+    }
+
+    /// What the loop reported, and what can be seen from here.
+    fn warnings(&self, digests: v1::DigestState, alive: usize) -> Vec<v1::Warning> {
+        let mut warnings: Vec<v1::Warning> = self
+            .snapshot
+            .warnings
+            .iter()
+            .map(|(subject, text)| v1::Warning {
+                subject: subject.clone(),
+                text: text.clone(),
+            })
+            .collect();
+        let mut warn = |subject: &str, text: String| {
+            warnings.push(v1::Warning {
+                subject: subject.into(),
+                text,
+            });
+        };
+        if digests == v1::DigestState::Different {
+            warn(
+                "ledger",
+                "nodes hold different ledgers at the same index: stop the one that differs, \
+                 move its data directory aside and let it rejoin"
+                    .into(),
+            );
+        }
+        if self.leadership.leader.is_none() {
+            warn(
+                "leader",
+                "no leader is known here: workloads keep their size until a majority of the \
+                 voters can reach each other"
+                    .into(),
+            );
+        }
+        let members = self.ledger.members.len();
+        if alive < members {
+            warn(
+                "members",
+                format!("{} of {members} members don't answer", members - alive),
+            );
+        }
+        warnings
+    }
+
+    /// By id, beyond `after`; the key is the id.
+    pub fn members(&self, after: Option<u64>) -> impl Iterator<Item = (String, v1::Member)> {
+        self.admitted(after).map(|(id, admitted)| {
+            let summary = self.snapshot.summaries.get(&id);
+            let member = &admitted.member;
+            let applied = if id == self.me {
+                Some(self.ledger.index)
+            } else {
+                summary.and_then(|s| s.checkpoint).map(|c| c.index)
+            };
+            let shown = v1::Member {
+                id: id.0,
+                name: member.name.clone(),
+                peer_address: member.peer_address.clone(),
+                gossip_address: member.gossip_address.clone(),
+                api_address: member.api_address.clone(),
+                alive: self.alive(id),
+                role: self.role(id).into(),
+                applied_index: applied,
+                heard_age_ms: summary.map(|s| self.now.since(s.at)),
+            };
+            (id.to_string(), shown)
+        })
+    }
+
+    fn role(&self, id: NodeId) -> v1::Role {
+        let leadership = self.leadership;
+        if leadership.leader == Some(id) {
+            v1::Role::Leader
+        } else if leadership.voters.contains(&id) {
+            v1::Role::Voter
+        } else if leadership.learners.contains(&id) {
+            v1::Role::Learner
+        } else {
+            v1::Role::Member
+        }
+    }
+
+    /// By id, beyond `after`; the key is the id.
+    pub fn nodes(&self, after: Option<u64>) -> impl Iterator<Item = (String, v1::Node)> {
+        self.admitted(after).map(|(id, admitted)| {
+            let summary = self.snapshot.summaries.get(&id);
+            let workloads = summary.into_iter().flat_map(|summary| &summary.workloads);
+            let shown = v1::Node {
+                id: id.0,
+                name: admitted.member.name.clone(),
+                alive: self.alive(id),
+                sample_age_ms: summary.map(|s| self.now.since(s.at)),
+                totals: summary.map(|s| view::totals(&s.totals)),
+                workloads: workloads
+                    .map(|(target, usage)| {
+                        let granted = self
+                            .ledger
+                            .workloads
+                            .get(target)
+                            .and_then(|w| w.shares.get(&id))
+                            .copied();
+                        view::usage(target, usage, granted.unwrap_or(0))
+                    })
+                    .collect(),
+            };
+            (id.to_string(), shown)
+        })
+    }
+
+    fn admitted(&self, after: Option<u64>) -> impl Iterator<Item = (NodeId, &Admitted)> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(NodeId(after)));
+        self.ledger
+            .members
+            .range((from, Bound::Unbounded))
+            .map(|(id, admitted)| (*id, admitted))
+    }
+}
+
+/// Compares digests of equal indexes. Digests of different indexes say nothing.
+fn digest_state(checkpoints: &BTreeMap<NodeId, Checkpoint>) -> v1::DigestState {
+    let mut by_index: BTreeMap<u64, [u8; 16]> = BTreeMap::new();
+    let mut state = v1::DigestState::Unspecified;
+    for checkpoint in checkpoints.values() {
+        match by_index.insert(checkpoint.index, checkpoint.digest) {
+            Some(other) if other != checkpoint.digest => return v1::DigestState::Different,
+            Some(_) => state = v1::DigestState::Equal,
+            None => {}
+        }
+    }
+    state
+}

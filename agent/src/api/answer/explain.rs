@@ -1,0 +1,67 @@
+//! Why a workload has its size.
+
+use starling_engine::decide::Decision;
+use starling_engine::ledger::{Cause, Record};
+use starling_proto::{v1, view};
+use tonic::Status;
+
+use super::Sight;
+
+impl<'a> Sight<'a> {
+    /// What this agent's last pass decided; only one that leads and may act has any.
+    pub(super) fn live(&self, policy: &str) -> Option<&'a Decision> {
+        let snapshot = self.snapshot;
+        self.leadership
+            .acting
+            .then(|| snapshot.live.get(policy))
+            .flatten()
+    }
+
+    /// The account of the policy's present size. `decision_index` 0 means its
+    /// last change. `live` is absent unless this agent leads.
+    pub fn explain(
+        &self,
+        name: &str,
+        decision_index: u64,
+    ) -> Result<v1::ExplainPolicyResponse, Status> {
+        let policy = self.policy(name)?;
+        let record = self.record(name, decision_index)?;
+        let live = self.live(name);
+        Ok(v1::ExplainPolicyResponse {
+            header: None,
+            policy: Some(policy),
+            live_absent_reason: match live {
+                Some(_) => String::new(),
+                None if self.leadership.acting => {
+                    "the leader has not evaluated this policy yet; ask again in a second".into()
+                }
+                None => "this agent doesn't lead".into(),
+            },
+            live: live.map(|decision| view::policy::explanation(&decision.report)),
+            last_change: record.map(|record| self.decision(record)),
+            recorded: record.and_then(|record| match &record.cause {
+                Cause::Decided { report, .. } => Some(view::policy::explanation(report)),
+                Cause::Bounds { .. } => None,
+            }),
+        })
+    }
+
+    fn record(&self, policy: &str, index: u64) -> Result<Option<&'a Record>, Status> {
+        let records = &self.ledger.decisions;
+        let mut own = records
+            .iter()
+            .rev()
+            .filter(|record| record.policy == policy);
+        if index == 0 {
+            return Ok(own.next());
+        }
+        own.find(|record| record.index == index)
+            .map(Some)
+            .ok_or_else(|| {
+                Status::not_found(format!(
+                    "no decision of {policy:?} is remembered at index {index}; ListDecisions shows \
+                 those that are"
+                ))
+            })
+    }
+}

@@ -1,0 +1,177 @@
+//! What the settings must be, beyond their form: names, addresses, directories.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::Config;
+use crate::policy::{is_label, is_subdomain};
+
+/// Bytes in a node's or a cluster's name.
+const NAME_BYTES_MAX: usize = 63;
+/// More seeds are refused; a handful is enough to find the rest.
+const SEEDS_MAX: usize = 64;
+/// Bytes in a host's name.
+const HOST_BYTES_MAX: usize = 253;
+
+type Violations = Vec<(String, String)>;
+
+/// Fills in the node's name, makes paths absolute and says what is wrong.
+pub(super) fn check(config: &mut Config, base: &Path) -> Violations {
+    let mut wrong = Violations::new();
+    names(config, &mut wrong);
+    addresses(config, &mut wrong);
+    if !config.bootstrap && config.seeds.is_empty() {
+        wrong.push((
+            "seeds".into(),
+            "is empty: name the peer addresses of other agents, or set `bootstrap: true` on \
+             exactly one agent, which founds the cluster"
+                .into(),
+        ));
+    }
+    directories(config, base, &mut wrong);
+    wrong
+}
+
+fn names(config: &mut Config, wrong: &mut Violations) {
+    if !is_label(&config.cluster) {
+        wrong.push((
+            "cluster".into(),
+            format!(
+                "`{}` is not a name: write 1 to {NAME_BYTES_MAX} of a-z, 0-9 and `-`, beginning \
+                 and ending with a letter or digit",
+                config.cluster.escape_debug()
+            ),
+        ));
+    }
+    let given = config.node.is_some();
+    let node = config.node.get_or_insert_with(|| {
+        let host = rustix::system::uname();
+        host.nodename().to_string_lossy().to_lowercase()
+    });
+    if !is_subdomain(node, NAME_BYTES_MAX) {
+        let what = if given { "" } else { " (this host's name)" };
+        wrong.push((
+            "node".into(),
+            format!(
+                "`{}`{what} is not a name: write 1 to {NAME_BYTES_MAX} of a-z, 0-9, `-` and `.`, \
+                 beginning and ending with a letter or digit",
+                node.escape_debug()
+            ),
+        ));
+    }
+}
+
+fn addresses(config: &Config, wrong: &mut Violations) {
+    let listen = [
+        ("listen.peer", &config.listen.peer),
+        ("listen.gossip", &config.listen.gossip),
+        ("listen.api", &config.listen.api),
+    ];
+    for (field, address) in listen {
+        if split(address).is_none() {
+            wrong.push((
+                field.into(),
+                format!(
+                    "`{}` is not HOST:PORT, such as 0.0.0.0:7400",
+                    address.escape_debug()
+                ),
+            ));
+        }
+    }
+    if config.seeds.len() > SEEDS_MAX {
+        wrong.push((
+            "seeds".into(),
+            format!(
+                "holds {}; at most {SEEDS_MAX} are allowed",
+                config.seeds.len()
+            ),
+        ));
+    }
+    for (index, seed) in config.seeds.iter().enumerate() {
+        if split(seed).is_none_or(|(_, port)| port == 0) {
+            wrong.push((
+                format!("seeds[{index}]"),
+                format!(
+                    "`{}` is not the HOST:PORT of another agent's peer listener, such as \
+                     10.0.0.2:7400",
+                    seed.escape_debug()
+                ),
+            ));
+        }
+    }
+    if let Some(host) = config.advertise.as_ref().filter(|host| !is_host(host)) {
+        wrong.push((
+            "advertise".into(),
+            format!(
+                "`{}` is not a host: write a name or an address, without a port",
+                host.escape_debug()
+            ),
+        ));
+    }
+}
+
+/// Host and port; an IPv6 address stands in brackets.
+fn split(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .filter(|host| host.parse::<std::net::Ipv6Addr>().is_ok())?,
+        None => Some(host).filter(|host| !host.contains(':') && is_host(host))?,
+    };
+    let port = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some((host, port.parse().ok()?))
+}
+
+fn is_host(host: &str) -> bool {
+    host.parse::<std::net::IpAddr>().is_ok()
+        || is_subdomain(&host.to_ascii_lowercase(), HOST_BYTES_MAX)
+}
+
+fn directories(config: &mut Config, base: &Path, wrong: &mut Violations) {
+    config.data_dir = base.join(&config.data_dir);
+    config.keys = base.join(&config.keys);
+    config.policies = config.policies.take().map(|path| base.join(path));
+    if let Err(why) = writable(&config.data_dir) {
+        wrong.push(("dataDir".into(), why));
+    }
+    if let Err(error) = fs::read_dir(&config.keys) {
+        wrong.push((
+            "keys".into(),
+            format!(
+                "{} can't be read ({error}); make it with `starling keys`, and see that this \
+                 user may read it",
+                config.keys.display()
+            ),
+        ));
+    }
+    let unlisted = |path: &PathBuf| fs::read_dir(path).err().map(|error| (path.clone(), error));
+    if let Some((path, error)) = config.policies.as_ref().and_then(unlisted) {
+        wrong.push((
+            "policies".into(),
+            format!(
+                "{} is not a directory that can be read ({error}); make it, even if it stays empty",
+                path.display()
+            ),
+        ));
+    }
+}
+
+/// Makes the directory where it doesn't exist, for this user only, and tries to
+/// write to it.
+fn writable(path: &Path) -> Result<(), String> {
+    let failed = |verb: &str, error: std::io::Error| {
+        format!(
+            "{} can't be {verb} ({error}); choose a directory that this user may write to",
+            path.display()
+        )
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| failed("made", error))?;
+    tempfile::tempfile_in(path).map_err(|error| failed("written to", error))?;
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Puts an agent together from its configuration, runs it, and ends it in order.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use starling_consensus::{Log, Timing};
+use starling_engine::ledger::Member;
+use starling_engine::node::Node;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use super::addresses::{self, Sockets};
+use super::{Agent, EVENTS_MAX, POLLS_MAX, read};
+use crate::api;
+use crate::collect::{Collector, HostRoot};
+use crate::config::{Config, WorkersOnExit};
+use crate::gossip;
+use crate::keys::{self, Keys};
+use crate::policy::Directory;
+use crate::process::Supervisor;
+use crate::trigger::Poller;
+use crate::view::{Snapshot, View};
+
+/// Time for open API calls to end.
+const API_GRACE: Duration = Duration::from_secs(2);
+
+/// See [`super::main`].
+pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    let name = config.node_name().to_owned();
+    let keys = keys::load(&config.keys)?;
+    std::fs::create_dir_all(&config.data_dir).with_context(|| {
+        format!(
+            "can't make the data directory {}",
+            config.data_dir.display()
+        )
+    })?;
+    let sockets = addresses::bind(
+        &config.listen,
+        config.advertise.as_deref(),
+        &config.data_dir,
+    )?;
+    let stop_workers = until_stdin_closes || config.workers_on_exit == WorkersOnExit::Stop;
+    let mut shutdown = shutdown(until_stdin_closes)?;
+
+    info!(
+        agent = name,
+        peer = sockets.addresses.peer,
+        api = sockets.addresses.api,
+        "starting"
+    );
+    let (log, rest) = tokio::select! {
+        started = start_log(&config, &name, &keys, sockets) => started?,
+        _ = &mut shutdown => return Ok(()),
+    };
+    info!(agent = name, id = log.id().0, "this agent has an id");
+
+    let (agent, parts) = assemble(
+        &config,
+        name,
+        &keys,
+        log.clone(),
+        rest.gossip,
+        rest.advertise,
+    )?;
+    let view = View {
+        log: log.clone(),
+        snapshot: agent.snapshot.subscribe(),
+    };
+    let (end_api, ended) = oneshot::channel::<()>();
+    let api = tokio::spawn(api::serve(rest.api, keys.tls.clone(), view, async {
+        // Either way, the agent is ending.
+        let _ = ended.await;
+    }));
+
+    let agent = agent
+        .run(parts.events, parts.gossip, async {
+            let _ = (&mut shutdown).await;
+        })
+        .await;
+    info!("ending");
+    drop(end_api);
+    match tokio::time::timeout(API_GRACE, api).await {
+        Ok(Ok(Err(why))) => warn!(%why, "the API ended badly"),
+        Ok(_) | Err(_) => {}
+    }
+    if stop_workers {
+        agent.supervisor.stop_all().await;
+    }
+    agent.gossip.leave().await;
+    log.shutdown().await;
+    Ok(())
+}
+
+/// The sockets that are left once the log has taken its own.
+struct Rest {
+    gossip: UdpSocket,
+    /// Where others reach it.
+    advertise: String,
+    api: tokio::net::TcpListener,
+}
+
+async fn start_log(
+    config: &Config,
+    name: &str,
+    keys: &Keys,
+    sockets: Sockets,
+) -> anyhow::Result<(Log, Rest)> {
+    let log = Log::start(
+        starling_consensus::Config {
+            data_dir: config.data_dir.clone(),
+            member: Member {
+                name: name.to_owned(),
+                peer_address: sockets.addresses.peer,
+                gossip_address: sockets.addresses.gossip.clone(),
+                api_address: sockets.addresses.api,
+            },
+            cluster: config.cluster.clone(),
+            seeds: config.seeds.clone(),
+            bootstrap: config.bootstrap,
+            timing: Timing::default(),
+            tls: keys.tls.clone(),
+        },
+        sockets.peer,
+    )
+    .await?;
+    sockets.api.set_nonblocking(true)?;
+    let rest = Rest {
+        gossip: sockets.gossip,
+        advertise: sockets.addresses.gossip,
+        api: tokio::net::TcpListener::from_std(sockets.api)?,
+    };
+    Ok((log, rest))
+}
+
+/// What the loop receives from.
+struct Parts {
+    events: mpsc::Receiver<super::Event>,
+    gossip: mpsc::Receiver<gossip::Event>,
+}
+
+fn assemble(
+    config: &Config,
+    name: String,
+    keys: &Keys,
+    log: Log,
+    socket: UdpSocket,
+    advertise: String,
+) -> anyhow::Result<(Agent, Parts)> {
+    let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
+    let (gossip_events, gossip_receiver) = mpsc::channel(EVENTS_MAX);
+    let generation = read(&log.ledger()).generation;
+    let gossip = gossip::start(
+        gossip::Config {
+            node: log.id(),
+            name: name.clone(),
+            cluster: config.cluster.clone(),
+            generation,
+            keys: keys.gossip.clone(),
+            advertise,
+            timing: gossip::Timing::default(),
+        },
+        socket,
+        gossip_events,
+    )?;
+    let supervisor = Supervisor::start(&config.cluster, &config.data_dir)?;
+    let directory = match &config.policies {
+        Some(path) => Some(Directory::open(path, &config.data_dir, &name)?),
+        None => None,
+    };
+    let agent = Agent {
+        node: Node::new(log.id()),
+        log,
+        gossip,
+        supervisor: Arc::new(supervisor),
+        collector: Some(Collector::new(HostRoot::from_env())),
+        directory,
+        poller: Arc::new(Poller::new()),
+        polls: Arc::new(Semaphore::new(POLLS_MAX)),
+        specs: BTreeMap::new(),
+        snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
+        warnings: BTreeMap::new(),
+        caught_up: false,
+        halted: None,
+        events,
+    };
+    let parts = Parts {
+        events: event_receiver,
+        gossip: gossip_receiver,
+    };
+    Ok((agent, parts))
+}
+
+/// Resolves at the first SIGTERM or SIGINT, or at the end of standard input if
+/// that is watched. A second signal ends the process at once; workers go on.
+fn shutdown(until_stdin_closes: bool) -> io::Result<oneshot::Receiver<()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (closed, stdin) = oneshot::channel::<()>();
+    if until_stdin_closes {
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || {
+                let mut rest = [0; 256];
+                while io::stdin().read(&mut rest).is_ok_and(|n| n > 0) {}
+                drop(closed);
+            })?;
+    }
+    let (end, ended) = oneshot::channel();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = stdin, if until_stdin_closes => {}
+        }
+        drop(end);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(ended)
+}

@@ -1,0 +1,210 @@
+//! What this agent's tasks and its peer server share.
+//!
+//! Comes in: commands and reads, from here or forwarded. Goes out: their
+//! outcome at the leader, or who leads. Forwards once and no further.
+
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::{Duration, Instant};
+
+use openraft::error::{CheckIsLeaderError, RaftError};
+use starling_engine::ledger::{Command, Ledger, Outcome};
+use starling_engine::unit::NodeId;
+use starling_proto::raft::{
+    Leader, ProposeRequest, ReadIndexRequest, propose_reply, read_index_reply,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::acks::Acks;
+use crate::net::client::{Lane, Peers};
+use crate::net::identity::envelope;
+use crate::propose::Proposal;
+use crate::store::keys::Identity;
+use crate::types::{Metrics, Raft};
+use crate::{Config, Error, Leadership, codec, propose};
+
+/// A caller waits no longer for a command or a read; then its outcome is unknown.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+pub struct Core {
+    pub config: Config,
+    pub peers: Arc<Peers>,
+    pub acks: Arc<Acks>,
+    pub ledger: Arc<RwLock<Ledger>>,
+    pub applied: watch::Receiver<u64>,
+    pub leadership: watch::Receiver<Leadership>,
+    /// Unset until this agent has an id.
+    pub member: OnceLock<Membership>,
+}
+
+/// This agent as a member.
+pub struct Membership {
+    pub own: Arc<Identity>,
+    pub raft: Raft,
+    pub proposals: mpsc::Sender<Proposal>,
+}
+
+impl Membership {
+    pub fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow().clone()
+    }
+
+    pub fn leads(&self) -> bool {
+        self.raft.metrics().borrow().state.is_leader()
+    }
+}
+
+impl Core {
+    fn membership(&self) -> Result<&Membership, Error> {
+        self.member.get().ok_or(Error::NotLeader { leader: None })
+    }
+
+    /// Who leads, as far as this agent knows, and where.
+    pub fn leader(&self) -> Option<Leader> {
+        let metrics = self.member.get()?.metrics();
+        let id = metrics.current_leader?;
+        let peer = metrics.membership_config.membership().get_node(&id)?;
+        Some(Leader {
+            id,
+            address: self.peers.book.find(id, &peer.address),
+        })
+    }
+
+    fn not_leader(&self) -> Error {
+        Error::NotLeader {
+            leader: self.leader().map(|leader| NodeId(leader.id)),
+        }
+    }
+
+    /// Only if this agent leads.
+    pub async fn propose_here(&self, command: Command) -> Result<Outcome, Error> {
+        let membership = self.membership()?;
+        if !membership.leads() {
+            return Err(self.not_leader());
+        }
+        let (reply, answered) = oneshot::channel();
+        let proposal = Proposal::new(command, reply)?;
+        let wait = async {
+            membership
+                .proposals
+                .send(proposal)
+                .await
+                .map_err(|_| Error::Unknown("this agent is shutting down".into()))?;
+            answered
+                .await
+                .unwrap_or_else(|_| Err(Error::Unknown("this agent is shutting down".into())))
+        };
+        tokio::time::timeout(CALL_DEADLINE, wait)
+            .await
+            .unwrap_or_else(|_| Err(no_answer()))
+    }
+
+    /// At the leader, wherever it is.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+        let membership = self.membership()?;
+        if membership.leads() {
+            return self.propose_here(command).await;
+        }
+        let Some(leader) = self.other_leader(&membership.own) else {
+            return Err(Error::NotLeader { leader: None });
+        };
+        let body = codec::encode(&command).map_err(|e| Error::Unknown(e.to_string()))?;
+        propose::check_size(body.len())?;
+        let request = ProposeRequest {
+            envelope: Some(envelope(&membership.own, leader.id)),
+            command: body,
+        };
+        let mut client = self
+            .peers
+            .client(&leader.address, Lane::Bulk)
+            .map_err(|e| Error::Unknown(e.to_string()))?;
+        let answer = tokio::time::timeout(CALL_DEADLINE, client.propose(request))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(|status| Error::Unknown(said(&leader, &status)))?;
+        match answer.into_inner().result {
+            Some(propose_reply::Result::Outcome(body)) => {
+                codec::decode(&body).map_err(|e| Error::Unknown(e.to_string()))
+            }
+            Some(propose_reply::Result::NotLeader(leader)) => Err(not_leader(&leader)),
+            Some(propose_reply::Result::Unknown(why)) => Err(Error::Unknown(why)),
+            None => Err(Error::Unknown("the leader's answer is empty".into())),
+        }
+    }
+
+    /// The ledger index that holds all that was committed before the call; only
+    /// if this agent leads.
+    pub async fn read_index_here(&self) -> Result<u64, Error> {
+        let membership = self.membership()?;
+        let read = tokio::time::timeout(CALL_DEADLINE, membership.raft.ensure_linearizable())
+            .await
+            .map_err(|_| no_answer())?;
+        match read {
+            // All up to the read's entry is applied here by now.
+            Ok(_) => Ok(*self.applied.borrow()),
+            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_))) => {
+                Err(self.not_leader())
+            }
+            Err(e) => Err(Error::Unknown(e.to_string())),
+        }
+    }
+
+    /// Returns when this agent has applied all that was committed before the call.
+    pub async fn barrier(&self) -> Result<u64, Error> {
+        let membership = self.membership()?;
+        if membership.leads() {
+            return self.read_index_here().await;
+        }
+        let Some(leader) = self.other_leader(&membership.own) else {
+            return Err(Error::NotLeader { leader: None });
+        };
+        let request = ReadIndexRequest {
+            envelope: Some(envelope(&membership.own, leader.id)),
+        };
+        let mut client = self
+            .peers
+            .client(&leader.address, Lane::Bulk)
+            .map_err(|e| Error::Unknown(e.to_string()))?;
+        let begin = Instant::now();
+        let answer = tokio::time::timeout(CALL_DEADLINE, client.read_index(request))
+            .await
+            .map_err(|_| no_answer())?
+            .map_err(|status| Error::Unknown(said(&leader, &status)))?;
+        let index = match answer.into_inner().result {
+            Some(read_index_reply::Result::Index(index)) => index,
+            Some(read_index_reply::Result::NotLeader(leader)) => return Err(not_leader(&leader)),
+            Some(read_index_reply::Result::Unknown(why)) => return Err(Error::Unknown(why)),
+            None => return Err(Error::Unknown("the leader's answer is empty".into())),
+        };
+        let mut applied = self.applied.clone();
+        let left = CALL_DEADLINE.saturating_sub(begin.elapsed());
+        match tokio::time::timeout(left, applied.wait_for(|applied| *applied >= index)).await {
+            Ok(Ok(applied)) => Ok(*applied),
+            _ => Err(Error::Unknown(format!(
+                "entry {index} has not arrived here yet"
+            ))),
+        }
+    }
+
+    fn other_leader(&self, own: &Identity) -> Option<Leader> {
+        self.leader().filter(|leader| leader.id != own.id)
+    }
+}
+
+fn no_answer() -> Error {
+    Error::Unknown(format!("no answer within {} s", CALL_DEADLINE.as_secs()))
+}
+
+fn not_leader(leader: &Leader) -> Error {
+    Error::NotLeader {
+        leader: (leader.id != 0).then_some(NodeId(leader.id)),
+    }
+}
+
+fn said(leader: &Leader, status: &tonic::Status) -> String {
+    format!(
+        "agent {} at {}: {}",
+        leader.id,
+        leader.address,
+        status.message()
+    )
+}

@@ -1,0 +1,148 @@
+//! Keeps [`Leadership`] true.
+//!
+//! Looks at openraft's metrics when they change and every [`LOOK_MS`]: that a
+//! quorum falls silent changes no metric, only the time does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use starling_engine::unit::NodeId;
+use tokio::sync::watch;
+
+use crate::acks::Acks;
+use crate::types::{Metrics, Raft};
+use crate::{Leadership, Timing};
+
+/// Well below any election timeout.
+const LOOK_MS: u64 = 25;
+
+/// What [`Leadership`] is computed from.
+#[derive(Clone)]
+pub struct Observer {
+    pub raft: Raft,
+    pub acks: Arc<Acks>,
+    pub timing: Timing,
+}
+
+impl Observer {
+    /// As it is at this moment.
+    pub fn observe(&self) -> Leadership {
+        observe(
+            &self.raft.metrics().borrow(),
+            &self.acks,
+            self.timing,
+            Instant::now(),
+        )
+    }
+
+    /// Runs until openraft has ended; then nobody leads as far as this agent knows.
+    pub async fn run(self, leadership: watch::Sender<Leadership>) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let seen = self.observe();
+            leadership.send_if_modified(|known| {
+                let changed = *known != seen;
+                *known = seen;
+                changed
+            });
+            let changed = metrics.changed();
+            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(LOOK_MS), changed).await
+            {
+                leadership.send_modify(|known| {
+                    known.leader = None;
+                    known.acting = false;
+                });
+                return;
+            }
+        }
+    }
+}
+
+fn observe(metrics: &Metrics, acks: &Acks, timing: Timing, now: Instant) -> Leadership {
+    let membership = metrics.membership_config.membership();
+    let running = metrics.running_state.is_ok();
+    let applied_own = metrics.last_applied.is_some_and(|applied| {
+        applied.leader_id.term == metrics.current_term && applied.leader_id.node_id == metrics.id
+    });
+    let fresh = || {
+        acks.quorum(
+            metrics.current_term,
+            metrics.id,
+            membership.get_joint_config(),
+            now,
+        )
+        .is_some_and(|acknowledged| {
+            now.saturating_duration_since(acknowledged)
+                < Duration::from_millis(timing.election_min_ms)
+        })
+    };
+    Leadership {
+        term: metrics.current_term,
+        leader: metrics.current_leader.filter(|_| running).map(NodeId),
+        acting: running && metrics.state.is_leader() && applied_own && fresh(),
+        voters: membership.voter_ids().map(NodeId).collect(),
+        learners: membership.learner_ids().map(NodeId).collect(),
+        last_log_index: metrics.last_log_index.unwrap_or(0),
+        committed_index: metrics.last_applied.map_or(0, |applied| applied.index),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LogId, Peer};
+    use openraft::{CommittedLeaderId, Membership, ServerState, StoredMembership};
+    use std::collections::BTreeMap;
+
+    fn leader_of_three() -> Metrics {
+        let nodes: BTreeMap<u64, Peer> = (1..=3).map(|id| (id, Peer::default())).collect();
+        let voters = nodes.keys().copied().collect();
+        let mut metrics = Metrics::new_initial(1);
+        metrics.current_term = 4;
+        metrics.state = ServerState::Leader;
+        metrics.current_leader = Some(1);
+        metrics.last_applied = Some(LogId::new(CommittedLeaderId::new(4, 1), 9));
+        metrics.membership_config = Arc::new(StoredMembership::new(
+            None,
+            Membership::new(vec![voters], nodes),
+        ));
+        metrics
+    }
+
+    #[test]
+    fn a_leader_acts_only_with_its_own_term_applied_and_a_fresh_quorum() {
+        let timing = Timing {
+            heartbeat_ms: 100,
+            election_min_ms: 300,
+            election_max_ms: 500,
+        };
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let acks = Acks::default();
+        let acting = |metrics: &Metrics, ms| observe(metrics, &acks, timing, at(ms)).acting;
+
+        let metrics = leader_of_three();
+        assert!(!acting(&metrics, 0), "nobody has answered yet");
+        acks.record(4, 2, at(10));
+        assert!(acting(&metrics, 309));
+        assert!(
+            !acting(&metrics, 310),
+            "the quorum is an election timeout old"
+        );
+        acks.record(4, 3, at(200));
+        assert!(acting(&metrics, 499));
+
+        let mut behind = leader_of_three();
+        behind.last_applied = Some(LogId::new(CommittedLeaderId::new(3, 1), 8));
+        assert!(
+            !acting(&behind, 250),
+            "its term's first entry isn't applied"
+        );
+        let mut follower = leader_of_three();
+        follower.state = ServerState::Follower;
+        assert!(!acting(&follower, 250));
+        let mut stopped = leader_of_three();
+        stopped.running_state = Err(openraft::error::Fatal::Stopped);
+        assert!(!acting(&stopped, 250));
+    }
+}

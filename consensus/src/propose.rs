@@ -1,0 +1,120 @@
+//! Puts the commands that wait at the leader into one log entry.
+//!
+//! While one batch is being replicated, the next one gathers: that is what lets
+//! many proposers share a sync and a round of replication.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use openraft::error::{ClientWriteError, RaftError};
+use starling_engine::ledger::{Command, Entry, Outcome};
+use starling_engine::unit::Ms;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::core::CALL_DEADLINE;
+use crate::types::{Batch, Raft};
+use crate::{Error, codec};
+
+/// A larger command is refused: an append message must hold it.
+pub const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Commands that wait; whoever adds one more waits before.
+pub const PROPOSALS_MAX: usize = 1_024;
+const BATCH_COMMANDS_MAX: usize = 256;
+/// With one more command a batch is below 2 MiB, half a message.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Longer than callers wait: then none of a batch's callers is left.
+const BATCH_DEADLINE: Duration = CALL_DEADLINE;
+
+pub struct Proposal {
+    command: Command,
+    bytes: usize,
+    reply: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+impl Proposal {
+    pub fn new(
+        command: Command,
+        reply: oneshot::Sender<Result<Outcome, Error>>,
+    ) -> Result<Proposal, Error> {
+        let bytes = codec::encode(&command)
+            .map_err(|e| Error::Unknown(e.to_string()))?
+            .len();
+        check_size(bytes)?;
+        Ok(Proposal {
+            command,
+            bytes,
+            reply,
+        })
+    }
+}
+
+pub fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes > COMMAND_BYTES_MAX {
+        return Err(Error::TooLarge {
+            bytes,
+            bytes_max: COMMAND_BYTES_MAX,
+        });
+    }
+    Ok(())
+}
+
+/// Runs until the queue's last sender has gone.
+pub async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
+    while let Some(first) = queue.recv().await {
+        let mut bytes = first.bytes;
+        let mut proposals = vec![first];
+        while proposals.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.bytes;
+            proposals.push(next);
+        }
+        // Whoever has stopped waiting was told "unknown", and this is the
+        // better of the two.
+        proposals.retain(|proposal| !proposal.reply.is_closed());
+        if !proposals.is_empty() {
+            commit(&raft, proposals).await;
+        }
+    }
+}
+
+async fn commit(raft: &Raft, proposals: Vec<Proposal>) {
+    let at = now();
+    let (entries, replies): (Vec<_>, Vec<_>) = proposals
+        .into_iter()
+        .map(|Proposal { command, reply, .. }| (Entry { at, command }, reply))
+        .unzip();
+    let written = tokio::time::timeout(BATCH_DEADLINE, raft.client_write(Batch { entries })).await;
+    match written {
+        Ok(Ok(written)) => {
+            for (reply, outcome) in replies.into_iter().zip(written.data) {
+                // The caller may have stopped waiting; the command stands.
+                let _ = reply.send(Ok(outcome));
+            }
+        }
+        Ok(Err(e)) => refuse(replies, &why(&e)),
+        Err(_) => refuse(replies, "no quorum has confirmed it in time"),
+    }
+}
+
+fn refuse(replies: Vec<oneshot::Sender<Result<Outcome, Error>>>, why: &str) {
+    for reply in replies {
+        let _ = reply.send(Err(Error::Unknown(why.to_owned())));
+    }
+}
+
+/// "Not the leader" comes also for an entry that was appended and then cut off
+/// by another leader, and such an entry may still be committed from a third
+/// agent's log. So it is unknown here, though often it was never appended.
+fn why(error: &RaftError<u64, ClientWriteError<u64, crate::types::Peer>>) -> String {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
+            "the leader has changed meanwhile".into()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn now() -> Ms {
+    Ms(SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64))
+}

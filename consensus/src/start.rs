@@ -1,0 +1,286 @@
+//! Puts the parts together: disk, runtime, server, openraft, tasks.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use openraft::SnapshotPolicy;
+use starling_engine::unit::NodeId;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::core::{Core, Membership};
+use crate::leadership::Observer;
+use crate::machine::Machine;
+use crate::net::client::{Links, Peers};
+use crate::net::server;
+use crate::propose::PROPOSALS_MAX;
+use crate::store::keys::Identity;
+use crate::store::open::Opened;
+use crate::store::{Disk, LogStore, open};
+use crate::types::Raft;
+use crate::{Config, Error, Leadership, Timing, announce, join, propose, steward};
+
+/// openraft's core and the network must not wait for each other's work.
+const THREADS: usize = 2;
+const SNAPSHOT_EVERY: u64 = 5_000;
+const ENTRIES_KEPT: u64 = 1_000;
+const APPEND_ENTRIES_MAX: u64 = 256;
+const SNAPSHOT_INSTALL_MS: u64 = 10_000;
+const SEEDS_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 63;
+/// An orderly end waits no longer for openraft.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+pub struct Running {
+    pub core: Arc<Core>,
+    pub observer: Observer,
+    pub disk: Disk,
+    raft: Raft,
+    own: Arc<Identity>,
+    runtime: Mutex<Option<Runtime>>,
+    handle: tokio::runtime::Handle,
+}
+
+/// See [`crate::Log::start`].
+pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Error> {
+    check(&config)?;
+    let runtime = Stopping(Some(
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("starling-raft")
+            .enable_all()
+            .build()
+            .map_err(Error::Threads)?,
+    ));
+    let handle = runtime.handle();
+    let parts = handle
+        .spawn(assemble(config, listener))
+        .await
+        .map_err(|e| Error::Unknown(format!("starting broke off: {e}")))??;
+    Ok(Running {
+        core: parts.core,
+        observer: parts.observer,
+        disk: parts.disk,
+        raft: parts.raft,
+        own: parts.own,
+        handle,
+        runtime: Mutex::new(runtime.keep()),
+    })
+}
+
+/// A runtime must not be dropped where one is running: it is sent off instead.
+struct Stopping(Option<Runtime>);
+
+impl Stopping {
+    fn handle(&self) -> tokio::runtime::Handle {
+        match &self.0 {
+            Some(runtime) => runtime.handle().clone(),
+            None => tokio::runtime::Handle::current(),
+        }
+    }
+
+    fn keep(mut self) -> Option<Runtime> {
+        self.0.take()
+    }
+}
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct Parts {
+    core: Arc<Core>,
+    observer: Observer,
+    disk: Disk,
+    raft: Raft,
+    own: Arc<Identity>,
+}
+
+async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error> {
+    let (data_dir, cluster) = (config.data_dir.clone(), config.cluster.clone());
+    let opened = tokio::task::spawn_blocking(move || open::open(&data_dir, &cluster))
+        .await
+        .map_err(|e| Error::Unknown(format!("opening broke off: {e}")))??;
+
+    let (applied_sender, applied) = watch::channel(0);
+    let (leadership_sender, leadership) = watch::channel(Leadership::default());
+    let tls = config.tls.clone();
+    let core = Arc::new(Core {
+        peers: Arc::new(Peers::new(&config.tls, config.timing)),
+        config,
+        acks: Arc::default(),
+        ledger: Arc::default(),
+        applied,
+        leadership,
+        member: OnceLock::new(),
+    });
+    // Before anything that could depend on it: other new agents ask who this is.
+    let listener = listen(listener).map_err(Error::Threads)?;
+    let serving = server::serve(core.clone(), &tls, listener)?;
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the peer listener has ended");
+        }
+    });
+
+    let own = Arc::new(join::identity(&core, &opened).await?);
+    let raft = start_raft(&core, &opened, &own, applied_sender).await?;
+    let observer = Observer {
+        raft: raft.clone(),
+        acks: core.acks.clone(),
+        timing: core.config.timing,
+    };
+    let (proposals, queue) = mpsc::channel(PROPOSALS_MAX);
+    let membership = Membership {
+        own: own.clone(),
+        raft: raft.clone(),
+        proposals,
+    };
+    if core.member.set(membership).is_err() {
+        return Err(Error::Unknown("the log was started twice".into()));
+    }
+    tokio::spawn(observer.clone().run(leadership_sender));
+    tokio::spawn(propose::run(raft.clone(), queue));
+    tokio::spawn(steward::run(core.clone()));
+    tokio::spawn(announce::run(core.clone()));
+    tracing::info!(id = own.id, cluster = %own.cluster, "this agent takes part in the log");
+    Ok(Parts {
+        core,
+        observer,
+        disk: opened.disk,
+        raft,
+        own,
+    })
+}
+
+fn listen(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+async fn start_raft(
+    core: &Arc<Core>,
+    opened: &Opened,
+    own: &Arc<Identity>,
+    applied: watch::Sender<u64>,
+) -> Result<Raft, Error> {
+    let failed = |e: &dyn std::fmt::Display| Error::Unknown(format!("the log can't start: {e}"));
+    let timing = core.config.timing;
+    let settings = raft_settings(&own.cluster, timing).map_err(|e| Error::Config {
+        field: "timing",
+        why: e.to_string(),
+    })?;
+    let machine = Machine::restore(
+        opened.disk.clone(),
+        opened.snapshots.clone(),
+        core.ledger.clone(),
+        applied,
+    )
+    .await
+    .map_err(|e| failed(&e))?;
+    let links = Links {
+        peers: core.peers.clone(),
+        own: own.clone(),
+        acks: core.acks.clone(),
+        timing,
+    };
+    let store = LogStore::new(opened.disk.clone(), opened.state.clone());
+    let raft = Raft::new(own.id, Arc::new(settings), links, store, machine)
+        .await
+        .map_err(|e| failed(&e))?;
+    if own.founder && !raft.is_initialized().await.map_err(|e| failed(&e))? {
+        let alone =
+            std::collections::BTreeMap::from([(own.id, steward::peer(&core.config.member))]);
+        raft.initialize(alone).await.map_err(|e| failed(&e))?;
+    }
+    Ok(raft)
+}
+
+fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, openraft::ConfigError> {
+    openraft::Config {
+        cluster_name: cluster.to_owned(),
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: timing.election_min_ms,
+        election_timeout_max: timing.election_max_ms,
+        install_snapshot_timeout: SNAPSHOT_INSTALL_MS,
+        max_payload_entries: APPEND_ENTRIES_MAX,
+        replication_lag_threshold: SNAPSHOT_EVERY,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        ..openraft::Config::default()
+    }
+    .validate()
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    let refuse = |field, why: &str| {
+        Err(Error::Config {
+            field,
+            why: why.to_owned(),
+        })
+    };
+    let named = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
+    if !named(&config.cluster) {
+        return refuse("cluster", "must have 1 to 63 bytes");
+    }
+    if !named(&config.member.name) {
+        return refuse("member.name", "must have 1 to 63 bytes");
+    }
+    if config.member.peer_address.is_empty() {
+        return refuse("member.peer_address", "is missing");
+    }
+    if config.seeds.len() > SEEDS_MAX {
+        return refuse("seeds", "are more than 64; a few are enough");
+    }
+    Ok(())
+}
+
+impl Running {
+    pub fn id(&self) -> NodeId {
+        NodeId(self.own.id)
+    }
+
+    /// Network and timers belong to this runtime, not to the caller's.
+    pub async fn on_runtime<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let task: JoinHandle<Result<T, Error>> = self.handle.spawn(work);
+        task.await
+            .unwrap_or_else(|_| Err(Error::Unknown("this agent is shutting down".into())))
+    }
+
+    pub async fn shutdown(&self) {
+        let raft = self.raft.clone();
+        let stopped = self.handle.spawn(async move {
+            let _ = tokio::time::timeout(SHUTDOWN_DEADLINE, raft.shutdown()).await;
+        });
+        // Fails only where another shutdown has been faster.
+        let _ = stopped.await;
+        self.stop_runtime();
+    }
+
+    fn stop_runtime(&self) {
+        let runtime = self
+            .runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop_runtime();
+    }
+}

@@ -1,0 +1,16 @@
+//! The log on disk: sled, used so that a power cut loses nothing acknowledged.
+//!
+//! [`open`] checks what is there and hands out a [`disk::Disk`] (the one thread
+//! that touches sled), a [`log::LogStore`] for openraft and the
+//! [`snapshots::Snapshots`] beside it. Nothing here knows what entries mean.
+
+pub mod disk;
+pub mod keys;
+pub mod log;
+pub mod open;
+pub mod snapshots;
+pub mod tail;
+
+pub use disk::Disk;
+pub use log::LogStore;
+pub use snapshots::Snapshots;

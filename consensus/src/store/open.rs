@@ -1,0 +1,323 @@
+//! Opens the data directory, or says why not.
+//!
+//! Comes in: a directory and the cluster's name. Goes out: what the disk holds,
+//! checked record by record. A log in doubt is never used: it is moved aside,
+//! and the agent joins again under a new id.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::FlockOperation;
+
+use super::keys::{self, Admission, Assembler, Identity, Pointer, damaged};
+use super::log::State;
+use super::{Disk, Snapshots};
+use crate::Error;
+use crate::codec;
+use crate::types::{LogId, RaftEntry};
+
+/// sled's default is 1 GiB. The newest entries are kept in memory beside it.
+const CACHE_BYTES: u64 = 8 << 20;
+/// An agent that is just ending may still hold the lock for so long.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+/// With more logs moved aside than this, the disk needs a person.
+const ASIDE_MAX: usize = 4;
+
+/// An open data directory.
+pub struct Opened {
+    pub disk: Disk,
+    pub state: State,
+    pub snapshots: Snapshots,
+    pub identity: Option<Identity>,
+    pub admission: Option<Admission>,
+    /// A log was moved aside, now or earlier: founding a cluster here could
+    /// split the old one.
+    pub moved_aside: Option<PathBuf>,
+}
+
+/// Blocks; opens `<data_dir>/raft` for this process alone.
+pub fn open(data_dir: &Path, cluster: &str) -> Result<Opened, Error> {
+    let unusable = |source: io::Error| Error::DataDir {
+        path: data_dir.to_owned(),
+        source,
+    };
+    fs::create_dir_all(data_dir).map_err(unusable)?;
+    let lock = lock(data_dir)?;
+    let raft_dir = data_dir.join("raft");
+    loop {
+        match open_checked(&raft_dir, cluster, lock.try_clone().map_err(unusable)?) {
+            Ok(mut opened) => {
+                opened.moved_aside = aside(data_dir).map_err(unusable)?.pop();
+                return Ok(opened);
+            }
+            Err(Failure::Refused(e)) => return Err(e),
+            Err(Failure::Io(e)) => return Err(unusable(e)),
+            Err(Failure::Doubtful(why)) => {
+                if aside(data_dir).map_err(unusable)?.len() >= ASIDE_MAX {
+                    return Err(unusable(damaged(&format!(
+                        "the log is damaged ({why}) and {ASIDE_MAX} damaged ones lie aside already; check this disk"
+                    ))));
+                }
+                let to = move_aside(data_dir, &raft_dir).map_err(unusable)?;
+                tracing::error!(
+                    %why, moved_to = %to.display(),
+                    "the log on this disk is in doubt and was moved aside; \
+                     this agent joins again as a new member and takes the log from the others"
+                );
+            }
+        }
+    }
+}
+
+enum Failure {
+    Refused(Error),
+    Io(io::Error),
+    Doubtful(String),
+}
+
+fn lock(data_dir: &Path) -> Result<File, Error> {
+    let path = data_dir.join("lock");
+    let unusable = |source| Error::DataDir {
+        path: path.clone(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(unusable)?;
+    let begin = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::Locked {
+                    path: data_dir.to_owned(),
+                });
+            }
+            Err(e) => return Err(unusable(e.into())),
+        }
+    }
+}
+
+fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Failure> {
+    let sled_dir = raft_dir.join("sled");
+    let snapshot_dir = raft_dir.join("snapshots");
+    let created = !sled_dir.join("db").exists();
+    fs::create_dir_all(&snapshot_dir).map_err(Failure::Io)?;
+    fs::create_dir_all(&sled_dir).map_err(Failure::Io)?;
+    remove_half_written_indexes(&sled_dir).map_err(Failure::Io)?;
+
+    let db = open_sled(&sled_dir)?;
+    if created {
+        sync_creation(raft_dir, &sled_dir).map_err(Failure::Io)?;
+    }
+    let contents = read_contents(&db, cluster)?;
+    let snapshots = Snapshots::open(snapshot_dir, contents.pointer.clone())
+        .map_err(|e| Failure::Doubtful(format!("the snapshot: {e}")))?;
+    check_ends(&contents)?;
+    // A committed point that the log doesn't reach tells nothing.
+    let reach = contents
+        .state
+        .last
+        .max(contents.pointer.as_ref().and_then(|p| p.last));
+    let state = State {
+        committed: contents.state.committed.filter(|c| Some(*c) <= reach),
+        ..contents.state
+    };
+    let disk = Disk::spawn(db, lock, &sled_dir).map_err(Failure::Io)?;
+    Ok(Opened {
+        disk,
+        state,
+        snapshots,
+        identity: contents.identity,
+        admission: contents.admission,
+        moved_aside: None,
+    })
+}
+
+/// A torn one would keep sled from opening; a whole one is never called so.
+fn remove_half_written_indexes(sled_dir: &Path) -> io::Result<()> {
+    for file in fs::read_dir(sled_dir)? {
+        let file = file?;
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// sled answers some damage with a panic, so it opens on a thread of its own.
+fn open_sled(sled_dir: &Path) -> Result<sled::Db, Failure> {
+    let config = sled::Config::new()
+        .path(sled_dir)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
+    let opened = std::thread::Builder::new()
+        .name("starling-open".into())
+        .spawn(move || config.open())
+        .map_err(Failure::Io)?
+        .join();
+    match opened {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(sled::Error::Io(e))) if e.kind() != io::ErrorKind::InvalidData => {
+            Err(Failure::Io(e))
+        }
+        Ok(Err(e)) => Err(Failure::Doubtful(e.to_string())),
+        Err(_) => Err(Failure::Doubtful("sled can't read it".into())),
+    }
+}
+
+/// Without this a power cut may take away the files themselves.
+fn sync_creation(raft_dir: &Path, sled_dir: &Path) -> io::Result<()> {
+    let data_dir = raft_dir.parent().unwrap_or(raft_dir);
+    for path in [
+        &sled_dir.join("conf"),
+        &sled_dir.join("db"),
+        sled_dir,
+        raft_dir,
+        data_dir,
+        data_dir.parent().unwrap_or(data_dir),
+    ] {
+        // A relative directory's parent is written as the empty path.
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}
+
+struct Contents {
+    state: State,
+    identity: Option<Identity>,
+    admission: Option<Admission>,
+    pointer: Option<Pointer>,
+    /// The first and the last entry in tree `log`.
+    ends: Option<(u64, LogId)>,
+}
+
+fn read_contents(db: &sled::Db, cluster: &str) -> Result<Contents, Failure> {
+    let doubt = |e: io::Error| Failure::Doubtful(e.to_string());
+    let sled_doubt = |e: sled::Error| Failure::Doubtful(e.to_string());
+    let meta = db.open_tree("meta").map_err(sled_doubt)?;
+    let log = db.open_tree("log").map_err(sled_doubt)?;
+
+    let identity: Option<Identity> = keys::read_meta(&meta, keys::IDENTITY).map_err(doubt)?;
+    let admission: Option<Admission> = keys::read_meta(&meta, keys::ADMISSION).map_err(doubt)?;
+    let found = identity
+        .as_ref()
+        .map(|i| &i.cluster)
+        .or(admission.as_ref().map(|a| &a.cluster));
+    if let Some(found) = found.filter(|found| *found != cluster) {
+        return Err(Failure::Refused(Error::OtherCluster {
+            found: found.clone(),
+            wanted: cluster.to_owned(),
+        }));
+    }
+    let state = State {
+        vote: keys::read_meta(&meta, keys::VOTE).map_err(doubt)?,
+        committed: keys::read_meta::<Option<LogId>>(&meta, keys::COMMITTED)
+            .map_err(doubt)?
+            .flatten(),
+        purged: keys::read_meta(&meta, keys::PURGED).map_err(doubt)?,
+        last: keys::read_meta::<Option<LogId>>(&meta, keys::LAST)
+            .map_err(doubt)?
+            .flatten(),
+    };
+    Ok(Contents {
+        state,
+        identity,
+        admission,
+        pointer: keys::read_meta(&meta, keys::SNAPSHOT).map_err(doubt)?,
+        ends: check_entries(&log).map_err(doubt)?,
+    })
+}
+
+/// Reads all entries: each whole, decodable, in its place, and none missing between.
+fn check_entries(log: &sled::Tree) -> io::Result<Option<(u64, LogId)>> {
+    let mut ends: Option<(u64, LogId)> = None;
+    let mut check = |record: Option<(u64, Vec<u8>)>| {
+        let Some((index, body)) = record else {
+            return Ok(());
+        };
+        let entry: RaftEntry = codec::decode(&body)?;
+        let expected = ends.map_or(index, |(_, last)| last.index + 1);
+        if entry.log_id.index != index || index != expected {
+            return Err(damaged(&format!(
+                "entry {expected} is missing; {} lies at {index}",
+                entry.log_id
+            )));
+        }
+        ends = Some((ends.map_or(index, |(first, _)| first), entry.log_id));
+        Ok(())
+    };
+    let mut assembler = Assembler::default();
+    for piece in log {
+        let (key, value) = piece.map_err(io::Error::other)?;
+        check(assembler.push(&key, &value)?)?;
+    }
+    check(assembler.finish()?)?;
+    Ok(ends)
+}
+
+/// The entries must begin after what was purged and end where the last write said.
+fn check_ends(contents: &Contents) -> Result<(), Failure> {
+    let State { purged, last, .. } = contents.state;
+    let doubt = |what: String| Err(Failure::Doubtful(what));
+    if let Some((first, end)) = contents.ends {
+        let expected = purged.map_or(0, |p| p.index + 1);
+        if first != expected {
+            return doubt(format!("entries {expected} to {first} are missing"));
+        }
+        if last != Some(end) {
+            return doubt(format!("the log ends with {end} instead of {last:?}"));
+        }
+    } else if last > purged {
+        return doubt(format!("all entries up to {last:?} are missing"));
+    }
+    if purged > contents.pointer.as_ref().and_then(|p| p.last) {
+        return doubt("entries were purged that no snapshot holds".into());
+    }
+    if contents.identity.is_none() && last.is_some() {
+        return doubt("the log belongs to nobody".into());
+    }
+    Ok(())
+}
+
+fn aside(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(data_dir)? {
+        let file = file?;
+        if file
+            .file_name()
+            .to_string_lossy()
+            .starts_with("raft.doubtful-")
+        {
+            found.push(file.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn move_aside(data_dir: &Path, raft_dir: &Path) -> io::Result<PathBuf> {
+    let now_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis());
+    let to = data_dir.join(format!("raft.doubtful-{now_ms}"));
+    fs::rename(raft_dir, &to)?;
+    File::open(data_dir)?.sync_all()?;
+    Ok(to)
+}

@@ -1,0 +1,109 @@
+use starling_consensus::Error;
+use starling_engine::unit::NodeId;
+
+use crate::harness::{Agent, Authority, acting, agree, command, commit, digest, eventually, form};
+
+#[tokio::test]
+async fn three_agents_form_a_cluster_and_a_follower_proposes() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    assert_eq!(logs[0].id(), NodeId(1));
+    assert!(logs[1].id() != logs[2].id() && logs[1].id() > NodeId(2));
+
+    let outcome = commit(&logs[2], "x").await;
+    assert_eq!(outcome.refused.len(), 1, "there is no such policy");
+    let all: Vec<_> = logs.iter().collect();
+    agree(&all).await;
+    let members = logs[1].ledger().read().unwrap().members.len();
+    assert_eq!(members, 3);
+    for log in &logs {
+        assert!(
+            logs[0]
+                .ledger()
+                .read()
+                .unwrap()
+                .members
+                .contains_key(&log.id())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_read_at_any_agent_sees_all_that_was_committed_before() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    for n in 0..20 {
+        commit(&logs[n % 3], "x").await;
+        let index = digest(&logs[0]).0.max(digest(&logs[1]).0);
+        let reached = logs[(n + 1) % 3].barrier().await.unwrap();
+        assert!(reached >= index, "read {reached}, committed {index}");
+    }
+}
+
+#[tokio::test]
+async fn when_the_leader_dies_another_one_commits_and_the_dead_one_catches_up() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let mut logs = form(&mut agents).await;
+    commit(&logs[0], "before").await;
+    let leader = acting(&logs.iter().collect::<Vec<_>>()).await;
+    let before = agree(&logs.iter().collect::<Vec<_>>()).await;
+    let (id, term) = (logs[leader].id(), logs[leader].leadership().borrow().term);
+
+    // Dropping it is a crash: nothing is said to the others.
+    drop(logs.remove(leader));
+    let mut dead = agents.remove(leader);
+    commit(&logs[0], "after").await;
+    let next = acting(&logs.iter().collect::<Vec<_>>()).await;
+    assert!(logs[next].leadership().borrow().term > term);
+
+    let back = dead.start().await;
+    assert_eq!(back.id(), id);
+    let after = agree(&[&logs[0], &logs[1], &back]).await;
+    assert!(after > before);
+}
+
+#[tokio::test]
+async fn a_leader_without_its_quorum_stops_acting_and_commits_nothing() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let mut logs = form(&mut agents).await;
+    commit(&logs[0], "x").await;
+    let leader = acting(&logs.iter().collect::<Vec<_>>()).await;
+    let left = logs.remove(leader);
+    drop(logs);
+    eventually("the leader is fenced", || async {
+        let seen = left.leadership().borrow().acting;
+        (!seen && !left.acting()).then_some(())
+    })
+    .await;
+    match left.propose(command("y")).await {
+        Err(Error::Unknown(_) | Error::NotLeader { .. }) => {}
+        other => panic!("committed without a quorum: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn seven_agents_have_five_voters() {
+    let mut agents = Agent::some(&Authority::new(), 7);
+    let logs = form(&mut agents).await;
+    let seen = logs[6].leadership().borrow().clone();
+    assert_eq!((seen.voters.len(), seen.learners.len()), (5, 2));
+}
+
+#[tokio::test]
+async fn many_proposers_share_syncs() {
+    let mut agents = Agent::some(&Authority::new(), 1);
+    let logs = form(&mut agents).await;
+    commit(&logs[0], "x").await;
+    let before = logs[0].disk_syncs();
+    let proposers: Vec<_> = (0..64)
+        .map(|_| {
+            let log = logs[0].clone();
+            tokio::spawn(async move { log.propose(command("x")).await })
+        })
+        .collect();
+    for proposer in proposers {
+        proposer.await.unwrap().unwrap();
+    }
+    let syncs = logs[0].disk_syncs() - before;
+    assert!((1..64).contains(&syncs), "{syncs} syncs for 64 commands");
+}

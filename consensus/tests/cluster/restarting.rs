@@ -1,0 +1,162 @@
+use std::path::Path;
+
+use starling_engine::unit::NodeId;
+
+use crate::harness::{Agent, Authority, agree, command, commit, digest, eventually, form};
+
+#[tokio::test]
+async fn a_single_agent_restarts_with_its_state() {
+    let mut agents = Agent::some(&Authority::new(), 1);
+    let log = agents[0].start().await;
+    for n in 0..10 {
+        commit(&log, &n.to_string()).await;
+    }
+    let before = digest(&log);
+    log.shutdown().await;
+    drop(log);
+
+    let log = agents[0].start().await;
+    assert_eq!(log.id(), NodeId(1));
+    eventually("its state is back", || async {
+        (digest(&log) == before).then_some(())
+    })
+    .await;
+    commit(&log, "more").await;
+    assert_eq!(digest(&log).0, before.0 + 1);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
+/// Shows that an acknowledged command has left the process, not that it would
+/// survive a power cut: a copy sees the kernel's cache too. That fdatasync is
+/// called before each acknowledgement is the next test's business.
+#[tokio::test]
+async fn what_was_acknowledged_is_in_the_files_at_that_moment() {
+    let mut agents = Agent::some(&Authority::new(), 1);
+    let log = agents[0].start().await;
+    for round in 0..5 {
+        commit(&log, &round.to_string()).await;
+        let before = digest(&log);
+        let dir = tempfile::TempDir::new().unwrap();
+        copy(&agents[0].config.data_dir, &dir.path().join("data"));
+
+        let mut copied = Agent::some(&Authority::new(), 1).remove(0);
+        copied.config.data_dir = dir.path().join("data");
+        let reopened = copied.start().await;
+        assert_eq!(reopened.id(), NodeId(1));
+        eventually("the copy has the acknowledged state", || async {
+            // The copy's leader may already have noted its own new address.
+            (digest(&reopened).0 >= before.0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn every_acknowledged_command_was_synced() {
+    let mut agents = Agent::some(&Authority::new(), 1);
+    let log = agents[0].start().await;
+    commit(&log, "x").await;
+    for _ in 0..20 {
+        let before = log.disk_syncs();
+        log.propose(command("x")).await.unwrap();
+        assert!(log.disk_syncs() > before);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_lost_its_disk_comes_back_under_a_new_id() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let mut logs = form(&mut agents).await;
+    let former = logs[2].id();
+    drop(logs.pop());
+    std::fs::remove_dir_all(&agents[2].config.data_dir).unwrap();
+
+    let back = agents[2].start().await;
+    assert!(back.id() > former);
+    eventually("the former id is gone and the new one votes", || async {
+        let seen = logs[0].leadership().borrow().clone();
+        let known = |id| seen.voters.contains(&id) || seen.learners.contains(&id);
+        (seen.voters.contains(&back.id()) && !known(former)).then_some(())
+    })
+    .await;
+    agree(&[&logs[0], &logs[1], &back]).await;
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_moved_aside_and_its_owner_joins_again() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let mut logs = form(&mut agents).await;
+    for _ in 0..5 {
+        commit(&logs[0], "x").await;
+    }
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+    let former = logs[2].id();
+    logs[2].shutdown().await;
+    drop(logs.pop());
+    // What sled recovers is then shorter than what the last write said.
+    let db = agents[2].data("raft/sled/db");
+    let bytes = std::fs::read(&db).unwrap();
+    std::fs::write(&db, vec![0xA5; bytes.len()]).unwrap();
+
+    let back = agents[2].start().await;
+    assert!(back.id() > former);
+    let aside = std::fs::read_dir(&agents[2].config.data_dir)
+        .unwrap()
+        .filter(|f| {
+            let name = f.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("raft.doubtful-")
+        })
+        .count();
+    assert_eq!(aside, 1);
+    agree(&[&logs[0], &logs[1], &back]).await;
+}
+
+#[tokio::test]
+async fn agents_that_come_back_at_other_addresses_find_each_other_through_their_seeds() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    commit(&logs[0], "x").await;
+    let before = agree(&logs.iter().collect::<Vec<_>>()).await;
+    for log in &logs {
+        log.shutdown().await;
+    }
+    drop(logs);
+
+    for agent in &mut agents {
+        agent.move_away();
+    }
+    let seeds: Vec<String> = agents
+        .iter()
+        .map(|a| a.config.member.peer_address.clone())
+        .collect();
+    let mut logs = Vec::new();
+    for agent in &mut agents {
+        agent.config.seeds.clone_from(&seeds);
+        logs.push(agent.start().await);
+    }
+    commit(&logs[1], "y").await;
+    eventually("the ledger has all new addresses", || async {
+        let ledger = logs[0].ledger();
+        let ledger = ledger.read().unwrap();
+        let known: Vec<_> = ledger
+            .members
+            .values()
+            .map(|m| &m.member.peer_address)
+            .collect();
+        seeds.iter().all(|seed| known.contains(&seed)).then_some(())
+    })
+    .await;
+    assert!(agree(&logs.iter().collect::<Vec<_>>()).await > before);
+}

@@ -1,0 +1,329 @@
+//! The rules by which an entry is granted or refused.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Admitted, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Cause, Checkpoint, Command, DECISIONS_MAX, Entry,
+    FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome, POLICIES_MAX, Record, Refusal,
+    WORKLOADS_MAX, Why, Workload,
+};
+use crate::policy::Policy;
+use crate::unit::{NodeId, Stamp};
+
+impl Ledger {
+    /// Applies the entry at `index`. Total: whatever it holds, the result is a
+    /// grant or a refusal, the same on every node.
+    pub fn apply(&mut self, index: u64, entry: &Entry) -> Outcome {
+        self.time = self.time.max(entry.at);
+        let mut outcome = Outcome::default();
+        let result = match &self.halted {
+            Some(why) => Err(Refusal::new("the cluster", Why::Halted(why.clone()))),
+            None => self.carry_out(index, &entry.command, &mut outcome),
+        };
+        if let Err(refusal) = result {
+            outcome.refused.push(refusal);
+        }
+        self.advance(index);
+        outcome
+    }
+
+    /// Takes note of an entry that isn't ours to apply (the log's own).
+    pub fn advance(&mut self, index: u64) {
+        self.index = index;
+        if index.is_multiple_of(CHECKPOINT_EVERY) {
+            let digest = self.digest();
+            if self.checkpoints.len() == CHECKPOINTS_MAX {
+                self.checkpoints.pop_front();
+            }
+            self.checkpoints.push_back(Checkpoint { index, digest });
+        }
+    }
+
+    /// A hash of the whole state, earlier digests included: equal histories
+    /// have equal digests.
+    pub fn digest(&self) -> [u8; 16] {
+        let mut digest = [0; 16];
+        // Serializing into memory fails only for types that postcard can't
+        // express, and none of those is in the ledger; a test covers it. The
+        // all-zero digest of a failure would differ from every other node's.
+        if let Ok(bytes) = postcard::to_allocvec(self) {
+            digest.copy_from_slice(&Sha256::digest(&bytes)[..16]);
+        }
+        digest
+    }
+
+    fn carry_out(
+        &mut self,
+        index: u64,
+        command: &Command,
+        outcome: &mut Outcome,
+    ) -> Result<(), Refusal> {
+        match command {
+            Command::Found {
+                cluster,
+                generation,
+            } => self.found(cluster, *generation),
+            Command::Admit { nonce, member } => {
+                outcome.admitted = Some(self.admit(index, nonce, member)?);
+                Ok(())
+            }
+            Command::Readdress { node, member } => self.readdress(*node, member),
+            Command::PutPolicy { policy, source } => self.put_policy(index, policy, source),
+            Command::RemovePolicy { name } => self.remove_policy(name),
+            Command::Pass { by, items } => {
+                for item in items {
+                    if let Err(refusal) = self.resize(index, *by, item) {
+                        outcome.refused.push(refusal);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn found(&mut self, cluster: &str, generation: u64) -> Result<(), Refusal> {
+        if !self.cluster.is_empty() {
+            return Err(Refusal::new(
+                cluster,
+                Why::OtherCluster(self.cluster.clone()),
+            ));
+        }
+        cluster.clone_into(&mut self.cluster);
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// A name that is admitted again with another nonce has lost its disk: the
+    /// former id is dropped and never given again.
+    fn admit(&mut self, index: u64, nonce: &str, member: &Member) -> Result<NodeId, Refusal> {
+        if let Some((id, admitted)) = self.members.iter_mut().find(|(_, m)| m.nonce == nonce) {
+            admitted.member = member.clone();
+            return Ok(*id);
+        }
+        if self.members.len() >= MEMBERS_MAX {
+            return Err(Refusal::new(&member.name, Why::Full(MEMBERS_MAX)));
+        }
+        let id = if nonce == FOUNDER {
+            NodeId(1)
+        } else {
+            NodeId(index)
+        };
+        self.members.retain(|_, m| m.member.name != member.name);
+        let (nonce, member) = (nonce.to_owned(), member.clone());
+        self.members.insert(id, Admitted { nonce, member });
+        Ok(id)
+    }
+
+    fn readdress(&mut self, node: NodeId, member: &Member) -> Result<(), Refusal> {
+        let admitted = self
+            .members
+            .get_mut(&node)
+            .ok_or_else(|| Refusal::new(&member.name, Why::UnknownMember))?;
+        admitted.member = member.clone();
+        Ok(())
+    }
+
+    fn put_policy(&mut self, index: u64, policy: &Policy, source: &str) -> Result<(), Refusal> {
+        let refuse = |why| Err(Refusal::new(&policy.name, why));
+        let violations = policy.check();
+        if !violations.is_empty() {
+            let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            return refuse(Why::Unsound(all.join("; ")));
+        }
+        let taken = self
+            .policies
+            .values()
+            .find(|p| p.policy.target == policy.target && p.policy.name != policy.name);
+        if let Some(other) = taken {
+            return refuse(Why::TargetTaken {
+                by: other.policy.name.clone(),
+                kind: policy.target.kind.clone(),
+                name: policy.target.name.clone(),
+            });
+        }
+        let former = self.policies.get(&policy.name);
+        if former.is_some_and(|p| p.policy == *policy) {
+            return Ok(());
+        }
+        let created_at = former.map_or(self.time, |p| p.created_at);
+        if former.is_none() && self.policies.len() >= POLICIES_MAX {
+            return refuse(Why::Full(POLICIES_MAX));
+        }
+        if !self.workloads.contains_key(&policy.target) && self.workloads.len() >= WORKLOADS_MAX {
+            return refuse(Why::Full(WORKLOADS_MAX));
+        }
+        self.policies.insert(
+            policy.name.clone(),
+            InForce {
+                policy: policy.clone(),
+                revision: index,
+                created_at,
+                source: source.to_owned(),
+            },
+        );
+        self.bring_into_bounds(index, policy);
+        Ok(())
+    }
+
+    /// I5 holds from the moment at which a policy is in force. A new workload
+    /// starts at its minimum.
+    fn bring_into_bounds(&mut self, index: u64, policy: &Policy) {
+        let (floor, cap) = policy.bounds().into_inner();
+        let stamp = Stamp {
+            generation: self.generation,
+            index,
+        };
+        let Some(workload) = self.workloads.get_mut(&policy.target) else {
+            let workload = Workload {
+                size: policy.replicas_min,
+                stamp,
+                ..Workload::default()
+            };
+            self.workloads.insert(policy.target.clone(), workload);
+            return;
+        };
+        let (from, to) = (workload.size, workload.size.clamp(floor, cap));
+        if from != to {
+            workload.size = to;
+            workload.stamp = stamp;
+            trim(&mut workload.shares, to);
+            let cause = Cause::Bounds { floor, cap };
+            self.remember(index, &policy.name, from, to, cause);
+        }
+    }
+
+    /// The workload keeps its last size, as one does whose HPA or `ScaledObject`
+    /// is deleted; one without replicas is forgotten.
+    fn remove_policy(&mut self, name: &str) -> Result<(), Refusal> {
+        let removed = self
+            .policies
+            .remove(name)
+            .ok_or_else(|| Refusal::new(name, Why::UnknownPolicy))?;
+        let target = &removed.policy.target;
+        if self.workloads.get(target).is_some_and(|w| w.size == 0) {
+            self.workloads.remove(target);
+        }
+        Ok(())
+    }
+
+    fn resize(&mut self, index: u64, by: NodeId, item: &Item) -> Result<(), Refusal> {
+        let refuse = |why| Err(Refusal::new(&item.policy, why));
+        let Some(in_force) = self.policies.get(&item.policy) else {
+            return refuse(Why::UnknownPolicy);
+        };
+        let (now, revision, policy) = (self.time, in_force.revision, &in_force.policy);
+        let Some(workload) = self.workloads.get_mut(&policy.target) else {
+            return refuse(Why::UnknownPolicy);
+        };
+        if item.revision != revision {
+            return refuse(Why::StaleRevision {
+                decided: item.revision,
+                now: revision,
+            });
+        }
+        if item.from != workload.size {
+            return refuse(Why::StaleSize {
+                decided: item.from,
+                now: workload.size,
+            });
+        }
+        let (floor, cap) = policy.bounds().into_inner();
+        if !(floor..=cap).contains(&item.to) {
+            let to = item.to;
+            return refuse(Why::OutOfBounds { to, floor, cap });
+        }
+        if let Some(shares) = &item.shares {
+            let sum: u64 = shares.values().map(|n| u64::from(*n)).sum();
+            if sum > u64::from(item.to) {
+                let size = item.to;
+                return refuse(Why::TooManyShares { sum, size });
+            }
+            if let Some(node) = shares.keys().find(|n| !self.members.contains_key(n)) {
+                return refuse(Why::ShareOfStranger(*node));
+            }
+        }
+
+        for change in &item.changes {
+            workload.history.apply(change, now, policy);
+        }
+        let moved = item.shares.as_ref().is_some_and(|s| *s != workload.shares);
+        if item.to != item.from || moved {
+            workload.size = item.to;
+            workload.stamp = Stamp {
+                generation: self.generation,
+                index,
+            };
+            if let Some(shares) = &item.shares {
+                workload.shares.clone_from(shares);
+            }
+            trim(&mut workload.shares, item.to);
+        }
+        if item.to != item.from {
+            let report = item.report.clone().unwrap_or_default();
+            let cause = Cause::Decided { by, report };
+            self.remember(index, &item.policy, item.from, item.to, cause);
+        }
+        self.audit(&item.policy);
+        Ok(())
+    }
+
+    fn remember(&mut self, index: u64, policy: &str, from: u32, to: u32, cause: Cause) {
+        if self.decisions.len() == DECISIONS_MAX {
+            self.decisions.pop_front();
+        }
+        self.decisions.push_back(Record {
+            index,
+            at: self.time,
+            policy: policy.to_owned(),
+            from,
+            to,
+            cause,
+        });
+    }
+
+    /// What must be true after every grant. A breach is a bug: it panics where
+    /// bugs are looked for, and elsewhere halts the cluster's scaling, on every
+    /// node at the same entry.
+    fn audit(&mut self, policy: &str) {
+        let Some(in_force) = self.policies.get(policy) else {
+            return;
+        };
+        let Some(workload) = self.workloads.get(&in_force.policy.target) else {
+            return;
+        };
+        let placed: u64 = workload.shares.values().map(|n| u64::from(*n)).sum();
+        let sound =
+            in_force.policy.bounds().contains(&workload.size) && placed <= u64::from(workload.size);
+        debug_assert!(sound, "policy {policy}: {workload:?}");
+        if !sound {
+            self.halted = Some(format!(
+                "policy {policy} was granted {} replicas with {placed} placed",
+                workload.size
+            ));
+        }
+    }
+}
+
+impl Refusal {
+    fn new(subject: &str, why: Why) -> Self {
+        Refusal {
+            subject: subject.to_owned(),
+            why,
+        }
+    }
+}
+
+/// Takes replicas from the nodes with the most until at most `size` are left.
+fn trim(shares: &mut BTreeMap<NodeId, u32>, size: u32) {
+    let mut placed: u64 = shares.values().map(|n| u64::from(*n)).sum();
+    while placed > u64::from(size) {
+        let Some(most) = shares.values_mut().max_by_key(|n| **n) else {
+            return;
+        };
+        *most -= 1;
+        placed -= 1;
+    }
+    shares.retain(|_, n| *n > 0);
+}

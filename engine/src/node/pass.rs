@@ -1,0 +1,217 @@
+//! The leader's pass: every policy's demand is gathered and decided on, and what
+//! should change becomes one command.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_EVERY_MS, PASS_ITEMS_MAX,
+    PROPOSAL_PATIENCE_MS, placement,
+};
+use crate::decide::{self, Decision, Inputs, Reading};
+use crate::demand::{Usage, pods::Sums};
+use crate::ledger::{Command, InForce, Item, Ledger, Workload};
+use crate::policy::{Policy, Resource, Source, Target};
+use crate::unit::{Ms, NodeId};
+
+impl Node {
+    pub(super) fn due_pass(&mut self, now: Ms, ledger: &Ledger) -> Option<Output> {
+        let id = self.id;
+        let mut lead = self.lead.take()?;
+        let output = self.pass(&mut lead, now, ledger);
+        self.lead = Some(lead);
+        output.map(|items| Output::Propose(Command::Pass { by: id, items }))
+    }
+
+    fn pass(&self, lead: &mut Lead, now: Ms, ledger: &Ledger) -> Option<Vec<Item>> {
+        let pending = lead
+            .proposed_at
+            .is_some_and(|at| now.since(at) < PROPOSAL_PATIENCE_MS);
+        if pending || now < lead.next_pass {
+            return None;
+        }
+        lead.next_pass = now.plus(PASS_EVERY_MS);
+        self.note_missed(lead, now, ledger);
+        let load = load(ledger);
+        let mut items = Vec::new();
+        let mut decisions = BTreeMap::new();
+        for in_force in ledger.policies.values() {
+            let Some(workload) = ledger.workloads.get(&in_force.policy.target) else {
+                continue;
+            };
+            let decision = self.decide(lead, now, in_force, workload, ledger);
+            let item = self.item(lead, now, in_force, workload, &decision, &load);
+            if items.len() < PASS_ITEMS_MAX {
+                items.extend(item);
+            }
+            decisions.insert(in_force.policy.name.clone(), decision);
+        }
+        lead.decisions = decisions;
+        lead.passed_at = Some(now.max(ledger.time));
+        lead.proposed_at = (!items.is_empty()).then_some(now);
+        (!items.is_empty()).then_some(items)
+    }
+
+    fn note_missed(&self, lead: &mut Lead, now: Ms, ledger: &Ledger) {
+        lead.missed_since
+            .retain(|node, _| ledger.members.contains_key(node) && !self.alive.contains(node));
+        for node in ledger.members.keys() {
+            if !self.alive.contains(node) {
+                lead.missed_since.entry(*node).or_insert(now);
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        lead: &Lead,
+        now: Ms,
+        in_force: &InForce,
+        workload: &Workload,
+        ledger: &Ledger,
+    ) -> Decision {
+        let policy = &in_force.policy;
+        let readings = policy.triggers.iter().map(|trigger| match &trigger.source {
+            Source::Resource(resource) => {
+                Reading::Pods(self.sums(now, &policy.target, workload, *resource))
+            }
+            Source::External { .. } => lead
+                .polls
+                .get(&(policy.name.clone(), trigger.name.clone()))
+                .map_or(Reading::None, |poll| poll.reading.clone()),
+            // What a Kubernetes host reads; summaries don't carry it.
+            Source::Container { .. }
+            | Source::Pods { .. }
+            | Source::Object { .. }
+            | Source::Unknown { .. } => Reading::None,
+        });
+        decide::decide(&Inputs {
+            policy,
+            now: now.max(ledger.time),
+            created_at: in_force.created_at,
+            current: workload.size,
+            running: workload.size,
+            ready: self.seen_running(now, &policy.target, workload),
+            last_pass: lead.passed_at,
+            readings: readings.collect(),
+            history: &workload.history,
+        })
+    }
+
+    /// The workload's replicas, summed over the nodes that should run them. A
+    /// replica that a node was given but doesn't report yet is starting; those
+    /// of a node without a fresh summary are missing.
+    fn sums(&self, now: Ms, target: &Target, workload: &Workload, resource: Resource) -> Sums {
+        let mut all = Sums::default();
+        let mut silent = 0;
+        let mut unplaced = workload.size;
+        let mut request = None;
+        for (node, share) in &workload.shares {
+            unplaced = unplaced.saturating_sub(*share);
+            let Some(usage) = self.fresh_usage(*node, now, target) else {
+                silent += share;
+                continue;
+            };
+            let (sums, asked) = usage.of_resource(resource);
+            request = request.or(asked);
+            all.merge(sums);
+            all.merge(&starting(share.saturating_sub(sums.pods), asked));
+        }
+        all.add_missing(silent, request);
+        all.merge(&starting(unplaced, request));
+        all
+    }
+
+    /// Replicas that fresh summaries speak of; `None` where there is none.
+    fn seen_running(&self, now: Ms, target: &Target, workload: &Workload) -> Option<u32> {
+        let nodes = workload.shares.keys();
+        nodes
+            .filter_map(|node| self.fresh_usage(*node, now, target))
+            .map(|usage| usage.running)
+            .reduce(u32::saturating_add)
+    }
+
+    fn fresh_usage(&self, node: NodeId, now: Ms, target: &Target) -> Option<&Usage> {
+        let summary = self.summaries.get(&node)?;
+        if now.since(summary.at) > FRESH_MS {
+            return None;
+        }
+        summary.workloads.get(target)
+    }
+
+    fn item(
+        &self,
+        lead: &Lead,
+        now: Ms,
+        in_force: &InForce,
+        workload: &Workload,
+        decision: &Decision,
+        load: &BTreeMap<NodeId, u32>,
+    ) -> Option<Item> {
+        let policy = &in_force.policy;
+        let to = decision.target;
+        let shares = self.place(lead, now, policy, workload, to, load);
+        let moved = shares != workload.shares;
+        let resized = to != workload.size;
+        (resized || moved || !decision.changes.is_empty()).then(|| Item {
+            policy: policy.name.clone(),
+            revision: in_force.revision,
+            from: workload.size,
+            to,
+            shares: moved.then_some(shares),
+            changes: decision.changes.clone(),
+            report: resized.then(|| decision.report.clone()),
+        })
+    }
+
+    fn place(
+        &self,
+        lead: &Lead,
+        now: Ms,
+        policy: &Policy,
+        workload: &Workload,
+        size: u32,
+        load: &BTreeMap<NodeId, u32>,
+    ) -> BTreeMap<NodeId, u32> {
+        let offers = |node: &&NodeId| self.fresh_usage(**node, now, &policy.target).is_some();
+        let eligible: BTreeSet<NodeId> = self.alive.iter().filter(offers).copied().collect();
+        let lost = |node: &&NodeId| self.lost(lead, now, **node, &policy.target);
+        let lost: BTreeSet<NodeId> = workload.shares.keys().filter(lost).copied().collect();
+        placement::spread(size, &workload.shares, &eligible, &lost, load)
+    }
+
+    /// Whether a node's replicas have to run elsewhere: it has been away for
+    /// long enough, is no member, or says itself that it can't run them.
+    fn lost(&self, lead: &Lead, now: Ms, node: NodeId, target: &Target) -> bool {
+        if let Some(since) = lead.missed_since.get(&node) {
+            return now.since(*since) >= LOST_AFTER_MS;
+        }
+        let Some(summary) = self.summaries.get(&node) else {
+            return !self.alive.contains(&node);
+        };
+        now.since(summary.at) <= FRESH_MS && !summary.workloads.contains_key(target)
+    }
+}
+
+/// Replicas of all workloads by node.
+fn load(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
+    let mut load = BTreeMap::new();
+    for workload in ledger.workloads.values() {
+        for (node, n) in &workload.shares {
+            let sum: &mut u32 = load.entry(*node).or_default();
+            *sum = sum.saturating_add(*n);
+        }
+    }
+    load
+}
+
+/// Replicas that exist and don't run yet.
+fn starting(count: u32, request_milli: Option<i64>) -> Sums {
+    let request = request_milli.unwrap_or(0);
+    Sums {
+        pods: count,
+        unready: count,
+        unready_request_milli: request.saturating_mul(i64::from(count)),
+        without_request: request_milli.map_or(count, |_| 0),
+        ..Sums::default()
+    }
+}

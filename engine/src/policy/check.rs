@@ -1,0 +1,286 @@
+//! What a sound policy looks like, field by field, in the words of whoever
+//! wrote it. Comes in: a policy. Goes out: every violation, not only the first.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Banded, FAILURES_MAX, Goal, NAME_BYTES_MAX, PERIOD_MS_MAX, Policy, RATES_MAX, REPLICAS_MAX,
+    Rate, RateKind, Resource, Rules, Source, Strategy, TRIGGERS_MAX, Trigger, Violation,
+    WAIT_MS_MAX, WINDOW_MS_MAX, Zero,
+};
+
+/// Collects violations under a path.
+struct Findings(Vec<Violation>);
+
+impl Findings {
+    fn require(&mut self, sound: bool, field: impl Into<String>, why: impl FnOnce() -> String) {
+        if !sound {
+            self.0.push(Violation {
+                field: field.into(),
+                why: why(),
+            });
+        }
+    }
+
+    fn name(&mut self, field: &str, name: &str) {
+        self.require(!name.is_empty(), field, || "must not be empty".into());
+        self.require(name.len() <= NAME_BYTES_MAX, field, || {
+            format!("has {} bytes; at most {NAME_BYTES_MAX}", name.len())
+        });
+        self.require(!name.chars().any(char::is_control), field, || {
+            "must not contain control characters".into()
+        });
+    }
+}
+
+pub(super) fn policy(policy: &Policy) -> Vec<Violation> {
+    let mut found = Findings(Vec::new());
+    found.name("metadata.name", &policy.name);
+    found.name("spec.scaleTargetRef.kind", &policy.target.kind);
+    found.name("spec.scaleTargetRef.name", &policy.target.name);
+    replicas(&mut found, policy);
+    waits(&mut found, policy);
+    triggers(&mut found, policy);
+    fallback(&mut found, policy);
+    behavior(&mut found, policy);
+    if let Strategy::Banded(banded) = &policy.strategy {
+        bands(&mut found, policy, banded);
+    }
+    found.0
+}
+
+fn replicas(found: &mut Findings, policy: &Policy) {
+    let (min, max) = (policy.replicas_min, policy.replicas_max);
+    found.require(max >= 1, "spec.maxReplicaCount", || {
+        "must be at least 1".into()
+    });
+    found.require(max <= REPLICAS_MAX, "spec.maxReplicaCount", || {
+        format!("is {max}; at most {REPLICAS_MAX}")
+    });
+    found.require(min <= max, "spec.minReplicaCount", || {
+        format!("is {min}, more than spec.maxReplicaCount, {max}")
+    });
+    if let Some(idle) = policy.replicas_idle {
+        found.require(idle < min, "spec.idleReplicaCount", || {
+            format!("is {idle}; must be less than spec.minReplicaCount, {min}")
+        });
+    }
+    if let Some(paused) = policy.annotations.paused_replicas {
+        let bounds = policy.bounds();
+        found.require(
+            bounds.contains(&paused),
+            "metadata.annotations[autoscaling.keda.sh/paused-replicas]",
+            || {
+                format!(
+                    "is {paused}; must lie between {} and {}",
+                    bounds.start(),
+                    bounds.end()
+                )
+            },
+        );
+    }
+    if policy.zero == (Zero::Hpa { allowed: true }) && min == 0 {
+        let outside = policy.triggers.iter().any(|t| t.source.is_outside());
+        found.require(outside, "spec.minReplicas", || {
+            "0 needs at least one Object or External metric: the replicas' own metrics are gone \
+             when there are no replicas"
+                .into()
+        });
+    }
+}
+
+fn waits(found: &mut Findings, policy: &Policy) {
+    found.require(
+        (1_000..=WAIT_MS_MAX).contains(&policy.polling_interval_ms),
+        "spec.pollingInterval",
+        || "must be between 1 s and 7 days".into(),
+    );
+    for (field, wait_ms) in [
+        ("spec.cooldownPeriod", policy.cooldown_ms),
+        ("spec.initialCooldownPeriod", policy.initial_cooldown_ms),
+    ] {
+        found.require(wait_ms <= WAIT_MS_MAX, field, || "is over 7 days".into());
+    }
+}
+
+fn triggers(found: &mut Findings, policy: &Policy) {
+    let triggers = &policy.triggers;
+    found.require(!triggers.is_empty(), "spec.triggers", || {
+        "must name at least one trigger".into()
+    });
+    found.require(triggers.len() <= TRIGGERS_MAX, "spec.triggers", || {
+        format!("has {} triggers; at most {TRIGGERS_MAX}", triggers.len())
+    });
+    let mut names = BTreeSet::new();
+    for (i, trigger) in triggers.iter().enumerate().take(TRIGGERS_MAX) {
+        let path = format!("spec.triggers[{i}]");
+        found.name(&format!("{path}.name"), &trigger.name);
+        found.require(names.insert(&trigger.name), format!("{path}.name"), || {
+            format!("\"{}\" is taken by an earlier trigger", trigger.name)
+        });
+        goal(found, &path, trigger);
+    }
+    let resources_only = !triggers.is_empty() && triggers.iter().all(|t| !t.source.is_outside());
+    let to_zero = policy.zero == Zero::Activation
+        && (policy.replicas_min == 0 || policy.replicas_idle.is_some());
+    found.require(!(resources_only && to_zero), "spec.triggers", || {
+        "only measure the replicas themselves, which cannot wake a workload that has none; set \
+         spec.minReplicaCount to at least 1 without spec.idleReplicaCount, or add another trigger"
+            .into()
+    });
+}
+
+fn goal(found: &mut Findings, path: &str, trigger: &Trigger) {
+    let positive = match trigger.goal {
+        Goal::Utilization { percent } => percent > 0,
+        Goal::AverageValue { milli } | Goal::Value { milli } => milli > 0,
+    };
+    found.require(positive, format!("{path}.metadata.value"), || {
+        "must be more than 0".into()
+    });
+    let why = match (&trigger.source, trigger.goal) {
+        (Source::Unknown { kind }, _) => Some(format!("\"{kind}\" is not a known trigger type")),
+        (
+            Source::Pods { .. } | Source::Object { .. } | Source::External { .. },
+            Goal::Utilization { .. },
+        ) => Some("Utilization is for cpu and memory only".into()),
+        (
+            Source::Resource(_) | Source::Container { .. } | Source::Pods { .. },
+            Goal::Value { .. },
+        ) => Some("Value is not for metrics of the replicas; use AverageValue".into()),
+        _ => None,
+    };
+    let field = match trigger.source {
+        Source::Unknown { .. } => format!("{path}.type"),
+        _ => format!("{path}.metricType"),
+    };
+    found.require(why.is_none(), field, || why.unwrap_or_default());
+    if let Source::Container { container, .. } = &trigger.source {
+        found.name(&format!("{path}.metadata.containerName"), container);
+    }
+}
+
+fn fallback(found: &mut Findings, policy: &Policy) {
+    let Some(fallback) = policy.fallback else {
+        return;
+    };
+    let bounds = policy.bounds();
+    found.require(
+        fallback.failure_threshold >= 1,
+        "spec.fallback.failureThreshold",
+        || "is missing or 0; say after how many failures in a row the fallback applies".into(),
+    );
+    found.require(
+        fallback.failure_threshold <= FAILURES_MAX,
+        "spec.fallback.failureThreshold",
+        || format!("is over {FAILURES_MAX}"),
+    );
+    found.require(
+        fallback.replicas <= *bounds.end(),
+        "spec.fallback.replicas",
+        || {
+            format!(
+                "is {}, more than spec.maxReplicaCount, {}",
+                fallback.replicas,
+                bounds.end()
+            )
+        },
+    );
+}
+
+fn behavior(found: &mut Findings, policy: &Policy) {
+    let Some(behavior) = &policy.behavior else {
+        return;
+    };
+    for (direction, rules) in [("scaleUp", &behavior.up), ("scaleDown", &behavior.down)] {
+        rules_of(found, &format!("spec.behavior.{direction}"), rules);
+    }
+}
+
+fn rules_of(found: &mut Findings, path: &str, rules: &Rules) {
+    found.require(
+        rules.window_ms.unwrap_or(0) <= WINDOW_MS_MAX,
+        format!("{path}.stabilizationWindowSeconds"),
+        || "is over 3600".into(),
+    );
+    found.require(!rules.rates.is_empty(), format!("{path}.policies"), || {
+        "must name at least one policy".into()
+    });
+    found.require(
+        rules.rates.len() <= RATES_MAX,
+        format!("{path}.policies"),
+        || format!("has {} policies; at most {RATES_MAX}", rules.rates.len()),
+    );
+    for (i, rate) in rules.rates.iter().enumerate().take(RATES_MAX) {
+        rate_of(found, &format!("{path}.policies[{i}]"), rate);
+    }
+}
+
+fn rate_of(found: &mut Findings, path: &str, rate: &Rate) {
+    found.require(rate.value > 0, format!("{path}.value"), || {
+        let unit = match rate.kind {
+            RateKind::Pods => "pods",
+            RateKind::Percent => "percent",
+        };
+        format!("is {} {unit}; must be more than 0", rate.value)
+    });
+    found.require(
+        (1_000..=PERIOD_MS_MAX).contains(&rate.period_ms),
+        format!("{path}.periodSeconds"),
+        || "must be between 1 and 1800".into(),
+    );
+}
+
+fn bands(found: &mut Findings, policy: &Policy, banded: &Banded) {
+    let Banded {
+        high_percent: high,
+        high_aim_percent: high_aim,
+        low_percent: low,
+        low_aim_percent: low_aim,
+        ..
+    } = *banded;
+    found.require(low < high, "spec.banded.lowPercent", || {
+        format!("is {low}; must be less than highPercent, {high}")
+    });
+    for (field, aim) in [
+        ("spec.banded.highAimPercent", high_aim),
+        ("spec.banded.lowAimPercent", low_aim),
+    ] {
+        found.require(aim > 0, field, || "must be more than 0".into());
+        found.require((low..=high).contains(&aim), field, || {
+            format!("is {aim}; must lie between lowPercent, {low}, and highPercent, {high}")
+        });
+    }
+    found.require(
+        (1..=1_000).contains(&banded.step_up_percent),
+        "spec.banded.stepUpPercent",
+        || "must be between 1 and 1000".into(),
+    );
+    found.require(
+        (1..=100).contains(&banded.step_down_percent),
+        "spec.banded.stepDownPercent",
+        || "must be between 1 and 100".into(),
+    );
+    found.require(
+        banded.cooldown_ms <= WAIT_MS_MAX,
+        "spec.banded.cooldownPeriod",
+        || "is over 7 days".into(),
+    );
+    let resource = policy.triggers.iter().any(|t| {
+        matches!(t.source, Source::Resource(Resource::Cpu | Resource::Memory))
+            && matches!(t.goal, Goal::Utilization { .. })
+    });
+    found.require(resource, "spec.triggers", || {
+        "the banded strategy needs a cpu or memory trigger with metricType Utilization".into()
+    });
+}
+
+impl Source {
+    /// Whether the source can be asked while there are no replicas.
+    pub fn is_outside(&self) -> bool {
+        matches!(
+            self,
+            Source::Object { .. } | Source::External { .. } | Source::Unknown { .. }
+        )
+    }
+}

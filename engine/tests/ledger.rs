@@ -1,0 +1,323 @@
+//! The ledger's rules: what is granted, what is refused, and that every node
+//! comes to the same state.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use starling_engine::ledger::{
+    CHECKPOINT_EVERY, Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Outcome, Why,
+};
+use starling_engine::policy::{
+    Goal, Policy, Resource, Source, Strategy as Sizing, Target, Trigger,
+};
+use starling_engine::unit::{Ms, NodeId};
+
+fn policy(name: &str, target: &str, min: u32, max: u32) -> Policy {
+    Policy {
+        name: name.into(),
+        target: Target {
+            kind: "Process".into(),
+            name: target.into(),
+        },
+        replicas_min: min,
+        replicas_max: max,
+        triggers: vec![Trigger {
+            name: "cpu".into(),
+            source: Source::Resource(Resource::Cpu),
+            goal: Goal::Utilization { percent: 70 },
+            activation_milli: 0,
+        }],
+        ..Policy::default()
+    }
+}
+
+fn member(name: &str) -> Member {
+    Member {
+        name: name.into(),
+        ..Member::default()
+    }
+}
+
+fn put(policy: Policy) -> Command {
+    Command::PutPolicy {
+        policy,
+        source: "a:/policies/web.yaml".into(),
+    }
+}
+
+fn item(policy: &str, revision: u64, from: u32, to: u32) -> Item {
+    Item {
+        policy: policy.into(),
+        revision,
+        from,
+        to,
+        shares: None,
+        changes: Vec::new(),
+        report: None,
+    }
+}
+
+fn pass(item: Item) -> Command {
+    Command::Pass {
+        by: NodeId(1),
+        items: vec![item],
+    }
+}
+
+/// A ledger with three members (1, 3 and 4) and policy `web` (revision 5, 2 to 10).
+struct Fixture {
+    ledger: Ledger,
+    index: u64,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let mut fixture = Fixture {
+            ledger: Ledger::default(),
+            index: 0,
+        };
+        let found = Command::Found {
+            cluster: "c".into(),
+            generation: 1,
+        };
+        fixture.grant(found);
+        for (nonce, name) in [(FOUNDER, "a"), ("n2", "b"), ("n3", "c")] {
+            fixture.grant(Command::Admit {
+                nonce: nonce.into(),
+                member: member(name),
+            });
+        }
+        fixture.grant(put(policy("web", "web", 2, 10)));
+        fixture
+    }
+
+    fn apply(&mut self, command: Command) -> Outcome {
+        self.index += 1;
+        let at = Ms(self.index * 1_000);
+        self.ledger.apply(self.index, &Entry { at, command })
+    }
+
+    fn grant(&mut self, command: Command) -> Outcome {
+        let outcome = self.apply(command);
+        assert_eq!(outcome.refused, []);
+        outcome
+    }
+
+    /// The reason for the refusal, having checked that nothing else changed.
+    fn refuse(&mut self, command: Command) -> Why {
+        let before = self.ledger.clone();
+        let mut outcome = self.apply(command);
+        let after = self.ledger.clone();
+        assert_eq!(before.workloads, after.workloads);
+        assert_eq!(before.policies, after.policies);
+        assert_eq!(before.members, after.members);
+        outcome.refused.pop().expect("refused").why
+    }
+
+    fn size(&self) -> u32 {
+        self.ledger
+            .workloads
+            .values()
+            .next()
+            .expect("a workload")
+            .size
+    }
+}
+
+#[test]
+fn ids_are_log_indexes_and_a_repeated_admission_gives_the_same_one() {
+    let mut fixture = Fixture::new();
+    let ids: Vec<u64> = fixture.ledger.members.keys().map(|id| id.0).collect();
+    assert_eq!(ids, [1, 3, 4]);
+    let again = fixture.grant(Command::Admit {
+        nonce: "n2".into(),
+        member: member("b"),
+    });
+    assert_eq!(again.admitted, Some(NodeId(3)));
+}
+
+#[test]
+fn a_member_that_lost_its_disk_gets_a_new_id_and_the_old_one_is_gone() {
+    let mut fixture = Fixture::new();
+    let outcome = fixture.grant(Command::Admit {
+        nonce: "another".into(),
+        member: member("b"),
+    });
+    assert_eq!(outcome.admitted, Some(NodeId(6)));
+    let ids: Vec<u64> = fixture.ledger.members.keys().map(|id| id.0).collect();
+    assert_eq!(ids, [1, 4, 6]);
+}
+
+#[test]
+fn a_new_workload_starts_at_its_minimum_and_is_resized_by_a_pass() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.size(), 2);
+    let shares = BTreeMap::from([(NodeId(1), 2), (NodeId(3), 2)]);
+    let mut resize = item("web", 5, 2, 4);
+    resize.shares = Some(shares.clone());
+    fixture.grant(pass(resize));
+    let workload = fixture.ledger.workloads.values().next().expect("workload");
+    assert_eq!((workload.size, workload.stamp.index), (4, 6));
+    assert_eq!(workload.shares, shares);
+    let record = fixture.ledger.decisions.back().expect("a record");
+    assert_eq!((record.index, record.from, record.to), (6, 2, 4));
+    assert!(matches!(record.cause, Cause::Decided { by: NodeId(1), .. }));
+}
+
+#[test]
+fn i5_a_size_outside_the_bounds_is_refused() {
+    let mut fixture = Fixture::new();
+    let why = fixture.refuse(pass(item("web", 5, 2, 11)));
+    let (to, floor, cap) = (11, 2, 10);
+    assert_eq!(why, Why::OutOfBounds { to, floor, cap });
+    let why = fixture.refuse(pass(item("web", 5, 2, 1)));
+    assert!(matches!(why, Why::OutOfBounds { to: 1, .. }));
+}
+
+#[test]
+fn i5_a_policy_whose_bounds_exclude_the_size_moves_it_at_once() {
+    let mut fixture = Fixture::new();
+    let mut resize = item("web", 5, 2, 9);
+    resize.shares = Some(BTreeMap::from([(NodeId(1), 5), (NodeId(3), 4)]));
+    fixture.grant(pass(resize));
+    fixture.grant(put(policy("web", "web", 1, 4)));
+    assert_eq!(fixture.size(), 4);
+    let workload = fixture.ledger.workloads.values().next().expect("workload");
+    assert_eq!(workload.shares.values().sum::<u32>(), 4);
+    let record = fixture.ledger.decisions.back().expect("a record");
+    assert_eq!(record.cause, Cause::Bounds { floor: 1, cap: 4 });
+}
+
+#[test]
+fn i1_what_was_decided_on_an_older_size_or_policy_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.grant(pass(item("web", 5, 2, 3)));
+    let why = fixture.refuse(pass(item("web", 5, 2, 4)));
+    assert_eq!(why, Why::StaleSize { decided: 2, now: 3 });
+    fixture.grant(put(policy("web", "web", 1, 10)));
+    let why = fixture.refuse(pass(item("web", 5, 3, 4)));
+    assert_eq!(why, Why::StaleRevision { decided: 5, now: 8 });
+}
+
+#[test]
+fn shares_of_strangers_and_more_shares_than_replicas_are_refused() {
+    let mut fixture = Fixture::new();
+    let mut resize = item("web", 5, 2, 3);
+    resize.shares = Some(BTreeMap::from([(NodeId(9), 1)]));
+    let why = fixture.refuse(pass(resize.clone()));
+    assert_eq!(why, Why::ShareOfStranger(NodeId(9)));
+    resize.shares = Some(BTreeMap::from([(NodeId(1), 4)]));
+    let why = fixture.refuse(pass(resize));
+    assert_eq!(why, Why::TooManyShares { sum: 4, size: 3 });
+}
+
+#[test]
+fn a_workload_has_one_policy() {
+    let mut fixture = Fixture::new();
+    let why = fixture.refuse(put(policy("web2", "web", 1, 5)));
+    assert_eq!(
+        why.to_string(),
+        "policy web sizes Process web already; a workload has one policy"
+    );
+}
+
+#[test]
+fn an_unsound_policy_is_refused_whoever_proposes_it() {
+    let mut fixture = Fixture::new();
+    let why = fixture.refuse(put(policy("bad", "bad", 5, 3)));
+    assert!(why.to_string().contains("minReplicaCount"), "{why}");
+}
+
+#[test]
+fn putting_the_same_policy_again_changes_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.grant(put(policy("web", "web", 2, 10)));
+    assert_eq!(fixture.ledger.policies["web"].revision, 5);
+}
+
+#[test]
+fn i8_a_removed_policy_leaves_its_workload_at_its_size() {
+    let mut fixture = Fixture::new();
+    fixture.grant(pass(item("web", 5, 2, 7)));
+    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    assert_eq!(fixture.size(), 7);
+    fixture.grant(put(policy("web", "web", 2, 10)));
+    assert_eq!(fixture.size(), 7);
+}
+
+#[test]
+fn time_never_goes_back() {
+    let mut fixture = Fixture::new();
+    let before = fixture.ledger.time;
+    let command = Command::RemovePolicy { name: "?".into() };
+    let at = Ms(1);
+    fixture.ledger.apply(6, &Entry { at, command });
+    assert_eq!(fixture.ledger.time, before);
+}
+
+#[test]
+fn the_whole_state_survives_encoding() {
+    let mut fixture = Fixture::new();
+    fixture.grant(pass(item("web", 5, 2, 7)));
+    let bytes = postcard::to_allocvec(&fixture.ledger).expect("encodes");
+    let back: Ledger = postcard::from_bytes(&bytes).expect("decodes");
+    assert_eq!(back, fixture.ledger);
+    assert_ne!(fixture.ledger.digest(), [0; 16]);
+}
+
+fn commands() -> impl Strategy<Value = Command> {
+    let name = prop_oneof![Just("web"), Just("db"), Just("")];
+    let small = || 0_u32..12;
+    let shares = prop::collection::btree_map((0_u64..6).prop_map(NodeId), small(), 0..4);
+    let passes = (
+        name.clone(),
+        0_u64..30,
+        small(),
+        small(),
+        prop::option::of(shares),
+    );
+    prop_oneof![
+        4 => passes.prop_map(|(name, revision, from, to, shares)| {
+            let mut item = item(name, revision, from, to);
+            item.shares = shares;
+            pass(item)
+        }),
+        2 => (name.clone(), name.clone(), small(), small())
+            .prop_map(|(name, target, min, max)| put(policy(name, target, min, max))),
+        1 => name.clone().prop_map(|name| Command::RemovePolicy { name: name.into() }),
+        1 => ("[ab]", "[abc]").prop_map(|(nonce, name)| Command::Admit {
+            nonce,
+            member: member(&name)
+        }),
+        1 => Just(Command::Found { cluster: "x".into(), generation: 7 }),
+    ]
+}
+
+proptest! {
+    /// I5, I7: whatever is proposed, in bounds and the same everywhere.
+    #[test]
+    fn any_sequence_of_entries_keeps_the_invariants_and_gives_equal_digests(
+        commands in prop::collection::vec((commands(), 0_u64..100_000), 1..80)
+    ) {
+        let (mut one, mut other) = (Fixture::new(), Fixture::new());
+        for (command, at) in commands {
+            one.index += 1;
+            let entry = Entry { at: Ms(at), command };
+            one.ledger.apply(one.index, &entry);
+            let bytes = postcard::to_allocvec(&entry).expect("encodes");
+            let entry: Entry = postcard::from_bytes(&bytes).expect("decodes");
+            other.ledger.apply(one.index, &entry);
+            prop_assert_eq!(&one.ledger.halted, &None);
+            for in_force in one.ledger.policies.values() {
+                let workload = &one.ledger.workloads[&in_force.policy.target];
+                prop_assert!(in_force.policy.bounds().contains(&workload.size));
+                let placed: u32 = workload.shares.values().sum();
+                prop_assert!(placed <= workload.size);
+            }
+        }
+        prop_assert_eq!(one.ledger.digest(), other.ledger.digest());
+        prop_assert_eq!(&one.ledger.checkpoints, &other.ledger.checkpoints);
+        let due = one.index / CHECKPOINT_EVERY;
+        prop_assert_eq!(one.ledger.checkpoints.len() as u64, due);
+    }
+}

@@ -1,0 +1,131 @@
+//! The engine's types as the public API shows them.
+//!
+//! Comes in: a part of the ledger or of a node's summary. Goes out: its
+//! [`crate::v1`] message. Only renames and restates; what depends on who
+//! answers (ages, names, roles) is filled in by the caller.
+
+pub mod policy;
+
+use prost_types::Timestamp;
+use starling_engine::demand::{Totals, Usage};
+use starling_engine::ledger::{Cause, Checkpoint, Record};
+use starling_engine::policy::Target;
+use starling_engine::unit::{Ms, NodeId};
+
+use crate::v1;
+
+/// Log time on the wire.
+pub fn time(at: Ms) -> Timestamp {
+    Timestamp {
+        // u64 milliseconds, divided by 1,000, always fit.
+        seconds: (at.0 / 1_000) as i64,
+        nanos: (at.0 % 1_000) as i32 * 1_000_000,
+    }
+}
+
+/// The way back; a time before the epoch counts as the epoch.
+pub fn ms(time: &Timestamp) -> Ms {
+    let seconds = u64::try_from(time.seconds).unwrap_or(0);
+    let millis = u64::try_from(time.nanos / 1_000_000).unwrap_or(0);
+    Ms(seconds.saturating_mul(1_000).saturating_add(millis))
+}
+
+pub fn target(target: &Target) -> v1::Target {
+    v1::Target {
+        kind: target.kind.clone(),
+        name: target.name.clone(),
+    }
+}
+
+pub fn totals(totals: &Totals) -> v1::NodeTotals {
+    v1::NodeTotals {
+        cpu_used_milli: totals.cpu_used_milli,
+        cpu_capacity_milli: totals.cpu_capacity_milli,
+        memory_used_bytes: totals.memory_used_bytes,
+        memory_capacity_bytes: totals.memory_capacity_bytes,
+        disk_read_bytes_per_s: totals.disk_read_bytes_per_s,
+        disk_write_bytes_per_s: totals.disk_write_bytes_per_s,
+        network_received_bytes_per_s: totals.network_received_bytes_per_s,
+        network_sent_bytes_per_s: totals.network_sent_bytes_per_s,
+    }
+}
+
+pub fn usage(of: &Target, usage: &Usage, granted: u32) -> v1::WorkloadUsage {
+    v1::WorkloadUsage {
+        target: Some(target(of)),
+        running: usage.running,
+        granted,
+        cpu_used_milli: usage.cpu_used_milli,
+        memory_used_bytes: usage.memory_used_bytes,
+    }
+}
+
+pub fn checkpoint(node: NodeId, name: String, checkpoint: &Checkpoint) -> v1::Checkpoint {
+    use std::fmt::Write as _;
+    let mut digest = String::with_capacity(32);
+    for byte in checkpoint.digest {
+        // Writing to a string can't fail.
+        let _ = write!(digest, "{byte:02x}");
+    }
+    v1::Checkpoint {
+        node_id: node.0,
+        node_name: name,
+        index: checkpoint.index,
+        digest,
+    }
+}
+
+pub fn decision(record: &Record, node_name: String) -> v1::Decision {
+    v1::Decision {
+        index: record.index,
+        time: Some(time(record.at)),
+        policy: record.policy.clone(),
+        from: record.from,
+        to: record.to,
+        node_id: match &record.cause {
+            Cause::Decided { by, .. } => by.0,
+            Cause::Bounds { .. } => 0,
+        },
+        node_name,
+        reason: match &record.cause {
+            Cause::Decided { report, .. } => policy::summary(report),
+            Cause::Bounds { floor, cap } => {
+                format!("the policy that was put into force allows {floor} to {cap} replicas")
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_survive_the_wire_to_the_millisecond() {
+        for at in [
+            Ms(0),
+            Ms(999),
+            Ms(1_000),
+            Ms(1_795_369_561_234),
+            Ms(u64::MAX),
+        ] {
+            assert_eq!(ms(&time(at)), at);
+        }
+        assert_eq!(
+            ms(&Timestamp {
+                seconds: -5,
+                nanos: -1
+            }),
+            Ms(0)
+        );
+    }
+
+    #[test]
+    fn a_digest_is_written_as_32_hexadecimal_digits() {
+        let mut digest = [0; 16];
+        digest[0] = 0x0f;
+        digest[15] = 0xa0;
+        let shown = checkpoint(NodeId(3), "c".into(), &Checkpoint { index: 16, digest });
+        assert_eq!(shown.digest, format!("0f{}a0", "0".repeat(28)));
+    }
+}

@@ -1,0 +1,135 @@
+//! The tree itself: what the README and the style promise of the files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace's folder")
+        .to_path_buf()
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// All Rust files of the workspace's crates.
+fn sources() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = ["engine", "proto", "consensus", "agent", "chaos", "tests"]
+        .map(|name| root().join(name))
+        .into();
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a readable folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && path.file_name().is_some_and(|n| n != "target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 40, "too few files: {files:?}");
+    files
+}
+
+#[test]
+fn the_files_on_a_samples_way_exist_and_stand_in_the_readme() {
+    let readme = text("README.md");
+    let trail = [
+        "agent/src/collect.rs",
+        "agent/src/run.rs",
+        "engine/src/node.rs",
+        "engine/src/demand.rs",
+        "agent/src/gossip.rs",
+        "engine/src/decide.rs",
+        "consensus/src/lib.rs",
+        "engine/src/ledger.rs",
+        "agent/src/actuate.rs",
+    ];
+    let mut at = 0;
+    for path in trail {
+        assert!(root().join(path).is_file(), "{path} doesn't exist");
+        let row = format!("| `{path}` |");
+        let found = readme[at..].find(&row);
+        at += found.unwrap_or_else(|| panic!("the README lacks {path}, or has it out of order"));
+    }
+}
+
+#[test]
+fn files_that_the_documents_name_exist() {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = text(document);
+        let quoted = text.split('`').skip(1).step_by(2);
+        let paths = quoted.filter(|q| {
+            let crates = [
+                "engine/",
+                "proto/",
+                "consensus/",
+                "agent/",
+                "daemonset/",
+                "tests/",
+            ];
+            crates.iter().any(|c| q.starts_with(c)) && !q.contains(' ')
+        });
+        for path in paths {
+            assert!(root().join(path).exists(), "{document} names {path}");
+        }
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("readable");
+        assert!(
+            text.starts_with("//! "),
+            "{} begins without a module doc",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn source_files_stay_readable_in_one_go() {
+    for path in sources() {
+        let lines = fs::read_to_string(&path).expect("readable").lines().count();
+        assert!(
+            lines <= 700,
+            "{} has {lines} lines; split it by idea",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn the_engine_can_do_no_io() {
+    let manifest = text("engine/Cargo.toml");
+    let dependencies = manifest
+        .split("[dependencies]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .expect("a list of dependencies");
+    let names: Vec<&str> = dependencies
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert_eq!(names, ["postcard", "serde", "sha2", "thiserror"]);
+}
+
+#[test]
+fn nothing_is_left_to_do_in_the_code() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("readable");
+        for word in [
+            concat!("TO", "DO"),
+            concat!("FIX", "ME"),
+            concat!("unimplemented", "!("),
+        ] {
+            assert!(!text.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
