@@ -141,7 +141,7 @@ fn a_summary_that_is_too_large_loses_its_last_workloads() {
     for n in 0..WORKLOADS_MAX {
         let target = Target {
             kind: "Process".into(),
-            name: format!("{n:0>width$}", width = NAME_BYTES_MAX),
+            name: format!("{n:0>NAME_BYTES_MAX$}"),
         };
         large.workloads.insert(target, usage.clone());
     }
