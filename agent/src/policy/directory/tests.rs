@@ -478,11 +478,9 @@ fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
 }
 
 #[test]
-fn a_second_policy_for_a_target_names_the_first() {
-    let mut bench = Bench::settled();
-    let first = bench.ledger.policies["web"].policy.clone();
-    bench.remove("web.yaml");
-    bench.agree();
+fn a_second_policy_for_a_target_names_the_first_and_waits_for_its_end() {
+    let first = Bench::settled().ledger.policies["web"].policy.clone();
+    let mut bench = Bench::new();
     bench.put(first, "n2:/other.yaml");
     bench.write("mine.yaml", &policy("mine", "web", 3));
     let scan = bench.agree();
@@ -594,9 +592,9 @@ fn a_vanished_directory_removes_nothing() {
 #[test]
 fn files_that_can_not_be_read_remove_nothing() {
     let mut bench = Bench::settled();
-    let cases: [(&str, &[u8]); 2] = [
-        ("is not UTF-8 text at byte 2", b"a:\xff"),
-        ("is longer than 1024 KiB", &[b'#'; (1 << 20) + 1]),
+    let cases = [
+        ("is not UTF-8 text at byte 2", b"a:\xff".to_vec()),
+        ("is longer than 1024 KiB", vec![b'#'; (1 << 20) + 1]),
     ];
     for (words, bytes) in cases {
         fs::write(bench.path("web.yaml"), bytes).unwrap();
