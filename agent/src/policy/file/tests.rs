@@ -299,3 +299,4 @@ fn the_examples_are_sound() {
 }
 
 mod refusals;
+mod triggers;
