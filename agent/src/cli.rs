@@ -4,10 +4,12 @@
 //! Data goes to standard output, everything else to standard error. Exit codes:
 //! 0 done, 1 failed, 2 used wrongly, 4 not found, 5 nobody answers, 6 denied.
 
+mod check;
 pub mod client;
 pub mod context;
 pub mod exit;
 pub mod human;
+mod keys;
 pub mod output;
 mod read;
 mod show;
@@ -16,6 +18,8 @@ mod watch;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+use crate::demo;
 
 pub use exit::Error;
 pub use read::Consistency;
@@ -35,7 +39,15 @@ pub enum Command {
         /// Its settings, YAML
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// End, with all workers, when standard input does
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
     },
+    /// Show three agents, a bursty load and the death of the leader on this machine
+    Demo(demo::Args),
+    /// One replica of the demo's workload
+    #[command(hide = true)]
+    DemoWorker(demo::worker::Args),
     #[command(flatten)]
     Ask(Ask),
 }
@@ -100,6 +112,10 @@ pub enum Ask {
         #[command(flatten)]
         client: client::Args,
     },
+    /// Make a cluster's certificates and keys, or those of new nodes
+    Keys(keys::Args),
+    /// Check policy files as an agent would
+    Check(check::Args),
     /// Show this program's version
     Version {
         #[command(flatten)]
@@ -143,6 +159,8 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
             output,
             client,
         } => watch::watch(what, policy.unwrap_or_default(), output, &client).await,
+        Ask::Keys(args) => keys::generate(args),
+        Ask::Check(args) => check::check(&args),
         Ask::Version { output } => read::version(output),
     }
 }
