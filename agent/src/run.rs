@@ -61,7 +61,6 @@ enum Event {
 
 /// The parts that `start` put together.
 struct Agent {
-    name: String,
     log: Log,
     node: Node,
     gossip: Gossip,

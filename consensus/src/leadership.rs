@@ -102,8 +102,10 @@ mod tests {
         metrics.state = ServerState::Leader;
         metrics.current_leader = Some(1);
         metrics.last_applied = Some(LogId::new(CommittedLeaderId::new(4, 1), 9));
-        metrics.membership_config =
-            Arc::new(StoredMembership::new(None, Membership::new(vec![voters], nodes)));
+        metrics.membership_config = Arc::new(StoredMembership::new(
+            None,
+            Membership::new(vec![voters], nodes),
+        ));
         metrics
     }
 
@@ -123,13 +125,19 @@ mod tests {
         assert!(!acting(&metrics, 0), "nobody has answered yet");
         acks.record(4, 2, at(10));
         assert!(acting(&metrics, 309));
-        assert!(!acting(&metrics, 310), "the quorum is an election timeout old");
+        assert!(
+            !acting(&metrics, 310),
+            "the quorum is an election timeout old"
+        );
         acks.record(4, 3, at(200));
         assert!(acting(&metrics, 499));
 
         let mut behind = leader_of_three();
         behind.last_applied = Some(LogId::new(CommittedLeaderId::new(3, 1), 8));
-        assert!(!acting(&behind, 250), "its term's first entry isn't applied");
+        assert!(
+            !acting(&behind, 250),
+            "its term's first entry isn't applied"
+        );
         let mut follower = leader_of_three();
         follower.state = ServerState::Follower;
         assert!(!acting(&follower, 250));

@@ -196,7 +196,8 @@ async fn start_raft(
         .await
         .map_err(|e| failed(&e))?;
     if own.founder && !raft.is_initialized().await.map_err(|e| failed(&e))? {
-        let alone = std::collections::BTreeMap::from([(own.id, steward::peer(&core.config.member))]);
+        let alone =
+            std::collections::BTreeMap::from([(own.id, steward::peer(&core.config.member))]);
         raft.initialize(alone).await.map_err(|e| failed(&e))?;
     }
     Ok(raft)

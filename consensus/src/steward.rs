@@ -145,7 +145,10 @@ fn choose(core: &Core, membership: &Membership) -> Option<Step> {
         founded: !ledger.cluster.is_empty(),
         admitted: &ledger.members,
         configs: known.get_joint_config(),
-        nodes: known.nodes().map(|(id, peer)| (*id, peer.clone())).collect(),
+        nodes: known
+            .nodes()
+            .map(|(id, peer)| (*id, peer.clone()))
+            .collect(),
         ready: known
             .learner_ids()
             .filter(|id| ready(core, &metrics, *id))
@@ -179,7 +182,10 @@ async fn take(core: &Core, membership: &Membership, step: Step) -> bool {
             false
         }
         Err(_) => {
-            tracing::warn!(?step, "the membership has not changed in time; trying again");
+            tracing::warn!(
+                ?step,
+                "the membership has not changed in time; trying again"
+            );
             false
         }
     }
@@ -221,7 +227,10 @@ async fn attempt(core: &Core, membership: &Membership, step: &Step) -> Result<()
 }
 
 async fn propose(core: &Core, command: Command) -> Result<(), String> {
-    let outcome = core.propose_here(command).await.map_err(|e| e.to_string())?;
+    let outcome = core
+        .propose_here(command)
+        .await
+        .map_err(|e| e.to_string())?;
     match outcome.refused.first() {
         None => Ok(()),
         Some(refusal) => Err(refusal.to_string()),
@@ -315,7 +324,10 @@ mod tests {
             Some(Step::AddLearner(3, peer(&member(3).member))),
         );
         check(&scenario(&[1, 3], &[1], &[3, 4]), Some(Step::Remove(4)));
-        check(&scenario(&[1, 3, 5], &[1, 3, 4], &[5]), Some(Step::Demote(4)));
+        check(
+            &scenario(&[1, 3, 5], &[1, 3, 4], &[5]),
+            Some(Step::Demote(4)),
+        );
     }
 
     #[test]

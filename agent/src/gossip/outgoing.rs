@@ -122,3 +122,19 @@ impl Outgoing {
         self.queue.push_back((address, datagram));
     }
 }
+
+/// How large a datagram with these samples gets at worst, sealed.
+#[cfg(test)]
+pub fn sealed_bytes(samples: Vec<wire::Sample>) -> usize {
+    let samples = wire::Samples {
+        receiver_life: u64::MAX,
+        samples,
+    };
+    let message = wire::Datagram {
+        sender: u64::MAX,
+        receiver: u64::MAX,
+        sequence: u64::MAX,
+        body: Some(wire::datagram::Body::Samples(samples)),
+    };
+    message.encoded_len() + super::seal::OVERHEAD_BYTES
+}

@@ -45,8 +45,6 @@ pub struct Samples {
     own: NodeId,
     held: BTreeMap<NodeId, Held>,
     assemblies: BTreeMap<NodeId, Assembly>,
-    /// Counts the fillings, to tell who waited longest.
-    round: u64,
 }
 
 #[derive(Debug)]
@@ -54,8 +52,8 @@ struct Held {
     sequence: u64,
     bytes: Vec<u8>,
     age: Age,
-    /// Round in which this one was sent last; 0 for never.
-    sent: u64,
+    /// How often this one was sent.
+    sent: u32,
 }
 
 /// A summary of which some parts are there.
@@ -87,7 +85,6 @@ impl Samples {
             own,
             held: BTreeMap::new(),
             assemblies: BTreeMap::new(),
-            round: 0,
         }
     }
 
@@ -142,12 +139,11 @@ impl Samples {
     }
 
     /// What to tell `peer`: this node's own summary, then as many others as fit
-    /// one datagram, of those that were sent longest ago, never sent and then
-    /// younger ones first. More than one datagram only where the first two of
-    /// these don't fit one.
+    /// one datagram: those that were sent least often, of these the youngest, which
+    /// fewest have heard. More than one datagram only where the first two of these
+    /// don't fit one.
     pub fn fill(&mut self, peer: NodeId, now: Instant) -> Vec<Vec<wire::Sample>> {
-        self.round += 1;
-        let mut order: Vec<(bool, u64, Duration, NodeId)> = self
+        let mut order: Vec<(bool, u32, Duration, NodeId)> = self
             .held
             .iter()
             .map(|(&node, held)| (node != self.own, held.sent, held.age.now(now), node))
@@ -164,7 +160,7 @@ impl Samples {
             if index > own && !packer.fits(&parts) {
                 break;
             }
-            held.sent = self.round;
+            held.sent = held.sent.saturating_add(1);
             parts.into_iter().for_each(|part| packer.push(part));
         }
         packer.datagrams

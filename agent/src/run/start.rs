@@ -175,7 +175,6 @@ fn assemble(
         None => None,
     };
     let agent = Agent {
-        name,
         node: Node::new(log.id()),
         log,
         gossip,

@@ -44,7 +44,10 @@ impl Book {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut BTreeMap<u64, String>) -> R) -> R {
-        f(&mut self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 }
 

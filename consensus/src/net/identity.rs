@@ -83,13 +83,26 @@ mod tests {
         let good = envelope(&own, 3);
         assert!(check(&own, Some(&good)).is_ok());
         let wrong = [
-            Envelope { target: 4, ..good.clone() },
-            Envelope { cluster: "b".into(), ..good.clone() },
-            Envelope { generation: 2, ..good },
+            Envelope {
+                target: 4,
+                ..good.clone()
+            },
+            Envelope {
+                cluster: "b".into(),
+                ..good.clone()
+            },
+            Envelope {
+                generation: 2,
+                ..good
+            },
         ];
         for envelope in wrong {
             let status = check(&own, Some(&envelope)).unwrap_err();
-            assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{envelope:?}");
+            assert_eq!(
+                status.code(),
+                tonic::Code::FailedPrecondition,
+                "{envelope:?}"
+            );
         }
         assert!(check(&own, None).is_err());
     }

@@ -24,8 +24,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::identity::{check, check_certificate, shorten};
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::core::{Core, Membership};
-use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::join::is_nonce;
+use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::{Error, Tls, codec};
 
 /// Calls at once on one connection; more wait.
@@ -257,7 +257,9 @@ impl peer_server::Peer for Service {
         let membership = self.in_cluster(&request.cluster)?;
         // Above all, nobody who joins may pass for the founder.
         if !is_nonce(&request.nonce) {
-            return Err(Status::invalid_argument("a nonce has 32 hexadecimal digits"));
+            return Err(Status::invalid_argument(
+                "a nonce has 32 hexadecimal digits",
+            ));
         }
         let admit = Command::Admit {
             nonce: request.nonce,
@@ -294,7 +296,10 @@ impl peer_server::Peer for Service {
             )));
         }
         let member = member(request.member)?;
-        self.core.peers.book.note(request.sender, &member.peer_address);
+        self.core
+            .peers
+            .book
+            .note(request.sender, &member.peer_address);
         if membership.leads() {
             let readdress = Command::Readdress {
                 node: NodeId(request.sender),

@@ -56,10 +56,7 @@ pub enum Job {
         done: Done,
     },
     /// Writes one `meta` record with the next durable write.
-    PutLazily {
-        name: &'static str,
-        record: Vec<u8>,
-    },
+    PutLazily { name: &'static str, record: Vec<u8> },
     Read {
         range: Range<u64>,
         /// Stops after this many bytes, but not before one entry.
@@ -212,11 +209,7 @@ impl Worker {
                 if let Some(last) = last {
                     self.put(keys::LAST, keys::meta_record(keys::LAST, &last)?, true);
                 }
-                self.put(
-                    keys::PURGED,
-                    keys::meta_record(keys::PURGED, &upto)?,
-                    true,
-                );
+                self.put(keys::PURGED, keys::meta_record(keys::PURGED, &upto)?, true);
             }
             Job::Put { name, record, done } => {
                 self.waiting.push(done);

@@ -63,7 +63,10 @@ impl LogStore {
             return Ok(found);
         }
         let records = self.disk.read(range, bytes_max).await?;
-        records.iter().map(|(_, body)| codec::decode(body)).collect()
+        records
+            .iter()
+            .map(|(_, body)| codec::decode(body))
+            .collect()
     }
 }
 
@@ -143,8 +146,7 @@ impl RaftLogStorage<Types> for LogStore {
     /// Not worth a sync of its own: after a power cut an older one only means
     /// that more is applied again once a leader speaks.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        let record =
-            keys::meta_record(keys::COMMITTED, &committed).map_err(|e| write_error(&e))?;
+        let record = keys::meta_record(keys::COMMITTED, &committed).map_err(|e| write_error(&e))?;
         self.disk
             .send(Job::PutLazily {
                 name: keys::COMMITTED,
@@ -160,7 +162,11 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(self.with(|s| s.state.committed))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: LogFlushed<Types>) -> Result<(), StorageError>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<Types>,
+    ) -> Result<(), StorageError>
     where
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,

@@ -57,7 +57,10 @@ impl Image {
 
 fn file_name(applied: Option<LogId>) -> String {
     applied.map_or("empty.snap".into(), |id| {
-        format!("{}-{}-{}.snap", id.leader_id.term, id.leader_id.node_id, id.index)
+        format!(
+            "{}-{}-{}.snap",
+            id.leader_id.term, id.leader_id.node_id, id.index
+        )
     })
 }
 

@@ -130,7 +130,10 @@ mod tests {
         }
         assert_eq!(tail.entries.len(), TAIL_ENTRIES_MAX);
         for index in 0..4 {
-            tail.push(entry(TAIL_ENTRIES_MAX as u64 * 2 + index), TAIL_BYTES_MAX / 2);
+            tail.push(
+                entry(TAIL_ENTRIES_MAX as u64 * 2 + index),
+                TAIL_BYTES_MAX / 2,
+            );
         }
         assert!(tail.bytes <= TAIL_BYTES_MAX);
         assert_eq!(tail.entries.len(), 2);

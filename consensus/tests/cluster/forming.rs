@@ -17,7 +17,14 @@ async fn three_agents_form_a_cluster_and_a_follower_proposes() {
     let members = logs[1].ledger().read().unwrap().members.len();
     assert_eq!(members, 3);
     for log in &logs {
-        assert!(logs[0].ledger().read().unwrap().members.contains_key(&log.id()));
+        assert!(
+            logs[0]
+                .ledger()
+                .read()
+                .unwrap()
+                .members
+                .contains_key(&log.id())
+        );
     }
 }
 

@@ -187,7 +187,9 @@ pub fn digest(log: &Log) -> (u64, [u8; 16]) {
 pub async fn agree(logs: &[&Log]) -> u64 {
     eventually("all agents have the same ledger", || async {
         let first = digest(logs[0]);
-        logs.iter().all(|log| digest(log) == first).then_some(first.0)
+        logs.iter()
+            .all(|log| digest(log) == first)
+            .then_some(first.0)
     })
     .await
 }

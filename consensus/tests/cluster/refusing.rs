@@ -38,16 +38,32 @@ async fn a_call_for_another_agent_cluster_or_generation_is_refused() {
         let request = ReadIndexRequest {
             envelope: Some(envelope),
         };
-        client.read_index(request).await.map_or_else(|s| s.code(), |_| Code::Ok)
+        client
+            .read_index(request)
+            .await
+            .map_or_else(|s| s.code(), |_| Code::Ok)
     };
     assert_eq!(code(right.clone()).await, Code::Ok);
     let wrong = [
-        Envelope { target: 2, ..right.clone() },
-        Envelope { cluster: "other".into(), ..right.clone() },
-        Envelope { generation: 2, ..right },
+        Envelope {
+            target: 2,
+            ..right.clone()
+        },
+        Envelope {
+            cluster: "other".into(),
+            ..right.clone()
+        },
+        Envelope {
+            generation: 2,
+            ..right
+        },
     ];
     for envelope in wrong {
-        assert_eq!(code(envelope.clone()).await, Code::FailedPrecondition, "{envelope:?}");
+        assert_eq!(
+            code(envelope.clone()).await,
+            Code::FailedPrecondition,
+            "{envelope:?}"
+        );
     }
 }
 
@@ -59,7 +75,10 @@ async fn a_certificate_that_is_no_agents_is_refused() {
     let address = agents[0].config.member.peer_address.clone();
 
     let user = authority.sign(&["client.starling"]);
-    let status = client(&address, &user).identify(IdentifyRequest {}).await.unwrap_err();
+    let status = client(&address, &user)
+        .identify(IdentifyRequest {})
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
     assert!(status.message().contains("peer.starling"), "{status}");
 
@@ -67,10 +86,18 @@ async fn a_certificate_that_is_no_agents_is_refused() {
         ca: agents[0].config.tls.ca.clone(),
         ..Authority::new().sign(&["peer.starling"])
     };
-    assert!(client(&address, &stranger).identify(IdentifyRequest {}).await.is_err());
+    assert!(
+        client(&address, &stranger)
+            .identify(IdentifyRequest {})
+            .await
+            .is_err()
+    );
 
     let agent = authority.sign(&["peer.starling"]);
-    let answer = client(&address, &agent).identify(IdentifyRequest {}).await.unwrap();
+    let answer = client(&address, &agent)
+        .identify(IdentifyRequest {})
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner().cluster, CLUSTER);
 }
 
@@ -98,7 +125,10 @@ async fn an_agent_of_another_cluster_is_not_let_in() {
                 ..Default::default()
             }),
         };
-        client.join(request).await.map_or_else(|s| s.code(), |_| Code::Ok)
+        client
+            .join(request)
+            .await
+            .map_or_else(|s| s.code(), |_| Code::Ok)
     };
     let nonce = "0123456789abcdef0123456789abcdef";
     assert_eq!(join("other", nonce).await, Code::FailedPrecondition);
@@ -118,7 +148,10 @@ async fn a_data_directory_of_another_cluster_is_refused_by_name() {
     };
     assert!(matches!(error, Error::OtherCluster { .. }), "{error:?}");
     let words = error.to_string();
-    assert!(words.contains(CLUSTER) && words.contains("other"), "{words}");
+    assert!(
+        words.contains(CLUSTER) && words.contains("other"),
+        "{words}"
+    );
 }
 
 #[tokio::test]

@@ -150,7 +150,11 @@ async fn agents_that_come_back_at_other_addresses_find_each_other_through_their_
     eventually("the ledger has all new addresses", || async {
         let ledger = logs[0].ledger();
         let ledger = ledger.read().unwrap();
-        let known: Vec<_> = ledger.members.values().map(|m| &m.member.peer_address).collect();
+        let known: Vec<_> = ledger
+            .members
+            .values()
+            .map(|m| &m.member.peer_address)
+            .collect();
         seeds.iter().all(|seed| known.contains(&seed)).then_some(())
     })
     .await;

@@ -9,7 +9,7 @@ use super::health::RECOVERY;
 use super::limit::Limited;
 use super::reason::{Input, Outcome, Outlook, Report, Step};
 use crate::history::Event;
-use crate::policy::{Goal, Policy, Rules, Strategy, Trigger};
+use crate::policy::{Goal, Policy, Rules, Select, Strategy, Trigger};
 use crate::unit::Ms;
 
 /// One, in millionths.
@@ -60,6 +60,15 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
             Limited::TooFew if inputs.policy.replicas_min > 0 => {
                 outlook.push(field("spec.minReplicaCount", *from));
             }
+            Limited::Up | Limited::Down if switched_off(inputs.policy, *by) => {
+                let direction = if *by == Limited::Up {
+                    "scaleUp"
+                } else {
+                    "scaleDown"
+                };
+                let name = format!("spec.behavior.{direction}.selectPolicy");
+                outlook.push(field(&name, *from));
+            }
             Limited::Up | Limited::Down if unmoved => {
                 outlook.extend(next_expiry(inputs, *by).map(wait));
             }
@@ -80,6 +89,17 @@ fn field(name: &str, wanted: u32) -> Outlook {
         field: name.into(),
         wanted,
     }
+}
+
+fn switched_off(policy: &Policy, by: Limited) -> bool {
+    policy.behavior.as_ref().is_some_and(|behavior| {
+        let rules = if by == Limited::Up {
+            &behavior.up
+        } else {
+            &behavior.down
+        };
+        rules.select == Select::Disabled
+    })
 }
 
 /// The triggers that could wake a workload at rest.
@@ -146,8 +166,16 @@ fn thresholds(inputs: &Inputs<'_>, input: &Input, trigger: &Trigger) -> Option<O
             )
         }
     };
+    let trigger = input.trigger.clone();
+    // Outside of them already: only what isn't known keeps the size as it is.
+    if input
+        .value
+        .is_some_and(|value| value > above || value < below)
+    {
+        return Some(Outlook::Samples { trigger });
+    }
     Some(Outlook::Value {
-        trigger: input.trigger.clone(),
+        trigger,
         above,
         below,
     })

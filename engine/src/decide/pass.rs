@@ -175,7 +175,9 @@ impl<'a> Pass<'a> {
                 inputs.current
             }
             Write::Continue => {
-                if !awake && situation.failing && inputs.current > 0 {
+                let may_rest = self.policy.replicas_min == 0 || self.policy.replicas_idle.is_some();
+                let steady = self.report.raw == Some(inputs.current);
+                if !awake && situation.failing && may_rest && steady {
                     self.step(Step::RestWithheld);
                 }
                 self.within(self.policy.replicas_min.max(1))

@@ -48,6 +48,8 @@ pub struct Input {
     pub age_ms: Option<u64>,
     /// Where the value comes from the replicas themselves.
     pub pods: Option<Pods>,
+    /// Percentages between which the banded strategy changes nothing.
+    pub band: Option<(u32, u32)>,
     pub outcome: Outcome,
 }
 
@@ -75,6 +77,8 @@ pub enum Outcome {
         failures: u32,
         successes: u32,
         behavior: FallbackBehavior,
+        /// Of the latest failure, where this pass saw one.
+        reason: Option<Failure>,
     },
     Failed {
         reason: Failure,
@@ -222,6 +226,8 @@ pub enum Outlook {
     Activity { trigger: String, above: i64 },
     /// A trigger would have to answer.
     Answer { trigger: String },
+    /// More of the replicas would have to be ready and have fresh samples.
+    Samples { trigger: String },
     /// It would have to answer well so many times more.
     Recovery { trigger: String, more: u32 },
     /// So much time would have to pass.

@@ -49,8 +49,21 @@ impl Report {
     }
 }
 
-/// Wraps at [`COLUMNS`]; lines after the first are indented below the mark. A
-/// word longer than a line stays whole.
+/// A word that is longer than a line, in pieces that aren't.
+fn pieces(word: &str) -> impl Iterator<Item = &str> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let cut = rest
+            .char_indices()
+            .nth(COLUMNS - 2)
+            .map_or(rest.len(), |(i, _)| i);
+        let (piece, left) = rest.split_at(cut);
+        rest = left;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Wraps at [`COLUMNS`]; lines after the first are indented below the mark.
 fn paragraph(f: &mut fmt::Formatter<'_>, mark: &str, text: &str) -> fmt::Result {
     let (mut column, mut first) = (mark.len(), true);
     write!(f, "{mark}")?;
@@ -59,7 +72,7 @@ fn paragraph(f: &mut fmt::Formatter<'_>, mark: &str, text: &str) -> fmt::Result 
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    for word in clean.split_whitespace() {
+    for word in clean.split_whitespace().flat_map(pieces) {
         let width = word.chars().count();
         if !first && column + 1 + width > COLUMNS {
             write!(f, "\n{:1$}{word}", "", mark.len())?;
@@ -124,6 +137,14 @@ fn sentence(input: &Input) -> String {
         Outcome::Proposes {
             replicas: n,
             within_tolerance: true,
+        } if input.pods.is_some_and(|p| p.missing > 0 || p.unready > 0) => format!(
+            "{what} would keep {}, judging cautiously what isn't measured: {}.",
+            replicas(*n),
+            facts(input)
+        ),
+        Outcome::Proposes {
+            replicas: n,
+            within_tolerance: true,
         } => format!(
             "{what} is near enough to its target to keep {}: {}.",
             replicas(*n),
@@ -137,7 +158,21 @@ fn sentence(input: &Input) -> String {
             failures,
             successes,
             behavior,
-        } => fallback(&what, *n, *failures, *successes, *behavior),
+            reason,
+        } => {
+            let why = reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(" ({})", failure(reason)));
+            let size = fallback(*behavior, *n);
+            if *successes == 0 {
+                format!("{what} failed {failures} times in a row{why}, so {size}.")
+            } else {
+                format!(
+                    "{what} answers again, {successes} of the {RECOVERY} good answers needed so \
+                     far; until then {size}."
+                )
+            }
+        }
         Outcome::Failed { reason, failures } => {
             let times = match failures {
                 0 | 1 => String::new(),
@@ -154,38 +189,17 @@ fn sentence(input: &Input) -> String {
     }
 }
 
-fn fallback(
-    what: &str,
-    n: u32,
-    failures: u32,
-    successes: u32,
-    behavior: FallbackBehavior,
-) -> String {
-    let size = match behavior {
-        FallbackBehavior::Static => format!("the fallback of {} stands in", replicas(n)),
-        FallbackBehavior::CurrentReplicas => {
-            format!("the fallback keeps the current {}", replicas(n))
-        }
+fn fallback(behavior: FallbackBehavior, n: u32) -> String {
+    let size = replicas(n);
+    match behavior {
+        FallbackBehavior::Static => format!("the fallback of {size} stands in"),
+        FallbackBehavior::CurrentReplicas => format!("the fallback keeps the current {size}"),
         FallbackBehavior::CurrentReplicasIfHigher => {
-            format!(
-                "the fallback asks for at least its own size: {}",
-                replicas(n)
-            )
+            format!("the fallback asks for at least its own size: {size}")
         }
         FallbackBehavior::CurrentReplicasIfLower => {
-            format!(
-                "the fallback asks for at most its own size: {}",
-                replicas(n)
-            )
+            format!("the fallback asks for at most its own size: {size}")
         }
-    };
-    if successes == 0 {
-        format!("{what} failed {failures} times in a row, so {size}.")
-    } else {
-        format!(
-            "{what} answers again, {successes} of the {RECOVERY} good answers needed so far; \
-             until then {size}."
-        )
     }
 }
 
@@ -194,6 +208,10 @@ fn facts(input: &Input) -> String {
     let unit = Unit::of(&input.source, input.goal);
     let value = unit.show(input.value.unwrap_or(0));
     let value_and_target = match input.goal {
+        Goal::Utilization { .. } if input.band.is_some() => {
+            let (low, high) = input.band.unwrap_or_default();
+            format!("{value} of requests used, band {low} % to {high} %")
+        }
         Goal::Utilization { percent } => format!("{value} of requests used, target {percent} %"),
         Goal::AverageValue { milli } if input.pods.is_some() => {
             format!("{value} a replica, target {}", unit.show(milli))
@@ -279,7 +297,7 @@ fn explain(step: &Step, report: &Report) -> String {
         }
         Step::AboveMax { max } => format!("That is more than the maximum, {max}."),
         Step::BelowMin { min } => format!("That is less than the minimum, {min}."),
-        Step::NoMetrics => format!("Without a single answer the workload keeps its {keeps}."),
+        Step::NoMetrics => format!("Without a usable answer the workload keeps its {keeps}."),
         Step::Frozen { wanted } => format!(
             "The answers there are would allow {}, but nothing shrinks while a trigger fails.",
             replicas(*wanted)
@@ -359,7 +377,10 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
         Outlook::Activity { trigger, above } => {
             format!("{trigger} rises above {}", decimal(*above))
         }
-        Outlook::Answer { trigger } => format!("{trigger} answers again"),
+        Outlook::Answer { trigger } => answer(trigger, report),
+        Outlook::Samples { trigger } => {
+            format!("more replicas are ready and have fresh samples of {trigger}")
+        }
         Outlook::Recovery { trigger, more } => {
             format!("{trigger} gives {}", plural(*more, "more good answer"))
         }
@@ -369,5 +390,21 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
             format!("the annotation autoscaling.keda.sh/{name} is removed")
         }
         Outlook::Enable => "somebody sets a size above 0".into(),
+    }
+}
+
+fn answer(trigger: &str, report: &Report) -> String {
+    let input = report.inputs.iter().find(|input| input.trigger == trigger);
+    match input.map(|input| &input.outcome) {
+        Some(Outcome::Unheard) => format!("{trigger} answers"),
+        Some(Outcome::Failed {
+            reason: Failure::Metric(_) | Failure::MostlyMissing,
+            ..
+        }) => format!("{trigger} can be computed"),
+        Some(Outcome::Failed {
+            reason: Failure::UnknownType,
+            ..
+        }) => format!("{trigger} has a type that the leader knows"),
+        _ => format!("{trigger} answers again"),
     }
 }
