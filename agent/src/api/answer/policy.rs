@@ -170,7 +170,7 @@ impl<'a> Sight<'a> {
                 running: running.get(&id).copied().unwrap_or(0),
             })
             .collect();
-        if let Some(report) = live.map(|d| &d.report).or(last.map(|r| &r.report)) {
+        if let Some(report) = live.map(|d| &d.report).or(last.and_then(view::report)) {
             view::policy::read(&mut shown.triggers, report, self.now);
         }
         shown
