@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use starling_agent::actuate;
 use starling_agent::process::{KIND, Spec, Supervisor};
 use starling_engine::ledger::{InForce, Ledger, Workload};
-use starling_engine::policy::{Annotations, Policy, Strategy, Target};
+use starling_engine::policy::{Policy, Target};
 use starling_engine::unit::{Ms, NodeId, Stamp};
 
 const ME: NodeId = NodeId(3);
@@ -41,16 +41,8 @@ fn put_policy(ledger: &mut Ledger, name: &str, dry_run: bool) {
         target: target(KIND, name),
         replicas_min: 0,
         replicas_max: 10,
-        replicas_idle: None,
-        polling_interval_ms: 30_000,
-        cooldown_ms: 300_000,
-        initial_cooldown_ms: 0,
-        triggers: Vec::new(),
-        fallback: None,
-        behavior: None,
-        strategy: Strategy::Target,
-        annotations: Annotations::default(),
         dry_run,
+        ..Policy::default()
     };
     let put = InForce {
         policy,

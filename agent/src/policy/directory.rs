@@ -272,7 +272,6 @@ impl Directory {
             None => Proposal {
                 command: Command::RemovePolicy {
                     name: name.to_owned(),
-                    source: format!("{}:{}", self.node, self.path.display()),
                 },
                 stamp: None,
             },
@@ -300,7 +299,7 @@ impl Directory {
 fn name_of(command: &Command) -> Option<&str> {
     match command {
         Command::PutPolicy { policy, .. } => Some(&policy.name),
-        Command::RemovePolicy { name, .. } => Some(name),
+        Command::RemovePolicy { name } => Some(name),
         _ => None,
     }
 }

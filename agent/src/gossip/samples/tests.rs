@@ -32,6 +32,8 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
         memory_used_bytes: 123_456_789,
         cpu: sums.clone(),
         memory: sums,
+        cpu_request_milli: Some(1_000_000),
+        memory_request_milli: Some(64 << 30),
     };
     let target = |n| Target {
         kind: "Process".into(),

@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use starling_engine::ledger::{InForce, Refusal};
+use starling_engine::ledger::{InForce, Refusal, Why};
 use tempfile::TempDir;
 
 use super::*;
@@ -106,7 +106,7 @@ impl Bench {
     fn grant(&mut self, command: &Command) {
         match command {
             Command::PutPolicy { policy, source } => self.put(policy.clone(), source),
-            Command::RemovePolicy { name, .. } => _ = self.ledger.policies.remove(name),
+            Command::RemovePolicy { name } => _ = self.ledger.policies.remove(name),
             other => panic!("unexpected {other:?}"),
         }
         self.directory.answered(command, &Outcome::default());
@@ -198,11 +198,10 @@ fn a_deleted_file_removes_its_policy_once_the_deletion_has_lasted() {
     bench.remove("web.yaml");
     assert_eq!(bench.scan().proposals, [], "an editor may be replacing it");
     let scan = bench.scan();
-    let [Command::RemovePolicy { name, source }] = scan.proposals.as_slice() else {
+    let [Command::RemovePolicy { name }] = scan.proposals.as_slice() else {
         panic!("{:?}", scan.proposals)
     };
     assert_eq!(name, "web");
-    assert_eq!(*source, format!("n1:{}", bench.policies.path().display()));
     bench.grant(&scan.proposals[0]);
     bench.agree();
     assert_eq!(bench.max("web"), None);
@@ -454,7 +453,7 @@ fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
     let scan = bench.scan();
     let refusal = Refusal {
         subject: "web".to_owned(),
-        why: "the cluster is full".to_owned(),
+        why: Why::Full(9),
     };
     let outcome = Outcome {
         refused: vec![refusal],
@@ -469,7 +468,7 @@ fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
             &bench,
             &[(
                 "policy web",
-                "was refused by the cluster (web: the cluster is full); edit the file to try again",
+                "was refused by the cluster (web: the ledger holds 9 of them, which is its limit); edit the file to try again",
             )],
         );
     }
