@@ -102,7 +102,7 @@ impl Show for Explanation {
         if let (Some(change), Some(account)) = (&self.last_change, &self.recorded) {
             let _ = writeln!(
                 text,
-                "\nChanged from {} to {} replicas {} ago by {} (log index {}):",
+                "\nChanged from {} to {} replicas {} ago by {} (index {}):",
                 change.from,
                 change.to,
                 self.header.age(change.at),

@@ -37,6 +37,18 @@ impl fmt::Display for Report {
     }
 }
 
+impl Report {
+    /// The stable code and the words of each input, then of each step, in the
+    /// order in which they came to bear.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let inputs = self.inputs.iter();
+        let steps = self.steps.iter();
+        inputs
+            .map(|input| (input.outcome.code(), sentence(input)))
+            .chain(steps.map(|step| (step.code(), explain(step, self))))
+    }
+}
+
 /// A word that is longer than a line, in pieces that aren't.
 fn pieces(word: &str) -> impl Iterator<Item = &str> {
     let mut rest = word;
