@@ -175,3 +175,28 @@ fn an_unreadable_file_is_read_once_it_may_be() {
     bench.agree();
     assert_eq!(bench.max("api"), Some(2));
 }
+
+#[test]
+fn a_file_that_is_absent_while_the_agent_starts_may_come_back() {
+    let mut bench = Bench::settled();
+    let text = fs::read_to_string(bench.path("web.yaml")).unwrap();
+    bench.remove("web.yaml");
+    bench.restart();
+    assert_eq!(bench.scan().proposals, []);
+    bench.write("web.yaml", &text);
+    for _ in 0..3 {
+        assert_eq!(bench.scan().proposals, []);
+    }
+}
+
+#[test]
+fn a_policy_that_moves_into_a_file_still_being_written_stays() {
+    let mut bench = Bench::settled();
+    bench.write("web.yaml", "# moved\n");
+    bench.write_later("all.yaml", &policy("web", "web", 5));
+    for _ in 0..4 {
+        let scan = bench.scan();
+        assert_eq!(scan.proposals, []);
+        problems(&scan, &bench, &[]);
+    }
+}
