@@ -130,5 +130,6 @@ fn pod(now: Ms, worker: &Worker, spec: &Spec, usage: Usage) -> Pod {
             // A gauge: it covers no time.
             sample: memory.map(|bytes| reading(bytes_milli(bytes), 0)),
         },
+        ..Pod::default()
     }
 }

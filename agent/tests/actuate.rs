@@ -51,6 +51,7 @@ fn put_policy(ledger: &mut Ledger, name: &str, dry_run: bool) {
         strategy: Strategy::Target,
         annotations: Annotations::default(),
         dry_run,
+        ..Policy::default()
     };
     let put = InForce {
         policy,

@@ -1,7 +1,7 @@
 //! The policy directory: looked at about once a second, read where it changed.
 //!
 //! Comes in: a path, the ledger, the time. Goes out: a [`Scan`]. Blocks for one
-//! directory listing and a `stat` for each file, and for reading what changed.
+//! directory listing, a `stat` for each file, and reading what changed.
 
 mod files;
 mod gather;
@@ -13,14 +13,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use starling_engine::ledger::{Command, Ledger, Outcome};
-use starling_engine::policy::Target;
+use starling_engine::policy::{Policy, Target};
 use starling_engine::unit::Ms;
 
 use super::memory::{self, Loaded, Memory, Seen, Stamp};
 use super::reconcile::{self, Verdict, Wish, Wishes};
 use crate::process::Spec;
 use files::Files;
-pub use files::{ENTRIES_MAX, FILES_MAX, SETTLE_MS};
+pub use files::{ENTRIES_MAX, FILES_MAX, READ_MAX, SETTLE_MS};
 
 /// A proposal that came to nothing is made again after this long.
 pub const RETRY_MS: u64 = 5_000;
@@ -176,7 +176,7 @@ impl Directory {
     fn remember(&mut self, name: &str, verdict: &Verdict, wish: Option<&Wish>) {
         let known = self.memory.policies.get(name);
         let seen = |wish: &Wish| Seen {
-            policy: wish.policy.clone(),
+            policy: Policy::clone(&wish.policy),
             stamp: wish.stamp,
         };
         match (verdict, wish) {
@@ -187,7 +187,7 @@ impl Directory {
                 self.memory.policies.insert(name.to_owned(), seen(wish));
             }
             (Verdict::Settled, Some(wish))
-                if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != wish.policy) =>
+                if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != *wish.policy) =>
             {
                 self.memory.policies.insert(name.to_owned(), seen(wish));
             }
@@ -264,7 +264,7 @@ impl Directory {
         {
             Some(wish) => Proposal {
                 command: Command::PutPolicy {
-                    policy: wish.policy.clone(),
+                    policy: Policy::clone(&wish.policy),
                     source: format!("{}:{}", self.node, wish.file.display()),
                 },
                 stamp: Some(wish.stamp),

@@ -19,6 +19,8 @@ use crate::policy::memory::Stamp;
 pub const FILES_MAX: usize = 1_000;
 /// A directory with more entries of any sort is refused.
 pub const ENTRIES_MAX: usize = 10_000;
+/// More changed files wait for the next scan, which bounds how long one may take.
+pub const READ_MAX: usize = 100;
 /// A file is read, or taken for deleted, once it hasn't changed for this long:
 /// editors write in place, or rename a backup first. Renaming a finished file
 /// into place is the sure way to change one.
@@ -72,11 +74,7 @@ impl Files {
         }
         self.known
             .retain(|_, known| known.stamp.is_some() || known.is_unsettled(now));
-        for (path, known) in &mut self.known {
-            if (known.stamp != known.read || known.failed) && !known.is_unsettled(now) {
-                known.read(path);
-            }
-        }
+        self.read_due(now);
         self.whole = match left_out {
             0 => Contents::default(),
             _ => Contents::unreadable(format!(
@@ -86,6 +84,32 @@ impl Files {
         let first = *self.first.get_or_insert(now);
         self.settled |= now.since(first) >= SETTLE_MS;
         Ok(())
+    }
+
+    /// Reads what has changed first, then what failed before: that can't keep
+    /// the rest waiting.
+    fn read_due(&mut self, now: Ms) {
+        let due = |known: &Known, failed| {
+            let changed = known.stamp != known.read;
+            (if failed {
+                known.failed && !changed
+            } else {
+                changed
+            }) && !known.is_unsettled(now)
+        };
+        let changed = self
+            .known
+            .values()
+            .filter(|known| due(known, false))
+            .count();
+        let failed = self.known.iter_mut().filter(|(_, known)| due(known, true));
+        for (path, known) in failed.take(READ_MAX.saturating_sub(changed)) {
+            known.read(path);
+        }
+        let changed = self.known.iter_mut().filter(|(_, known)| due(known, false));
+        for (path, known) in changed.take(READ_MAX) {
+            known.read(path);
+        }
     }
 
     /// Whether every file has been read as it stands.

@@ -200,3 +200,13 @@ fn a_policy_that_moves_into_a_file_still_being_written_stays() {
         problems(&scan, &bench, &[]);
     }
 }
+
+#[test]
+fn more_changed_files_than_one_scan_reads_wait_for_the_next() {
+    let mut bench = Bench::new();
+    for number in 0..=READ_MAX {
+        bench.write(&format!("{number}.yaml"), "not: [yaml");
+    }
+    assert_eq!(bench.scan().problems.len(), READ_MAX);
+    assert_eq!(bench.scan().problems.len(), READ_MAX + 1);
+}
