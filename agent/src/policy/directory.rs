@@ -17,7 +17,7 @@ use starling_engine::policy::{Policy, Target};
 use starling_engine::unit::Ms;
 
 use super::memory::{self, Loaded, Memory, Seen, Stamp};
-use super::reconcile::{self, Verdict, Wish, Wishes};
+use super::reconcile::{self, Legible, Verdict, Wish, Wishes};
 use crate::process::Spec;
 use files::Files;
 pub use files::{ENTRIES_MAX, FILES_MAX, READ_MAX, SETTLE_MS};
@@ -125,7 +125,8 @@ impl Directory {
             scan.processes.clone_from(&self.memory.processes);
             return scan;
         }
-        let wishes = self.gather(&mut scan);
+        let mut wishes = self.gather(&mut scan);
+        self.distrust_a_missing_mount(&mut wishes, &mut scan);
         self.memory.processes.clone_from(&scan.processes);
         let verdicts = reconcile::verdicts(&wishes, &self.memory, ledger, self.fresh);
         self.proposed
@@ -170,6 +171,21 @@ impl Directory {
                 self.memory.policies.insert(name.to_owned(), seen);
             }
             _ => _ = self.memory.policies.remove(name),
+        }
+    }
+
+    /// An empty directory in the place of the one that held files is a mount that
+    /// is missing, not a wish to remove them.
+    fn distrust_a_missing_mount(&mut self, wishes: &mut Wishes, scan: &mut Scan) {
+        let (identity, empty) = self.files.identity();
+        if !empty {
+            self.memory.directory = identity;
+        } else if self.memory.directory != identity {
+            scan.processes.clone_from(&self.memory.processes);
+            wishes.legible = Legible::Not(format!(
+                "{} (empty, and not the directory that held it)",
+                self.path.display()
+            ));
         }
     }
 

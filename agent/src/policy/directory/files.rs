@@ -34,6 +34,8 @@ pub(super) struct Files {
     whole: Contents,
     /// When the directory was first listed.
     first: Option<Ms>,
+    /// Device and inode of the directory.
+    identity: Option<(u64, u64)>,
     /// It has been listed for long enough that what isn't there counts as gone.
     settled: bool,
 }
@@ -65,6 +67,8 @@ impl Files {
     /// and forgets nothing, where the directory can't be listed.
     pub fn refresh(&mut self, directory: &Path, now: Ms) -> Result<(), String> {
         let (mut listed, left_out) = list(directory)?;
+        let metadata = fs::metadata(directory).ok();
+        self.identity = metadata.map(|metadata| (metadata.dev(), metadata.ino()));
         for (path, known) in &mut self.known {
             known.saw(listed.remove(path), now);
         }
@@ -110,6 +114,12 @@ impl Files {
         for (path, known) in changed.take(READ_MAX) {
             known.read(path);
         }
+    }
+
+    /// Device and inode of the directory, and whether it holds no file now.
+    pub fn identity(&self) -> (Option<(u64, u64)>, bool) {
+        let empty = self.known.values().all(|known| known.stamp.is_none());
+        (self.identity, empty)
     }
 
     /// Whether every file has been read as it stands.

@@ -210,3 +210,28 @@ fn more_changed_files_than_one_scan_reads_wait_for_the_next() {
     assert_eq!(bench.scan().problems.len(), READ_MAX);
     assert_eq!(bench.scan().problems.len(), READ_MAX + 1);
 }
+
+#[test]
+fn an_empty_directory_in_the_place_of_the_one_with_the_files_removes_nothing() {
+    let mut bench = Bench::new();
+    let both = format!("{}---\n{}", policy("web", "web", 5), process("web", "a"));
+    bench.write("web.yaml", &both);
+    bench.agree();
+    let aside = bench.policies.path().with_extension("mounted");
+    fs::rename(bench.policies.path(), &aside).unwrap();
+    fs::create_dir(bench.policies.path()).unwrap();
+    for _ in 0..2 {
+        let scan = bench.agree();
+        assert_eq!(bench.max("web"), Some(5));
+        assert_eq!(scan.processes["web"].command, ["a"]);
+        let words = &scan.problems["policy web"];
+        assert!(
+            words.contains("(empty, and not the directory that held it)"),
+            "{words}"
+        );
+        bench.restart();
+    }
+    fs::remove_dir(bench.policies.path()).unwrap();
+    fs::rename(&aside, bench.policies.path()).unwrap();
+    problems(&bench.agree(), &bench, &[]);
+}
