@@ -1,3 +1,5 @@
+//! What is kept, what is told and in which order, at which size and age.
+
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use rand::seq::{IteratorRandom as _, SliceRandom as _};
@@ -32,6 +34,8 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
         memory_used_bytes: 123_456_789,
         cpu: sums.clone(),
         memory: sums,
+        cpu_request_milli: Some(1_000_000),
+        memory_request_milli: Some(64 << 30),
     };
     let target = |n| Target {
         kind: "Process".into(),
