@@ -116,9 +116,10 @@ fn pod(now: Ms, worker: &Worker, spec: &Spec, usage: Usage) -> Pod {
         deleted: false,
         ready: Some(worker.ready),
         started_at: Some(worker.started_at),
-        ready_changed_at: Some(match worker.ready {
-            true => worker.started_at.plus(READY_AFTER_MS),
-            false => worker.started_at,
+        ready_changed_at: Some(if worker.ready {
+            worker.started_at.plus(READY_AFTER_MS)
+        } else {
+            worker.started_at
         }),
         cpu: Metric {
             request_milli: spec.cpu_request_milli.map(milli),

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use starling_engine::unit::{Ms, Stamp};
 use tokio::sync::watch;
 
-use crate::worker;
+use crate::worker::Home;
 use fleet::Fleet;
 
 /// How a policy's target calls what is run here.
@@ -67,13 +66,11 @@ pub struct Worker {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("can't use {path} for the workers' logs; let the agent's user write there")]
-    Logs {
+    #[error("can't keep workers in {path}; this needs Linux's /proc and a directory to write to")]
+    Start {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("can't look for workers of an earlier run; this needs Linux with /proc mounted")]
-    Find(#[source] std::io::Error),
     #[error("{name}: the size granted at {stamp} is older than the one from {seen} in force")]
     Stale {
         name: String,
@@ -107,25 +104,15 @@ struct Seen {
     ended: bool,
 }
 
-impl Spec {
-    /// Changes with what is run. A new request for CPU or memory replaces no worker.
-    fn edition(&self) -> String {
-        let directory = self.directory.as_deref().map(Path::to_string_lossy);
-        worker::digest(&json!([self.command, self.env, directory]))
-    }
-}
-
 impl Supervisor {
     /// Goes on with the workers that an agent of the same cluster and data
     /// directory left behind; each is left alone until its name is first set.
     /// Must be called within a tokio runtime, and while no other agent uses the
     /// data directory. Workers write to `workers/<name>.log` in it.
     pub fn start(cluster: &str, data_dir: &Path) -> Result<Supervisor, Error> {
-        let logs = data_dir.join("workers");
-        let canonical = std::fs::create_dir_all(&logs).and_then(|()| logs.canonicalize());
-        let logs = canonical.map_err(|source| Error::Logs { path: logs, source })?;
-        let owner = worker::digest(&json!([cluster, logs.to_string_lossy()]));
-        let mut fleet = Fleet::find(owner, logs).map_err(Error::Find)?;
+        let path = data_dir.join("workers");
+        let fleet = Home::open(cluster, &path).and_then(Fleet::find);
+        let mut fleet = fleet.map_err(|source| Error::Start { path, source })?;
         let (wanted, orders) = watch::channel(Wanted::default());
         let (publish, seen) = watch::channel(fleet.pass(&Wanted::default()));
         tokio::spawn(supervise(fleet, orders, publish));

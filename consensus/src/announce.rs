@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use starling_engine::ledger::Command;
 use starling_engine::unit::NodeId;
 use starling_proto::raft::ReaddressRequest;
 
@@ -32,6 +33,15 @@ pub async fn run(core: Arc<Core>) {
         };
         if known(&core, membership) {
             return;
+        }
+        if membership.leads() {
+            let readdress = Command::Readdress {
+                node: NodeId(membership.own.id),
+                member: core.config.member.clone(),
+            };
+            if let Err(error) = core.propose_here(readdress).await {
+                tracing::debug!(%error, "the new address is not in the ledger yet");
+            }
         }
         for address in targets(&core, membership) {
             if let Err(why) = announce(&core, membership, &address).await {

@@ -42,7 +42,7 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
         let found = ask_seeds(core, &opened.disk, &mut admission).await;
         round = round.saturating_add(1);
         let waiting = match found {
-            Found::Identity(identity) => return keep(&opened.disk, identity).await,
+            Found::Identity(identity) => return keep(opened, identity).await,
             Found::Nobody if founds && round >= ROUNDS_BEFORE_FOUNDING => {
                 tracing::info!(cluster = %config.cluster, "founding a new cluster");
                 let identity = Identity {
@@ -51,7 +51,7 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
                     id: FOUNDER_ID,
                     founder: true,
                 };
-                return keep(&opened.disk, identity).await;
+                return keep(opened, identity).await;
             }
             Found::Nobody => "no seed belongs to the cluster yet".to_owned(),
             Found::Refused(why) => why,
@@ -77,8 +77,9 @@ fn beside(bootstrap: bool, opened: &Opened) -> String {
     }
 }
 
-async fn keep(disk: &Disk, identity: Identity) -> Result<Identity, Error> {
-    disk.put(keys::IDENTITY, &identity)
+async fn keep(opened: &Opened, identity: Identity) -> Result<Identity, Error> {
+    opened
+        .keep(&identity)
         .await
         .map_err(|e| Error::Unknown(format!("this agent's id can't be written: {e}")))?;
     Ok(identity)

@@ -7,8 +7,11 @@
 pub mod disk;
 pub mod keys;
 pub mod log;
+pub mod marker;
 pub mod open;
 pub mod snapshots;
+#[cfg(test)]
+mod suite;
 pub mod tail;
 
 pub use disk::Disk;

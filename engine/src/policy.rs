@@ -5,6 +5,7 @@
 //! violations are the ones the user wrote. Never does I/O.
 
 mod check;
+mod defaults;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -62,18 +63,6 @@ pub struct Controller {
     pub cpu_initialization_ms: u64,
     /// A replica that became unready within this time of its start was never ready.
     pub initial_readiness_ms: u64,
-}
-
-impl Default for Controller {
-    fn default() -> Self {
-        Controller {
-            down_window_ms: DOWN_WINDOW_MS,
-            tolerance_up_ppm: TOLERANCE_PPM,
-            tolerance_down_ppm: TOLERANCE_PPM,
-            cpu_initialization_ms: 300_000,
-            initial_readiness_ms: 30_000,
-        }
-    }
 }
 
 /// The workload that a policy sizes.
@@ -236,100 +225,16 @@ pub struct Banded {
 
 /// KEDA's annotations that change what a policy does (keda.md 1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an annotation of its own"
+)]
 pub struct Annotations {
     pub paused: bool,
     pub paused_replicas: Option<u32>,
     pub paused_scale_in: bool,
     pub paused_scale_out: bool,
     pub force_activation: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Policy {
-            name: String::new(),
-            target: Target::default(),
-            replicas_min: 0,
-            replicas_max: 100,
-            replicas_idle: None,
-            polling_interval_ms: 30_000,
-            cooldown_ms: 300_000,
-            initial_cooldown_ms: 0,
-            triggers: Vec::new(),
-            fallback: None,
-            behavior: None,
-            strategy: Strategy::default(),
-            annotations: Annotations::default(),
-            dry_run: false,
-            zero: Zero::default(),
-            controller: Controller::default(),
-        }
-    }
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Rules {
-            window_ms: None,
-            select: Select::Max,
-            rates: vec![Rate::percent(100)],
-            tolerance_ppm: None,
-        }
-    }
-}
-
-impl Rules {
-    /// HPA's default for the way up.
-    pub fn up() -> Rules {
-        let pods = Rate {
-            kind: RateKind::Pods,
-            value: 4,
-            period_ms: 15_000,
-        };
-        Rules {
-            window_ms: Some(0),
-            rates: vec![pods, Rate::percent(100)],
-            ..Rules::default()
-        }
-    }
-
-    /// The longest period that a rate of this direction looks back.
-    pub fn period_ms_max(&self) -> u64 {
-        self.rates.iter().map(|r| r.period_ms).max().unwrap_or(0)
-    }
-}
-
-impl Rate {
-    fn percent(value: i32) -> Rate {
-        Rate {
-            kind: RateKind::Percent,
-            value,
-            period_ms: 15_000,
-        }
-    }
-}
-
-impl Default for Behavior {
-    fn default() -> Self {
-        Behavior {
-            up: Rules::up(),
-            down: Rules::default(),
-        }
-    }
-}
-
-impl Default for Banded {
-    fn default() -> Self {
-        Banded {
-            high_percent: 80,
-            high_aim_percent: 70,
-            low_percent: 30,
-            low_aim_percent: 50,
-            step_up_percent: 50,
-            step_down_percent: 30,
-            cooldown_ms: 300_000,
-        }
-    }
 }
 
 impl Policy {

@@ -2,6 +2,8 @@
 //! of `*.json`; default: the committed ones) passes through the code that
 //! production runs. The schema is in `conformance/README.md`.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 #[path = "vectors/calculators.rs"]
 mod calculators;
 #[path = "vectors/histories.rs"]

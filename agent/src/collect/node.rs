@@ -149,3 +149,53 @@ fn cpu_milli(percent: f32, capacity_milli: u64) -> u64 {
     let milli = f64::from(percent) / 100.0 * capacity_milli as f64;
     (milli.round() as u64).min(capacity_milli)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        let owned = |(device, count): &(&str, u64)| ((*device).to_owned(), *count);
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn a_rate_covers_the_time_that_passed_and_only_devices_seen_twice() {
+        let former = counters(&[("a", 100), ("b", 500), ("gone", 9)]);
+        let now = counters(&[("a", 1_100), ("b", 1_500), ("new", 1_000_000)]);
+        assert_eq!(rate(&former, &now, Duration::from_millis(500)), 4_000);
+        assert_eq!(rate(&former, &now, Duration::from_secs(3)), 666);
+    }
+
+    #[test]
+    fn a_counter_that_went_back_adds_nothing() {
+        let former = counters(&[("a", 100), ("b", 500)]);
+        let now = counters(&[("a", 110), ("b", 1)]);
+        assert_eq!(rate(&former, &now, Duration::from_secs(1)), 10);
+    }
+
+    #[test]
+    fn no_time_and_huge_counters_give_a_bounded_rate() {
+        let now = counters(&[("a", u64::MAX), ("b", u64::MAX)]);
+        let former = counters(&[("a", 0), ("b", 0)]);
+        assert_eq!(rate(&former, &now, Duration::ZERO), u64::MAX);
+    }
+
+    #[test]
+    fn cpu_is_a_share_of_all_cores_and_never_more() {
+        assert_eq!(cpu_milli(50.0, 4_000), 2_000);
+        assert_eq!(cpu_milli(100.4, 4_000), 4_000);
+        assert_eq!(cpu_milli(-1.0, 4_000), 0);
+        assert_eq!(cpu_milli(f32::NAN, 4_000), 0);
+    }
+
+    #[test]
+    fn traffic_is_counted_where_there_is_hardware() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["lo", "eth0", "docker0", "veth1"].map(OsStr::new);
+        let counted = || counted_interfaces(dir.path(), &names);
+        assert_eq!(counted(), ["eth0", "docker0", "veth1"]);
+        std::fs::create_dir_all(dir.path().join("class/net/eth0/device")).unwrap();
+        assert_eq!(counted(), ["eth0"]);
+    }
+}

@@ -18,10 +18,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use self::files::{Addresses, Documents, Files};
+use self::files::{Addresses, Files};
 use self::process::{Process, Role, Table};
 use super::observe::{self, Observer, Status};
 use crate::keys;
+
+pub use self::files::Documents;
 
 /// The name of every demo's cluster; its keys are its own all the same.
 pub const NAME: &str = "demo";
@@ -330,6 +332,7 @@ impl Cluster {
         let child = Command::new(&self.binary)
             .args(["agent", "--until-stdin-closes", "--config"])
             .arg(files.config())
+            .env(process::VARIABLE, self.dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -429,3 +432,6 @@ fn highest_applied(statuses: &[Option<Status>]) -> u64 {
         .max()
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use super::queue::http::Server;
 use super::summary::Seen;
 use super::view::screen::Screen;
 use super::view::{Agent, Point, State, Usage};
-use super::workload;
+use super::workload::{self, Workload};
 
 /// How often workers are counted; every fourth time is a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -87,12 +87,12 @@ impl Play {
     pub async fn start(&mut self) -> anyhow::Result<Observer> {
         // Short demos shrink faster: there must be time to get back to one.
         let down_window_s = (self.settings.duration.as_secs() / 15).clamp(2, 6);
-        let documents = workload::documents(
-            &self.settings.binary,
-            &self.queue.url(),
-            self.cluster.dir(),
+        let documents = workload::documents(&Workload {
+            binary: &self.settings.binary,
+            queue: &self.queue.url(),
+            stats: &self.queue.stats_url(),
             down_window_s,
-        );
+        });
         let observer = self.cluster.start(&documents).await?;
         self.cluster.working().await?;
         Ok(observer)

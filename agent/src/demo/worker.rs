@@ -7,7 +7,6 @@
 
 mod client;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,10 +33,6 @@ pub struct Args {
     /// The queue's address, `http://HOST:PORT`.
     #[arg(long)]
     queue: String,
-    /// The demo's directory. Nothing is read there: in the process table it
-    /// shows whose worker this is.
-    #[arg(long = "of")]
-    _of: PathBuf,
 }
 
 /// Runs until SIGTERM, SIGINT or until the queue is gone. Builds its own
@@ -127,7 +122,101 @@ fn cpu_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::http::Server;
+    use super::super::queue::{Finish, Stats};
     use super::*;
+
+    /// Generous: the machine may be busy.
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    async fn until(server: &Server, reached: impl Fn(&Stats) -> bool) -> Stats {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let stats = server.stats();
+            if reached(&stats) {
+                return stats;
+            }
+            assert!(Instant::now() < deadline, "{stats:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn worker(server: &Server) -> tokio::task::JoinHandle<()> {
+        let client = Client::new(&server.url()).unwrap();
+        tokio::spawn(async move {
+            let _ = take_jobs(&client, &mut None).await;
+        })
+    }
+
+    #[tokio::test]
+    async fn no_job_is_lost_when_workers_die_with_one_in_their_hands() {
+        let server = Server::start().await.unwrap();
+        assert_eq!(server.offer(12), 12);
+        for _ in 0..3 {
+            let dying = worker(&server);
+            until(&server, |stats| stats.leased > 0).await;
+            dying.abort();
+            let _ = dying.await;
+        }
+        let survivor = worker(&server);
+        let stats = until(&server, |stats| stats.done == 12).await;
+        assert_eq!((stats.lost, stats.waiting, stats.leased), (0, 0, 0));
+        assert!(
+            stats.expired > 0,
+            "no worker died with a job in its hands: {stats:?}"
+        );
+        survivor.abort();
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_told_to_end_gives_its_job_back_at_once() {
+        let server = Server::start().await.unwrap();
+        server.offer(1);
+        let client = Client::new(&server.url()).unwrap();
+        let mut held = None;
+        tokio::select! {
+            _ = take_jobs(&client, &mut held) => unreachable!("it goes on until the queue is gone"),
+            _ = until(&server, |stats| stats.leased == 1) => (),
+        }
+        // The answer with the job may still be on its way; then the lease runs out.
+        if held.is_some() {
+            stop(&client, held).await.unwrap();
+            assert_eq!(server.stats().given_back, 1);
+        }
+        until(&server, |stats| stats.waiting == 1).await;
+    }
+
+    #[tokio::test]
+    async fn a_waiting_call_gets_the_next_job_and_an_empty_queue_answers_in_time() {
+        let server = Server::start().await.unwrap();
+        let client = Client::new(&server.url()).unwrap();
+        assert_eq!(client.lease().await.unwrap(), None);
+        let (job, ()) = tokio::join!(client.lease(), async {
+            server.offer(1);
+        });
+        let job = job.unwrap().unwrap();
+        assert_eq!(client.finish(job).await.unwrap(), Finish::Counted);
+        assert_eq!(client.finish(job).await.unwrap(), Finish::Duplicate);
+        assert!(!client.renew(job).await.unwrap());
+        let never = Job { job: 9, lease: 9 };
+        assert_eq!(client.finish(never).await.unwrap(), Finish::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_worker_ends_when_the_queue_is_gone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = work(&format!("http://{address}")).await.unwrap_err();
+        assert_eq!(error.to_string(), "the queue doesn't answer any more");
+    }
+
+    #[test]
+    fn a_queue_that_is_no_http_url_is_refused() {
+        for wrong in ["", "127.0.0.1:80", "https://127.0.0.1:80", "http://"] {
+            assert!(Client::new(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[tokio::test]
     async fn a_job_burns_the_cpu_time_that_it_says() {

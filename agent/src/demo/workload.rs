@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::cluster::files::Documents;
+use super::cluster::Documents;
 
 /// The process target's and the policy's name.
 pub const NAME: &str = "worker";
@@ -16,23 +16,32 @@ const WAITING_EACH: u32 = 4;
 /// jobs on its hands uses a little over 60, so this is about 70 % busy.
 const CPU_PERCENT: u32 = 45;
 
-/// For a worker that takes its jobs from `queue` (a URL) and belongs to the demo
-/// in `dir`. Sizes fall after the highest one of `down_window_s` seconds.
-pub fn documents(binary: &Path, queue: &str, dir: &Path, down_window_s: u64) -> Documents {
-    let dir = dir.to_string_lossy();
-    let command = [
-        &*binary.to_string_lossy(),
-        "demo-worker",
-        "--queue",
+/// What differs between the cases that are shown and measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload<'a> {
+    /// The `starling` binary.
+    pub binary: &'a Path,
+    /// Where the workers get their jobs, `http://HOST:PORT`.
+    pub queue: &'a str,
+    /// Where the policy asks for `waiting`, a URL.
+    pub stats: &'a str,
+    /// Sizes fall to the highest one wanted in this time.
+    pub down_window_s: u64,
+}
+
+pub fn documents(workload: &Workload<'_>) -> Documents {
+    let Workload {
+        binary,
         queue,
-        "--of",
-        &dir,
-    ];
+        stats,
+        down_window_s,
+    } = *workload;
+    let command = [&*binary.to_string_lossy(), "demo-worker", "--queue", queue];
     // JSON strings are YAML strings, whatever a path holds.
     let command = command
         .map(|word| serde_json::Value::from(word).to_string())
         .join(", ");
-    let stats = serde_json::Value::from(format!("{queue}/stats"));
+    let stats = serde_json::Value::from(stats);
     Documents {
         each: format!(
             "\
@@ -87,5 +96,49 @@ spec:
           periodSeconds: 1
 "
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_engine::policy::{Goal, Source};
+
+    use super::*;
+    use crate::policy::file;
+
+    #[test]
+    fn the_agents_own_reader_accepts_the_documents() {
+        let odd = Path::new("/tmp/an odd \"place\": #1");
+        let documents = documents(&Workload {
+            binary: &odd.join("starling"),
+            queue: "http://127.0.0.1:4711",
+            stats: "http://127.0.0.1:4711/stats",
+            down_window_s: 3,
+        });
+        let each = file::read(&documents.each);
+        assert_eq!(each.problems, []);
+        let process = &each.processes[0].1;
+        assert_eq!(process.command[0], "/tmp/an odd \"place\": #1/starling");
+        assert_eq!(process.cpu_request_milli, Some(100));
+
+        let first = file::read(&documents.first);
+        assert_eq!(first.problems, []);
+        let policy = &first.policies[0].1;
+        assert_eq!(
+            (policy.replicas_min, policy.replicas_max),
+            (REPLICAS_MIN, REPLICAS_MAX)
+        );
+        assert_eq!(policy.polling_interval_ms, 1_000);
+        let down = policy
+            .behavior
+            .as_ref()
+            .map(|behavior| behavior.down.window_ms);
+        assert_eq!(down, Some(Some(3_000)));
+        let [queue, cpu] = &policy.triggers[..] else {
+            panic!("{:?}", policy.triggers)
+        };
+        assert!(matches!(&queue.source, Source::External { kind, .. } if kind == "metrics-api"));
+        assert_eq!(queue.goal, Goal::AverageValue { milli: 4_000 });
+        assert_eq!(cpu.goal, Goal::Utilization { percent: 45 });
     }
 }

@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 
 use super::keys::{self, Admission, Assembler, Identity, Pointer, damaged};
 use super::log::State;
-use super::{Disk, Snapshots};
+use super::{Disk, Snapshots, marker};
 use crate::Error;
 use crate::codec;
 use crate::types::{LogId, RaftEntry};
@@ -36,6 +36,18 @@ pub struct Opened {
     /// A log was moved aside, now or earlier: founding a cluster here could
     /// split the old one.
     pub moved_aside: Option<PathBuf>,
+    raft_dir: PathBuf,
+}
+
+impl Opened {
+    /// Makes `identity` this agent's for good.
+    pub async fn keep(&self, identity: &Identity) -> io::Result<()> {
+        self.disk.put(keys::IDENTITY, identity).await?;
+        let (raft_dir, identity) = (self.raft_dir.clone(), identity.clone());
+        tokio::task::spawn_blocking(move || marker::write(&raft_dir, &identity))
+            .await
+            .map_err(io::Error::other)?
+    }
 }
 
 /// Blocks; opens `<data_dir>/raft` for this process alone.
@@ -123,6 +135,7 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
     let snapshots = Snapshots::open(snapshot_dir, contents.pointer.clone())
         .map_err(|e| Failure::Doubtful(format!("the snapshot: {e}")))?;
     check_ends(&contents)?;
+    check_marker(raft_dir, contents.identity.as_ref())?;
     // A committed point that the log doesn't reach tells nothing.
     let reach = contents
         .state
@@ -140,6 +153,7 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
         identity: contents.identity,
         admission: contents.admission,
         moved_aside: None,
+        raft_dir: raft_dir.to_owned(),
     })
 }
 
@@ -294,6 +308,20 @@ fn check_ends(contents: &Contents) -> Result<(), Failure> {
         return doubt("the log belongs to nobody".into());
     }
     Ok(())
+}
+
+/// The note is written after sled's own record, so it may only be missing.
+fn check_marker(raft_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
+    let noted = marker::read(raft_dir).map_err(|e| Failure::Doubtful(e.to_string()))?;
+    match (noted, identity) {
+        (None, None) => Ok(()),
+        (None, Some(identity)) => marker::write(raft_dir, identity).map_err(Failure::Io),
+        (Some(noted), identity) if identity == Some(&noted) => Ok(()),
+        (Some(noted), _) => Err(Failure::Doubtful(format!(
+            "agent {} of cluster {} left it, and it is another's now, or empty",
+            noted.id, noted.cluster
+        ))),
+    }
 }
 
 fn aside(data_dir: &Path) -> io::Result<Vec<PathBuf>> {

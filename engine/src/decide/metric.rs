@@ -77,7 +77,7 @@ pub fn utilization(sums: &Sums, target_percent: i32, scale: &Scale) -> Result<Pr
             let (each, n) = (i128::from(*each), i128::from(*n));
             match fill.missing {
                 Some(Filled::Full) => {
-                    usage += n * (each * i128::from(target_percent.max(100)) / 100)
+                    usage += n * (each * i128::from(target_percent.max(100)) / 100);
                 }
                 Some(Filled::Empty) => {}
                 None => continue,
@@ -198,6 +198,7 @@ fn checked(sums: &Sums, target: bool) -> Result<(), Error> {
 }
 
 /// The result before missing and unready replicas are filled in.
+#[derive(Clone, Copy)]
 struct First {
     ratio: f64,
     value: i64,

@@ -5,6 +5,7 @@
 //! codes, and prose by `Display` that fits 80 columns. Integers only.
 
 mod prose;
+mod quantity;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub struct Input {
     pub age_ms: Option<u64>,
     /// Where the value comes from the replicas themselves.
     pub pods: Option<Pods>,
+    /// Percentages between which the banded strategy changes nothing.
+    pub band: Option<(u32, u32)>,
     pub outcome: Outcome,
 }
 
@@ -74,6 +77,8 @@ pub enum Outcome {
         failures: u32,
         successes: u32,
         behavior: FallbackBehavior,
+        /// Of the latest failure, where this pass saw one.
+        reason: Option<Failure>,
     },
     Failed {
         reason: Failure,
@@ -104,6 +109,8 @@ pub const WHY_BYTES_MAX: usize = 200;
 /// One thing that moved or held the size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// The size has changed at this very instant.
+    JustChanged,
     /// The annotation `paused`, with the size to keep where it names one.
     Paused {
         at: Option<u32>,
@@ -219,6 +226,8 @@ pub enum Outlook {
     Activity { trigger: String, above: i64 },
     /// A trigger would have to answer.
     Answer { trigger: String },
+    /// More of the replicas would have to be ready and have fresh samples.
+    Samples { trigger: String },
     /// It would have to answer well so many times more.
     Recovery { trigger: String, more: u32 },
     /// So much time would have to pass.
@@ -235,6 +244,7 @@ impl Step {
     /// Stable; for metrics, logs and machines.
     pub fn code(&self) -> &'static str {
         match self {
+            Step::JustChanged => "JustChanged",
             Step::Paused { .. } => "Paused",
             Step::Disabled => "ScalingDisabled",
             Step::Activated { .. } => "Activated",
@@ -255,6 +265,21 @@ impl Step {
             Step::ScaleOutPaused { .. } => "ScaleOutPaused",
             Step::Bounded { .. } => "Bounded",
         }
+    }
+}
+
+impl Step {
+    /// Whether the triggers' proposals have no say.
+    pub(crate) fn overrules(&self) -> bool {
+        matches!(
+            self,
+            Step::JustChanged
+                | Step::Paused { .. }
+                | Step::Disabled
+                | Step::AtRest
+                | Step::Frozen { .. }
+                | Step::NoMetrics
+        )
     }
 }
 

@@ -38,6 +38,7 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         value: measured.value,
         age_ms: measured.age_ms,
         pods: measured.pods,
+        band: band(inputs.policy, trigger.goal),
         outcome: Outcome::Unheard,
     };
     let fallback = inputs.policy.fallback.as_ref();
@@ -64,9 +65,11 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         .activity_milli
         .is_some_and(|milli| milli > trigger.activation_milli);
     let (outcome, active, failing) = match (measured.result, stand_in) {
-        (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => {
-            (fell_back(replicas, f, state), above || replicas > 0, false)
-        }
+        (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => (
+            fell_back(replicas, f, state, None),
+            above || replicas > 0,
+            false,
+        ),
         (Verdict::Good(proposal), _) => (
             Outcome::Proposes {
                 replicas: proposal.replicas,
@@ -77,7 +80,16 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         ),
         // A fallback to nothing must not put the workload to rest.
         (Verdict::NoReplicas, _) => (Outcome::NoReplicas, false, false),
-        (_, Some((replicas, f))) => (fell_back(replicas, f, state), replicas > 0, replicas == 0),
+        (Verdict::Bad(reason), Some((replicas, f))) => (
+            fell_back(replicas, f, state, Some(reason)),
+            replicas > 0,
+            replicas == 0,
+        ),
+        (_, Some((replicas, f))) => (
+            fell_back(replicas, f, state, None),
+            replicas > 0,
+            replicas == 0,
+        ),
         (Verdict::Bad(reason), None) => (
             Outcome::Failed {
                 reason,
@@ -98,12 +110,27 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
     }
 }
 
-fn fell_back(replicas: u32, fallback: &Fallback, state: Health) -> Outcome {
+fn fell_back(
+    replicas: u32,
+    fallback: &Fallback,
+    state: Health,
+    reason: Option<Failure>,
+) -> Outcome {
     Outcome::Fallback {
         replicas,
         failures: state.failures,
         successes: state.successes,
         behavior: fallback.behavior,
+        reason,
+    }
+}
+
+fn band(policy: &Policy, goal: Goal) -> Option<(u32, u32)> {
+    match (&policy.strategy, goal) {
+        (Strategy::Banded(bands), Goal::Utilization { .. }) => {
+            Some((bands.low_percent, bands.high_percent))
+        }
+        _ => None,
     }
 }
 
@@ -167,7 +194,7 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
 }
 
 fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
-    let stale_ms = inputs
+    let limit_ms = inputs
         .policy
         .polling_interval_ms
         .saturating_mul(STALE_INTERVALS)
@@ -177,15 +204,15 @@ fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> 
         Goal::AverageValue { milli: target } => metric::value_per_replica(milli, target, scale),
         Goal::Utilization { .. } => Err(metric::Error::NoMetricsForKnownPods),
     };
-    let stale = inputs.now.since(at) > stale_ms;
+    let expired = inputs.now.since(at) > limit_ms;
     let result = match proposal {
-        _ if stale => Verdict::Stale,
+        _ if expired => Verdict::Stale,
         Ok(proposal) => Verdict::Good(proposal),
         Err(error) => Verdict::Bad(Failure::Metric(error)),
     };
     let mut measured = Measured::nothing(result).at(at, inputs.now);
     measured.value = Some(milli);
-    measured.activity_milli = (!stale).then_some(milli);
+    measured.activity_milli = (!expired).then_some(milli);
     measured
 }
 

@@ -50,11 +50,8 @@ pub fn pod(of: &Value) -> Pod {
             _ => Phase::Running,
         },
         deleted: of["deleted"].as_bool().unwrap_or(false),
-        ready: match of["ready"].as_str() {
-            None => None,
-            // Only "False" makes a replica unready.
-            Some(status) => Some(status != "False"),
-        },
+        // Only "False" makes a replica unready.
+        ready: of["ready"].as_str().map(|status| status != "False"),
         started_at: moment(of, "start_age_s"),
         ready_changed_at: moment(of, "ready_transition_age_s"),
         cpu: metric,

@@ -93,19 +93,16 @@ fn is_abandoned(dir: &Path, table: &mut Table) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
-    use std::process::{Child, Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::process::{Child, Command};
 
+    use super::super::process;
     use super::*;
 
-    /// A real process that looks like a worker of the demo in `dir`: a shell
-    /// that runs a script named `demo-worker`, which waits for its input to end.
-    fn worker_of(dir: &Path, temp: &Path) -> Child {
-        fs::write(temp.join("demo-worker"), "read line\n").unwrap();
-        Command::new("/bin/sh")
-            .args(["demo-worker".as_ref(), "--of".as_ref(), dir.as_os_str()])
-            .current_dir(temp)
-            .stdin(Stdio::piped())
+    /// A real process of the demo in `dir`.
+    fn process_of(dir: &Path) -> Child {
+        Command::new("sleep")
+            .arg("600")
+            .env(process::VARIABLE, dir)
             .spawn()
             .unwrap()
     }
@@ -138,16 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn the_workers_of_a_demo_that_is_gone_are_killed_and_no_others() {
+    fn the_processes_of_a_demo_that_is_gone_are_killed_and_no_others() {
         let temp = tempfile::tempdir().unwrap();
         let mut table = Table::new().unwrap();
         let dir = abandoned(temp.path(), "starling-demo-old");
-        let mut left = worker_of(&dir, temp.path());
-        let mut other = worker_of(&temp.path().join("starling-demo-other"), temp.path());
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while table.of(&dir).is_empty() {
-            assert!(Instant::now() < deadline, "the worker never showed up");
-        }
+        let mut left = process_of(&dir);
+        let mut other = process_of(&temp.path().join("starling-demo-other"));
 
         let swept = sweep(temp.path(), &mut table);
         assert_eq!(swept, [Swept { dir, processes: 1 }]);
@@ -155,9 +148,9 @@ mod tests {
         assert_eq!(
             other.try_wait().unwrap(),
             None,
-            "another demo's worker lives on"
+            "another demo's process lives on"
         );
-        drop(other.stdin.take());
+        other.kill().unwrap();
         other.wait().unwrap();
     }
 

@@ -1,20 +1,29 @@
 //! The process table, as far as it concerns one demo's directory.
 //!
-//! Comes in: the directory, which every process of a demo names on its command
-//! line. Goes out: which agents and workers live and what they use. Asks no
-//! agent; what others run is never touched, even if it looks into the directory.
+//! Comes in: the directory. Its path stands in the environment of every process
+//! of the demo, because agents are started with it and workers inherit it. Goes
+//! out: which agents and workers live and what they use. Asks no agent, and
+//! touches no process that others started.
 
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 
+use crate::worker;
+
+/// The environment variable that holds the demo's directory.
+pub const VARIABLE: &str = "STARLING_DEMO";
+
 /// What a process of the demo is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Agent,
+    /// Started by an agent.
     Worker,
 }
 
@@ -50,31 +59,38 @@ impl Table {
         Ok(Table { system })
     }
 
-    /// The living processes of the demo in `dir`, by process id.
+    /// The living agents and workers of the demo in `dir`, by process id. What a
+    /// worker has started itself counts as a part of it.
     pub fn of(&mut self, dir: &Path) -> Vec<Process> {
-        self.refresh(ProcessesToUpdate::All);
-        let of_dir = |process: &sysinfo::Process| {
+        let pids = self.refresh_demo(dir);
+        let mut marks = BTreeSet::new();
+        let one = |pid: sysinfo::Pid| {
+            let process = self.system.process(pid)?;
+            let mark = variable(process, worker::VARIABLE);
+            // The first process that carries a mark is the worker itself.
+            if mark.is_some_and(|mark| !marks.insert(mark)) {
+                return None;
+            }
             Some(Process {
-                pid: process.pid().as_u32(),
-                role: role(process.cmd(), dir).filter(|_| is_alive(process))?,
+                pid: pid.as_u32(),
+                role: if mark.is_some() {
+                    Role::Worker
+                } else {
+                    Role::Agent
+                },
                 rss_bytes: process.memory(),
                 cpu: Duration::from_millis(process.accumulated_cpu_time()),
             })
         };
-        let mut found: Vec<Process> = self
-            .system
-            .processes()
-            .values()
-            .filter_map(of_dir)
-            .collect();
-        found.sort_by_key(|process| process.pid);
-        found
+        pids.into_iter().filter_map(one).collect()
     }
 
     /// When a process started, in seconds since the Unix epoch; `None` if it isn't alive.
     pub fn started_at(&mut self, pid: u32) -> Option<u64> {
         let pid = sysinfo::Pid::from_u32(pid);
-        self.refresh(ProcessesToUpdate::Some(&[pid]));
+        let what = ProcessRefreshKind::nothing().without_tasks();
+        let one = ProcessesToUpdate::Some(&[pid]);
+        self.system.refresh_processes_specifics(one, true, what);
         let process = self.system.process(pid)?;
         is_alive(process).then(|| process.start_time())
     }
@@ -83,50 +99,64 @@ impl Table {
     /// how many there were. Blocks, 3 s at the most.
     pub fn kill_all(&mut self, dir: &Path) -> usize {
         let until = Instant::now() + KILLED_WITHIN;
-        let mut killed = std::collections::BTreeSet::new();
+        let mut killed = BTreeSet::new();
         let mut empty = 0;
         while empty < EMPTY_LOOKS && Instant::now() < until {
-            let left = self.of(dir);
+            let left = self.refresh_demo(dir);
             empty = if left.is_empty() { empty + 1 } else { 0 };
-            for process in &left {
-                kill(process.pid);
-                killed.insert(process.pid);
+            for pid in left {
+                kill(pid.as_u32());
+                killed.insert(pid);
             }
             std::thread::sleep(LOOK_AGAIN);
         }
         killed.len()
     }
 
-    fn refresh(&mut self, which: ProcessesToUpdate<'_>) {
-        // The command line is read each time: between fork and exec a worker
-        // still shows its agent's.
-        let what = ProcessRefreshKind::nothing()
+    /// Rereads the table and lists the demo's living processes, by start and id.
+    fn refresh_demo(&mut self, dir: &Path) -> Vec<sysinfo::Pid> {
+        let known = ProcessRefreshKind::nothing()
             .without_tasks()
             .with_cpu()
             .with_memory()
-            .with_cmd(UpdateKind::Always);
-        self.system.refresh_processes_specifics(which, true, what);
+            .with_environ(UpdateKind::OnlyIfNotSet);
+        self.system
+            .refresh_processes_specifics(ProcessesToUpdate::All, true, known);
+        let pids: Vec<_> = self.demo(dir).into_values().collect();
+        // A worker that was first seen between fork and exec still showed its
+        // agent's environment; others can't become part of a demo.
+        let again = ProcessRefreshKind::nothing()
+            .without_tasks()
+            .with_environ(UpdateKind::Always);
+        let ours = ProcessesToUpdate::Some(&pids);
+        self.system.refresh_processes_specifics(ours, true, again);
+        self.demo(dir).into_values().collect()
+    }
+
+    fn demo(&self, dir: &Path) -> BTreeMap<(u64, sysinfo::Pid), sysinfo::Pid> {
+        let ours = self.system.processes().values().filter(|process| {
+            is_alive(process) && variable(process, VARIABLE) == Some(dir.as_os_str())
+        });
+        ours.map(|process| ((process.start_time(), process.pid()), process.pid()))
+            .collect()
     }
 }
 
 /// SIGKILL; a process that has ended by itself is fine too.
-pub fn kill(pid: u32) {
+fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// `starling agent …` and `starling demo-worker …` with an argument in `dir`.
-fn role(command: &[OsString], dir: &Path) -> Option<Role> {
-    let role = match command.get(1)?.to_str()? {
-        "agent" => Role::Agent,
-        "demo-worker" => Role::Worker,
-        _ => return None,
-    };
-    command[2..]
-        .iter()
-        .any(|argument| Path::new(argument).starts_with(dir))
-        .then_some(role)
+fn variable<'a>(process: &'a sysinfo::Process, name: &str) -> Option<&'a OsStr> {
+    process.environ().iter().find_map(|entry| {
+        let value = entry
+            .as_bytes()
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")?;
+        Some(OsStr::from_bytes(value))
+    })
 }
 
 fn is_alive(process: &sysinfo::Process) -> bool {
@@ -138,38 +168,46 @@ fn is_alive(process: &sysinfo::Process) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
+
     use super::*;
 
-    fn command(words: &[&str]) -> Vec<OsString> {
-        words.iter().map(OsString::from).collect()
+    fn sleeper(dir: &str, mark: Option<&str>) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("600").env(VARIABLE, dir);
+        command.envs(mark.map(|mark| (worker::VARIABLE, mark)));
+        command.spawn().unwrap()
     }
 
     #[test]
-    fn only_agents_and_workers_with_an_argument_in_the_directory_belong_to_it() {
-        let dir = Path::new("/tmp/starling-demo-a");
-        let check = |words: &[&str]| role(&command(words), dir);
+    fn agents_and_workers_are_told_apart_and_a_workers_children_are_not_counted() {
+        let dir = Path::new("/nowhere/starling-demo-a");
+        let mut table = Table::new().unwrap();
+        let mut children = [
+            sleeper("/nowhere/starling-demo-a", None),
+            sleeper("/nowhere/starling-demo-a", Some("o e 1 web")),
+            sleeper("/nowhere/starling-demo-a", Some("o e 1 web")),
+            sleeper("/nowhere/starling-demo-a", Some("o e 2 web")),
+            sleeper("/nowhere/starling-demo-ab", Some("o e 3 web")),
+        ];
+        let found = table.of(dir);
+        let roles: Vec<Role> = found.iter().map(|process| process.role).collect();
+        assert_eq!(table.kill_all(dir), 4);
+        assert_eq!(table.of(dir), []);
         assert_eq!(
-            check(&[
-                "/x/starling",
-                "agent",
-                "--config",
-                "/tmp/starling-demo-a/agent-1/config.yaml"
-            ]),
-            Some(Role::Agent)
+            children[4].try_wait().unwrap(),
+            None,
+            "another demo's is left alone"
         );
-        assert_eq!(
-            check(&["starling", "demo-worker", "--of", "/tmp/starling-demo-a"]),
-            Some(Role::Worker)
+        for child in &mut children {
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
+        let workers = roles.iter().filter(|role| **role == Role::Worker).count();
+        assert_eq!((roles.len(), workers), (3, 2), "{found:?}");
+        assert!(
+            found.iter().all(|process| process.rss_bytes > 0),
+            "{found:?}"
         );
-        assert_eq!(
-            check(&["tail", "-f", "/tmp/starling-demo-a/agent-1.log"]),
-            None
-        );
-        assert_eq!(
-            check(&["starling", "demo-worker", "--of", "/tmp/starling-demo-ab"]),
-            None
-        );
-        assert_eq!(check(&["starling", "agent"]), None);
-        assert_eq!(check(&[]), None);
     }
 }

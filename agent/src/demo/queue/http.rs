@@ -72,6 +72,11 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// What a `metrics-api` trigger asks.
+    pub fn stats_url(&self) -> String {
+        format!("{}/stats", self.url())
+    }
+
     /// As [`Queue::offer`]; wakes the workers that wait.
     pub fn offer(&self, jobs: usize) -> usize {
         let taken = self.shared.queue().offer(jobs);

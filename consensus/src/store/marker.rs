@@ -1,0 +1,36 @@
+//! A note beside sled of who this agent is.
+//!
+//! sled answers some damage by being empty. An empty log beside this note is in
+//! doubt; without the note the agent would take itself for a new one, and a
+//! founder would found its cluster a second time.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::keys::Identity;
+use crate::codec;
+
+const PLACE: &[u8] = b"starling member";
+
+fn path(raft_dir: &Path) -> PathBuf {
+    raft_dir.join("member")
+}
+
+/// Blocks until the note is durable.
+pub fn write(raft_dir: &Path, identity: &Identity) -> io::Result<()> {
+    let temporary = raft_dir.join("member.tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(&codec::seal(PLACE, &codec::encode(identity)?))?;
+    file.sync_all()?;
+    fs::rename(&temporary, path(raft_dir))?;
+    File::open(raft_dir)?.sync_all()
+}
+
+pub fn read(raft_dir: &Path) -> io::Result<Option<Identity>> {
+    match fs::read(path(raft_dir)) {
+        Ok(sealed) => codec::decode(codec::unseal(PLACE, &sealed)?).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
