@@ -291,11 +291,11 @@ impl<'a> Pass<'a> {
         self.report.steps.push(step);
     }
 
-    fn condition(&mut self, kind: ConditionKind, truth: bool, reason: &str) {
+    fn condition(&mut self, kind: ConditionKind, truth: bool, reason: &'static str) {
         self.report.conditions.push(Condition {
             kind,
             status: Status::of(truth),
-            reason: reason.to_owned(),
+            reason: reason.into(),
         });
     }
 }

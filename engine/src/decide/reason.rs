@@ -7,6 +7,8 @@
 mod prose;
 mod quantity;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::limit::Limited;
@@ -41,7 +43,7 @@ pub struct Report {
 pub struct Input {
     pub trigger: String,
     /// What kind of source: `cpu`, `memory`, or the trigger's type.
-    pub source: String,
+    pub source: Cow<'static, str>,
     pub goal: Goal,
     /// Percent for a utilization, else milli-units.
     pub value: Option<i64>,
@@ -191,7 +193,7 @@ pub struct Condition {
     pub kind: ConditionKind,
     pub status: Status,
     /// The stable code.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -346,16 +348,16 @@ impl Failure {
 }
 
 /// How a source is called in reports.
-pub(crate) fn source_name(source: &Source) -> String {
+pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
     match source {
         Source::Resource(resource) => resource.name().into(),
         Source::Container {
             resource,
             container,
-        } => format!("{} of container {container}", resource.name()),
-        Source::Pods { metric } => format!("pods' {metric}"),
+        } => format!("{} of container {container}", resource.name()).into(),
+        Source::Pods { metric } => format!("pods' {metric}").into(),
         Source::Object { kind, .. } | Source::External { kind, .. } | Source::Unknown { kind } => {
-            kind.clone()
+            kind.clone().into()
         }
     }
 }

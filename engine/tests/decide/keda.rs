@@ -17,7 +17,7 @@ fn pass(mut web: Scenario, reading: Reading) -> (u32, Option<(&'static str, Stri
         .find(|c| c.kind.code() == "Active");
     (
         web.size,
-        active.map(|c| (c.status.code(), c.reason.clone())),
+        active.map(|c| (c.status.code(), c.reason.to_string())),
     )
 }
 
@@ -156,7 +156,7 @@ fn fallback_examples_hold() {
     ];
     for (behavior, current, replicas, expected) in cases {
         let mut web = Scenario::new(vec![ten_each()], current).with(|p| {
-            p.fallback = fallback(replicas, behavior);
+            p.fallback = Some(fallback(replicas, behavior));
             p.controller.down_window_ms = 0;
             p.behavior = None;
             p.replicas_max = 20;
@@ -176,7 +176,7 @@ fn fallback_examples_hold() {
 #[test]
 fn a_good_answer_resets_failures_below_the_threshold() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(10, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(10, FallbackBehavior::Static)));
     for _ in 0..5 {
         fail(&mut web, 3);
         web.later(30).read(vec![value(40)]).pass();
@@ -189,7 +189,7 @@ fn a_good_answer_resets_failures_below_the_threshold() {
 fn a_value_fallback_without_ready_replicas_only_holds() {
     let mut web = Scenario::new(vec![queue(Goal::Value { milli: 10_000 })], 0).with(|p| {
         p.replicas_min = 0;
-        p.fallback = fallback(5, FallbackBehavior::Static);
+        p.fallback = Some(fallback(5, FallbackBehavior::Static));
     });
     fail(&mut web, 8);
     assert_eq!(web.size, 0);
@@ -217,7 +217,7 @@ fn a_fallback_to_zero_never_scales_to_zero() {
     let mut web = Scenario::new(vec![ten_each()], 4).with(|p| {
         p.replicas_min = 0;
         p.cooldown_ms = 0;
-        p.fallback = fallback(0, FallbackBehavior::Static);
+        p.fallback = Some(fallback(0, FallbackBehavior::Static));
     });
     fail(&mut web, 200);
     assert!(web.size >= 1, "{}", web.size);
@@ -242,7 +242,7 @@ fn errors_don_t_use_up_the_cooldown() {
 #[test]
 fn recovery_needs_several_good_readings() {
     let mut web = Scenario::new(vec![ten_each()], 4).with(|p| {
-        p.fallback = fallback(8, FallbackBehavior::Static);
+        p.fallback = Some(fallback(8, FallbackBehavior::Static));
         p.controller.down_window_ms = 0;
     });
     fail(&mut web, 5);
@@ -258,7 +258,7 @@ fn recovery_needs_several_good_readings() {
 #[test]
 fn a_flapping_source_stays_in_fallback_but_may_grow_the_workload() {
     let mut web = Scenario::new(vec![ten_each()], 4).with(|p| {
-        p.fallback = fallback(6, FallbackBehavior::Static);
+        p.fallback = Some(fallback(6, FallbackBehavior::Static));
         p.controller.down_window_ms = 0;
     });
     fail(&mut web, 5);
@@ -274,7 +274,7 @@ fn a_flapping_source_stays_in_fallback_but_may_grow_the_workload() {
 #[test]
 fn one_poll_counts_once_however_many_passes_see_it() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(8, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(8, FallbackBehavior::Static)));
     web.later(30).read(vec![failed("down")]);
     for _ in 0..29 {
         web.pass();
@@ -286,7 +286,7 @@ fn one_poll_counts_once_however_many_passes_see_it() {
 #[test]
 fn a_source_that_stays_down_costs_no_log_entries() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(4, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(4, FallbackBehavior::Static)));
     fail(&mut web, 6);
     let quiet = (0..100).all(|_| fail(&mut web, 1).is_some_and(|d| d.changes.is_empty()));
     assert!(quiet);
@@ -295,7 +295,7 @@ fn a_source_that_stays_down_costs_no_log_entries() {
 #[test]
 fn fallback_covers_lost_samples_and_several_triggers() {
     let mut web = Scenario::new(vec![cpu(60), ten_each()], 4)
-        .with(|p| p.fallback = fallback(7, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(7, FallbackBehavior::Static)));
     for _ in 0..6 {
         web.later(30);
         let mut sums = usage(1, 50);
