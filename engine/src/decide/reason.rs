@@ -119,10 +119,10 @@ pub enum Step {
     },
     /// Size 0 that HPA did not choose (rule 17).
     Disabled,
-    /// From rest to work.
+    /// From rest to work, by these triggers; by an annotation where there is none.
     Activated {
         to: u32,
-        forced: bool,
+        by: Vec<String>,
     },
     /// No trigger has been active for the whole cooldown.
     Deactivated {
@@ -202,6 +202,7 @@ pub enum ConditionKind {
     ScalingActive,
     ScalingLimited,
     ScaledToZero,
+    Ready,
     Active,
     Fallback,
     Paused,
@@ -316,6 +317,7 @@ impl ConditionKind {
             ConditionKind::ScalingActive => "ScalingActive",
             ConditionKind::ScalingLimited => "ScalingLimited",
             ConditionKind::ScaledToZero => "ScaledToZero",
+            ConditionKind::Ready => "Ready",
             ConditionKind::Active => "Active",
             ConditionKind::Fallback => "Fallback",
             ConditionKind::Paused => "Paused",

@@ -99,6 +99,58 @@ fn the_executor_s_scaling_examples_hold() {
 }
 
 #[test]
+fn the_condition_ready_tells_who_can_be_trusted() {
+    let both = || {
+        vec![
+            ten_each(),
+            named("topic", Goal::AverageValue { milli: 10_000 }),
+        ]
+    };
+    let covered = Some(fallback(3, FallbackBehavior::Static));
+    let cases = [
+        (value(10), value(10), None, "True", "ScaledObjectReady"),
+        (value(0), failed("down"), None, "False", "TriggerError"),
+        (
+            value(10),
+            failed("down"),
+            None,
+            "Unknown",
+            "PartialTriggerError",
+        ),
+        (
+            value(0),
+            failed("down"),
+            covered,
+            "True",
+            "ScaledObjectReady",
+        ),
+    ];
+    for (first, second, fallback, status, reason) in cases {
+        let mut web = Scenario::new(both(), 2).with(|p| p.fallback = fallback);
+        web.read(vec![first, second]);
+        let report = web.pass().report;
+        let ready = report
+            .conditions
+            .iter()
+            .find(|c| c.kind.code() == "Ready")
+            .unwrap();
+        assert_eq!(
+            (ready.status.code(), ready.reason.as_ref()),
+            (status, reason)
+        );
+    }
+}
+
+#[test]
+fn an_activation_names_the_triggers_behind_it() {
+    let mut web = executor(2, 5, Some(0));
+    web.read(vec![value(10)]);
+    let report = web.pass().report;
+    assert_eq!((report.from, report.target), (2, 5));
+    assert!(report.to_string().contains("queue is active"), "{report}");
+}
+
+#[test]
 fn a_paused_policy_leaves_the_condition_active_alone() {
     let web = executor(3, 0, None).with(|p| p.annotations.paused_replicas = Some(3));
     assert_eq!(pass(web, value(0)), (3, None));
