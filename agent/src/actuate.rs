@@ -4,8 +4,6 @@
 //! of its grant. One path for start, failover and steady state: it derives all
 //! counts anew, and doing so twice changes nothing. Contains no rule about numbers.
 
-pub mod tree;
-
 use std::collections::BTreeSet;
 
 use starling_engine::ledger::Ledger;
@@ -24,13 +22,16 @@ pub fn apply(ledger: &Ledger, me: NodeId, supervisor: &Supervisor) {
         .filter(|policy| policy.dry_run)
         .map(|policy| &policy.target)
         .collect();
-    let mut gone = supervisor.names();
+    let known = supervisor.names();
+    let mut gone = known.clone();
     let here = ledger.workloads.iter();
     for (target, workload) in here.filter(|(target, _)| target.kind == process::KIND) {
         gone.remove(&target.name);
         let granted = workload.stamp != Stamp::default();
-        if granted && !dry.contains(target) {
-            let share = workload.shares.get(&me).copied().unwrap_or(0);
+        let share = workload.shares.get(&me).copied().unwrap_or(0);
+        // What never ran here and needn't is no business of this machine's.
+        let ours = share > 0 || known.contains(&target.name);
+        if ours && granted && !dry.contains(target) {
             set(supervisor, workload.stamp, &target.name, share);
         }
     }

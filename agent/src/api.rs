@@ -14,6 +14,8 @@ mod page;
 mod service;
 mod watch;
 
+pub use leader::SERVER_NAME;
+
 use std::future::Future;
 use std::time::Duration;
 

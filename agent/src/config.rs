@@ -125,7 +125,9 @@ impl Config {
         let outline = document
             .outline()
             .map_err(|problem| invalid(vec![problem]))?;
-        let mut config: Config = document.read().map_err(|problem| invalid(vec![problem]))?;
+        let mut config: Config = document
+            .read(&outline)
+            .map_err(|problem| invalid(vec![problem]))?;
         let base = std::path::absolute(path).map_err(unreadable)?;
         let violations = check::check(&mut config, base.parent().unwrap_or(Path::new("/")));
         if violations.is_empty() {
@@ -165,3 +167,6 @@ fn lines(path: &Path, problems: &[Problem]) -> impl fmt::Display {
     };
     problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,3 +15,4 @@ pub mod process;
 pub mod run;
 pub mod trigger;
 pub mod view;
+pub mod worker;

@@ -7,16 +7,17 @@
 //! a worker of this agent or a descendant of one.
 
 mod fleet;
-mod marker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use starling_engine::unit::{Ms, Stamp};
 use tokio::sync::watch;
 
+use crate::worker::Home;
 use fleet::Fleet;
 
 /// How a policy's target calls what is run here.
@@ -27,8 +28,6 @@ pub const STOP_AFTER_MS: u64 = 10_000;
 pub const READY_AFTER_MS: u64 = 1_000;
 /// No more workers than this are started on one machine; a trouble says so.
 pub const WORKERS_MAX: usize = 1_000;
-/// A workload's log is emptied when it has grown beyond this, while an agent runs.
-pub const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Beyond this many names, those that shall have no worker are forgotten.
 const NAMES_MAX: usize = 10_000;
 /// Exits are noticed, and back-offs end, as late as this.
@@ -38,7 +37,7 @@ const VANISH_MS: u64 = 5_000;
 
 /// What a workload is on this machine. The command must stay in the foreground:
 /// when it ends, what it left running is ended too, and it is started again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     pub name: String,
     /// The program, looked up in the agent's `PATH`, and its arguments.
@@ -67,13 +66,11 @@ pub struct Worker {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("can't use {path} for the workers' logs; let the agent's user write there")]
-    Logs {
+    #[error("can't keep workers in {path}; this needs Linux's /proc and a directory to write to")]
+    Start {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("can't look for workers of an earlier run; this needs Linux with /proc mounted")]
-    Find(#[source] std::io::Error),
     #[error("{name}: the size granted at {stamp} is older than the one from {seen} in force")]
     Stale {
         name: String,
@@ -112,11 +109,10 @@ impl Supervisor {
     /// directory left behind; each is left alone until its name is first set.
     /// Must be called within a tokio runtime, and while no other agent uses the
     /// data directory. Workers write to `workers/<name>.log` in it.
-    pub fn start(cluster: &str, data_dir: &std::path::Path) -> Result<Supervisor, Error> {
-        let logs = data_dir.join("workers");
-        let canonical = std::fs::create_dir_all(&logs).and_then(|()| logs.canonicalize());
-        let logs = canonical.map_err(|source| Error::Logs { path: logs, source })?;
-        let mut fleet = Fleet::find(cluster, logs).map_err(Error::Find)?;
+    pub fn start(cluster: &str, data_dir: &Path) -> Result<Supervisor, Error> {
+        let path = data_dir.join("workers");
+        let fleet = Home::open(cluster, &path).and_then(Fleet::find);
+        let mut fleet = fleet.map_err(|source| Error::Start { path, source })?;
         let (wanted, orders) = watch::channel(Wanted::default());
         let (publish, seen) = watch::channel(fleet.pass(&Wanted::default()));
         tokio::spawn(supervise(fleet, orders, publish));

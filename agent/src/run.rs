@@ -17,10 +17,10 @@ use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::{Input, Node, Output};
 use starling_engine::policy::Trigger;
-use starling_engine::unit::{Ms, NodeId};
+use starling_engine::unit::Ms;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::collect::Collector;
 use crate::gossip::{self, Gossip};
@@ -61,7 +61,6 @@ enum Event {
 
 /// The parts that `start` put together.
 struct Agent {
-    name: String,
     log: Log,
     node: Node,
     gossip: Gossip,

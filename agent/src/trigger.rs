@@ -179,30 +179,24 @@ impl Poller {
     /// largest value: it is a fault of the source, and a failed trigger holds
     /// the size where a huge value would take it to its maximum.
     pub async fn poll(&self, trigger: &Trigger) -> Result<i64, Error> {
-        let fails = |address: &str, why: String| Error {
-            address: address.to_owned(),
+        let misconfigured = |why: String| Error {
+            address: format!("trigger {}", trigger.name),
             reason: Reason::Misconfigured(why),
         };
         let metadata = match &trigger.source {
             Source::External { kind, metadata } if kind == METRICS_API => metadata,
-            Source::External { kind, .. } => {
-                return Err(fails(
-                    &trigger.name,
-                    format!("triggers of type `{kind}` can't be asked"),
-                ));
+            Source::External { kind, .. } | Source::Unknown { kind } => {
+                return Err(misconfigured(format!("type `{kind}` can't be asked")));
             }
-            Source::Resource(_) => {
-                return Err(fails(
-                    &trigger.name,
-                    "is measured by the agents, not asked".to_owned(),
-                ));
+            Source::Object { .. }
+            | Source::Pods { .. }
+            | Source::Container { .. }
+            | Source::Resource(_) => {
+                return Err(misconfigured("is measured, not asked".to_owned()));
             }
         };
         if let Some((key, why)) = check(metadata).into_iter().next() {
-            return Err(fails(
-                &trigger.name,
-                format!("{key} {why}").trim().to_owned(),
-            ));
+            return Err(misconfigured(format!("{key} {why}").trim().to_owned()));
         }
         // Both were checked just above.
         let (url, location) = (&metadata["url"], &metadata["valueLocation"]);
@@ -263,3 +257,6 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests;

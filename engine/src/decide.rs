@@ -4,13 +4,28 @@
 //! keeps. Goes out: a target within the policy's bounds, the reasons for it,
 //! and what to remember. Floats stay inside. Never reads a clock, never writes.
 
+pub mod activation;
+mod banded;
+pub mod health;
+pub mod limit;
+pub mod metric;
+mod outlook;
+mod pass;
+pub mod ratio;
 pub mod reason;
+pub mod stabilize;
+pub mod trigger;
 
 use crate::demand::pods::Sums;
 use crate::history::{Change, History};
 use crate::policy::Policy;
 use crate::unit::Ms;
 use reason::Report;
+
+/// The size that the workload should have. Total: any input gives an answer.
+pub fn decide(inputs: &Inputs<'_>) -> Decision {
+    pass::Pass::over(inputs).decide()
+}
 
 /// All that a decision depends on.
 #[derive(Debug, Clone)]
@@ -24,7 +39,13 @@ pub struct Inputs<'a> {
     pub current: u32,
     /// Replicas that were seen to run (HPA's `status.replicas`).
     pub running: u32,
-    /// One for each trigger, in the policy's order.
+    /// Those among them that are ready; `None` where none was seen.
+    pub ready: Option<u32>,
+    /// When this caller last decided on this policy; `None` if it hasn't yet, as
+    /// after a change of leader. What was true then is taken to have been true
+    /// until now, which holds sizes longer, never shorter.
+    pub last_pass: Option<Ms>,
+    /// One for each trigger, in the policy's order; absent ones count as [`Reading::None`].
     pub readings: Vec<Reading>,
     pub history: &'a History,
 }
@@ -46,7 +67,8 @@ pub enum Reading {
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Within the policy's bounds (I5). Equal to `current` where nothing should change.
+    /// Within the policy's bounds (I5). Equal to `current` where nothing should
+    /// change, and always in a dry run.
     pub target: u32,
     /// What the history must remember of this pass; empty where a second pass
     /// would learn nothing (I9).

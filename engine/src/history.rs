@@ -78,6 +78,8 @@ pub enum Change {
     /// The recommendation has become another one. The open run ended at `until`;
     /// unknown to a new leader, which lets it count until now.
     Recommended { replicas: u32, until: Option<Ms> },
+    /// Nothing is recommended any more: the workload rests or is paused.
+    Unrecommended { until: Option<Ms> },
     /// The size changes; leave it out where the ledger refuses the size.
     Resized { from: u32, to: u32 },
     /// A trigger's health has changed.
@@ -101,6 +103,10 @@ impl History {
                     now,
                     policy.windows(),
                 );
+            }
+            Change::Unrecommended { until } => {
+                let until = until.unwrap_or(now).min(now);
+                runs::close(&mut self.recommendations, until);
             }
             Change::Resized { from, to } => self.resized(*from, *to, now, policy),
             Change::Answered { trigger, health } => {

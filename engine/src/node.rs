@@ -86,6 +86,8 @@ pub struct Node {
 struct Lead {
     term: u64,
     next_pass: Ms,
+    /// Log time of the last pass.
+    passed_at: Option<Ms>,
     proposed_at: Option<Ms>,
     polls: BTreeMap<(String, String), Poll>,
     /// Since when a member has not been alive.

@@ -5,6 +5,7 @@
 //! violations are the ones the user wrote. Never does I/O.
 
 mod check;
+mod defaults;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -64,18 +65,6 @@ pub struct Controller {
     pub initial_readiness_ms: u64,
 }
 
-impl Default for Controller {
-    fn default() -> Self {
-        Controller {
-            down_window_ms: DOWN_WINDOW_MS,
-            tolerance_up_ppm: TOLERANCE_PPM,
-            tolerance_down_ppm: TOLERANCE_PPM,
-            cpu_initialization_ms: 300_000,
-            initial_readiness_ms: 30_000,
-        }
-    }
-}
-
 /// The workload that a policy sizes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Target {
@@ -126,6 +115,15 @@ pub enum Source {
 pub enum Resource {
     Cpu,
     Memory,
+}
+
+impl Resource {
+    pub fn name(self) -> &'static str {
+        match self {
+            Resource::Cpu => "cpu",
+            Resource::Memory => "memory",
+        }
+    }
 }
 
 /// What a trigger's value is held against.
@@ -227,100 +225,16 @@ pub struct Banded {
 
 /// KEDA's annotations that change what a policy does (keda.md 1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an annotation of its own"
+)]
 pub struct Annotations {
     pub paused: bool,
     pub paused_replicas: Option<u32>,
     pub paused_scale_in: bool,
     pub paused_scale_out: bool,
     pub force_activation: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Policy {
-            name: String::new(),
-            target: Target::default(),
-            replicas_min: 0,
-            replicas_max: 100,
-            replicas_idle: None,
-            polling_interval_ms: 30_000,
-            cooldown_ms: 300_000,
-            initial_cooldown_ms: 0,
-            triggers: Vec::new(),
-            fallback: None,
-            behavior: None,
-            strategy: Strategy::default(),
-            annotations: Annotations::default(),
-            dry_run: false,
-            zero: Zero::default(),
-            controller: Controller::default(),
-        }
-    }
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Rules {
-            window_ms: None,
-            select: Select::Max,
-            rates: vec![Rate::percent(100)],
-            tolerance_ppm: None,
-        }
-    }
-}
-
-impl Rules {
-    /// HPA's default for the way up.
-    pub fn up() -> Rules {
-        let pods = Rate {
-            kind: RateKind::Pods,
-            value: 4,
-            period_ms: 15_000,
-        };
-        Rules {
-            window_ms: Some(0),
-            rates: vec![pods, Rate::percent(100)],
-            ..Rules::default()
-        }
-    }
-
-    /// The longest period that a rate of this direction looks back.
-    pub fn period_ms_max(&self) -> u64 {
-        self.rates.iter().map(|r| r.period_ms).max().unwrap_or(0)
-    }
-}
-
-impl Rate {
-    fn percent(value: i32) -> Rate {
-        Rate {
-            kind: RateKind::Percent,
-            value,
-            period_ms: 15_000,
-        }
-    }
-}
-
-impl Default for Behavior {
-    fn default() -> Self {
-        Behavior {
-            up: Rules::up(),
-            down: Rules::default(),
-        }
-    }
-}
-
-impl Default for Banded {
-    fn default() -> Self {
-        Banded {
-            high_percent: 80,
-            high_aim_percent: 70,
-            low_percent: 30,
-            low_aim_percent: 50,
-            step_up_percent: 50,
-            step_down_percent: 30,
-            cooldown_ms: 300_000,
-        }
-    }
 }
 
 impl Policy {
@@ -330,13 +244,16 @@ impl Policy {
     }
 
     /// The sizes that may ever be granted (I5): from the idle size (or the
-    /// minimum, where there is none) to the maximum. Total even for a policy
+    /// minimum, where there is none) to the maximum. Under HPA's rules 0 is
+    /// always among them: it means that a human switched the workload off. Total even for a policy
     /// that [`Policy::check`] would refuse: the floor then gives way.
     pub fn bounds(&self) -> RangeInclusive<u32> {
         let cap = self.replicas_max.min(REPLICAS_MAX);
-        let floor = self
-            .replicas_idle
-            .map_or(self.replicas_min, |idle| idle.min(self.replicas_min));
+        let floor = match (self.zero, self.replicas_idle) {
+            (Zero::Hpa { .. }, _) => 0,
+            (Zero::Activation, Some(idle)) => idle.min(self.replicas_min),
+            (Zero::Activation, None) => self.replicas_min,
+        };
         floor.min(cap)..=cap
     }
 

@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use starling_engine::ledger::{
     CHECKPOINT_EVERY, Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Outcome, Why,
 };
-use starling_engine::policy::{
-    Goal, Policy, Resource, Source, Strategy as Sizing, Target, Trigger,
-};
+use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 
 fn policy(name: &str, target: &str, min: u32, max: u32) -> Policy {

@@ -1,10 +1,9 @@
 //! One method for each question: who may ask how much, who answers, and the answer.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use starling_consensus::{Error, Tls};
-use starling_engine::unit::Ms;
 use starling_proto::v1::starling_service_server::StarlingService;
 use starling_proto::v1::{self, Consistency};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,6 +15,7 @@ use super::leader::{self, Client, Leader};
 use super::page::Page;
 use super::watch::{self, Streams};
 use super::{DEADLINE, REQUESTS_MAX};
+use crate::run;
 use crate::view::View;
 
 /// How long an explanation waits for what only the leader can add to it.
@@ -106,7 +106,7 @@ impl Service {
                 )));
             }
         };
-        if self.view.log.leadership().borrow().acting {
+        if self.view.log.acting() {
             if consistency == Consistency::Linearizable {
                 self.view
                     .log
@@ -166,25 +166,19 @@ impl Service {
 /// wait for anything.
 pub fn see<R>(view: &View, look: impl FnOnce(Sight<'_>) -> R) -> R {
     let snapshot = Arc::clone(&view.snapshot.borrow());
-    let leadership = view.log.leadership().borrow().clone();
+    let mut leadership = view.log.leadership().borrow().clone();
+    leadership.acting = view.log.acting();
     let ledger = view.log.ledger();
     let ledger = ledger
         .read()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     look(Sight {
         me: view.log.id(),
-        now: now(),
+        now: run::now(),
         ledger: &ledger,
         leadership: &leadership,
         snapshot: &snapshot,
     })
-}
-
-fn now() -> Ms {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Ms(since.as_millis() as u64)
 }
 
 fn no_barrier(why: &Error) -> Status {

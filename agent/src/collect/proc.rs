@@ -36,7 +36,7 @@ impl Stat {
         !matches!(self.state, b'Z' | b'X' | b'x')
     }
 
-    /// Reads the file's one line (see proc_pid_stat(5)). The command's name, in
+    /// Reads the file's one line (see `proc_pid_stat(5)`). The command's name, in
     /// parentheses, may itself hold spaces, parentheses, line breaks and bytes
     /// that aren't UTF-8, so fields are counted from its last `)`.
     pub fn parse(line: &[u8]) -> Option<Stat> {

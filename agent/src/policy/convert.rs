@@ -3,7 +3,7 @@
 //!
 //! Comes in: a [`schema`] value. Goes out: the engine's value, or all that is
 //! wrong with it at once. What the fields mean together (min above max, two
-//! triggers of one name) is the engine's to judge, in `Policy::check`.
+//! triggers of one name) is for the engine to judge, in [`Policy::check`].
 
 mod annotations;
 mod behavior;
@@ -19,10 +19,10 @@ use starling_engine::policy::{
 
 use super::quantity::{self, Quantity};
 use super::schema;
+use super::yaml::clip;
+use crate::process::KIND;
 pub use process::process;
 
-/// The only kind of workload without Kubernetes.
-pub const PROCESS: &str = "Process";
 /// Names of processes: one DNS label.
 pub const PROCESS_NAME_BYTES_MAX: usize = 63;
 /// KEDA's default for `maxReplicaCount`.
@@ -97,15 +97,22 @@ pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>
         strategy: strategy(&mut check, spec),
         annotations,
         dry_run: spec.dry_run,
+        ..Policy::default()
     };
+    if check.violations.is_empty() {
+        check.violations = policy.check();
+    }
     check.done(policy)
 }
 
 fn target(check: &mut Check, target: &schema::ScaleTargetRef) -> Target {
-    if target.kind != PROCESS {
+    if target.kind != KIND {
         check.fails(
             "spec.scaleTargetRef.kind",
-            format!("`{}` is not known here; allowed: {PROCESS}", target.kind),
+            format!(
+                "`{}` is not known here; allowed: {KIND}",
+                clip(&target.kind)
+            ),
         );
     }
     check.label("spec.scaleTargetRef.name", &target.name);
@@ -166,8 +173,8 @@ fn banded(check: &mut Check, written: &schema::Banded) -> Banded {
         step_up_percent: percent("stepUpPercent", written.step_up_percent, 50),
         step_down_percent: percent("stepDownPercent", written.step_down_percent, 30),
         cooldown_ms: check.seconds(
-            "spec.banded.cooldownSeconds",
-            written.cooldown_seconds,
+            "spec.banded.cooldownPeriod",
+            written.cooldown_period,
             60,
             COOLDOWN,
         ),
@@ -224,9 +231,9 @@ impl Check {
     /// An amount that isn't negative, in the unit that `unit` picks.
     fn amount(&mut self, field: &str, text: &str, unit: fn(Quantity) -> Option<i64>) -> i64 {
         match Quantity::parse(text) {
-            Err(error) => self.fails(field, format!("`{text}` {error}")),
+            Err(error) => self.fails(field, format!("`{}` {error}", clip(text))),
             Ok(quantity) if quantity.is_negative() => {
-                self.fails(field, format!("must not be negative, is {text}"));
+                self.fails(field, format!("must not be negative, is {}", clip(text)));
             }
             Ok(quantity) => match unit(quantity) {
                 Some(amount) => return amount,
@@ -290,13 +297,4 @@ pub fn is_label(label: &str) -> bool {
 /// An RFC 1123 subdomain of at most `bytes_max` bytes: labels joined by dots.
 pub fn is_subdomain(name: &str, bytes_max: usize) -> bool {
     name.len() <= bytes_max && name.split('.').all(is_label)
-}
-
-/// The beginning of a text that may be any length, for a message.
-fn clip(text: &str) -> String {
-    const CHARS_MAX: usize = 80;
-    match text.char_indices().nth(CHARS_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }

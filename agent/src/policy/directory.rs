@@ -4,6 +4,9 @@
 //! directory listing and a `stat` for each file, and for reading what changed.
 
 mod files;
+mod gather;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,14 +16,13 @@ use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::policy::Target;
 use starling_engine::unit::Ms;
 
-use super::file::Kind;
-use super::memory::{self, Loaded, Memory, Seen};
+use super::memory::{self, Loaded, Memory, Seen, Stamp};
 use super::reconcile::{self, Verdict, Wish, Wishes};
-use super::yaml::Place;
 use crate::process::Spec;
 use files::Files;
+pub use files::{ENTRIES_MAX, FILES_MAX, SETTLE_MS};
 
-/// A proposal whose outcome nobody reported is made again after this long.
+/// A proposal that came to nothing is made again after this long.
 pub const RETRY_MS: u64 = 5_000;
 /// More proposals wait for the next scan.
 pub const PROPOSALS_MAX: usize = 100;
@@ -28,8 +30,8 @@ pub const PROPOSALS_MAX: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "can't read {}; it keeps which policies were applied from this machine. Make it \
-         readable, or delete it: differing policies are then reported instead of applied",
+        "can't read {}, which keeps what was applied from the policy directory; make it readable, \
+         or delete it: policies that differ from those in force are then reported, not applied",
         .path.display()
     )]
     Memory { path: PathBuf, source: io::Error },
@@ -38,7 +40,7 @@ pub enum Error {
 /// What one look at the directory found.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// To be proposed in this order; report each outcome to [`Directory::answered`].
+    /// To be proposed in this order. What became of each goes to [`Directory::answered`].
     pub proposals: Vec<Command>,
     /// What this machine can run now, by name: last good versions included.
     pub processes: BTreeMap<String, Spec>,
@@ -46,23 +48,30 @@ pub struct Scan {
     pub problems: BTreeMap<String, String>,
 }
 
-/// A directory of YAML files and the memory of what it had acknowledged.
+/// A directory of YAML files, and the memory of what it had acknowledged.
 pub struct Directory {
     path: PathBuf,
     data_dir: PathBuf,
     node: String,
     files: Files,
     memory: Memory,
-    /// As it is on disk; `None` before the first save.
+    /// As it is on disk; `None` where nothing is.
     saved: Option<Memory>,
-    /// Nothing was remembered when this agent started, and not all files have been read since.
+    /// Nothing was remembered at the start, and not every file has been read since.
     fresh: bool,
-    /// Where a memory that couldn't be read was put.
+    /// What became of a memory that couldn't be read.
     lost: Option<String>,
     /// By policy: the last proposal and when it was made.
-    proposed: BTreeMap<String, (Command, Ms)>,
-    /// By policy: a proposal that the ledger refused, and why.
-    refused: BTreeMap<String, (Command, String)>,
+    proposed: BTreeMap<String, (Proposal, Ms)>,
+    /// By policy: the proposal that the ledger refused, and why.
+    refused: BTreeMap<String, (Proposal, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Proposal {
+    command: Command,
+    /// The file's; `None` for a removal.
+    stamp: Option<Stamp>,
 }
 
 impl Directory {
@@ -70,18 +79,18 @@ impl Directory {
     /// name. The directory itself may come, go and come back later.
     pub fn open(path: &Path, data_dir: &Path, node: &str) -> Result<Directory, Error> {
         let loaded = memory::load(data_dir).map_err(|source| Error::Memory {
-            path: data_dir.join("policies.json"),
+            path: memory::path(data_dir),
             source,
         })?;
-        let (memory, fresh, lost) = match loaded {
-            Loaded::Found(memory) => (memory, false, None),
-            Loaded::Absent => (Memory::default(), true, None),
-            Loaded::Broken(aside, why) => (
-                Memory::default(),
-                true,
+        let (saved, lost) = match loaded {
+            Loaded::Found(memory) => (Some(memory), None),
+            Loaded::Absent => (None, None),
+            Loaded::Broken { aside, why } => (
+                None,
                 Some(format!(
-                    "the memory of applied policies couldn't be read ({why}) and was moved to {}; \
-                     policies that differ from those in force are reported, not applied",
+                    "what was applied from the policy directory couldn't be read ({why}) and was \
+                     moved to {}; policies that differ from those in force are reported, not \
+                     applied",
                     aside.display()
                 )),
             ),
@@ -91,9 +100,9 @@ impl Directory {
             data_dir: data_dir.to_owned(),
             node: node.to_owned(),
             files: Files::default(),
-            saved: (!fresh).then(|| memory.clone()),
-            memory,
-            fresh,
+            memory: saved.clone().unwrap_or_default(),
+            fresh: saved.is_none(),
+            saved,
             lost,
             proposed: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -101,212 +110,120 @@ impl Directory {
     }
 
     /// Looks at the directory. Call it once this agent has applied the log as
-    /// far as its own admission, or policies of others look absent. `offered`:
-    /// what live nodes can run; this machine's own processes count too. `now`
-    /// is the wall clock.
+    /// far as its own admission; before that, policies of others look absent.
+    /// `offered` is what live nodes can run; this machine's own processes count
+    /// too. `now` is the wall clock.
     pub fn scan(&mut self, ledger: &Ledger, offered: &BTreeSet<Target>, now: Ms) -> Scan {
         let mut scan = Scan::default();
         if let Some(lost) = &self.lost {
-            scan.problems.insert(
-                self.data_dir.join("policies.json").display().to_string(),
-                lost.clone(),
-            );
+            let subject = memory::path(&self.data_dir).display().to_string();
+            scan.problems.insert(subject, lost.clone());
         }
         if let Err(why) = self.files.refresh(&self.path, now) {
-            scan.problems.insert(
-                self.path.display().to_string(),
-                format!("{why}; nothing changes until it can be read"),
-            );
+            let words = format!("{why}; what was read from it before stays in force");
+            scan.problems.insert(self.path.display().to_string(), words);
             scan.processes.clone_from(&self.memory.processes);
             return scan;
         }
         let wishes = self.gather(&mut scan);
+        self.memory.processes.clone_from(&scan.processes);
         let verdicts = reconcile::verdicts(&wishes, &self.memory, ledger, self.fresh);
+        self.proposed
+            .retain(|_, (_, at)| *at <= now && now.since(*at) < RETRY_MS);
         for (name, verdict) in &verdicts {
-            self.remember(name, verdict, &wishes);
-            if let Verdict::Kept(why) = verdict {
-                scan.problems.insert(subject(name), why.clone());
-            }
+            self.remember(name, verdict, wishes.policies.get(name));
+            self.report(name, verdict, &wishes, offered, &mut scan);
         }
         self.propose(&verdicts, &wishes, now, &mut scan);
-        self.report_unrunnable(&wishes, &verdicts, offered, &mut scan);
-        self.fresh &= wishes.opaque.is_some();
+        self.fresh &= !self.files.are_read();
         self.save(&mut scan);
         scan
     }
 
-    /// What became of a proposal of [`Scan::proposals`]. A refused one is not
-    /// made again until its file changes.
+    /// What became of a proposal of [`Scan::proposals`]. A refused one is made
+    /// again only when its file changes; one whose outcome never comes, after
+    /// [`RETRY_MS`].
     pub fn answered(&mut self, command: &Command, outcome: &Outcome) {
-        let Some(name) = name_of(command).map(str::to_owned) else {
+        let Some(name) = name_of(command) else { return };
+        let Some((proposal, _)) = self
+            .proposed
+            .get(name)
+            .filter(|(it, _)| it.command == *command)
+        else {
             return;
         };
-        let Some((asked, _)) = self.proposed.get(&name) else {
-            return;
-        };
-        if asked != command {
-            return;
-        }
-        self.proposed.remove(&name);
         if !outcome.refused.is_empty() {
-            let why: Vec<String> = outcome
-                .refused
-                .iter()
-                .map(|refusal| refusal.why.clone())
-                .collect();
-            self.refused.insert(name, (command.clone(), why.join("; ")));
+            let why: Vec<_> = outcome.refused.iter().map(ToString::to_string).collect();
+            self.refused
+                .insert(name.to_owned(), (proposal.clone(), why.join("; ")));
+            self.proposed.remove(name);
+            return;
+        }
+        // Remembered at once: should somebody else's wish come next in the log,
+        // before this agent's next scan, that one stands.
+        match (command, proposal.stamp) {
+            (Command::PutPolicy { policy, .. }, Some(stamp)) => {
+                let seen = Seen {
+                    policy: policy.clone(),
+                    stamp,
+                };
+                self.memory.policies.insert(name.to_owned(), seen);
+            }
+            _ => _ = self.memory.policies.remove(name),
         }
     }
 
-    /// Sorts out what the files say; reports what they say wrongly.
-    fn gather(&mut self, scan: &mut Scan) -> Wishes {
-        let mut wishes = Wishes {
-            opaque: self
-                .files
-                .opaque()
-                .or((!self.files.are_settled()).then_some(&self.path))
-                .map(|path| path.display().to_string()),
-            ..Wishes::default()
+    fn remember(&mut self, name: &str, verdict: &Verdict, wish: Option<&Wish>) {
+        let known = self.memory.policies.get(name);
+        let seen = |wish: &Wish| Seen {
+            policy: wish.policy.clone(),
+            stamp: wish.stamp,
         };
-        if let Some(overflow) = self.files.overflow() {
-            for problem in &overflow.problems {
-                scan.problems
-                    .insert(self.path.display().to_string(), problem.to_string());
-            }
-        }
-        let mut policies: BTreeMap<&str, Vec<(&Path, Place)>> = BTreeMap::new();
-        let mut targets: BTreeMap<&Target, Vec<(&str, &Path, Place)>> = BTreeMap::new();
-        let mut processes: BTreeMap<&str, Vec<(&Path, Place, &Spec)>> = BTreeMap::new();
-        let mut kept: BTreeSet<&str> = BTreeSet::new();
-        for file in self.files.iter() {
-            for problem in &file.contents.problems {
-                let subject = located(file.path, problem.place);
-                let words = scan.problems.entry(subject).or_default();
-                if !words.is_empty() {
-                    words.push_str("; ");
-                }
-                words.push_str(&problem.to_string());
-            }
-            for (kind, name) in &file.contents.refused {
-                match kind {
-                    Kind::Policy => _ = wishes.held.insert(name.clone()),
-                    Kind::Process => _ = kept.insert(name),
-                }
-            }
-            for (place, policy) in &file.contents.policies {
-                policies
-                    .entry(&policy.name)
-                    .or_default()
-                    .push((file.path, *place));
-                targets
-                    .entry(&policy.target)
-                    .or_default()
-                    .push((&policy.name, file.path, *place));
-                wishes.policies.insert(
-                    policy.name.clone(),
-                    Wish {
-                        policy: policy.clone(),
-                        stamp: file.stamp,
-                        source: format!("{}:{}", self.node, file.path.display()),
-                    },
-                );
-            }
-            for (place, spec) in &file.contents.processes {
-                processes
-                    .entry(&spec.name)
-                    .or_default()
-                    .push((file.path, *place, spec));
-            }
-        }
-        for (name, places) in &policies {
-            // A broken document of the same name may be the newer one of the two.
-            if places.len() > 1 || wishes.held.contains(*name) {
-                wishes.policies.remove(*name);
-                wishes.held.insert((*name).to_owned());
-            }
-            if places.len() > 1 {
-                scan.problems
-                    .insert(subject(name), twice("this policy", places));
-            }
-        }
-        for (target, found) in &targets {
-            if found.len() < 2 || found.iter().all(|(name, ..)| *name == found[0].0) {
-                continue;
-            }
-            let places: Vec<_> = found
-                .iter()
-                .map(|(_, path, place)| (*path, *place))
-                .collect();
-            for (name, ..) in found {
-                wishes.policies.remove(*name);
-                wishes.held.insert((*name).to_owned());
-                scan.problems.insert(
-                    subject(name),
-                    twice(
-                        &format!("a policy for {} {}", target.kind, target.name),
-                        &places,
-                    ),
-                );
-            }
-        }
-        for (name, found) in &processes {
-            match found.as_slice() {
-                [(_, _, spec)] if !kept.contains(name) => {
-                    scan.processes.insert((*name).to_owned(), (*spec).clone());
-                }
-                several => {
-                    kept.insert(name);
-                    if several.len() > 1 {
-                        let places: Vec<_> = several
-                            .iter()
-                            .map(|(path, place, _)| (*path, *place))
-                            .collect();
-                        scan.problems
-                            .insert(format!("process {name}"), twice("this process", &places));
-                    }
-                }
-            }
-        }
-        // Last good versions: of what was refused, and of all where a file may hold anything.
-        for (name, spec) in &self.memory.processes {
-            if kept.contains(name.as_str()) || wishes.opaque.is_some() {
-                scan.processes
-                    .entry(name.clone())
-                    .or_insert_with(|| spec.clone());
-            }
-        }
-        self.memory.processes.clone_from(&scan.processes);
-        wishes
-    }
-
-    fn remember(&mut self, name: &str, verdict: &Verdict, wishes: &Wishes) {
-        match (verdict, wishes.policies.get(name)) {
+        match (verdict, wish) {
             (Verdict::Forgotten, _) => _ = self.memory.policies.remove(name),
-            // A difference that was there first counts as seen, so that it isn't
-            // applied after a restart either.
-            (Verdict::Kept(_), Some(wish)) if self.fresh => {
-                self.memory
-                    .policies
-                    .entry(name.to_owned())
-                    .or_insert_with(|| Seen {
-                        policy: wish.policy.clone(),
-                        stamp: wish.stamp,
-                    });
+            // A difference that was there first counts as seen, so that a restart
+            // doesn't apply it either.
+            (Verdict::Kept(_), Some(wish)) if self.fresh && known.is_none() => {
+                self.memory.policies.insert(name.to_owned(), seen(wish));
             }
-            (Verdict::Settled, Some(wish)) => {
-                let known = self.memory.policies.get(name);
-                if known.is_none_or(|seen| seen.stamp != wish.stamp || seen.policy != wish.policy) {
-                    let seen = Seen {
-                        policy: wish.policy.clone(),
-                        stamp: wish.stamp,
-                    };
-                    self.memory.policies.insert(name.to_owned(), seen);
-                }
+            (Verdict::Settled, Some(wish))
+                if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != wish.policy) =>
+            {
+                self.memory.policies.insert(name.to_owned(), seen(wish));
             }
             _ => {}
         }
     }
 
+    fn report(
+        &self,
+        name: &str,
+        verdict: &Verdict,
+        wishes: &Wishes,
+        offered: &BTreeSet<Target>,
+        scan: &mut Scan,
+    ) {
+        let words = match (verdict, wishes.policies.get(name)) {
+            // Accepted just now; this agent's ledger is about to show it.
+            (Verdict::Kept(_), _) if self.proposed.contains_key(name) => return,
+            (Verdict::Kept(why) | Verdict::Blocked(why), _) => why.clone(),
+            (Verdict::Settled, Some(wish)) => {
+                let target = &wish.policy.target;
+                if offered.contains(target) || scan.processes.contains_key(&target.name) {
+                    return;
+                }
+                format!(
+                    "no live node can run {0} {1}; write a `kind: {0}` document named {1} on the \
+                     machines that should",
+                    target.kind, target.name
+                )
+            }
+            _ => return,
+        };
+        scan.problems.insert(gather::policy_subject(name), words);
+    }
+
+    /// Removals come first, so that a renamed policy finds its target free.
     fn propose(
         &mut self,
         verdicts: &BTreeMap<String, Verdict>,
@@ -314,63 +231,50 @@ impl Directory {
         now: Ms,
         scan: &mut Scan,
     ) {
-        let source = format!("{}:{}", self.node, self.path.display());
-        let open =
-            |name: &String| matches!(verdicts.get(name), Some(Verdict::Put | Verdict::Remove));
-        self.proposed.retain(|name, _| open(name));
-        self.refused.retain(|name, _| open(name));
-        let removals = verdicts
-            .iter()
-            .filter(|(_, verdict)| **verdict == Verdict::Remove);
-        let puts = verdicts
-            .iter()
-            .filter(|(_, verdict)| **verdict == Verdict::Put);
-        for (name, verdict) in removals.chain(puts) {
-            let Some(command) = reconcile::command(name, verdict, wishes, &source) else {
-                continue;
-            };
-            if let Some((_, why)) = self
-                .refused
-                .get(name)
-                .filter(|(refused, _)| *refused == command)
-            {
-                scan.problems.insert(
-                    subject(name),
-                    format!("was refused by the cluster: {why}; edit the file to try again"),
-                );
+        let wanted = |wanted: Verdict| verdicts.iter().filter(move |(_, it)| **it == wanted);
+        let open: BTreeSet<&String> = wanted(Verdict::Remove)
+            .chain(wanted(Verdict::Put))
+            .map(|(name, _)| name)
+            .collect();
+        self.refused.retain(|name, _| open.contains(name));
+        for (name, verdict) in wanted(Verdict::Remove).chain(wanted(Verdict::Put)) {
+            let proposal = self.proposal(name, verdict, wishes);
+            if let Some((_, why)) = self.refused.get(name).filter(|(it, _)| *it == proposal) {
+                let words =
+                    format!("was refused by the cluster ({why}); edit the file to try again");
+                scan.problems.insert(gather::policy_subject(name), words);
                 continue;
             }
             let waiting = self
                 .proposed
                 .get(name)
-                .is_some_and(|(asked, at)| *asked == command && now.since(*at) < RETRY_MS);
+                .is_some_and(|(it, _)| *it == proposal);
             if !waiting && scan.proposals.len() < PROPOSALS_MAX {
-                self.proposed.insert(name.clone(), (command.clone(), now));
-                scan.proposals.push(command);
+                scan.proposals.push(proposal.command.clone());
+                self.proposed.insert(name.clone(), (proposal, now));
             }
         }
     }
 
-    fn report_unrunnable(
-        &self,
-        wishes: &Wishes,
-        verdicts: &BTreeMap<String, Verdict>,
-        offered: &BTreeSet<Target>,
-        scan: &mut Scan,
-    ) {
-        for (name, wish) in &wishes.policies {
-            let target = &wish.policy.target;
-            let settled = verdicts.get(name) == Some(&Verdict::Settled);
-            if settled && !offered.contains(target) && !scan.processes.contains_key(&target.name) {
-                scan.problems.insert(
-                    subject(name),
-                    format!(
-                        "no live node can run {} {}; write a `kind: {}` document of that name on \
-                         the machines that should",
-                        target.kind, target.name, target.kind
-                    ),
-                );
-            }
+    fn proposal(&self, name: &str, verdict: &Verdict, wishes: &Wishes) -> Proposal {
+        match wishes
+            .policies
+            .get(name)
+            .filter(|_| *verdict == Verdict::Put)
+        {
+            Some(wish) => Proposal {
+                command: Command::PutPolicy {
+                    policy: wish.policy.clone(),
+                    source: format!("{}:{}", self.node, wish.file.display()),
+                },
+                stamp: Some(wish.stamp),
+            },
+            None => Proposal {
+                command: Command::RemovePolicy {
+                    name: name.to_owned(),
+                },
+                stamp: None,
+            },
         }
     }
 
@@ -381,13 +285,12 @@ impl Directory {
         match memory::save(&self.data_dir, &self.memory) {
             Ok(()) => self.saved = Some(self.memory.clone()),
             Err(error) => {
-                scan.problems.insert(
-                    self.data_dir.join("policies.json").display().to_string(),
-                    format!(
-                        "can't be written ({error}); after a restart, files that were deleted \
-                         meanwhile won't be noticed"
-                    ),
+                let subject = memory::path(&self.data_dir).display().to_string();
+                let words = format!(
+                    "can't be written ({error}); until it can, files that are deleted while this \
+                     agent is down go unnoticed"
                 );
+                scan.problems.insert(subject, words);
             }
         }
     }
@@ -396,30 +299,7 @@ impl Directory {
 fn name_of(command: &Command) -> Option<&str> {
     match command {
         Command::PutPolicy { policy, .. } => Some(&policy.name),
-        Command::RemovePolicy { name, .. } => Some(name),
+        Command::RemovePolicy { name } => Some(name),
         _ => None,
     }
-}
-
-fn subject(policy: &str) -> String {
-    format!("policy {policy}")
-}
-
-fn located(path: &Path, place: Place) -> String {
-    match place {
-        Place { line: 0, .. } => path.display().to_string(),
-        Place { line, column } => format!("{}:{line}:{column}", path.display()),
-    }
-}
-
-fn twice(what: &str, places: &[(&Path, Place)]) -> String {
-    let places: Vec<String> = places
-        .iter()
-        .map(|(path, place)| located(path, *place))
-        .collect();
-    format!(
-        "{what} is written more than once: {}; none is applied, and what was in force stays. \
-         Remove all but one",
-        places.join(" and ")
-    )
 }

@@ -10,7 +10,7 @@ use starling_engine::policy::{Policy, Violation};
 
 use super::convert;
 use super::schema::{self, API_VERSION};
-use super::yaml::{Document, Outline, Place, Problem, documents};
+use super::yaml::{Document, Outline, Place, Problem, clip, documents};
 use crate::process::Spec;
 
 /// A longer file is refused.
@@ -118,7 +118,7 @@ fn kind(outline: &Outline) -> Result<Kind, Problem> {
     let expect = |field: &str, allowed: &str| {
         let why = match outline.text(&[field]) {
             None => format!("is missing; allowed: {allowed}"),
-            Some(text) => format!("`{}` is not known; allowed: {allowed}", text.escape_debug()),
+            Some(text) => format!("`{}` is not known; allowed: {allowed}", clip(text)),
         };
         Problem {
             place: outline.place(field),
@@ -137,12 +137,12 @@ fn kind(outline: &Outline) -> Result<Kind, Problem> {
 }
 
 fn read_policy(document: &Document<'_>, outline: &Outline) -> Result<Policy, Vec<Problem>> {
-    let written: schema::ScalingPolicy = document.read().map_err(|problem| vec![problem])?;
+    let written: schema::ScalingPolicy = document.read(outline).map_err(|problem| vec![problem])?;
     convert::policy(&written).map_err(|violations| problems(outline, violations))
 }
 
 fn read_process(document: &Document<'_>, outline: &Outline) -> Result<Spec, Vec<Problem>> {
-    let written: schema::Process = document.read().map_err(|problem| vec![problem])?;
+    let written: schema::Process = document.read(outline).map_err(|problem| vec![problem])?;
     convert::process(&written).map_err(|violations| problems(outline, violations))
 }
 
@@ -156,3 +156,6 @@ fn problems(outline: &Outline, violations: Vec<Violation>) -> Vec<Problem> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,12 +44,19 @@ pub(super) enum Loaded {
     Found(Memory),
     /// This agent has never scanned a directory with this data directory.
     Absent,
-    /// Moved aside to this path.
-    Broken(PathBuf, String),
+    /// It couldn't be understood and was moved out of the way.
+    Broken {
+        aside: PathBuf,
+        why: String,
+    },
+}
+
+pub(super) fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
 }
 
 pub(super) fn load(data_dir: &Path) -> io::Result<Loaded> {
-    let path = data_dir.join(FILE);
+    let path = path(data_dir);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Absent),
@@ -60,7 +67,8 @@ pub(super) fn load(data_dir: &Path) -> io::Result<Loaded> {
         Err(error) => {
             let aside = data_dir.join(format!("{FILE}.broken"));
             fs::rename(&path, &aside)?;
-            Ok(Loaded::Broken(aside, error.to_string()))
+            let why = error.to_string();
+            Ok(Loaded::Broken { aside, why })
         }
     }
 }
@@ -70,7 +78,6 @@ pub(super) fn save(data_dir: &Path, memory: &Memory) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
     file.write_all(&serde_json::to_vec(memory)?)?;
     file.as_file().sync_all()?;
-    file.persist(data_dir.join(FILE))
-        .map_err(|error| error.error)?;
+    file.persist(path(data_dir)).map_err(|error| error.error)?;
     File::open(data_dir)?.sync_all()
 }

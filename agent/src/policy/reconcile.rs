@@ -5,9 +5,10 @@
 //! only a change of the file is a wish: if the ledger changes, somebody else
 //! wished it, and is reported, not overruled. Never does I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use starling_engine::ledger::{Command, InForce, Ledger};
+use starling_engine::ledger::{InForce, Ledger};
 use starling_engine::policy::{Policy, Target};
 
 use super::memory::{Memory, Seen, Stamp};
@@ -17,8 +18,7 @@ use super::memory::{Memory, Seen, Stamp};
 pub(super) struct Wish {
     pub policy: Policy,
     pub stamp: Stamp,
-    /// Node and file, as the ledger keeps it.
-    pub source: String,
+    pub file: PathBuf,
 }
 
 /// What the files say.
@@ -26,9 +26,19 @@ pub(super) struct Wish {
 pub(super) struct Wishes {
     pub policies: BTreeMap<String, Wish>,
     /// Present, but not to be applied as they stand.
-    pub held: std::collections::BTreeSet<String>,
-    /// A file that may hold anything; nothing counts as absent.
-    pub opaque: Option<String>,
+    pub held: BTreeSet<String>,
+    pub legible: Legible,
+}
+
+/// Whether all that the directory holds is known; otherwise nothing counts as absent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Legible {
+    #[default]
+    Yes,
+    /// Something is being written; soon.
+    NotYet,
+    /// This file may hold anything.
+    Not(String),
 }
 
 /// What should happen to one policy.
@@ -40,8 +50,12 @@ pub(super) enum Verdict {
     Remove,
     /// Gone from both; nothing to remember any more.
     Forgotten,
-    /// Nothing is proposed, for this reason.
+    /// Nothing is proposed: what is in force stays, for this reason.
     Kept(String),
+    /// Nothing is proposed before something else changes, for this reason.
+    Blocked(String),
+    /// Nothing is proposed yet.
+    Unclear,
 }
 
 /// The verdict on each policy that is in the directory or was. `fresh`: this
@@ -57,15 +71,22 @@ pub(super) fn verdicts(
         if !wishes.policies.contains_key(name) && !wishes.held.contains(name) {
             found.insert(
                 name.clone(),
-                absent(seen, ledger.policies.get(name), wishes.opaque.as_deref()),
+                absent(seen, ledger.policies.get(name), &wishes.legible),
             );
         }
+    }
+    let mut owners: BTreeMap<&Target, Vec<(&String, &InForce)>> = BTreeMap::new();
+    for (name, in_force) in &ledger.policies {
+        owners
+            .entry(&in_force.policy.target)
+            .or_default()
+            .push((name, in_force));
     }
     for (name, wish) in &wishes.policies {
         let seen = memory.policies.get(name);
         let verdict = match present(wish, seen, ledger.policies.get(name), fresh) {
             Verdict::Put => {
-                rival(name, &wish.policy.target, ledger, &found).unwrap_or(Verdict::Put)
+                rival(name, &wish.policy.target, &owners, &found).unwrap_or(Verdict::Put)
             }
             verdict => verdict,
         };
@@ -94,16 +115,17 @@ fn present(wish: &Wish, seen: Option<&Seen>, in_force: Option<&InForce>, fresh: 
     }
 }
 
-fn absent(seen: &Seen, in_force: Option<&InForce>, opaque: Option<&str>) -> Verdict {
+fn absent(seen: &Seen, in_force: Option<&InForce>, legible: &Legible) -> Verdict {
     match in_force {
         // Somebody else's version isn't this file's to remove.
         Some(in_force) if in_force.policy != seen.policy => Verdict::Forgotten,
         None => Verdict::Forgotten,
-        Some(_) => match opaque {
-            Some(file) => Verdict::Kept(format!(
+        Some(_) => match legible {
+            Legible::Yes => Verdict::Remove,
+            Legible::NotYet => Verdict::Unclear,
+            Legible::Not(file) => Verdict::Kept(format!(
                 "is in no file any more; stays in force until {file} can be read, which may hold it"
             )),
-            None => Verdict::Remove,
         },
     }
 }
@@ -113,37 +135,16 @@ fn absent(seen: &Seen, in_force: Option<&InForce>, opaque: Option<&str>) -> Verd
 fn rival(
     name: &str,
     target: &Target,
-    ledger: &Ledger,
+    owners: &BTreeMap<&Target, Vec<(&String, &InForce)>>,
     found: &BTreeMap<String, Verdict>,
 ) -> Option<Verdict> {
-    let (rival, in_force) = ledger.policies.iter().find(|(other, in_force)| {
-        *other != name
-            && in_force.policy.target == *target
-            && found.get(*other) != Some(&Verdict::Remove)
-    })?;
-    Some(Verdict::Kept(format!(
+    let (rival, in_force) = owners
+        .get(target)?
+        .iter()
+        .find(|(other, _)| *other != name && found.get(*other) != Some(&Verdict::Remove))?;
+    Some(Verdict::Blocked(format!(
         "is not applied: policy {rival} (put there by {}) already scales {} {}, and a workload \
          can have one policy; remove one of the two, or change scaleTargetRef",
         in_force.source, target.kind, target.name
     )))
-}
-
-/// The command that carries out a verdict.
-pub(super) fn command(
-    name: &str,
-    verdict: &Verdict,
-    wishes: &Wishes,
-    source: &str,
-) -> Option<Command> {
-    match verdict {
-        Verdict::Put => wishes.policies.get(name).map(|wish| Command::PutPolicy {
-            policy: wish.policy.clone(),
-            source: wish.source.clone(),
-        }),
-        Verdict::Remove => Some(Command::RemovePolicy {
-            name: name.to_owned(),
-            source: source.to_owned(),
-        }),
-        Verdict::Settled | Verdict::Forgotten | Verdict::Kept(_) => None,
-    }
 }

@@ -163,7 +163,8 @@ pub struct Banded {
     pub low_aim_percent: Option<i64>,
     pub step_up_percent: Option<i64>,
     pub step_down_percent: Option<i64>,
-    pub cooldown_seconds: Option<i64>,
+    /// Seconds.
+    pub cooldown_period: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]

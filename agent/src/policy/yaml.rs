@@ -90,8 +90,22 @@ fn is_blank(text: &str) -> bool {
 }
 
 impl Document<'_> {
-    /// Reads the document as a `T`.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    /// The document's outline. Fails only where it isn't YAML, or too much of it.
+    pub fn outline(&self) -> Result<Outline, Problem> {
+        let root: Spanned<Node> = serde_saphyr::from_str_with_options(self.text, options())
+            .map_err(|error| Problem {
+                place: place_of(error.location(), self.lines_before),
+                field: String::new(),
+                why: words(&error),
+            })?;
+        Ok(Outline {
+            root,
+            lines_before: self.lines_before,
+        })
+    }
+
+    /// Reads the document as a `T`; the outline is this document's.
+    pub fn read<T: DeserializeOwned>(&self, outline: &Outline) -> Result<T, Problem> {
         let mut field = String::new();
         serde_saphyr::with_deserializer_from_str_with_options(self.text, options(), |reader| {
             serde_path_to_error::deserialize(reader).map_err(|error| {
@@ -99,36 +113,26 @@ impl Document<'_> {
                 error.into_inner()
             })
         })
-        .map_err(|error| self.problem(field, &error))
-    }
-
-    /// The document's outline. Fails only where it isn't YAML, or too much of it.
-    pub fn outline(&self) -> Result<Outline, Problem> {
-        self.read::<Spanned<Node>>().map(|root| Outline {
-            root,
-            lines_before: self.lines_before,
+        .map_err(|error| Problem {
+            // The reader notices only behind a map that something is missing in it.
+            place: match error.without_snippet() {
+                Error::SerdeMissingField { .. } => outline.place(&field),
+                error => place_of(error.location(), self.lines_before),
+            },
+            // A path of no steps.
+            field: if field == "." { String::new() } else { field },
+            why: words(&error),
         })
-    }
-
-    fn problem(&self, field: String, error: &Error) -> Problem {
-        let error = error.without_snippet();
-        let place = error.location().unwrap_or(Location::UNKNOWN);
-        let field = if field == "." { String::new() } else { field };
-        Problem {
-            place: place_of(place, self.lines_before),
-            field,
-            why: words(error),
-        }
     }
 }
 
-fn place_of(location: Location, lines_before: u64) -> Place {
-    match location.line() {
-        0 => Place::default(),
-        line => Place {
-            line: line + lines_before,
+fn place_of(location: Option<Location>, lines_before: u64) -> Place {
+    match location {
+        Some(location) if location.line() > 0 => Place {
+            line: location.line() + lines_before,
             column: location.column(),
         },
+        _ => Place::default(),
     }
 }
 
@@ -148,32 +152,72 @@ fn options() -> Options {
             max_replay_stack_depth: DEPTH_MAX,
         },
         strict_booleans: true,
+        non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
         with_snippet: false,
     }
 }
 
-/// Our words where serde's speak of Rust, the parser's own elsewhere.
+/// Our words where the parser speaks of itself or of Rust; its own elsewhere.
 fn words(error: &Error) -> String {
     match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => words(error),
         Error::SerdeUnknownField {
             field, expected, ..
-        } => {
-            format!("unknown field `{field}`; allowed: {}", expected.join(", "))
-        }
+        } => format!(
+            "unknown field `{}`; allowed: {}",
+            clip(field),
+            expected.join(", ")
+        ),
         Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
         Error::SerdeUnknownVariant {
             variant, expected, ..
-        } => {
-            format!("`{variant}` is not known; allowed: {}", expected.join(", "))
-        }
+        } => format!(
+            "`{}` is not known; allowed: {}",
+            clip(variant),
+            expected.join(", ")
+        ),
         Error::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => {
             "must be a whole number".to_owned()
         }
+        Error::Unexpected { expected, .. } => match *expected {
+            "string scalar" => "must be a single value, not a list or a map".to_owned(),
+            "mapping start" => "must be a map of fields".to_owned(),
+            "sequence start" => "must be a list".to_owned(),
+            other => format!("expected {other}"),
+        },
         Error::NullIntoString { .. } => "is empty; write a text, or leave the field out".to_owned(),
         Error::InvalidBooleanStrict { .. } => "must be true or false".to_owned(),
-        Error::Message { msg, .. } => msg.clone(),
-        error => UserMessageFormatter.format_message(error).into_owned(),
+        Error::UnknownAnchor { .. } => "no anchor of this name stands before it".to_owned(),
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => too_much(),
+        error => match UserMessageFormatter.format_message(error) {
+            // The scanner's bound on nesting, which has no type of its own here.
+            words if words == "recursion limit exceeded" => too_much(),
+            words => words.into_owned(),
+        },
     }
+}
+
+fn too_much() -> String {
+    format!(
+        "is too large or nested too deeply; a document may hold {NODES_MAX} values, {DEPTH_MAX} \
+         levels and {ALIASES_MAX} aliases"
+    )
+}
+
+/// The beginning of a text of any length, in one line, for a message.
+pub fn clip(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let mut clipped: String = text
+        .chars()
+        .take(CHARS_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(CHARS_MAX).is_some() {
+        clipped.push('…');
+    }
+    clipped
 }
 
 /// What stands where in a document.
@@ -214,29 +258,25 @@ impl Outline {
         while let Some((child, after)) = step(&node.value, rest) {
             (node, rest) = (child, after);
         }
-        place_of(node.referenced, self.lines_before)
+        place_of(Some(node.referenced), self.lines_before)
     }
 }
 
-/// The child of `node` that `path` leads through, and what is left of the path.
-/// Keys may hold dots, so the longest key that fits is taken.
+/// The child of `node` that `path` begins with, and the rest of the path. Keys
+/// that may hold dots stand in brackets, as indexes do.
 fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Spanned<Node>, &'p str)> {
-    match node {
+    let (key, rest) = if let Some(path) = path.strip_prefix('[') {
+        path.split_once(']')?
+    } else {
+        let path = path.strip_prefix('.').unwrap_or(path);
+        path.split_at(path.find(['.', '[']).unwrap_or(path.len()))
+    };
+    let child = match node {
         Node::Scalar(_) => None,
-        Node::List(items) => {
-            let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
-            Some((items.get(index.parse::<usize>().ok()?)?, rest))
-        }
-        Node::Map(map) => {
-            let path = path.strip_prefix('.').unwrap_or(path);
-            map.iter()
-                .filter_map(|(key, child)| {
-                    let rest = path.strip_prefix(key.as_str())?;
-                    (rest.is_empty() || rest.starts_with(['.', '['])).then_some((child, rest))
-                })
-                .min_by_key(|(_, rest)| rest.len())
-        }
-    }
+        Node::List(items) => items.get(key.parse::<usize>().ok()?),
+        Node::Map(map) => map.get(key),
+    };
+    Some((child?, rest))
 }
 
 impl<'de> Deserialize<'de> for Node {

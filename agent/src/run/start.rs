@@ -23,7 +23,7 @@ use crate::config::{Config, WorkersOnExit};
 use crate::gossip;
 use crate::keys::{self, Keys};
 use crate::policy::Directory;
-use crate::process::{Identity, Supervisor};
+use crate::process::Supervisor;
 use crate::trigger::Poller;
 use crate::view::{Snapshot, View};
 
@@ -33,7 +33,7 @@ const API_GRACE: Duration = Duration::from_secs(2);
 /// See [`super::main`].
 pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let name = config.node_name()?;
+    let name = config.node_name().to_owned();
     let keys = keys::load(&config.keys)?;
     std::fs::create_dir_all(&config.data_dir).with_context(|| {
         format!(
@@ -169,17 +169,12 @@ fn assemble(
         socket,
         gossip_events,
     )?;
-    let supervisor = Supervisor::start(&Identity {
-        cluster: config.cluster.clone(),
-        node: name.clone(),
-        data_dir: config.data_dir.clone(),
-    })?;
+    let supervisor = Supervisor::start(&config.cluster, &config.data_dir)?;
     let directory = match &config.policies {
         Some(path) => Some(Directory::open(path, &config.data_dir, &name)?),
         None => None,
     };
     let agent = Agent {
-        name,
         node: Node::new(log.id()),
         log,
         gossip,

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::Reason;
 use crate::policy::quantity::{Error, Quantity};
+use crate::policy::yaml::clip;
 
 const LOCATION_BYTES_MAX: usize = 256;
 
@@ -82,18 +83,4 @@ fn not_a_number(location: &str, is: &str) -> Reason {
 
 fn quoted(text: &str) -> String {
     format!("`{}`", clip(text))
-}
-
-/// The beginning of what was answered, in one line.
-fn clip(text: &str) -> String {
-    const CHARS_MAX: usize = 40;
-    let mut clipped: String = text
-        .chars()
-        .take(CHARS_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
-    if text.chars().nth(CHARS_MAX).is_some() {
-        clipped.push('…');
-    }
-    clipped
 }

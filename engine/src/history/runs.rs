@@ -18,12 +18,10 @@ pub const RUNS_MAX: usize = 64;
 /// Ends the open run at `until` and begins one for `replicas` at `now`. The open
 /// run goes on where it already recommends `replicas`.
 pub fn record(runs: &mut Vec<Recommendation>, replicas: u32, until: Ms, now: Ms, windows: Windows) {
-    for run in runs.iter_mut().filter(|run| run.until.is_none()) {
-        if run.replicas == replicas {
-            return;
-        }
-        run.until = Some(until.max(run.from));
+    if open(runs).is_some_and(|run| run.replicas == replicas) {
+        return;
     }
+    close(runs, until);
     let next = Recommendation {
         replicas,
         from: now,
@@ -40,6 +38,18 @@ pub fn record(runs: &mut Vec<Recommendation>, replicas: u32, until: Ms, now: Ms,
     if runs.len() > RUNS_MAX {
         thin(runs, now, windows);
     }
+}
+
+/// Ends the open run at `until`.
+pub fn close(runs: &mut [Recommendation], until: Ms) {
+    for run in runs.iter_mut().filter(|run| run.until.is_none()) {
+        run.until = Some(until.max(run.from));
+    }
+}
+
+/// The run that is still being recommended.
+pub fn open(runs: &[Recommendation]) -> Option<&Recommendation> {
+    runs.iter().find(|run| run.until.is_none())
 }
 
 fn end(run: &Recommendation) -> Ms {

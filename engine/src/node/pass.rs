@@ -9,7 +9,6 @@ use super::{
 };
 use crate::decide::{self, Decision, Inputs, Reading};
 use crate::demand::{Usage, pods::Sums};
-use crate::history::Change;
 use crate::ledger::{Command, InForce, Item, Ledger, Workload};
 use crate::policy::{Policy, Resource, Source, Target};
 use crate::unit::{Ms, NodeId};
@@ -47,6 +46,7 @@ impl Node {
             decisions.insert(in_force.policy.name.clone(), decision);
         }
         lead.decisions = decisions;
+        lead.passed_at = Some(now.max(ledger.time));
         lead.proposed_at = (!items.is_empty()).then_some(now);
         (!items.is_empty()).then_some(items)
     }
@@ -90,6 +90,8 @@ impl Node {
             created_at: in_force.created_at,
             current: workload.size,
             running: workload.size,
+            ready: self.seen_running(now, &policy.target, workload),
+            last_pass: lead.passed_at,
             readings: readings.collect(),
             history: &workload.history,
         })
@@ -119,6 +121,15 @@ impl Node {
         all
     }
 
+    /// Replicas that fresh summaries speak of; `None` where there is none.
+    fn seen_running(&self, now: Ms, target: &Target, workload: &Workload) -> Option<u32> {
+        let nodes = workload.shares.keys();
+        nodes
+            .filter_map(|node| self.fresh_usage(*node, now, target))
+            .map(|usage| usage.running)
+            .reduce(u32::saturating_add)
+    }
+
     fn fresh_usage(&self, node: NodeId, now: Ms, target: &Target) -> Option<&Usage> {
         let summary = self.summaries.get(&node)?;
         if now.since(summary.at) > FRESH_MS {
@@ -137,28 +148,17 @@ impl Node {
         load: &BTreeMap<NodeId, u32>,
     ) -> Option<Item> {
         let policy = &in_force.policy;
-        let to = if policy.dry_run {
-            workload.size
-        } else {
-            decision.target
-        };
+        let to = decision.target;
         let shares = self.place(lead, now, policy, workload, to, load);
         let moved = shares != workload.shares;
         let resized = to != workload.size;
-        // A dry run must not count against rate limits and cooldowns.
-        let changes: Vec<Change> = decision
-            .changes
-            .iter()
-            .filter(|change| resized || !matches!(change, Change::Resized { .. }))
-            .cloned()
-            .collect();
-        (resized || moved || !changes.is_empty()).then(|| Item {
+        (resized || moved || !decision.changes.is_empty()).then(|| Item {
             policy: policy.name.clone(),
             revision: in_force.revision,
             from: workload.size,
             to,
             shares: moved.then_some(shares),
-            changes,
+            changes: decision.changes.clone(),
             report: resized.then(|| decision.report.clone()),
         })
     }

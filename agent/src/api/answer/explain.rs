@@ -39,7 +39,7 @@ impl<'a> Sight<'a> {
             },
             live: live.map(|decision| view::policy::explanation(&decision.report)),
             last_change: record.map(|record| self.decision(record)),
-            recorded: record.map(|record| view::policy::explanation(&record.report)),
+            recorded: record.map(view::account),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use starling_engine::demand::Summary;
-use starling_engine::ledger::{InForce, Record};
+use starling_engine::ledger::{Cause, InForce, Record};
 use starling_engine::policy::Target;
 use starling_engine::unit::NodeId;
 use starling_proto::{v1, view};
@@ -114,7 +114,11 @@ impl<'a> Sight<'a> {
     }
 
     pub(super) fn decision(&self, record: &Record) -> v1::Decision {
-        view::decision(record, self.name(record.by))
+        let by = match &record.cause {
+            Cause::Decided { by, .. } => self.name(*by),
+            Cause::Bounds { .. } => String::new(),
+        };
+        view::decision(record, by)
     }
 
     /// Summaries of nodes that are alive: what a dead one said no longer runs.
@@ -166,6 +170,9 @@ impl<'a> Sight<'a> {
                 running: running.get(&id).copied().unwrap_or(0),
             })
             .collect();
+        if let Some(report) = live.map(|d| &d.report).or(last.and_then(view::report)) {
+            view::policy::read(&mut shown.triggers, report, self.now);
+        }
         shown
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn annotations(check: &mut Check, written: &BTreeMap<String, String>)
         let Some(name) = key.strip_prefix(PREFIX) else {
             continue;
         };
-        let field = format!("metadata.annotations.{key}");
+        let field = format!("metadata.annotations[{key}]");
         match name {
             "paused" => found.paused = is_true(value),
             "paused-scale-in" => found.paused_scale_in = is_true(value),

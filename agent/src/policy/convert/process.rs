@@ -7,10 +7,10 @@ use starling_engine::policy::Violation;
 use super::Check;
 use crate::policy::quantity::Quantity;
 use crate::policy::schema;
-use crate::process::Spec;
+use crate::process::{STOP_AFTER_MS, Spec};
 
-/// Kubernetes' default for how long a worker may take to end, in seconds.
-const GRACE_DEFAULT: i64 = 30;
+/// Seconds.
+const GRACE_DEFAULT: i64 = STOP_AFTER_MS as i64 / 1_000;
 const GRACE: RangeInclusive<i64> = 0..=3_600;
 /// The command and its arguments.
 const ARGUMENTS_MAX: usize = 1_000;
@@ -96,7 +96,7 @@ fn environment(check: &mut Check, spec: &schema::ProcessSpec) {
         }
         if value.contains('\0') {
             check.fails(
-                &format!("spec.env.{key}"),
+                &format!("spec.env[{key}]"),
                 "holds a NUL character".to_owned(),
             );
         }

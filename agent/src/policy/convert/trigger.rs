@@ -3,33 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use starling_engine::policy::{Goal, Resource, Source, TRIGGERS_MAX, Trigger};
+use starling_engine::policy::{Goal, Resource, Source, Trigger};
 
-use super::{Check, clip};
+use super::Check;
 use crate::policy::quantity::Quantity;
 use crate::policy::schema::{self, MetricType};
+use crate::policy::yaml::clip;
 use crate::trigger::{self, METRICS_API};
 
 /// Percent of the requests.
 const UTILIZATION: RangeInclusive<i64> = 1..=100_000;
 
 pub(super) fn triggers(check: &mut Check, written: &[schema::Trigger]) -> Vec<Trigger> {
-    if written.len() > TRIGGERS_MAX {
-        check.fails(
-            "spec.triggers",
-            format!(
-                "holds {} triggers; at most {TRIGGERS_MAX} are allowed",
-                written.len()
-            ),
-        );
-    }
     let mut given: BTreeSet<String> = written
         .iter()
         .filter_map(|trigger| trigger.name.clone())
         .collect();
     written
         .iter()
-        .take(TRIGGERS_MAX)
         .enumerate()
         .map(|(index, trigger)| {
             let name = trigger
@@ -48,7 +39,8 @@ pub(super) fn triggers(check: &mut Check, written: &[schema::Trigger]) -> Vec<Tr
 /// The type's name, with a number behind it from the second of its type on.
 fn free_name(taken: &mut BTreeSet<String>, kind: &str) -> String {
     let mut name = kind.to_owned();
-    for number in 2..=2 * TRIGGERS_MAX {
+    // One of these is free: at most `taken.len()` aren't.
+    for number in 2..=taken.len() + 2 {
         if taken.insert(name.clone()) {
             break;
         }
@@ -118,19 +110,17 @@ fn resource(
 }
 
 fn percent(check: &mut Check, field: &str, text: &str) -> i32 {
-    match text.parse() {
-        Ok(percent) => check.number(field, percent, UTILIZATION) as i32,
-        Err(_) => {
-            check.fails(
-                field,
-                format!(
-                    "must be a whole number of percent without a sign, is `{}`",
-                    clip(text)
-                ),
-            );
-            1
-        }
+    if let Ok(percent) = text.parse() {
+        return check.number(field, percent, UTILIZATION) as i32;
     }
+    check.fails(
+        field,
+        format!(
+            "must be a whole number of percent without a sign, is `{}`",
+            clip(text)
+        ),
+    );
+    1
 }
 
 fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {

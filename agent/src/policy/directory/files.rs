@@ -28,10 +28,11 @@ pub const SETTLE_MS: u64 = 500;
 #[derive(Default)]
 pub(super) struct Files {
     known: BTreeMap<PathBuf, Known>,
-    /// Says that there are more than [`FILES_MAX`].
-    overflow: Option<Known>,
+    /// What is to be said of the directory as a whole.
+    whole: Contents,
     /// When the directory was first listed.
     first: Option<Ms>,
+    /// It has been listed for long enough that what isn't there counts as gone.
     settled: bool,
 }
 
@@ -44,6 +45,8 @@ struct Known {
     /// As it was when `contents` was read; `None` before the first reading.
     read: Option<Stamp>,
     contents: Contents,
+    /// Reading failed, perhaps for a reason that leaves no trace in the stamp.
+    failed: bool,
 }
 
 /// One file as it was read last.
@@ -51,6 +54,8 @@ pub(super) struct Latest<'a> {
     pub path: &'a Path,
     pub stamp: Stamp,
     pub contents: &'a Contents,
+    /// It holds something else by now, to be read soon.
+    pub changing: bool,
 }
 
 impl Files {
@@ -68,45 +73,42 @@ impl Files {
         self.known
             .retain(|_, known| known.stamp.is_some() || known.is_unsettled(now));
         for (path, known) in &mut self.known {
-            if known.stamp != known.read && !known.is_unsettled(now) {
+            if (known.stamp != known.read || known.failed) && !known.is_unsettled(now) {
                 known.read(path);
             }
         }
-        self.overflow = (left_out > 0).then(|| Known {
-            contents: Contents::unreadable(format!(
+        self.whole = match left_out {
+            0 => Contents::default(),
+            _ => Contents::unreadable(format!(
                 "holds more than {FILES_MAX} YAML files; the last {left_out} by name are not read"
             )),
-            ..Known::default()
-        });
+        };
         let first = *self.first.get_or_insert(now);
         self.settled |= now.since(first) >= SETTLE_MS;
         Ok(())
     }
 
-    /// A file that may hold anything: nothing counts as absent while there is one.
-    pub fn opaque(&self) -> Option<&Path> {
-        self.known
-            .iter()
-            .find(|(_, known)| known.contents.opaque || known.stamp != known.read)
-            .map(|(path, _)| path.as_path())
+    /// Whether every file has been read as it stands.
+    pub fn are_read(&self) -> bool {
+        self.settled && self.known.values().all(|known| known.stamp == known.read)
     }
 
-    /// Whether everything in the directory has been seen for long enough.
-    pub fn are_settled(&self) -> bool {
-        self.settled && self.overflow.is_none()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = Latest<'_>> {
-        self.known.iter().map(|(path, known)| Latest {
+    /// Each file as it was read last, and the directory itself where something
+    /// can be said of it.
+    pub fn iter<'a>(&'a self, directory: &'a Path) -> impl Iterator<Item = Latest<'a>> {
+        let files = self.known.iter().map(|(path, known)| Latest {
             path,
             stamp: known.read.unwrap_or_default(),
             contents: &known.contents,
-        })
-    }
-
-    /// What is wrong with the directory as a whole.
-    pub fn overflow(&self) -> Option<&Contents> {
-        self.overflow.as_ref().map(|known| &known.contents)
+            changing: known.stamp != known.read,
+        });
+        let whole = Latest {
+            path: directory,
+            stamp: Stamp::default(),
+            contents: &self.whole,
+            changing: !self.settled,
+        };
+        files.chain([whole])
     }
 }
 
@@ -128,6 +130,7 @@ impl Known {
     }
 
     fn read(&mut self, path: &Path) {
+        self.failed = false;
         match read(path) {
             Ok((stamp, contents)) if Some(stamp) == self.stamp => {
                 self.contents = contents;
@@ -139,6 +142,7 @@ impl Known {
             Err(error) => {
                 self.contents = Contents::unreadable(format!("can't be read: {error}"));
                 self.read = self.stamp;
+                self.failed = true;
             }
         }
     }

@@ -1,0 +1,201 @@
+//! The machine's own totals, by sysinfo.
+//!
+//! Rates are means between two reads, over the time that really passed. Never
+//! touches the processes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use starling_engine::demand::Totals;
+use sysinfo::{DiskRefreshKind, Disks, Networks, System};
+
+/// Keeps the counters of the last read.
+pub struct Meter {
+    sys: PathBuf,
+    system: Option<System>,
+    disks: Option<Disks>,
+    networks: Option<Networks>,
+    read_at: Instant,
+    counters: Counters,
+}
+
+/// Bytes since boot, by device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Counters {
+    disk_read: BTreeMap<String, u64>,
+    disk_write: BTreeMap<String, u64>,
+    received: BTreeMap<String, u64>,
+    sent: BTreeMap<String, u64>,
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meter")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Meter {
+    /// `sys` is where sysfs is. Reads the counters once, so that the first
+    /// [`Meter::read`] has rates.
+    pub fn new(sys: PathBuf) -> Meter {
+        let warn = |e: &sysinfo::Error| tracing::warn!("node totals are incomplete: {e}");
+        let mut meter = Meter {
+            sys,
+            system: System::new().inspect_err(warn).ok(),
+            disks: Disks::new().inspect_err(warn).ok(),
+            networks: Networks::new().inspect_err(warn).ok(),
+            read_at: Instant::now(),
+            counters: Counters::default(),
+        };
+        if let Some(system) = &mut meter.system {
+            system.refresh_cpu_usage();
+        }
+        meter.counters = meter.counters();
+        meter
+    }
+
+    pub fn read(&mut self) -> Totals {
+        let mut totals = Totals::default();
+        if let Some(system) = &mut self.system {
+            system.refresh_cpu_usage();
+            system.refresh_memory();
+            let capacity_milli = system.cpus().len() as u64 * 1_000;
+            totals.cpu_capacity_milli = capacity_milli;
+            totals.cpu_used_milli = cpu_milli(system.global_cpu_usage(), capacity_milli);
+            totals.memory_capacity_bytes = system.total_memory();
+            // What could be had without swapping isn't used.
+            totals.memory_used_bytes = system
+                .total_memory()
+                .saturating_sub(system.available_memory());
+        }
+        let counters = self.counters();
+        let read_at = Instant::now();
+        let elapsed = read_at - self.read_at;
+        let former = &self.counters;
+        totals.disk_read_bytes_per_s = rate(&former.disk_read, &counters.disk_read, elapsed);
+        totals.disk_write_bytes_per_s = rate(&former.disk_write, &counters.disk_write, elapsed);
+        totals.network_received_bytes_per_s = rate(&former.received, &counters.received, elapsed);
+        totals.network_sent_bytes_per_s = rate(&former.sent, &counters.sent, elapsed);
+        self.counters = counters;
+        self.read_at = read_at;
+        totals
+    }
+
+    fn counters(&mut self) -> Counters {
+        let mut counters = Counters::default();
+        if let Some(disks) = &mut self.disks {
+            disks.refresh_specifics(true, DiskRefreshKind::nothing().with_io_usage());
+            // A device that is mounted in several places has one counter.
+            for disk in disks.iter() {
+                let device = disk.name().to_string_lossy().into_owned();
+                let usage = disk.usage();
+                counters
+                    .disk_read
+                    .insert(device.clone(), usage.total_read_bytes);
+                counters
+                    .disk_write
+                    .insert(device, usage.total_written_bytes);
+            }
+        }
+        if let Some(networks) = &mut self.networks {
+            networks.refresh(true);
+            let names: Vec<&OsStr> = networks.keys().map(AsRef::as_ref).collect();
+            for name in counted_interfaces(&self.sys, &names) {
+                if let Some(data) = networks.get(name) {
+                    let name = name.to_string_lossy().into_owned();
+                    counters
+                        .received
+                        .insert(name.clone(), data.total_received());
+                    counters.sent.insert(name, data.total_transmitted());
+                }
+            }
+        }
+        counters
+    }
+}
+
+/// The interfaces with hardware behind them: what passes a bridge, a bond or a
+/// tunnel passes one of these, too. In a container none has; then all but
+/// loopback.
+fn counted_interfaces<'a>(sys: &std::path::Path, names: &[&'a OsStr]) -> Vec<&'a OsStr> {
+    let net = sys.join("class/net");
+    let hardware = |name: &&OsStr| net.join(name).join("device").exists();
+    let real: Vec<&OsStr> = names.iter().copied().filter(hardware).collect();
+    if real.is_empty() {
+        names.iter().copied().filter(|name| *name != "lo").collect()
+    } else {
+        real
+    }
+}
+
+/// Bytes a second over all devices. One that is new, or whose counter went back,
+/// counts from the next read on.
+fn rate(former: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>, elapsed: Duration) -> u64 {
+    let grown = now.iter().filter_map(|(device, &count)| {
+        let before = *former.get(device)?;
+        count.checked_sub(before)
+    });
+    let bytes = u128::from(grown.fold(0, u64::saturating_add));
+    let per_s = bytes * 1_000_000 / elapsed.as_micros().max(1);
+    u64::try_from(per_s).unwrap_or(u64::MAX)
+}
+
+/// `percent` is of all cores together. A float's cast saturates, and NaN is 0.
+fn cpu_milli(percent: f32, capacity_milli: u64) -> u64 {
+    let milli = f64::from(percent) / 100.0 * capacity_milli as f64;
+    (milli.round() as u64).min(capacity_milli)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        let owned = |(device, count): &(&str, u64)| ((*device).to_owned(), *count);
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn a_rate_covers_the_time_that_passed_and_only_devices_seen_twice() {
+        let former = counters(&[("a", 100), ("b", 500), ("gone", 9)]);
+        let now = counters(&[("a", 1_100), ("b", 1_500), ("new", 1_000_000)]);
+        assert_eq!(rate(&former, &now, Duration::from_millis(500)), 4_000);
+        assert_eq!(rate(&former, &now, Duration::from_secs(3)), 666);
+    }
+
+    #[test]
+    fn a_counter_that_went_back_adds_nothing() {
+        let former = counters(&[("a", 100), ("b", 500)]);
+        let now = counters(&[("a", 110), ("b", 1)]);
+        assert_eq!(rate(&former, &now, Duration::from_secs(1)), 10);
+    }
+
+    #[test]
+    fn no_time_and_huge_counters_give_a_bounded_rate() {
+        let now = counters(&[("a", u64::MAX), ("b", u64::MAX)]);
+        let former = counters(&[("a", 0), ("b", 0)]);
+        assert_eq!(rate(&former, &now, Duration::ZERO), u64::MAX);
+    }
+
+    #[test]
+    fn cpu_is_a_share_of_all_cores_and_never_more() {
+        assert_eq!(cpu_milli(50.0, 4_000), 2_000);
+        assert_eq!(cpu_milli(100.4, 4_000), 4_000);
+        assert_eq!(cpu_milli(-1.0, 4_000), 0);
+        assert_eq!(cpu_milli(f32::NAN, 4_000), 0);
+    }
+
+    #[test]
+    fn traffic_is_counted_where_there_is_hardware() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["lo", "eth0", "docker0", "veth1"].map(OsStr::new);
+        let counted = || counted_interfaces(dir.path(), &names);
+        assert_eq!(counted(), ["eth0", "docker0", "veth1"]);
+        std::fs::create_dir_all(dir.path().join("class/net/eth0/device")).unwrap();
+        assert_eq!(counted(), ["eth0"]);
+    }
+}

@@ -1,0 +1,437 @@
+//! What was seen of a demo, and whether it went as it should.
+//!
+//! Comes in: looks at the process table, the queue's own count and the agents'
+//! answers, as they are made. Goes out: five lines, or one JSON object, and the
+//! reasons for failure. Takes no agent's word for how many workers ran.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::cluster::process::Process;
+use super::observe::digests::Digests;
+use super::observe::failover::Failover;
+use super::queue::Stats;
+
+/// Further decisions are counted as none: a demo makes a few dozen.
+const DECISIONS_MAX: usize = 100_000;
+
+/// Everything seen so far.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub agents: usize,
+    pub stats: Stats,
+    pub digests: Digests,
+    pub failover: Option<Failover>,
+    pub leader_kills: u32,
+    /// From a dead agent's restart to its having applied what the others had.
+    pub caught_up: Option<Duration>,
+    pub interrupted: bool,
+    decisions: BTreeSet<u64>,
+    workers: Workers,
+    usage: Usage,
+}
+
+/// Workers in the process table.
+#[derive(Debug, Default)]
+struct Workers {
+    first: Option<u32>,
+    max: u32,
+    /// The fewest since there were as many as `max`.
+    min_since_max: u32,
+}
+
+/// The agents' use of the machine.
+#[derive(Debug, Default)]
+struct Usage {
+    last: BTreeMap<u32, (Instant, Duration)>,
+    cpu: Duration,
+    wall: Duration,
+    rss_bytes_max: u64,
+}
+
+impl Seen {
+    pub fn new(agents: usize) -> Seen {
+        Seen {
+            agents,
+            ..Seen::default()
+        }
+    }
+
+    /// A committed change of size, told by any agent, any number of times;
+    /// false if it was told before.
+    pub fn decision(&mut self, index: u64) -> bool {
+        self.decisions.len() < DECISIONS_MAX && self.decisions.insert(index)
+    }
+
+    /// How many workers a look at the process table found.
+    pub fn workers(&mut self, running: u32) {
+        let workers = &mut self.workers;
+        workers.first.get_or_insert(running);
+        if running >= workers.max {
+            (workers.max, workers.min_since_max) = (running, running);
+        }
+        workers.min_since_max = workers.min_since_max.min(running);
+    }
+
+    /// An agent in the process table. Returns its CPU use since the last look,
+    /// in percent of one core; 0 at the first one.
+    pub fn agent(&mut self, process: &Process, now: Instant) -> f64 {
+        let usage = &mut self.usage;
+        usage.rss_bytes_max = usage.rss_bytes_max.max(process.rss_bytes);
+        match usage.last.insert(process.pid, (now, process.cpu)) {
+            None => 0.0,
+            Some((then, before)) => {
+                let (cpu, wall) = (process.cpu.saturating_sub(before), now - then);
+                usage.cpu += cpu;
+                usage.wall += wall;
+                percent(cpu, wall)
+            }
+        }
+    }
+
+    pub fn report(&self) -> Report {
+        let stats = &self.stats;
+        let failover = self.failover.as_ref();
+        Report {
+            agents: self.agents,
+            jobs_offered: stats.offered,
+            jobs_done: stats.done,
+            jobs_lost: stats.lost,
+            jobs_left: stats.waiting + stats.leased,
+            jobs_come_back: stats.expired + stats.given_back,
+            jobs_reported_twice: stats.duplicates,
+            replicas_first_seen: self.workers.first.unwrap_or(0),
+            replicas_max_seen: self.workers.max,
+            replicas_min_seen: self.workers.min_since_max,
+            decisions: self.decisions.len(),
+            leader_kills: self.leader_kills,
+            failover_ms: failover.map(|failover| failover.after.as_millis() as u64),
+            failover_to: failover.map(|failover| match failover.decision {
+                Some(_) => FailoverTo::Decision,
+                None => FailoverTo::FirstEntry,
+            }),
+            caught_up_ms: self.caught_up.map(|took| took.as_millis() as u64),
+            ledger_digests_equal: self.digests.difference().is_none()
+                && self.digests.told_by(self.agents).is_some(),
+            ledger_digests_differ_at: self.digests.difference(),
+            ledger_digests_equal_at: self.digests.told_by(self.agents),
+            agent_rss_mib_max: tenths(self.usage.rss_bytes_max as f64 / 1_048_576.0),
+            agent_cpu_percent_mean: tenths(percent(self.usage.cpu, self.usage.wall)),
+            interrupted: self.interrupted,
+        }
+    }
+}
+
+/// The JSON object at the end. `null` is what wasn't seen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub agents: usize,
+    pub jobs_offered: u64,
+    pub jobs_done: u64,
+    /// Neither done nor still in the queue.
+    pub jobs_lost: u64,
+    /// Still in the queue at the end.
+    pub jobs_left: u64,
+    /// Went back into the queue from a worker that was stopped or died.
+    pub jobs_come_back: u64,
+    pub jobs_reported_twice: u64,
+    pub replicas_first_seen: u32,
+    pub replicas_max_seen: u32,
+    /// The fewest after the most.
+    pub replicas_min_seen: u32,
+    /// Committed changes of size.
+    pub decisions: usize,
+    pub leader_kills: u32,
+    pub failover_ms: Option<u64>,
+    /// What `failover_ms` counts to.
+    pub failover_to: Option<FailoverTo>,
+    pub caught_up_ms: Option<u64>,
+    pub ledger_digests_equal: bool,
+    pub ledger_digests_differ_at: Option<u64>,
+    /// The newest log index for which every agent told a digest.
+    pub ledger_digests_equal_at: Option<u64>,
+    pub agent_rss_mib_max: f64,
+    /// Of one core, for each agent.
+    pub agent_cpu_percent_mean: f64,
+    pub interrupted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailoverTo {
+    /// Another leader's committed change of size.
+    Decision,
+    /// No size had to change: the commit of the new leader's own first entry.
+    FirstEntry,
+}
+
+impl Report {
+    /// Why the demo has failed; empty if it went as it should.
+    pub fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        if self.jobs_lost > 0 {
+            failures.push(format!(
+                "{} of {} jobs were lost: neither done nor in the queue any more",
+                self.jobs_lost, self.jobs_offered
+            ));
+        }
+        if self.jobs_left > 0 {
+            failures.push(format!(
+                "{} jobs were still in the queue at the end",
+                self.jobs_left
+            ));
+        }
+        if self.replicas_max_seen <= self.replicas_first_seen.max(1) {
+            failures.push(format!(
+                "the workers never scaled up: the process table never showed more than {}",
+                self.replicas_max_seen
+            ));
+        } else if self.replicas_min_seen >= self.replicas_max_seen {
+            failures.push(format!(
+                "the workers never scaled down again: {} of them ran to the end",
+                self.replicas_min_seen
+            ));
+        }
+        if let Some(index) = self.ledger_digests_differ_at {
+            failures.push(format!("the agents' ledgers differ at entry {index}"));
+        } else if !self.ledger_digests_equal {
+            failures.push(
+                "the agents' ledgers could not be compared: no entry for which all of \
+                           them told a digest"
+                    .into(),
+            );
+        }
+        if self.leader_kills > 0 && self.failover_ms.is_none() {
+            failures.push("no agent took over from the leader that was killed".into());
+        }
+        failures
+    }
+
+    /// Five lines.
+    pub fn text(&self) -> String {
+        let jobs = format!(
+            "{} jobs arrived, {} were done, {} were lost{}{}.",
+            self.jobs_offered,
+            self.jobs_done,
+            count(self.jobs_lost),
+            left(self.jobs_left),
+            come_back(self.jobs_come_back)
+        );
+        let scaled = format!(
+            "{} agents took the workers from {} to {} and back to {}, in {} decisions.",
+            self.agents,
+            self.replicas_first_seen,
+            self.replicas_max_seen,
+            self.replicas_min_seen,
+            self.decisions
+        );
+        let (mib, cpu) = (self.agent_rss_mib_max, self.agent_cpu_percent_mean);
+        let used =
+            format!("An agent used {cpu:.1} % of a core on average and at most {mib:.1} MiB.");
+        [
+            scaled,
+            jobs,
+            self.failover_line(),
+            self.digests_line(),
+            used,
+        ]
+        .join("\n")
+    }
+
+    fn failover_line(&self) -> String {
+        let (Some(ms), Some(to)) = (self.failover_ms, self.failover_to) else {
+            return if self.leader_kills == 0 {
+                "The leader was not killed.".into()
+            } else {
+                "The leader was killed, and no other agent was seen to take over.".into()
+            };
+        };
+        let what = match to {
+            FailoverTo::Decision => "the next leader's first decision was committed",
+            FailoverTo::FirstEntry => "the next leader was able to decide, with no need to,",
+        };
+        let back = self.caught_up_ms.map_or_else(String::new, |took| {
+            format!("; restarted, the dead agent caught up in {took} ms")
+        });
+        format!("The leader was killed, and {what} {ms} ms later{back}.")
+    }
+
+    fn digests_line(&self) -> String {
+        match (self.ledger_digests_differ_at, self.ledger_digests_equal_at) {
+            (Some(index), _) => format!("The agents' ledgers differ at entry {index}."),
+            (None, Some(index)) => {
+                format!("The agents' ledgers were equal wherever compared, last at entry {index}.")
+            }
+            (None, None) => "The agents' ledgers could not be compared.".into(),
+        }
+    }
+}
+
+fn count(number: u64) -> String {
+    if number == 0 {
+        "none".into()
+    } else {
+        number.to_string()
+    }
+}
+
+fn left(jobs: u64) -> String {
+    if jobs == 0 {
+        String::new()
+    } else {
+        format!(", {jobs} were still in the queue")
+    }
+}
+
+fn come_back(jobs: u64) -> String {
+    if jobs == 0 {
+        String::new()
+    } else {
+        format!("; {jobs} came back from workers that ended")
+    }
+}
+
+fn percent(cpu: Duration, wall: Duration) -> f64 {
+    if wall.is_zero() {
+        0.0
+    } else {
+        100.0 * cpu.as_secs_f64() / wall.as_secs_f64()
+    }
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::process::Role;
+    use super::super::observe::digests::Checkpoint;
+    use super::*;
+
+    /// A demo in which all went well.
+    fn good() -> Seen {
+        let mut seen = Seen {
+            agents: 3,
+            stats: Stats {
+                offered: 1_312,
+                done: 1_312,
+                given_back: 3,
+                ..Stats::default()
+            },
+            leader_kills: 1,
+            failover: Some(Failover {
+                after: Duration::from_millis(812),
+                decision: None,
+                leader: "agent-1".into(),
+                term: 5,
+                able_after: None,
+            }),
+            caught_up: Some(Duration::from_millis(1_043)),
+            ..Seen::default()
+        };
+        for running in [1, 4, 2, 12, 12, 3, 1] {
+            seen.workers(running);
+        }
+        for index in [20, 21, 20, 35] {
+            seen.decision(index);
+        }
+        for node_id in 1..=3 {
+            seen.digests.note(&Checkpoint {
+                node_id,
+                index: 144,
+                digest: "ab".into(),
+            });
+        }
+        seen
+    }
+
+    fn failures(change: fn(&mut Seen)) -> Vec<String> {
+        let mut seen = good();
+        change(&mut seen);
+        seen.report().failures()
+    }
+
+    #[test]
+    fn a_demo_without_fault_has_no_failures_and_five_lines() {
+        assert_eq!(failures(|_| ()), Vec::<String>::new());
+        insta::assert_snapshot!(good().report().text());
+    }
+
+    #[test]
+    fn the_json_object_has_the_promised_fields() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&good().report()).unwrap());
+    }
+
+    #[test]
+    fn each_fault_is_a_failure_with_its_reason() {
+        let told = [
+            failures(|seen| seen.stats.lost = 2),
+            failures(|seen| seen.stats.waiting = 7),
+            failures(|seen| {
+                seen.workers = Workers {
+                    first: Some(1),
+                    max: 1,
+                    min_since_max: 1,
+                }
+            }),
+            failures(|seen| {
+                seen.workers = Workers {
+                    first: Some(1),
+                    max: 12,
+                    min_since_max: 12,
+                }
+            }),
+            failures(|seen| {
+                seen.digests.note(&Checkpoint {
+                    node_id: 2,
+                    index: 144,
+                    digest: "cd".into(),
+                });
+            }),
+            failures(|seen| seen.digests = Digests::default()),
+            failures(|seen| seen.failover = None),
+        ];
+        assert!(told.iter().all(|told| told.len() == 1), "{told:#?}");
+        insta::assert_snapshot!(told.concat().join("\n"));
+    }
+
+    #[test]
+    fn the_fewest_workers_count_from_the_most_on() {
+        let mut seen = Seen::default();
+        for running in [0, 1, 3, 1, 9, 4, 6] {
+            seen.workers(running);
+        }
+        let report = seen.report();
+        assert_eq!((report.replicas_max_seen, report.replicas_min_seen), (9, 4));
+    }
+
+    #[test]
+    fn an_agents_cpu_is_counted_over_the_time_that_it_was_seen() {
+        let mut seen = Seen::default();
+        let start = Instant::now();
+        let mut look = |pid, at_ms, cpu_ms| {
+            let cpu = Duration::from_millis(cpu_ms);
+            let process = Process {
+                pid,
+                role: Role::Agent,
+                rss_bytes: 15 << 20,
+                cpu,
+            };
+            seen.agent(&process, start + Duration::from_millis(at_ms))
+        };
+        assert!(
+            look(7, 0, 500).abs() < f64::EPSILON,
+            "what it used before isn't known"
+        );
+        assert!((look(7, 1_000, 520) - 2.0).abs() < 1e-9);
+        // The restarted agent is a new process.
+        assert!(look(8, 60_000, 40).abs() < f64::EPSILON);
+        look(8, 61_000, 80);
+        let report = seen.report();
+        assert!((report.agent_cpu_percent_mean - 3.0).abs() < 1e-9);
+        assert!((report.agent_rss_mib_max - 15.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,307 @@
+//! Nodes that find each other, die and come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use starling_engine::demand::Summary;
+use starling_engine::unit::NodeId;
+use tokio::sync::mpsc;
+
+use super::super::{Config, Event, Gossip, clock, start};
+use super::{bind, config, summary};
+
+/// Everything on a busy machine with few cores happens well within this.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// One agent's end, and what it was told.
+pub struct Agent {
+    pub node: u64,
+    pub address: SocketAddr,
+    pub gossip: Gossip,
+    events: mpsc::Receiver<Event>,
+    pub alive: BTreeSet<u64>,
+    pub summaries: BTreeMap<u64, Summary>,
+    /// Every set of live nodes that it was told of.
+    history: Vec<BTreeSet<u64>>,
+}
+
+impl Agent {
+    pub fn start(node: u64) -> Agent {
+        let (socket, address) = bind();
+        Agent::start_at(socket, config(node, &address))
+    }
+
+    pub fn start_at(socket: std::net::UdpSocket, config: Config) -> Agent {
+        let address = socket.local_addr().unwrap();
+        let (sender, events) = mpsc::channel(16);
+        Agent {
+            node: config.node.0,
+            address,
+            gossip: start(config, socket, sender).unwrap(),
+            events,
+            alive: BTreeSet::new(),
+            summaries: BTreeMap::new(),
+            history: Vec::new(),
+        }
+    }
+
+    /// A new agent in place of one that is gone, on its port.
+    async fn restart(node: u64, address: SocketAddr) -> Agent {
+        let started = Instant::now();
+        loop {
+            match std::net::UdpSocket::bind(address) {
+                Ok(socket) => return Agent::start_at(socket, config(node, &address)),
+                Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub fn contact(&self) -> (NodeId, String) {
+        (NodeId(self.node), self.address.to_string())
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Alive(alive) => {
+                self.alive = alive.into_iter().map(|node| node.0).collect();
+                self.history.push(self.alive.clone());
+            }
+            Event::Heard(summary) => {
+                let before = self.summaries.insert(summary.node.0, summary.clone());
+                let before = before.map(|before| before.sequence);
+                assert!(before < Some(summary.sequence), "an older summary was told");
+            }
+        }
+    }
+
+    pub async fn until(&mut self, what: &str, met: impl Fn(&Agent) -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !met(self) {
+            match tokio::time::timeout_at(deadline, self.events.recv()).await {
+                Ok(Some(event)) => self.note(event),
+                Ok(None) => panic!("node {}: gossip ended before {what}", self.node),
+                Err(tokio::time::error::Elapsed { .. }) => panic!(
+                    "node {}: no {what}; alive {:?}, heard of {:?}, {:?}",
+                    self.node,
+                    self.alive,
+                    self.summaries.keys(),
+                    self.gossip.stats()
+                ),
+            }
+        }
+    }
+
+    /// Notes what has been told already.
+    pub fn catch_up(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.note(event);
+        }
+    }
+}
+
+pub fn introduce(agents: &[Agent]) {
+    let contacts: Vec<_> = agents.iter().map(Agent::contact).collect();
+    for agent in agents {
+        agent.gossip.know(contacts.clone());
+    }
+}
+
+/// Waits until all of `agents` hold these and only these for alive.
+pub async fn all_alive(agents: &mut [Agent], nodes: &[u64]) {
+    let nodes: BTreeSet<u64> = nodes.iter().copied().collect();
+    for agent in agents {
+        let what = format!("{nodes:?} alive");
+        agent.until(&what, |agent| agent.alive == nodes).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_learn_of_each_other_and_of_what_each_measured() {
+    let mut agents: Vec<Agent> = (1..=3).map(Agent::start).collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    for round in 1..=3 {
+        for agent in &agents {
+            agent.gossip.publish(summary(agent.node, round));
+        }
+        for agent in &mut agents {
+            let own = agent.node;
+            for other in (1..=3).filter(|&other| other != own) {
+                agent
+                    .until("summary", |agent| {
+                        let heard = agent.summaries.get(&other);
+                        heard.is_some_and(|heard| heard.totals.cpu_used_milli == round)
+                    })
+                    .await;
+                let age_ms = clock().since(agent.summaries[&other].at);
+                assert!(age_ms < PATIENCE.as_millis() as u64, "{age_ms} ms old");
+            }
+            assert!(
+                !agent.summaries.contains_key(&agent.node),
+                "heard of itself"
+            );
+        }
+    }
+    for agent in &agents {
+        let stats = agent.gossip.stats();
+        let dropped = [
+            stats.unsealable,
+            stats.unknown_key,
+            stats.malformed,
+            stats.replayed,
+        ];
+        assert_eq!(dropped, [0; 4], "{stats:?}");
+    }
+}
+
+/// Also shows how long each takes; nothing is held against a clock here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_leaves_and_a_restarted_one_returns() {
+    let mut agents: Vec<Agent> = (1..=3).map(Agent::start).collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+
+    let killed = agents.remove(2);
+    let (address, at) = (killed.address, Instant::now());
+    drop(killed);
+    all_alive(&mut agents, &[1, 2]).await;
+    println!("killed, gone after {} ms", at.elapsed().as_millis());
+
+    let at = Instant::now();
+    agents.push(Agent::restart(3, address).await);
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    println!("restarted, back after {} ms", at.elapsed().as_millis());
+    agents[2].gossip.publish(summary(3, 42));
+    for agent in &mut agents[..2] {
+        agent
+            .until("a summary of 3", |agent| agent.summaries.contains_key(&3))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_restarts_at_once_is_never_missed_for_long_and_is_heard_again() {
+    let mut agents: Vec<Agent> = (1..=3).map(Agent::start).collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    let killed = agents.remove(2);
+    let address = killed.address;
+    drop(killed);
+    // Only the restarted one is told of the others, as after reading its ledger.
+    let contacts: Vec<_> = agents.iter().map(Agent::contact).collect();
+    let restarted = Agent::restart(3, address).await;
+    restarted.gossip.know(contacts);
+    agents.push(restarted);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    agents[0].gossip.publish(summary(1, 5));
+    agents[2]
+        .until("a summary of 1", |agent| agent.summaries.contains_key(&1))
+        .await;
+    agents[2].gossip.publish(summary(3, 42));
+    for agent in &mut agents[..2] {
+        agent
+            .until("a summary of 3", |agent| agent.summaries.contains_key(&3))
+            .await;
+        assert_eq!(agent.alive, BTreeSet::from([1, 2, 3]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_goodbye_is_gone_at_once_and_may_come_back() {
+    let mut agents: Vec<Agent> = (1..=3).map(Agent::start).collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    let left = agents.remove(2);
+    let (address, at) = (left.address, Instant::now());
+    left.gossip.leave().await;
+    all_alive(&mut agents, &[1, 2]).await;
+    println!("left, gone after {} ms", at.elapsed().as_millis());
+    agents.push(Agent::restart(3, address).await);
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_halves_that_met_apart_become_one() {
+    let mut agents: Vec<Agent> = (1..=4).map(Agent::start).collect();
+    introduce(&agents[..2]);
+    introduce(&agents[2..]);
+    all_alive(&mut agents[..2], &[1, 2]).await;
+    all_alive(&mut agents[2..], &[3, 4]).await;
+    let contact = agents[3].contact();
+    agents[0].gossip.know(vec![contact]);
+    all_alive(&mut agents, &[1, 2, 3, 4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_name_is_as_good_as_an_address() {
+    let mut agents: Vec<Agent> = (1..=2)
+        .map(|node| {
+            let (socket, address) = bind();
+            let mut config = config(node, &address);
+            config.advertise = format!("localhost:{}", address.port());
+            Agent::start_at(socket, config)
+        })
+        .collect();
+    let contact = (NodeId(2), format!("localhost:{}", agents[1].address.port()));
+    agents[0].gossip.know(vec![contact]);
+    all_alive(&mut agents, &[1, 2]).await;
+}
+
+/// How old summaries are on 32 nodes in one process, each second for 15 s.
+/// `cargo test --release -p starling-agent ages_among_32 -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn ages_among_32_nodes() {
+    const NODES: u64 = 32;
+    let mut agents: Vec<Agent> = (1..=NODES).map(Agent::start).collect();
+    let began = Instant::now();
+    introduce(&agents);
+    let nodes: Vec<u64> = (1..=NODES).collect();
+    all_alive(&mut agents, &nodes).await;
+    println!(
+        "{NODES} nodes know each other after {} ms",
+        began.elapsed().as_millis()
+    );
+    let told: Vec<usize> = agents.iter().map(|agent| agent.history.len()).collect();
+    let mut ages = Vec::new();
+    let mut second = tokio::time::interval(Duration::from_millis(100));
+    for tick in 0..150_u64 {
+        second.tick().await;
+        for agent in &mut agents {
+            if agent.node % 10 == tick % 10 {
+                agent.gossip.publish(summary(agent.node, tick));
+            }
+            agent.catch_up();
+            if tick >= 50 {
+                let now = clock();
+                ages.extend(agent.summaries.values().map(|heard| now.since(heard.at)));
+            }
+        }
+    }
+    ages.sort_unstable();
+    let at = |percent: usize| ages[(ages.len() - 1) * percent / 100];
+    println!(
+        "age p50 {} ms, p99 {} ms, of {} readings",
+        at(50),
+        at(99),
+        ages.len()
+    );
+    let flaps: usize = agents
+        .iter()
+        .zip(told)
+        .map(|(a, told)| a.history.len() - told)
+        .sum();
+    let sent: u64 = agents
+        .iter()
+        .map(|agent| agent.gossip.stats().sent_bytes)
+        .sum();
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "changes of who is alive meanwhile: {flaps}; {:.1} KiB/s out of a node",
+        sent as f64 / 1024.0 / NODES as f64 / seconds
+    );
+}

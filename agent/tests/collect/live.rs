@@ -1,0 +1,46 @@
+//! The CPU of real workers.
+
+use super::*;
+
+/// Runs a script as one worker and samples it until a window shows load.
+async fn measure(script: &str) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::start("test", dir.path()).unwrap();
+    let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+    let (name, spec) = spec("web");
+    let specs = BTreeMap::from([(name, Spec { command, ..spec })]);
+    supervisor.offer(specs.clone());
+    supervisor.set(Stamp::default(), "web", 1).unwrap();
+    let mut collector = Collector::new(HostRoot::from_env());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut highest = 0;
+    while highest < 300 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let pods = web(&specs, &mut collector, &supervisor.workers());
+        let cpu = pods.first().and_then(|pod| pod.cpu.sample);
+        highest = cpu.map_or(highest, |cpu| highest.max(cpu.milli as u64));
+    }
+    supervisor.stop_all().await;
+    highest
+}
+
+// Other tests share the machine's cores, hence 0.3 to 1.5 of one.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_loop_uses_about_one_core() {
+    let milli = measure("while :; do :; done").await;
+    assert!((300..1_500).contains(&milli), "{milli}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_child_of_an_idle_worker_counts() {
+    let milli = measure("sh -c 'while :; do :; done' & wait").await;
+    assert!((300..1_500).contains(&milli), "{milli}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_live_for_milliseconds_count() {
+    let burst = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
+    let milli = measure(&format!("while :; do sh -c '{burst}'; done")).await;
+    assert!((300..1_500).contains(&milli), "{milli}");
+}

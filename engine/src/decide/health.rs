@@ -1,0 +1,57 @@
+//! How often a trigger failed in a row, and when it is trusted again.
+//!
+//! A poll counts once, however many passes see it. Counts stop at a bound: a
+//! source that stays up or stays down costs no log entries.
+
+use crate::history::Health;
+use crate::policy::Fallback;
+use crate::unit::Ms;
+
+/// Good readings in a row that end a fallback.
+pub const RECOVERY: u32 = 3;
+/// Failures are counted up to this where there is no fallback to count for.
+pub const FAILURES_SHOWN_MAX: u32 = 3;
+
+/// Takes in one poll's result.
+pub fn after(health: Health, good: bool, at: Ms, fallback: Option<&Fallback>) -> Health {
+    if at <= health.at {
+        return health;
+    }
+    let next = if good {
+        succeeded(health, fallback)
+    } else {
+        let bound = fallback.map_or(FAILURES_SHOWN_MAX, |f| {
+            f.failure_threshold.saturating_add(1)
+        });
+        Health {
+            failures: health.failures.saturating_add(1).min(bound),
+            successes: 0,
+            at,
+        }
+    };
+    if (next.failures, next.successes) == (health.failures, health.successes) {
+        return health;
+    }
+    Health { at, ..next }
+}
+
+/// Whether the fallback stands in (KEDA: strictly more failures than the threshold).
+pub fn fallen_back(health: Health, fallback: Option<&Fallback>) -> bool {
+    fallback.is_some_and(|f| health.failures > f.failure_threshold)
+}
+
+fn succeeded(health: Health, fallback: Option<&Fallback>) -> Health {
+    let successes = health.successes.saturating_add(1);
+    if fallen_back(health, fallback) && successes < RECOVERY {
+        Health {
+            successes,
+            ..health
+        }
+    } else {
+        Health {
+            failures: 0,
+            successes: 0,
+            ..health
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What would have to change for the size to change: each hold that the report
+//! names, turned round.
+//!
+//! Comes in: the finished report. Goes out: conditions in the order of their
+//! causes. Never says more than the report's own steps and inputs bear out.
+
+use super::Inputs;
+use super::health::RECOVERY;
+use super::limit::Limited;
+use super::reason::{Input, Outcome, Outlook, Report, Step};
+use crate::history::Event;
+use crate::policy::{Goal, Policy, Rules, Select, Strategy, Trigger};
+use crate::unit::Ms;
+
+/// One, in millionths.
+const ONE_PPM: i128 = 1_000_000;
+
+pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
+    let mut outlook = Vec::new();
+    for step in &report.steps {
+        held(inputs, report, step, &mut outlook);
+    }
+    for input in &report.inputs {
+        if let Outcome::Fallback { successes, .. } = input.outcome {
+            outlook.push(Outlook::Recovery {
+                trigger: input.trigger.clone(),
+                more: RECOVERY.saturating_sub(successes),
+            });
+        }
+    }
+    let steady = report.target == report.from && report.raw == Some(report.from);
+    if steady && !report.steps.iter().any(Step::overrules) {
+        let pairs = report.inputs.iter().zip(&inputs.policy.triggers);
+        outlook.extend(pairs.filter_map(|(input, trigger)| thresholds(inputs, input, trigger)));
+    }
+    outlook.dedup();
+    outlook
+}
+
+fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Outlook>) {
+    let unmoved = report.target == report.from;
+    let wait = |ms| Outlook::Wait { ms };
+    match step {
+        Step::Paused { .. } => outlook.push(Outlook::Annotation {
+            name: "paused".into(),
+        }),
+        Step::Disabled => outlook.push(Outlook::Enable),
+        Step::AtRest => outlook.extend(wakers(inputs.policy)),
+        Step::RestWithheld | Step::NoMetrics | Step::Frozen { .. } => {
+            outlook.extend(silent(&report.inputs));
+        }
+        Step::CoolingDown { left_ms } | Step::Settling { left_ms, .. } => {
+            outlook.push(wait(*left_ms));
+        }
+        Step::Stabilized {
+            window_ms, age_ms, ..
+        } if unmoved => outlook.push(wait(window_ms.saturating_sub(*age_ms))),
+        Step::Limited { from, by, .. } => match by {
+            Limited::TooMany => outlook.push(field("spec.maxReplicaCount", *from)),
+            Limited::TooFew if inputs.policy.replicas_min > 0 => {
+                outlook.push(field("spec.minReplicaCount", *from));
+            }
+            Limited::Up | Limited::Down if switched_off(inputs.policy, *by) => {
+                let direction = if *by == Limited::Up {
+                    "scaleUp"
+                } else {
+                    "scaleDown"
+                };
+                let name = format!("spec.behavior.{direction}.selectPolicy");
+                outlook.push(field(&name, *from));
+            }
+            Limited::Up | Limited::Down if unmoved => {
+                outlook.extend(next_expiry(inputs, *by).map(wait));
+            }
+            _ => {}
+        },
+        Step::ScaleInPaused { .. } => outlook.push(Outlook::Annotation {
+            name: "paused-scale-in".into(),
+        }),
+        Step::ScaleOutPaused { .. } => outlook.push(Outlook::Annotation {
+            name: "paused-scale-out".into(),
+        }),
+        _ => {}
+    }
+}
+
+fn field(name: &str, wanted: u32) -> Outlook {
+    Outlook::Field {
+        field: name.into(),
+        wanted,
+    }
+}
+
+fn switched_off(policy: &Policy, by: Limited) -> bool {
+    policy.behavior.as_ref().is_some_and(|behavior| {
+        let rules = if by == Limited::Up {
+            &behavior.up
+        } else {
+            &behavior.down
+        };
+        rules.select == Select::Disabled
+    })
+}
+
+/// The triggers that could wake a workload at rest.
+fn wakers(policy: &Policy) -> impl Iterator<Item = Outlook> {
+    let outside = policy.triggers.iter().filter(|t| t.source.is_outside());
+    outside.map(|trigger| Outlook::Activity {
+        trigger: trigger.name.clone(),
+        above: trigger.activation_milli,
+    })
+}
+
+/// The triggers that would have to answer.
+fn silent(inputs: &[Input]) -> impl Iterator<Item = Outlook> {
+    inputs.iter().filter_map(|input| match input.outcome {
+        Outcome::Failed { .. } | Outcome::Stale | Outcome::Unheard => Some(Outlook::Answer {
+            trigger: input.trigger.clone(),
+        }),
+        _ => None,
+    })
+}
+
+/// When the first recent change of size stops counting against a direction.
+fn next_expiry(inputs: &Inputs<'_>, by: Limited) -> Option<u64> {
+    let behavior = inputs.policy.behavior.as_ref()?;
+    let (rules, events): (&Rules, &[Event]) = if by == Limited::Up {
+        (&behavior.up, &inputs.history.ups)
+    } else {
+        (&behavior.down, &inputs.history.downs)
+    };
+    let left = |period_ms: u64, at: Ms| period_ms.checked_sub(inputs.now.since(at));
+    let lefts = rules
+        .rates
+        .iter()
+        .flat_map(|rate| events.iter().filter_map(|e| left(rate.period_ms, e.at)));
+    lefts.filter(|left| *left > 0).min()
+}
+
+/// How far a trigger's value would have to move, in the unit that its input shows.
+fn thresholds(inputs: &Inputs<'_>, input: &Input, trigger: &Trigger) -> Option<Outlook> {
+    let Outcome::Proposes { .. } = input.outcome else {
+        return None;
+    };
+    let policy = inputs.policy;
+    let (above, below) = match (trigger.goal, &policy.strategy) {
+        (Goal::Utilization { .. }, Strategy::Banded(bands)) => {
+            (i64::from(bands.high_percent), i64::from(bands.low_percent))
+        }
+        (goal, _) => {
+            let target = match goal {
+                Goal::Utilization { percent } => i128::from(percent),
+                Goal::Value { milli } => i128::from(milli),
+                Goal::AverageValue { milli } if input.pods.is_some() => i128::from(milli),
+                Goal::AverageValue { milli } => i128::from(milli) * i128::from(inputs.running),
+            };
+            let behavior = policy.behavior.as_ref();
+            let own = |rules: Option<&Rules>| rules.and_then(|r| r.tolerance_ppm);
+            let up = own(behavior.map(|b| &b.up)).unwrap_or(policy.controller.tolerance_up_ppm);
+            let down =
+                own(behavior.map(|b| &b.down)).unwrap_or(policy.controller.tolerance_down_ppm);
+            let scaled = |ppm: i128| i64::try_from(target * ppm / ONE_PPM).unwrap_or(i64::MAX);
+            (
+                scaled(ONE_PPM + i128::from(up)),
+                scaled(ONE_PPM - i128::from(down)),
+            )
+        }
+    };
+    let trigger = input.trigger.clone();
+    // Outside of them already: only what isn't known keeps the size as it is.
+    if input
+        .value
+        .is_some_and(|value| value > above || value < below)
+    {
+        return Some(Outlook::Samples { trigger });
+    }
+    Some(Outlook::Value {
+        trigger,
+        above,
+        below,
+    })
+}

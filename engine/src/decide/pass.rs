@@ -1,0 +1,301 @@
+//! One decision from beginning to end: hear the triggers, step between rest and
+//! work, compute, hold and limit, keep the bounds, and note it all on the way.
+//!
+//! The order of the branches is HPA's and KEDA's; the arithmetic is in the
+//! modules beside this one.
+
+mod size;
+
+use super::activation::{self, Active, Situation, Write};
+use super::metric::Scale;
+use super::ratio::Tolerance;
+use super::reason::{Condition, ConditionKind, Outcome, Report, Status, Step};
+use super::{Decision, Inputs, outlook, trigger};
+use crate::history::{Activity, Change, runs};
+use crate::policy::{Policy, TRIGGERS_MAX, Zero};
+use crate::unit::Ms;
+
+pub struct Pass<'a> {
+    inputs: &'a Inputs<'a>,
+    policy: &'a Policy,
+    report: Report,
+    changes: Vec<Change>,
+    active: bool,
+    /// Index of the first trigger that fails.
+    failing: Option<usize>,
+    /// HPA's condition `AbleToScale`, unless the size changes.
+    able: &'static str,
+    /// A recommendation was made, or would have been but for a failure.
+    recommended: bool,
+}
+
+impl<'a> Pass<'a> {
+    pub fn over(inputs: &'a Inputs<'a>) -> Pass<'a> {
+        Pass {
+            inputs,
+            policy: inputs.policy,
+            report: Report {
+                at: inputs.now,
+                from: inputs.current,
+                dry_run: inputs.policy.dry_run,
+                ..Report::default()
+            },
+            changes: Vec::new(),
+            active: false,
+            failing: None,
+            able: "SucceededGetScale",
+            recommended: false,
+        }
+    }
+
+    pub fn decide(mut self) -> Decision {
+        self.hear();
+        let size = self.size();
+        self.finish(size)
+    }
+
+    /// Evaluates every trigger.
+    fn hear(&mut self) {
+        let scale = Scale {
+            current: self.inputs.current,
+            running: self.inputs.running,
+            ready: self.inputs.ready,
+            tolerance: Tolerance::of(self.policy),
+        };
+        let triggers = self.policy.triggers.iter().take(TRIGGERS_MAX);
+        for (index, each) in triggers.enumerate() {
+            let said = trigger::evaluate(self.inputs, index, each, &scale);
+            self.active |= said.active;
+            if said.failing && self.failing.is_none() {
+                self.failing = Some(index);
+            }
+            self.changes.extend(said.change);
+            if let Some(replicas) = said.input.outcome.proposal()
+                && self.report.raw.is_none_or(|raw| replicas > raw)
+            {
+                self.report.raw = Some(replicas);
+                self.report.winner = u32::try_from(index).ok();
+            }
+            self.report.inputs.push(said.input);
+        }
+        // Replicas' own metrics can't wake a workload, so where there is nothing
+        // else it counts as awake (KEDA).
+        let outside = self.policy.triggers.iter().any(|t| t.source.is_outside());
+        if !outside && self.failing.is_none() && !self.policy.triggers.is_empty() {
+            self.active = true;
+        }
+        if self.policy.fallback.is_some() {
+            let fallen = self
+                .report
+                .inputs
+                .iter()
+                .any(|input| matches!(input.outcome, Outcome::Fallback { .. }));
+            let reason = if fallen {
+                "FallbackExists"
+            } else {
+                "NoFallbackFound"
+            };
+            self.condition(ConditionKind::Fallback, fallen, reason);
+        }
+    }
+
+    fn size(&mut self) -> u32 {
+        if self.inputs.history.changed_at == Some(self.inputs.now) {
+            // One change for each instant, so that planning again right after
+            // a change plans nothing more and learns nothing more (I9).
+            self.changes.clear();
+            self.recommended = true;
+            self.step(Step::JustChanged);
+            return self.inputs.current;
+        }
+        let notes = &self.policy.annotations;
+        if notes.paused || notes.paused_replicas.is_some() {
+            self.step(Step::Paused {
+                at: notes.paused_replicas,
+            });
+            self.condition(ConditionKind::Paused, true, "ScaledObjectPaused");
+            return notes.paused_replicas.unwrap_or(self.inputs.current);
+        }
+        match self.policy.zero {
+            Zero::Activation => self.activation(),
+            Zero::Hpa { allowed } => self.hpa(allowed),
+        }
+    }
+
+    fn activation(&mut self) -> u32 {
+        let (inputs, before) = (self.inputs, self.inputs.history.activity);
+        let last_active = if before.active {
+            Some(inputs.last_pass.unwrap_or(inputs.now))
+        } else {
+            before.last_active
+        };
+        let situation = Situation {
+            policy: self.policy,
+            current: inputs.current,
+            created_at: inputs.created_at,
+            last_active,
+            now: inputs.now,
+            active: self.active,
+            failing: self.failing.is_some(),
+        };
+        let step = activation::step(&situation);
+        // While a trigger fails, nobody knows that the workload is idle: the
+        // cooldown begins again once it is known.
+        let hidden = situation.failing && inputs.current > 0;
+        self.remember(step.active_until_now || hidden, before, last_active);
+        if let Some(active) = step.condition {
+            self.condition(ConditionKind::Active, active.status(), active.code());
+        }
+        if let Some(left_ms) = step.cooling_ms {
+            self.step(Step::CoolingDown { left_ms });
+        }
+        let awake = step.condition == Some(Active::Active);
+        match step.write {
+            Write::Size(to) if awake => {
+                let forced = !self.active;
+                self.step(Step::Activated { to, forced });
+                to
+            }
+            Write::Size(to) if to > inputs.current => {
+                self.step(Step::BelowMin { min: to });
+                to
+            }
+            Write::Size(to) => {
+                let quiet_ms = last_active.map(|last| inputs.now.since(last));
+                self.step(Step::Deactivated { to, quiet_ms });
+                to
+            }
+            Write::Stay => {
+                self.step(match (awake, situation.failing) {
+                    (true, _) => Step::ScaleOutPaused {
+                        wanted: self.policy.replicas_min.max(1),
+                    },
+                    (false, true) => Step::RestWithheld,
+                    (false, false) => Step::AtRest,
+                });
+                inputs.current
+            }
+            Write::Continue => {
+                let may_rest = self.policy.replicas_min == 0 || self.policy.replicas_idle.is_some();
+                let steady = self.report.raw == Some(inputs.current);
+                if !awake && situation.failing && may_rest && steady {
+                    self.step(Step::RestWithheld);
+                }
+                self.within(self.policy.replicas_min.max(1))
+            }
+        }
+    }
+
+    /// Writes activity only where it flips.
+    fn remember(&mut self, active: bool, before: Activity, last_active: Option<Ms>) {
+        if active != before.active {
+            let last_active = if active {
+                Some(self.inputs.now)
+            } else {
+                last_active
+            };
+            self.changes.push(Change::Activity(Activity {
+                active,
+                last_active,
+            }));
+        }
+    }
+
+    fn hpa(&mut self, allowed: bool) -> u32 {
+        let min = self.policy.replicas_min;
+        if self.inputs.current > 0 {
+            return self.within(min);
+        }
+        let outside = self.policy.triggers.iter().any(|t| t.source.is_outside());
+        if allowed && self.inputs.history.scaled_to_zero && (min > 0 || outside) {
+            return self.compute(min);
+        }
+        self.step(Step::Disabled);
+        self.condition(ConditionKind::ScalingActive, false, "ScalingDisabled");
+        0
+    }
+
+    fn finish(mut self, size: u32) -> Decision {
+        let current = self.inputs.current;
+        let target = self.bounded(size);
+        let history = self.inputs.history;
+        if !self.recommended && runs::open(&history.recommendations).is_some() {
+            self.changes.push(Change::Unrecommended {
+                until: self.inputs.last_pass,
+            });
+        }
+        let rescaled = target != current;
+        let able = if rescaled {
+            "SucceededRescale"
+        } else {
+            self.able
+        };
+        self.condition(ConditionKind::AbleToScale, true, able);
+        self.scaled_to_zero(target);
+        self.report.conditions.sort_by_key(|c| c.kind);
+        self.report.target = target;
+        self.report.outlook = outlook::of(self.inputs, &self.report);
+        let write = rescaled && !self.policy.dry_run;
+        if write {
+            self.changes.push(Change::Resized {
+                from: current,
+                to: target,
+            });
+        }
+        Decision {
+            target: if write { target } else { current },
+            changes: self.changes,
+            report: self.report,
+        }
+    }
+
+    /// The bounds hold whatever was decided before (I5), but for a workload that
+    /// a human switched off under HPA's rules.
+    fn bounded(&mut self, size: u32) -> u32 {
+        if self.report.steps.contains(&Step::Disabled) {
+            return size;
+        }
+        let bounds = self.policy.bounds();
+        let floor = match self.policy.zero {
+            Zero::Activation => *bounds.start(),
+            Zero::Hpa { .. } => self.policy.replicas_min.min(*bounds.end()),
+        };
+        let target = size.clamp(floor, *bounds.end());
+        if target != size {
+            self.step(Step::Bounded {
+                from: size,
+                to: target,
+            });
+        }
+        target
+    }
+
+    fn scaled_to_zero(&mut self, target: u32) {
+        if self.policy.zero != (Zero::Hpa { allowed: true }) {
+            return;
+        }
+        let (current, before) = (self.inputs.current, self.inputs.history.scaled_to_zero);
+        let after = if target == current {
+            before
+        } else {
+            self.policy.goes_to_zero(current, target)
+        };
+        if after {
+            self.condition(ConditionKind::ScaledToZero, true, "ScaledToZero");
+        } else if target != current {
+            self.condition(ConditionKind::ScaledToZero, false, "NotScaledToZero");
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.report.steps.push(step);
+    }
+
+    fn condition(&mut self, kind: ConditionKind, truth: bool, reason: &str) {
+        self.report.conditions.push(Condition {
+            kind,
+            status: Status::of(truth),
+            reason: reason.to_owned(),
+        });
+    }
+}

@@ -1,0 +1,193 @@
+//! HPA's part of a pass: from the triggers' proposals to a size, by way of the
+//! recommendation log, both windows, rates, bounds and pauses.
+
+use std::borrow::Cow;
+
+use super::Pass;
+use crate::decide::banded;
+use crate::decide::limit::{self, Limited, Recent};
+use crate::decide::reason::{ConditionKind, Step, failure_code};
+use crate::decide::stabilize::Log;
+use crate::history::{Change, Recommendation, runs};
+use crate::policy::{Banded, Strategy};
+
+impl<'a> Pass<'a> {
+    /// HPA's short circuits, then its arithmetic.
+    pub(super) fn within(&mut self, min: u32) -> u32 {
+        let max = *self.policy.bounds().end();
+        let min = min.min(max);
+        if self.inputs.current > max {
+            self.step(Step::AboveMax { max });
+            return max;
+        }
+        if self.inputs.current < min {
+            self.step(Step::BelowMin { min });
+            return min;
+        }
+        self.compute(min)
+    }
+
+    pub(super) fn compute(&mut self, min: u32) -> u32 {
+        let current = self.inputs.current;
+        self.recommended = true;
+        let failed = self.failing.and_then(|i| self.policy.triggers.get(i));
+        let Some(raw) = self.report.raw else {
+            let reason = failed.map_or("ScalingDisabled", |t| failure_code(&t.source));
+            self.step(Step::NoMetrics);
+            self.condition(ConditionKind::ScalingActive, false, reason);
+            return current;
+        };
+        if let Some(failed) = failed
+            && raw < current
+        {
+            self.step(Step::Frozen { wanted: raw });
+            self.condition(
+                ConditionKind::ScalingActive,
+                false,
+                failure_code(&failed.source),
+            );
+            return current;
+        }
+        self.condition(ConditionKind::ScalingActive, true, "ValidMetricFound");
+        let log = self.record(raw);
+        let mut size = raw;
+        if let Strategy::Banded(bands) = &self.policy.strategy {
+            size = self.banded(raw, bands);
+        }
+        if self.policy.behavior.is_some() || !matches!(self.policy.strategy, Strategy::Banded(_)) {
+            size = self.stabilized(size, &log);
+            size = self.limited(size, min);
+        } else {
+            self.able = "ReadyForNewScale";
+        }
+        self.pauses(size)
+    }
+
+    /// Notes the recommendation where it is a new one; gives the log that this
+    /// pass looks at.
+    fn record(&mut self, raw: u32) -> Cow<'a, [Recommendation]> {
+        let (inputs, history) = (self.inputs, self.inputs.history);
+        let seed = Recommendation {
+            replicas: inputs.current,
+            from: inputs.now,
+            until: None,
+        };
+        if !history.seeded {
+            self.changes.push(Change::Recommended {
+                replicas: inputs.current,
+                until: None,
+            });
+            if raw != inputs.current {
+                self.changes.push(Change::Recommended {
+                    replicas: raw,
+                    until: None,
+                });
+            }
+            return Cow::Owned(vec![seed]);
+        }
+        if runs::open(&history.recommendations).is_none_or(|run| run.replicas != raw) {
+            self.changes.push(Change::Recommended {
+                replicas: raw,
+                until: inputs.last_pass,
+            });
+        }
+        Cow::Borrowed(&history.recommendations)
+    }
+
+    fn banded(&mut self, wanted: u32, bands: &Banded) -> u32 {
+        let current = self.inputs.current;
+        let capped = banded::capped(current, wanted, bands);
+        if capped != wanted {
+            self.step(Step::StepCapped {
+                from: wanted,
+                to: capped,
+            });
+        }
+        let left_ms = self.inputs.history.changed_at.map_or(0, |at| {
+            bands.cooldown_ms.saturating_sub(self.inputs.now.since(at))
+        });
+        if left_ms > 0 && capped != current {
+            self.step(Step::Settling {
+                wanted: capped,
+                left_ms,
+            });
+            return current;
+        }
+        capped
+    }
+
+    fn stabilized(&mut self, desired: u32, runs: &[Recommendation]) -> u32 {
+        let log = Log {
+            runs,
+            now: self.inputs.now,
+            last_pass: self.inputs.last_pass,
+        };
+        let (current, windows) = (self.inputs.current, self.policy.windows());
+        let with_behavior = self.policy.behavior.is_some();
+        let stable = if with_behavior {
+            log.hold_both(current, desired, windows)
+        } else {
+            log.hold_down(desired, windows.down_ms)
+        };
+        if stable.replicas == desired {
+            self.able = "ReadyForNewScale";
+            return desired;
+        }
+        let up = with_behavior && desired >= current;
+        self.able = if up {
+            "ScaleUpStabilized"
+        } else {
+            "ScaleDownStabilized"
+        };
+        self.step(Step::Stabilized {
+            from: desired,
+            to: stable.replicas,
+            window_ms: if up { windows.up_ms } else { windows.down_ms },
+            age_ms: stable.held_by_age_ms.unwrap_or(0),
+        });
+        stable.replicas
+    }
+
+    fn limited(&mut self, desired: u32, min: u32) -> u32 {
+        let step = limit::Step {
+            current: self.inputs.current,
+            desired,
+            min,
+            max: *self.policy.bounds().end(),
+        };
+        let (size, by) = match &self.policy.behavior {
+            None => limit::plain(step),
+            Some(behavior) => {
+                let recent = Recent {
+                    ups: &self.inputs.history.ups,
+                    downs: &self.inputs.history.downs,
+                    now: self.inputs.now,
+                };
+                limit::by_rates(step, behavior, recent)
+            }
+        };
+        let limited = by != Limited::Within;
+        self.condition(ConditionKind::ScalingLimited, limited, by.code());
+        if limited {
+            self.step(Step::Limited {
+                from: desired,
+                to: size,
+                by,
+            });
+        }
+        size
+    }
+
+    fn pauses(&mut self, size: u32) -> u32 {
+        let (current, notes) = (self.inputs.current, &self.policy.annotations);
+        if size < current && notes.paused_scale_in {
+            self.step(Step::ScaleInPaused { wanted: size });
+            return current;
+        }
+        if size > current && notes.paused_scale_out {
+            self.step(Step::ScaleOutPaused { wanted: size });
+            return current;
+        }
+        size
+    }
+}

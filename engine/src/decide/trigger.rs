@@ -1,0 +1,281 @@
+//! One trigger: its reading, its health, and the size that it proposes.
+//!
+//! Comes in: the reading and the history. Goes out: a typed [`Input`] for the
+//! report and what the history must remember. Never mixes triggers.
+
+use super::metric::{self, Proposal, Scale};
+use super::reason::{Failure, Input, Outcome, Pods, source_name};
+use super::{Inputs, Reading, banded, health};
+use crate::demand::pods::Sums;
+use crate::history::{Change, Health};
+use crate::policy::{Fallback, FallbackBehavior, Goal, Policy, Source, Strategy, Trigger, Zero};
+use crate::unit::Ms;
+
+/// An answer is too old to act on after this many polling intervals,
+pub const STALE_INTERVALS: u64 = 3;
+/// but not before this much time.
+pub const STALE_MS_MIN: u64 = 60_000;
+
+/// What one trigger says.
+#[derive(Debug, Clone)]
+pub struct Said {
+    pub input: Input,
+    /// Above its activation threshold.
+    pub active: bool,
+    /// Says nothing that could shrink the workload or put it to rest.
+    pub failing: bool,
+    pub change: Option<Change>,
+}
+
+/// Evaluates the trigger at `index`; a reading that is absent counts as [`Reading::None`].
+pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Scale) -> Said {
+    let reading = inputs.readings.get(index).unwrap_or(&Reading::None);
+    let measured = measure(inputs, trigger, reading, scale);
+    let mut input = Input {
+        trigger: trigger.name.clone(),
+        source: source_name(&trigger.source),
+        goal: trigger.goal,
+        value: measured.value,
+        age_ms: measured.age_ms,
+        pods: measured.pods,
+        band: band(inputs.policy, trigger.goal),
+        outcome: Outcome::Unheard,
+    };
+    let fallback = inputs.policy.fallback.as_ref();
+    let before = inputs
+        .history
+        .health
+        .get(&trigger.name)
+        .copied()
+        .unwrap_or_default();
+    let state = match (&measured.result, measured.polled_at) {
+        (Verdict::Good(_), Some(at)) => health::after(before, true, at, fallback),
+        (Verdict::Bad(_), Some(at)) => health::after(before, false, at, fallback),
+        _ => before,
+    };
+    let change = (state != before).then(|| Change::Answered {
+        trigger: trigger.name.clone(),
+        health: state,
+    });
+    let stand_in = fallback
+        .filter(|f| health::fallen_back(state, Some(f)))
+        .filter(|_| !matches!(measured.result, Verdict::NoReplicas))
+        .and_then(|f| stand_in(f, trigger.goal, scale));
+    let above = measured
+        .activity_milli
+        .is_some_and(|milli| milli > trigger.activation_milli);
+    let (outcome, active, failing) = match (measured.result, stand_in) {
+        (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => (
+            fell_back(replicas, f, state, None),
+            above || replicas > 0,
+            false,
+        ),
+        (Verdict::Good(proposal), _) => (
+            Outcome::Proposes {
+                replicas: proposal.replicas,
+                within_tolerance: proposal.within_tolerance,
+            },
+            above,
+            false,
+        ),
+        // A fallback to nothing must not put the workload to rest.
+        (Verdict::NoReplicas, _) => (Outcome::NoReplicas, false, false),
+        (Verdict::Bad(reason), Some((replicas, f))) => (
+            fell_back(replicas, f, state, Some(reason)),
+            replicas > 0,
+            replicas == 0,
+        ),
+        (_, Some((replicas, f))) => (
+            fell_back(replicas, f, state, None),
+            replicas > 0,
+            replicas == 0,
+        ),
+        (Verdict::Bad(reason), None) => (
+            Outcome::Failed {
+                reason,
+                failures: state.failures,
+            },
+            false,
+            true,
+        ),
+        (Verdict::Stale, None) => (Outcome::Stale, false, true),
+        (Verdict::Unheard, None) => (Outcome::Unheard, false, true),
+    };
+    input.outcome = outcome;
+    Said {
+        input,
+        active,
+        failing,
+        change,
+    }
+}
+
+fn fell_back(
+    replicas: u32,
+    fallback: &Fallback,
+    state: Health,
+    reason: Option<Failure>,
+) -> Outcome {
+    Outcome::Fallback {
+        replicas,
+        failures: state.failures,
+        successes: state.successes,
+        behavior: fallback.behavior,
+        reason,
+    }
+}
+
+fn band(policy: &Policy, goal: Goal) -> Option<(u32, u32)> {
+    match (&policy.strategy, goal) {
+        (Strategy::Banded(bands), Goal::Utilization { .. }) => {
+            Some((bands.low_percent, bands.high_percent))
+        }
+        _ => None,
+    }
+}
+
+enum Verdict {
+    Good(Proposal),
+    Bad(Failure),
+    Stale,
+    Unheard,
+    NoReplicas,
+}
+
+/// A reading, before the trigger's past is considered.
+struct Measured {
+    result: Verdict,
+    value: Option<i64>,
+    age_ms: Option<u64>,
+    pods: Option<Pods>,
+    /// Held against the activation threshold.
+    activity_milli: Option<i64>,
+    /// When the poll was that health counts.
+    polled_at: Option<Ms>,
+}
+
+impl Measured {
+    fn nothing(result: Verdict) -> Measured {
+        Measured {
+            result,
+            value: None,
+            age_ms: None,
+            pods: None,
+            activity_milli: None,
+            polled_at: None,
+        }
+    }
+
+    fn at(self, at: Ms, now: Ms) -> Measured {
+        Measured {
+            age_ms: Some(now.since(at)),
+            polled_at: Some(at.min(now)),
+            ..self
+        }
+    }
+}
+
+fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Scale) -> Measured {
+    if let Source::Unknown { .. } = trigger.source {
+        return Measured::nothing(Verdict::Bad(Failure::UnknownType));
+    }
+    let owns_zero = inputs.policy.zero == Zero::Activation;
+    if owns_zero && inputs.current == 0 && !trigger.source.is_outside() {
+        return Measured::nothing(Verdict::NoReplicas);
+    }
+    match reading {
+        Reading::None => Measured::nothing(Verdict::Unheard),
+        Reading::Failed { why, at } => {
+            Measured::nothing(Verdict::Bad(Failure::source(why))).at(*at, inputs.now)
+        }
+        Reading::Pods(sums) => replicas(inputs, trigger, sums, scale),
+        Reading::Value { milli, at } => value(inputs, trigger.goal, *milli, *at, scale),
+    }
+}
+
+fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
+    let limit_ms = inputs
+        .policy
+        .polling_interval_ms
+        .saturating_mul(STALE_INTERVALS)
+        .max(STALE_MS_MIN);
+    let proposal = match goal {
+        Goal::Value { milli: target } => metric::value(milli, target, scale),
+        Goal::AverageValue { milli: target } => metric::value_per_replica(milli, target, scale),
+        Goal::Utilization { .. } => Err(metric::Error::NoMetricsForKnownPods),
+    };
+    let expired = inputs.now.since(at) > limit_ms;
+    let result = match proposal {
+        _ if expired => Verdict::Stale,
+        Ok(proposal) => Verdict::Good(proposal),
+        Err(error) => Verdict::Bad(Failure::Metric(error)),
+    };
+    let mut measured = Measured::nothing(result).at(at, inputs.now);
+    measured.value = Some(milli);
+    measured.activity_milli = (!expired).then_some(milli);
+    measured
+}
+
+fn replicas(inputs: &Inputs<'_>, trigger: &Trigger, sums: &Sums, scale: &Scale) -> Measured {
+    let policy = inputs.policy;
+    let proposal = match (trigger.goal, &policy.strategy) {
+        (Goal::Utilization { .. }, Strategy::Banded(bands)) => banded::propose(sums, bands, scale),
+        (Goal::Utilization { percent }, _) => metric::utilization(sums, percent, scale),
+        (Goal::AverageValue { milli }, _) => metric::average(sums, milli, scale),
+        (Goal::Value { milli }, _) => metric::value(sums.ready_usage_milli, milli, scale),
+    };
+    let value = proposal.as_ref().ok().map(|p| p.value);
+    let result = match proposal {
+        Ok(_) if policy.fallback.is_some() && sums.mostly_missing() => {
+            Verdict::Bad(Failure::MostlyMissing)
+        }
+        Ok(proposal) => Verdict::Good(proposal),
+        Err(error) => Verdict::Bad(Failure::Metric(error)),
+    };
+    Measured {
+        result,
+        value,
+        age_ms: sums.oldest.map(|at| inputs.now.since(at)),
+        pods: Some(Pods {
+            counted: sums.ready,
+            unready: sums.unready,
+            missing: sums.missing_count(),
+            ignored: sums.ignored,
+        }),
+        activity_milli: None,
+        polled_at: polled(inputs, &trigger.name, policy),
+    }
+}
+
+/// Replicas are measured all the time; that counts as one poll for each interval.
+fn polled(inputs: &Inputs<'_>, name: &str, policy: &Policy) -> Option<Ms> {
+    let last = inputs.history.health.get(name).map(|health| health.at);
+    let due = last.is_none_or(|at| inputs.now.since(at) >= policy.polling_interval_ms);
+    due.then_some(inputs.now)
+}
+
+/// The size that a fallback gives, by KEDA's arithmetic: the value that makes
+/// the trigger's own formula yield it, so that tolerance applies to it as well.
+/// `None` where it can't be formed (no replica is ready to divide a value by).
+fn stand_in<'a>(fallback: &'a Fallback, goal: Goal, scale: &Scale) -> Option<(u32, &'a Fallback)> {
+    let (fixed, current) = (fallback.replicas, scale.current);
+    let replicas = match fallback.behavior {
+        FallbackBehavior::Static => fixed,
+        FallbackBehavior::CurrentReplicas => current,
+        FallbackBehavior::CurrentReplicasIfHigher => current.max(fixed),
+        FallbackBehavior::CurrentReplicasIfLower => current.min(fixed),
+    };
+    let reported = |target: i64, divisor: u32| {
+        let milli = i128::from(target) * i128::from(replicas) / i128::from(divisor.max(1));
+        i64::try_from(milli).unwrap_or(i64::MAX)
+    };
+    let proposal = match goal {
+        Goal::Utilization { .. } => metric::value_per_replica(reported(1_000, 1), 1_000, scale),
+        Goal::AverageValue { milli } => metric::value_per_replica(reported(milli, 1), milli, scale),
+        Goal::Value { milli } => {
+            let ready = scale.ready.filter(|ready| *ready > 0)?;
+            metric::value(reported(milli, ready), milli, scale)
+        }
+    };
+    proposal.ok().map(|p| (p.replicas, fallback))
+}

@@ -1,0 +1,177 @@
+//! A workload under one policy, played pass by pass: what the ledger and the
+//! node do around `decide`, and nothing more.
+
+use std::collections::BTreeMap;
+
+use starling_engine::decide::{Decision, Inputs, Reading, decide};
+use starling_engine::demand::pods::Sums;
+use starling_engine::history::History;
+use starling_engine::policy::{
+    Fallback, FallbackBehavior, Goal, Policy, Resource, Source, Target, Trigger,
+};
+use starling_engine::unit::Ms;
+
+pub const START: Ms = Ms(1_700_000_000_000);
+
+/// Stands for the scenario's time when a reading is taken in.
+const NOW: Ms = Ms(0);
+
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub policy: Policy,
+    pub history: History,
+    pub created_at: Ms,
+    pub now: Ms,
+    pub last_pass: Option<Ms>,
+    pub size: u32,
+    pub readings: Vec<Reading>,
+}
+
+impl Scenario {
+    pub fn new(triggers: Vec<Trigger>, size: u32) -> Scenario {
+        let policy = Policy {
+            name: "web".into(),
+            target: Target {
+                kind: "Process".into(),
+                name: "web".into(),
+            },
+            replicas_min: 1,
+            replicas_max: 10,
+            triggers,
+            ..Policy::default()
+        };
+        Scenario {
+            policy,
+            history: History::default(),
+            created_at: START,
+            now: START,
+            last_pass: None,
+            size,
+            readings: Vec::new(),
+        }
+    }
+
+    pub fn with(mut self, change: impl FnOnce(&mut Policy)) -> Scenario {
+        change(&mut self.policy);
+        self
+    }
+
+    pub fn later(&mut self, seconds: u64) -> &mut Scenario {
+        self.now = self.now.plus(seconds * 1_000);
+        self
+    }
+
+    /// Readings without a time of their own were taken now.
+    pub fn read(&mut self, mut readings: Vec<Reading>) -> &mut Scenario {
+        for reading in &mut readings {
+            let at = match reading {
+                Reading::Value { at, .. } | Reading::Failed { at, .. } => Some(at),
+                Reading::Pods(sums) => sums.oldest.as_mut(),
+                Reading::None => None,
+            };
+            if let Some(at) = at.filter(|at| **at == NOW) {
+                *at = self.now;
+            }
+        }
+        self.readings = readings;
+        self
+    }
+
+    /// Looks without changing anything.
+    pub fn look(&self) -> Decision {
+        decide(&Inputs {
+            policy: &self.policy,
+            now: self.now,
+            created_at: self.created_at,
+            current: self.size,
+            running: self.size,
+            ready: (self.size > 0).then_some(self.size),
+            last_pass: self.last_pass,
+            readings: self.readings.clone(),
+            history: &self.history,
+        })
+    }
+
+    /// One pass whose outcome is committed.
+    pub fn pass(&mut self) -> Decision {
+        let decision = self.look();
+        for change in &decision.changes {
+            self.history.apply(change, self.now, &self.policy);
+        }
+        self.size = decision.target;
+        self.last_pass = Some(self.now);
+        decision
+    }
+
+    /// A new leader: the history stays, what the old one knew besides is gone.
+    pub fn fail_over(&mut self) -> &mut Scenario {
+        self.last_pass = None;
+        self.readings.clear();
+        self
+    }
+}
+
+pub fn value(whole: i64) -> Reading {
+    Reading::Value {
+        milli: whole * 1_000,
+        at: NOW,
+    }
+}
+
+pub fn failed(why: &str) -> Reading {
+    Reading::Failed {
+        why: why.into(),
+        at: NOW,
+    }
+}
+
+pub fn queue(goal: Goal) -> Trigger {
+    named("queue", goal)
+}
+
+pub fn named(name: &str, goal: Goal) -> Trigger {
+    Trigger {
+        name: name.into(),
+        source: Source::External {
+            kind: "metrics-api".into(),
+            metadata: BTreeMap::new(),
+        },
+        goal,
+        activation_milli: 0,
+    }
+}
+
+/// 10 for each replica.
+pub fn ten_each() -> Trigger {
+    queue(Goal::AverageValue { milli: 10_000 })
+}
+
+pub fn cpu(percent: i32) -> Trigger {
+    Trigger {
+        name: "cpu".into(),
+        source: Source::Resource(Resource::Cpu),
+        goal: Goal::Utilization { percent },
+        activation_milli: 0,
+    }
+}
+
+/// `ready` replicas that request one core each and use `percent` of it.
+pub fn usage(ready: u32, percent: i64) -> Sums {
+    Sums {
+        pods: ready,
+        samples: ready,
+        ready,
+        ready_usage_milli: i64::from(ready) * percent * 10,
+        ready_request_milli: i64::from(ready) * 1_000,
+        oldest: (ready > 0).then_some(NOW),
+        ..Sums::default()
+    }
+}
+
+pub fn fallback(replicas: u32, behavior: FallbackBehavior) -> Option<Fallback> {
+    Some(Fallback {
+        failure_threshold: 3,
+        replicas,
+        behavior,
+    })
+}
