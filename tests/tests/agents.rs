@@ -91,7 +91,11 @@ async fn a_policy_outlives_its_leader_and_its_workers_outlive_their_agent() {
     })
     .await;
     assert_ne!(next, leader);
-    assert_eq!(bench.workers(4).await, before, "the dead agent's workers run on");
+    assert_eq!(
+        bench.workers(4).await,
+        before,
+        "the dead agent's workers run on"
+    );
 
     bench.cluster.restart(leader).expect("it starts");
     let observer = bench.observer.clone();

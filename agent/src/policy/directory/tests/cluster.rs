@@ -1,5 +1,7 @@
 //! What the rest of the cluster wishes, and what it makes of this directory's wishes.
 
+use starling_engine::ledger::Why;
+
 use super::*;
 
 #[test]
@@ -99,7 +101,7 @@ fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
     let scan = bench.scan();
     let refusal = Refusal {
         subject: "web".to_owned(),
-        why: "the cluster is full".to_owned(),
+        why: Why::Full(9),
     };
     let outcome = Outcome {
         refused: vec![refusal],
@@ -114,7 +116,7 @@ fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
             &bench,
             &[(
                 "policy web",
-                "was refused by the cluster (web: the cluster is full); edit the file to try again",
+                "was refused by the cluster (web: the ledger holds 9 of them, which is its limit); edit the file to try again",
             )],
         );
     }
