@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
+use starling_agent::demo::cluster::{leftovers, process::Table};
 use starling_agent::demo::stop::Stop;
 use starling_chaos::{failover, load_step};
 
@@ -71,6 +72,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn measure(cli: &Cli) -> anyhow::Result<()> {
     let binary = binary(cli.binary.clone())?;
+    leftovers::sweep(&std::env::temp_dir(), &mut Table::new()?);
     let told = |line: &str| eprintln!("{line}");
     match cli.measurement {
         Measurement::Failover { kills } => {
