@@ -7,6 +7,7 @@
 //! over their public API. Leaves no process and no file, however it ends.
 
 pub mod cluster;
+mod context;
 pub mod load;
 pub mod observe;
 pub mod play;
@@ -121,8 +122,14 @@ async fn course(play: &mut Play, screen: &mut Screen) -> anyhow::Result<()> {
     let observer = play.start().await?;
     let took = started.elapsed().as_secs_f64();
     screen.say(&format!(
-        "They are one cluster and run the first worker after {took:.1} s.\n"
+        "They are one cluster and run the first worker after {took:.1} s."
     ))?;
+    // Without it the demo goes on; only other shells can't ask it.
+    let shown = context::Shown::write(&play.cluster);
+    screen.say(&match &shown {
+        Ok(_) => "Ask them in another shell: starling status, starling explain worker\n".into(),
+        Err(why) => format!("Other shells can't ask them: {why}\n"),
+    })?;
     play.run(&observer, screen).await
 }
 

@@ -206,7 +206,7 @@ impl Directory {
         let words = match (verdict, wishes.policies.get(name)) {
             // Accepted just now; this agent's ledger is about to show it.
             (Verdict::Kept(_), _) if self.proposed.contains_key(name) => return,
-            (Verdict::Kept(why), _) => why.clone(),
+            (Verdict::Kept(why) | Verdict::Blocked(why), _) => why.clone(),
             (Verdict::Settled, Some(wish)) => {
                 let target = &wish.policy.target;
                 if offered.contains(target) || scan.processes.contains_key(&target.name) {

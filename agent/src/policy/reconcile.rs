@@ -50,8 +50,10 @@ pub(super) enum Verdict {
     Remove,
     /// Gone from both; nothing to remember any more.
     Forgotten,
-    /// Nothing is proposed, for this reason.
+    /// Nothing is proposed: what is in force stays, for this reason.
     Kept(String),
+    /// Nothing is proposed before something else changes, for this reason.
+    Blocked(String),
     /// Nothing is proposed yet.
     Unclear,
 }
@@ -140,7 +142,7 @@ fn rival(
         .get(target)?
         .iter()
         .find(|(other, _)| *other != name && found.get(*other) != Some(&Verdict::Remove))?;
-    Some(Verdict::Kept(format!(
+    Some(Verdict::Blocked(format!(
         "is not applied: policy {rival} (put there by {}) already scales {} {}, and a workload \
          can have one policy; remove one of the two, or change scaleTargetRef",
         in_force.source, target.kind, target.name

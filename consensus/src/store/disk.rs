@@ -260,10 +260,10 @@ impl Worker {
                 found.push(record);
             }
         }
-        if let Some(record) = assembler.finish()? {
-            if bytes + record.1.len() <= bytes_max || found.is_empty() {
-                found.push(record);
-            }
+        if let Some(record) = assembler.finish()?
+            && (found.is_empty() || bytes + record.1.len() <= bytes_max)
+        {
+            found.push(record);
         }
         Ok(found)
     }

@@ -1,6 +1,8 @@
 //! openraft's own storage suite, on real directories, and what it doesn't ask.
 
 use openraft::storage::RaftLogStorageExt as _;
+use std::sync::Arc;
+
 use openraft::testing::{StoreBuilder, Suite};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _};
 use starling_engine::ledger::{Command, Entry};
@@ -22,7 +24,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
         let opened = open_in(&dir);
         let store = LogStore::new(opened.disk.clone(), opened.state.clone());
         let (applied, _) = watch::channel(0);
-        let machine = Machine::restore(opened.disk, opened.snapshots, Default::default(), applied)
+        let machine = Machine::restore(opened.disk, opened.snapshots, Arc::default(), applied)
             .await
             .unwrap();
         Ok((dir, store, machine))

@@ -102,7 +102,8 @@ impl<'a> Pass<'a> {
     fn size(&mut self) -> u32 {
         if self.inputs.history.changed_at == Some(self.inputs.now) {
             // One change for each instant, so that planning again right after
-            // a change plans nothing more (I9).
+            // a change plans nothing more and learns nothing more (I9).
+            self.changes.clear();
             self.recommended = true;
             self.step(Step::JustChanged);
             return self.inputs.current;

@@ -11,6 +11,9 @@ fn sums(at: u64) -> impl Strategy<Value = Sums> {
         proptest::option::of(0..=at),
     )
         .prop_map(|(counts, milli, missing, oldest)| Sums {
+            ignored: counts[0],
+            strangers: counts[1],
+            strangers_usage_milli: milli[0],
             pods: counts[0],
             samples: counts[1],
             ready: counts[2],
@@ -32,6 +35,8 @@ fn usage(at: u64) -> impl Strategy<Value = Usage> {
             memory_used_bytes: used[1],
             cpu,
             memory,
+            cpu_request_milli: Some(i64::MIN),
+            memory_request_milli: None,
         },
     )
 }
@@ -136,7 +141,7 @@ fn a_summary_that_is_too_large_loses_its_last_workloads() {
     for n in 0..WORKLOADS_MAX {
         let target = Target {
             kind: "Process".into(),
-            name: format!("{n:0>width$}", width = NAME_BYTES_MAX),
+            name: format!("{n:0>NAME_BYTES_MAX$}"),
         };
         large.workloads.insert(target, usage.clone());
     }

@@ -183,6 +183,7 @@ mod tests {
 
     fn input(trigger: &str, goal: Goal, value: i64, outcome: Outcome) -> Input {
         Input {
+            band: None,
             trigger: trigger.into(),
             source: trigger.into(),
             goal,
