@@ -189,7 +189,7 @@ fn checking_files_names_place_field_and_reason() {
         "{out}"
     );
     assert!(
-        out.contains("a.yaml:1 already holds a policy for Process/w"),
+        out.contains("a.yaml:2 already holds a policy for Process/w"),
         "{out}"
     );
     assert_eq!(check(&["missing.yaml"]).0, Some(4));
