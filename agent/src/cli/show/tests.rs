@@ -82,8 +82,8 @@ fn policies_show_sizes_triggers_and_the_last_change() {
         policies: vec![Policy::from(policy())],
     };
     insta::assert_snapshot!(shown.text(TABLE), @r"
-    NAME      TARGET          MIN  MAX  SIZE  RUNNING  STATE   TRIGGERS                        CHANGED
-    checkout  Process/worker    1   12     5        4  active  queue 22.5/5 each, cpu ?/70%        12s
+    NAME      TARGET          MIN  MAX  SIZE  RUNNING  STATE   TRIGGERS                      CHANGED
+    checkout  Process/worker    1   12     5        4  active  queue 22.5/5 each, cpu ?/70%      12s
     ");
     assert_eq!(shown.note(), None);
 }
