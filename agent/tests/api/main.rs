@@ -1,5 +1,10 @@
 //! The public API over real mutual TLS, with a real log behind it, and the
 //! commands that ask it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 mod commands;
 mod harness;
