@@ -67,7 +67,24 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
     let above = measured
         .activity_milli
         .is_some_and(|milli| milli > trigger.activation_milli);
-    let (outcome, active, failing) = match (measured.result, stand_in) {
+    let (outcome, active, failing) = judge(measured.result, stand_in, state, above);
+    input.outcome = outcome;
+    Said {
+        input,
+        active,
+        failing,
+        change,
+    }
+}
+
+/// The outcome, whether the trigger is active, and whether it counts as failing.
+fn judge(
+    result: Verdict,
+    stand_in: Option<(u32, &Fallback)>,
+    state: Health,
+    above: bool,
+) -> (Outcome, bool, bool) {
+    match (result, stand_in) {
         (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => (
             fell_back(replicas, f, state, None),
             above || replicas > 0,
@@ -103,13 +120,6 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         ),
         (Verdict::Stale, None) => (Outcome::Stale, false, true),
         (Verdict::Unheard, None) => (Outcome::Unheard, false, true),
-    };
-    input.outcome = outcome;
-    Said {
-        input,
-        active,
-        failing,
-        change,
     }
 }
 
