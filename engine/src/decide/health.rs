@@ -12,9 +12,19 @@ pub const RECOVERY: u32 = 3;
 /// Failures are counted up to this where there is no fallback to count for.
 pub const FAILURES_SHOWN_MAX: u32 = 3;
 
-/// Takes in one poll's result.
-pub fn after(health: Health, good: bool, at: Ms, fallback: Option<&Fallback>) -> Health {
-    if at <= health.at {
+/// One poll's result.
+#[derive(Debug, Clone, Copy)]
+pub struct Poll {
+    pub good: bool,
+    pub at: Ms,
+}
+
+/// Takes in a poll, unless it was counted before or a later one was. A counted
+/// poll that lies ahead of `now` comes from a clock that was set back since; it
+/// keeps nothing from counting but itself.
+pub fn after(health: Health, poll: Poll, now: Ms, fallback: Option<&Fallback>) -> Health {
+    let Poll { good, at } = poll;
+    if at == health.at || (at < health.at && health.at <= now) {
         return health;
     }
     let next = if good {

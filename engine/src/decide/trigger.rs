@@ -3,6 +3,7 @@
 //! Comes in: the reading and the history. Goes out: a typed [`Input`] for the
 //! report and what the history must remember. Never mixes triggers.
 
+use super::health::Poll;
 use super::metric::{self, Proposal, Scale};
 use super::reason::{Failure, Input, Outcome, Pods, source_name};
 use super::{Inputs, Reading, banded, health};
@@ -49,8 +50,10 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         .copied()
         .unwrap_or_default();
     let state = match (&measured.result, measured.polled_at) {
-        (Verdict::Good(_), Some(at)) => health::after(before, true, at, fallback),
-        (Verdict::Bad(_), Some(at)) => health::after(before, false, at, fallback),
+        (Verdict::Good(_) | Verdict::Bad(_), Some(at)) => {
+            let good = matches!(measured.result, Verdict::Good(_));
+            health::after(before, Poll { good, at }, inputs.now, fallback)
+        }
         _ => before,
     };
     let change = (state != before).then(|| Change::Answered {
@@ -64,7 +67,24 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
     let above = measured
         .activity_milli
         .is_some_and(|milli| milli > trigger.activation_milli);
-    let (outcome, active, failing) = match (measured.result, stand_in) {
+    let (outcome, active, failing) = judge(measured.result, stand_in, state, above);
+    input.outcome = outcome;
+    Said {
+        input,
+        active,
+        failing,
+        change,
+    }
+}
+
+/// The outcome, whether the trigger is active, and whether it counts as failing.
+fn judge(
+    result: Verdict,
+    stand_in: Option<(u32, &Fallback)>,
+    state: Health,
+    above: bool,
+) -> (Outcome, bool, bool) {
+    match (result, stand_in) {
         (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => (
             fell_back(replicas, f, state, None),
             above || replicas > 0,
@@ -100,13 +120,6 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         ),
         (Verdict::Stale, None) => (Outcome::Stale, false, true),
         (Verdict::Unheard, None) => (Outcome::Unheard, false, true),
-    };
-    input.outcome = outcome;
-    Said {
-        input,
-        active,
-        failing,
-        change,
     }
 }
 
@@ -169,7 +182,7 @@ impl Measured {
     fn at(self, at: Ms, now: Ms) -> Measured {
         Measured {
             age_ms: Some(now.since(at)),
-            polled_at: Some(at.min(now)),
+            polled_at: Some(at),
             ..self
         }
     }
@@ -250,7 +263,8 @@ fn replicas(inputs: &Inputs<'_>, trigger: &Trigger, sums: &Sums, scale: &Scale) 
 /// Replicas are measured all the time; that counts as one poll for each interval.
 fn polled(inputs: &Inputs<'_>, name: &str, policy: &Policy) -> Option<Ms> {
     let last = inputs.history.health.get(name).map(|health| health.at);
-    let due = last.is_none_or(|at| inputs.now.since(at) >= policy.polling_interval_ms);
+    let (now, interval_ms) = (inputs.now, policy.polling_interval_ms);
+    let due = last.is_none_or(|at| at > now || now.since(at) >= interval_ms);
     due.then_some(inputs.now)
 }
 

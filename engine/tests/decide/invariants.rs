@@ -333,3 +333,51 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn i4_failures_hold_up_to_the_threshold_and_then_the_fallback_applies_until_recovery(
+        polls in prop::collection::vec((any::<bool>(), 0_i64..300), 1..60),
+        threshold in 0_u32..5,
+        replicas in 1_u32..20,
+        leader_changes in prop::collection::vec(any::<bool>(), 60),
+    ) {
+        let mut web = Scenario::new(vec![crate::scenario::ten_each()], 5).with(|p| {
+            p.replicas_max = 50;
+            p.controller.tolerance_up_ppm = 0;
+            p.controller.tolerance_down_ppm = 0;
+            p.fallback = Some(Fallback {
+                failure_threshold: threshold,
+                replicas,
+                behavior: FallbackBehavior::Static,
+            });
+        });
+        // Failures in a row, and good answers since, as a person would count them.
+        let (mut bad, mut good) = (0, 0);
+        for ((fails, load), leader_changes) in polls.into_iter().zip(leader_changes) {
+            web.later(30);
+            if leader_changes {
+                web.fail_over();
+            }
+            web.read(vec![if fails { failed("down") } else { value(load) }]);
+            let before = web.size;
+            let decision = web.pass();
+            if fails {
+                (bad, good) = (bad + 1, 0);
+            } else {
+                good += 1;
+                if bad <= threshold || good >= 3 {
+                    (bad, good) = (0, 0);
+                }
+            }
+            let own = (!fails).then(|| u32::try_from(load).unwrap().div_ceil(10));
+            let stand_in = (bad > threshold).then_some(replicas);
+            prop_assert_eq!(decision.report.raw, own.max(stand_in), "{}", decision.report);
+            if fails && stand_in.is_none() {
+                prop_assert!(web.size >= before);
+            }
+        }
+    }
+}

@@ -336,6 +336,22 @@ fn one_poll_counts_once_however_many_passes_see_it() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_neither_counts_twice_nor_stops_counting() {
+    let mut web = Scenario::new(vec![ten_each()], 4)
+        .with(|p| p.fallback = Some(fallback(8, FallbackBehavior::Static)));
+    web.later(30).read(vec![failed("down")]).pass();
+    web.now = web.now.minus(3_600_000);
+    for _ in 0..20 {
+        web.later(1).pass();
+    }
+    assert_eq!(web.history.health["queue"].failures, 1);
+    for failures in 2..=4 {
+        web.later(30).read(vec![failed("down")]).pass();
+        assert_eq!(web.history.health["queue"].failures, failures);
+    }
+}
+
+#[test]
 fn a_source_that_stays_down_costs_no_log_entries() {
     let mut web = Scenario::new(vec![ten_each()], 4)
         .with(|p| p.fallback = Some(fallback(4, FallbackBehavior::Static)));

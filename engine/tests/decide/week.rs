@@ -2,6 +2,7 @@
 //! that has only this memory decides as the old one would.
 
 use crate::scenario::{Scenario, cpu, fallback, ten_each, usage};
+use sha2::{Digest, Sha256};
 use starling_engine::decide::Reading;
 use starling_engine::policy::{Behavior, FallbackBehavior, Rules};
 
@@ -9,9 +10,20 @@ const WEEK_S: u64 = 7 * 24 * 3_600;
 /// What one policy's history may take in a snapshot.
 const HISTORY_BYTES_MAX: usize = 4_096;
 
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Week {
+    bytes_max: usize,
+    passes: u64,
+    /// Passes that had something to remember.
+    writes: u64,
+    /// Of all sizes and counts of changes.
+    digest: [u8; 8],
+}
+
 /// A week in steps of 5 s: a daily curve, noise, and a source that fails at times.
-fn week(web: &mut Scenario) -> (usize, u64, u64) {
-    let (mut largest, mut passes, mut writes) = (0, 0, 0);
+fn week(web: &mut Scenario) -> Week {
+    let mut week = Week::default();
+    let mut sizes = Sha256::new();
     let mut noise = 0x9e37_79b9_u64;
     for second in (0..WEEK_S).step_by(5) {
         noise = noise
@@ -30,13 +42,18 @@ fn week(web: &mut Scenario) -> (usize, u64, u64) {
         web.later(5)
             .read(vec![Reading::Pods(usage(size, percent)), queue]);
         let decision = web.pass();
-        passes += 1;
-        writes += u64::from(!decision.changes.is_empty());
+        sizes.update(decision.target.to_be_bytes());
+        sizes.update([u8::try_from(decision.changes.len()).unwrap()]);
+        week.passes += 1;
+        week.writes += u64::from(!decision.changes.is_empty());
         if second % 3_600 == 0 {
-            largest = largest.max(postcard::to_allocvec(&web.history).unwrap().len());
+            week.bytes_max = week
+                .bytes_max
+                .max(postcard::to_allocvec(&web.history).unwrap().len());
         }
     }
-    (largest, passes, writes)
+    week.digest = sizes.finalize()[..8].try_into().unwrap();
+    week
 }
 
 #[test]
@@ -64,9 +81,14 @@ fn a_week_of_noisy_load_leaves_a_small_history() {
             p.behavior = behavior;
             p.fallback = Some(fallback(20, FallbackBehavior::CurrentReplicasIfHigher));
         });
-        let (largest, passes, writes) = week(&mut web);
-        println!("{name}: at most {largest} bytes; {writes} of {passes} passes wrote");
-        assert!(largest <= HISTORY_BYTES_MAX, "{name}: {largest} bytes");
+        let Week {
+            bytes_max,
+            passes,
+            writes,
+            ..
+        } = week(&mut web);
+        println!("{name}: at most {bytes_max} bytes; {writes} of {passes} passes wrote");
+        assert!(bytes_max <= HISTORY_BYTES_MAX, "{name}: {bytes_max} bytes");
         assert!(web.history.recommendations.len() <= 64, "{name}");
     }
 }
@@ -86,4 +108,13 @@ fn a_steady_workload_writes_nothing() {
         ]);
         assert_eq!(web.pass().changes, vec![]);
     }
+}
+
+#[test]
+fn the_same_week_gives_the_same_sizes_in_every_build() {
+    let mut web = Scenario::new(vec![cpu(60), ten_each()], 5).with(|p| {
+        p.replicas_max = 200;
+        p.behavior = Some(Behavior::default());
+    });
+    insta::assert_snapshot!(format!("{:02x?}", week(&mut web).digest), @"[10, 17, dc, 2f, 1d, e9, 0e, ab]");
 }
