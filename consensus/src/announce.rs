@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use starling_engine::ledger::Command;
+use starling_engine::ledger::{Command, Member};
 use starling_engine::unit::NodeId;
 use starling_proto::raft::ReaddressRequest;
 
@@ -25,13 +25,15 @@ const TARGETS_MAX: usize = 32;
 
 /// Returns when the ledger knows this agent as it is configured now.
 pub async fn run(core: Arc<Core>) {
+    let Some(membership) = core.member.get() else {
+        return;
+    };
     let mut pause = PAUSE_FIRST;
-    loop {
+    if shown(&core, membership).is_none() {
         tokio::time::sleep(pause).await;
-        let Some(membership) = core.member.get() else {
-            return;
-        };
-        if known(&core, membership) {
+    }
+    loop {
+        if shown(&core, membership).as_ref() == Some(&core.config.member) {
             return;
         }
         if membership.leads() {
@@ -48,16 +50,16 @@ pub async fn run(core: Arc<Core>) {
                 tracing::debug!(address, why, "an agent doesn't take the new address");
             }
         }
+        tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
-fn known(core: &Core, membership: &Membership) -> bool {
+/// This agent as its own ledger has it; that may be behind, or empty at first.
+fn shown(core: &Core, membership: &Membership) -> Option<Member> {
     let ledger = core.ledger.read().unwrap_or_else(PoisonError::into_inner);
-    ledger
-        .members
-        .get(&NodeId(membership.own.id))
-        .is_some_and(|admitted| admitted.member == core.config.member)
+    let admitted = ledger.members.get(&NodeId(membership.own.id))?;
+    Some(admitted.member.clone())
 }
 
 fn targets(core: &Core, membership: &Membership) -> BTreeSet<String> {

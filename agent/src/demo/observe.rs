@@ -45,7 +45,9 @@ pub struct Status {
     pub leader_id: Option<u64>,
     pub leader_name: String,
     pub applied_index: u64,
+    /// Log indexes, which are others than ledger indexes.
     pub last_log_index: u64,
+    pub committed_index: u64,
     pub voters: usize,
     pub members: u32,
     pub members_alive: u32,
@@ -177,6 +179,7 @@ fn status(header: ReplyHeader, status: v1::ClusterStatus) -> Status {
         leader_name: status.leader_name,
         applied_index: status.applied_index,
         last_log_index: status.last_log_index,
+        committed_index: status.committed_index,
         voters: status.voter_ids.len(),
         members: status.members,
         members_alive: status.members_alive,

@@ -4,7 +4,7 @@
 //! [`Link`] is what openraft replicates and asks for votes through. Every call
 //! has a deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +53,8 @@ pub struct Peers {
     tls: ClientTlsConfig,
     connect_timeout: Duration,
     channels: Mutex<BTreeMap<(String, Lane), Channel>>,
+    /// Agents that were said not to answer; as many as members at most.
+    silent: Mutex<BTreeSet<u64>>,
     pub book: Book,
 }
 
@@ -68,7 +70,25 @@ impl Peers {
                 )),
             connect_timeout: Duration::from_millis(timing.election_min_ms),
             channels: Mutex::default(),
+            silent: Mutex::default(),
             book: Book::default(),
+        }
+    }
+
+    /// Says once that an agent has fallen silent, and once that it is back.
+    fn tell(&self, id: u64, address: &str, failure: Option<&Status>) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            Some(status) if silent.insert(id) => {
+                tracing::warn!(
+                    id,
+                    address,
+                    why = status.message(),
+                    "an agent doesn't answer"
+                );
+            }
+            None if silent.remove(&id) => tracing::info!(id, address, "an agent answers again"),
+            _ => {}
         }
     }
 
@@ -151,6 +171,7 @@ impl Link {
                 "{address} is no address: {e}"
             ))),
         };
+        peers.tell(self.target, &address, answer.as_ref().err());
         match answer {
             Ok(reply) => Ok(reply.into_inner().body),
             Err(status) => {

@@ -172,3 +172,13 @@ async fn a_data_directory_in_use_or_unusable_is_refused() {
         other => panic!("{:?}", other.err()),
     }
 }
+
+#[tokio::test]
+async fn keys_that_are_none_are_refused_at_start() {
+    let mut agents = Agent::some(&Authority::new(), 1);
+    agents[0].config.tls.key = "nonsense".into();
+    match agents[0].try_start().await {
+        Err(Error::Tls(_)) => {}
+        other => panic!("{:?}", other.err()),
+    }
+}

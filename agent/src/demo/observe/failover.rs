@@ -159,7 +159,7 @@ impl Next {
             self.elected = Some((status.clone(), status.last_log_index));
         }
         if let Some((_, end)) = &self.elected
-            && status.applied_index >= *end
+            && status.committed_index >= *end
         {
             self.able_after.get_or_insert(after);
         }
@@ -203,6 +203,7 @@ mod tests {
             term,
             leader_id: Some(node_id),
             applied_index,
+            committed_index: applied_index,
             last_log_index,
             ..Status::default()
         })
