@@ -1,1 +1,10 @@
+//! Measures real clusters of real agents under faults and load steps.
+//!
+//! Comes in: the `starling` binary and how often to repeat. Goes out: every
+//! measured time and its percentiles. Each measurement starts a cluster of its
+//! own on this machine, ends by itself, and leaves no process and no file.
 
+pub mod failover;
+pub mod gauge;
+pub mod load_step;
+pub mod times;

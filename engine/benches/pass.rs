@@ -52,8 +52,8 @@ fn workload(number: u32) -> Workload {
         },
         replicas_min: 1,
         triggers,
-        behavior: (number % 2 == 0).then(Behavior::default),
-        fallback: (number % 3 == 0).then_some(Fallback {
+        behavior: number.is_multiple_of(2).then(Behavior::default),
+        fallback: number.is_multiple_of(3).then_some(Fallback {
             failure_threshold: 3,
             replicas: 5,
             behavior: FallbackBehavior::Static,
@@ -66,7 +66,7 @@ fn workload(number: u32) -> Workload {
         ready_changed_at: Some(START.minus(3_500_000)),
         cpu: Metric {
             request_milli: Some(1_000),
-            sample: ((number + i) % 20 > 0).then_some(Sample {
+            sample: (!(number + i).is_multiple_of(20)).then_some(Sample {
                 milli: i64::from((number * 7 + i * 13) % 1_100),
                 at: START,
                 window_ms: 1_000,

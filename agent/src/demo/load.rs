@@ -16,8 +16,8 @@ const CURVE: [(f64, f64); 11] = [
     (0.47, 10.0),
     (0.49, 70.0),
     (0.55, 96.0),
-    (0.62, 96.0),
-    (0.67, 4.0),
+    (0.60, 96.0),
+    (0.64, 4.0),
     (1.00, 2.0),
 ];
 /// A seed makes each part of the curve up to this much higher or lower.
@@ -25,7 +25,7 @@ const SPREAD: f64 = 0.10;
 /// Within a burst the rate swings by this much about every fiftieth of the duration.
 const RIPPLE: f64 = 0.15;
 /// After this progress the load is quiet to the end.
-pub const QUIET_FROM: f64 = 0.67;
+pub const QUIET_FROM: f64 = 0.64;
 
 /// Jobs a second at `progress`; the ends of the curve go on beyond 0 and 1.
 pub fn rate(progress: f64, seed: u64) -> f64 {
@@ -105,7 +105,7 @@ mod tests {
             assert!(mean(0.0, 0.10, seed) < 6.0, "one worker is enough at first");
             assert!(mean(0.12, 0.24, seed) > 30.0, "four workers are too few");
             assert!(mean(0.30, 0.46, seed) < 20.0);
-            assert!(mean(0.50, 0.62, seed) > 75.0, "eight workers are too few");
+            assert!(mean(0.50, 0.60, seed) > 75.0, "eight workers are too few");
             assert!(
                 mean(QUIET_FROM, 1.0, seed) < 6.0,
                 "one worker is enough in the end"

@@ -16,20 +16,20 @@ use tokio::task::JoinSet;
 use self::leader::Leader;
 use super::cluster::Cluster;
 use super::load::Arrivals;
-use super::observe::{Observer, Status};
+use super::observe::{Decision, Observer, Status};
 use super::queue::http::Server;
 use super::summary::Seen;
 use super::view::screen::Screen;
 use super::view::{Agent, Point, State, Usage};
 use super::workload::{self, Workload};
 
-/// How often workers are counted; every fourth time is a second.
+/// How often workers are counted; agents are asked once a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-const LOOKS_A_SECOND: u64 = 4;
 /// How often arrivals are offered.
 const OFFER_EVERY: Duration = Duration::from_millis(50);
-/// After the load has ended: for the queue to empty and the last entries to
-/// reach all agents.
+/// After the load has ended, on a machine so busy that it takes longer: for the
+/// queue to empty, the workers to be as few as they may, and all agents to tell
+/// a common digest.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ impl Play {
     pub async fn run(&mut self, observer: &Observer, screen: &mut Screen) -> anyhow::Result<()> {
         let start = Instant::now();
         self.offer_from(start);
-        let mut looks = 0;
+        let mut shown_s = None;
         let mut every = tokio::time::interval(LOOK_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -113,9 +113,7 @@ impl Play {
             let sample = self.cluster.sample();
             self.seen.workers(sample.workers.len() as u32);
             self.seen.stats = self.queue.stats();
-            let second = looks % LOOKS_A_SECOND == 0;
-            looks += 1;
-            if second {
+            if shown_s.replace(elapsed.as_secs()) != Some(elapsed.as_secs()) {
                 self.use_of_machine(&sample.agents);
                 let statuses = observer.statuses().await;
                 self.ask(observer, &statuses, sample.workers.len() as u32)
@@ -130,7 +128,8 @@ impl Play {
             }
             let over = elapsed >= self.settings.duration;
             let patience_ended = elapsed >= self.settings.duration + SETTLED_WITHIN;
-            if over && (self.is_settled() || patience_ended) {
+            let settled = self.is_settled(sample.workers.len());
+            if over && (settled || patience_ended) {
                 return Ok(());
             }
         }
@@ -141,11 +140,12 @@ impl Play {
         self.seen.stats = self.queue.stats();
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_settled(&self, workers: usize) -> bool {
         let stats = &self.seen.stats;
         stats.waiting + stats.leased == 0
             && self.seen.digests.told_by(self.seen.agents).is_some()
             && self.leader.is_done()
+            && workers <= workload::REPLICAS_MIN as usize
     }
 
     fn offer_from(&mut self, start: Instant) {
@@ -187,10 +187,7 @@ impl Play {
             let decisions = observer.decisions(position).await.unwrap_or_default();
             for decision in decisions.iter().rev() {
                 if self.seen.decision(decision.index) {
-                    let (from, to, by) = (decision.from, decision.to, &decision.by_name);
-                    let reason = &decision.reason;
-                    self.state
-                        .happened(format!("{by} decides {from} → {to}: {reason}"));
+                    self.state.happened(decided(decision));
                 }
             }
         }
@@ -222,6 +219,18 @@ impl Play {
             ));
         }
     }
+}
+
+fn decided(decision: &Decision) -> String {
+    let Decision {
+        from,
+        to,
+        by_name,
+        reason,
+        ..
+    } = decision;
+    let because = if reason.is_empty() { "" } else { ": " };
+    format!("{by_name} decides {from} → {to}{because}{reason}")
 }
 
 /// The answer that knows most, and its agent's position.

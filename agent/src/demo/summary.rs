@@ -219,14 +219,7 @@ impl Report {
             left(self.jobs_left),
             come_back(self.jobs_come_back)
         );
-        let scaled = format!(
-            "{} agents took the workers from {} to {} and back to {}, in {} decisions.",
-            self.agents,
-            self.replicas_first_seen,
-            self.replicas_max_seen,
-            self.replicas_min_seen,
-            self.decisions
-        );
+        let scaled = self.scaled_line();
         let (mib, cpu) = (self.agent_rss_mib_max, self.agent_cpu_percent_mean);
         let used =
             format!("An agent used {cpu:.1} % of a core on average and at most {mib:.1} MiB.");
@@ -240,6 +233,20 @@ impl Report {
         .join("\n")
     }
 
+    fn scaled_line(&self) -> String {
+        let (first, max) = (self.replicas_first_seen, self.replicas_max_seen);
+        let (min, decisions) = (self.replicas_min_seen, self.decisions);
+        let back = if min < max {
+            format!(" and back to {min}")
+        } else {
+            String::new()
+        };
+        format!(
+            "{} agents took the workers from {first} to {max}{back} in {decisions} decisions.",
+            self.agents
+        )
+    }
+
     fn failover_line(&self) -> String {
         let (Some(ms), Some(to)) = (self.failover_ms, self.failover_to) else {
             return if self.leader_kills == 0 {
@@ -250,10 +257,10 @@ impl Report {
         };
         let what = match to {
             FailoverTo::Decision => "the next leader's first decision was committed",
-            FailoverTo::FirstEntry => "the next leader was able to decide, with no need to,",
+            FailoverTo::FirstEntry => "the next leader could have decided",
         };
         let back = self.caught_up_ms.map_or_else(String::new, |took| {
-            format!("; restarted, the dead agent caught up in {took} ms")
+            format!("; once restarted it caught up in {took} ms")
         });
         format!("The leader was killed, and {what} {ms} ms later{back}.")
     }

@@ -87,7 +87,7 @@ spec:
       policies:
         - type: Pods
           value: 4
-          periodSeconds: 2
+          periodSeconds: 1
     scaleDown:
       stabilizationWindowSeconds: {down_window_s}
       policies:

@@ -35,13 +35,16 @@ fn explain(decision: &Decision) -> String {
     format!("{text}[{}]", codes.join(" "))
 }
 
-fn one_pod_a_minute(rules: Rules) -> Behavior {
+fn one_pod_a_minute(rules: &Rules) -> Behavior {
     let rates = vec![Rate {
         kind: RateKind::Pods,
         value: 1,
         period_ms: 60_000,
     }];
-    let rules = Rules { rates, ..rules };
+    let rules = Rules {
+        rates,
+        ..rules.clone()
+    };
     Behavior {
         up: rules.clone(),
         down: rules,

@@ -17,7 +17,7 @@ fn pass(mut web: Scenario, reading: Reading) -> (u32, Option<(&'static str, Stri
         .find(|c| c.kind.code() == "Active");
     (
         web.size,
-        active.map(|c| (c.status.code(), c.reason.clone())),
+        active.map(|c| (c.status.code(), c.reason.to_string())),
     )
 }
 
@@ -99,6 +99,58 @@ fn the_executor_s_scaling_examples_hold() {
 }
 
 #[test]
+fn the_condition_ready_tells_who_can_be_trusted() {
+    let both = || {
+        vec![
+            ten_each(),
+            named("topic", Goal::AverageValue { milli: 10_000 }),
+        ]
+    };
+    let covered = Some(fallback(3, FallbackBehavior::Static));
+    let cases = [
+        (value(10), value(10), None, "True", "ScaledObjectReady"),
+        (value(0), failed("down"), None, "False", "TriggerError"),
+        (
+            value(10),
+            failed("down"),
+            None,
+            "Unknown",
+            "PartialTriggerError",
+        ),
+        (
+            value(0),
+            failed("down"),
+            covered,
+            "True",
+            "ScaledObjectReady",
+        ),
+    ];
+    for (first, second, fallback, status, reason) in cases {
+        let mut web = Scenario::new(both(), 2).with(|p| p.fallback = fallback);
+        web.read(vec![first, second]);
+        let report = web.pass().report;
+        let ready = report
+            .conditions
+            .iter()
+            .find(|c| c.kind.code() == "Ready")
+            .unwrap();
+        assert_eq!(
+            (ready.status.code(), ready.reason.as_ref()),
+            (status, reason)
+        );
+    }
+}
+
+#[test]
+fn an_activation_names_the_triggers_behind_it() {
+    let mut web = executor(2, 5, Some(0));
+    web.read(vec![value(10)]);
+    let report = web.pass().report;
+    assert_eq!((report.from, report.target), (2, 5));
+    assert!(report.to_string().contains("queue is active"), "{report}");
+}
+
+#[test]
 fn a_paused_policy_leaves_the_condition_active_alone() {
     let web = executor(3, 0, None).with(|p| p.annotations.paused_replicas = Some(3));
     assert_eq!(pass(web, value(0)), (3, None));
@@ -156,7 +208,7 @@ fn fallback_examples_hold() {
     ];
     for (behavior, current, replicas, expected) in cases {
         let mut web = Scenario::new(vec![ten_each()], current).with(|p| {
-            p.fallback = fallback(replicas, behavior);
+            p.fallback = Some(fallback(replicas, behavior));
             p.controller.down_window_ms = 0;
             p.behavior = None;
             p.replicas_max = 20;
@@ -176,7 +228,7 @@ fn fallback_examples_hold() {
 #[test]
 fn a_good_answer_resets_failures_below_the_threshold() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(10, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(10, FallbackBehavior::Static)));
     for _ in 0..5 {
         fail(&mut web, 3);
         web.later(30).read(vec![value(40)]).pass();
@@ -189,7 +241,7 @@ fn a_good_answer_resets_failures_below_the_threshold() {
 fn a_value_fallback_without_ready_replicas_only_holds() {
     let mut web = Scenario::new(vec![queue(Goal::Value { milli: 10_000 })], 0).with(|p| {
         p.replicas_min = 0;
-        p.fallback = fallback(5, FallbackBehavior::Static);
+        p.fallback = Some(fallback(5, FallbackBehavior::Static));
     });
     fail(&mut web, 8);
     assert_eq!(web.size, 0);
@@ -217,7 +269,7 @@ fn a_fallback_to_zero_never_scales_to_zero() {
     let mut web = Scenario::new(vec![ten_each()], 4).with(|p| {
         p.replicas_min = 0;
         p.cooldown_ms = 0;
-        p.fallback = fallback(0, FallbackBehavior::Static);
+        p.fallback = Some(fallback(0, FallbackBehavior::Static));
     });
     fail(&mut web, 200);
     assert!(web.size >= 1, "{}", web.size);
@@ -242,7 +294,7 @@ fn errors_don_t_use_up_the_cooldown() {
 #[test]
 fn recovery_needs_several_good_readings() {
     let mut web = Scenario::new(vec![ten_each()], 4).with(|p| {
-        p.fallback = fallback(8, FallbackBehavior::Static);
+        p.fallback = Some(fallback(8, FallbackBehavior::Static));
         p.controller.down_window_ms = 0;
     });
     fail(&mut web, 5);
@@ -258,7 +310,7 @@ fn recovery_needs_several_good_readings() {
 #[test]
 fn a_flapping_source_stays_in_fallback_but_may_grow_the_workload() {
     let mut web = Scenario::new(vec![ten_each()], 4).with(|p| {
-        p.fallback = fallback(6, FallbackBehavior::Static);
+        p.fallback = Some(fallback(6, FallbackBehavior::Static));
         p.controller.down_window_ms = 0;
     });
     fail(&mut web, 5);
@@ -274,7 +326,7 @@ fn a_flapping_source_stays_in_fallback_but_may_grow_the_workload() {
 #[test]
 fn one_poll_counts_once_however_many_passes_see_it() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(8, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(8, FallbackBehavior::Static)));
     web.later(30).read(vec![failed("down")]);
     for _ in 0..29 {
         web.pass();
@@ -286,7 +338,7 @@ fn one_poll_counts_once_however_many_passes_see_it() {
 #[test]
 fn a_source_that_stays_down_costs_no_log_entries() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(4, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(4, FallbackBehavior::Static)));
     fail(&mut web, 6);
     let quiet = (0..100).all(|_| fail(&mut web, 1).is_some_and(|d| d.changes.is_empty()));
     assert!(quiet);
@@ -295,7 +347,7 @@ fn a_source_that_stays_down_costs_no_log_entries() {
 #[test]
 fn fallback_covers_lost_samples_and_several_triggers() {
     let mut web = Scenario::new(vec![cpu(60), ten_each()], 4)
-        .with(|p| p.fallback = fallback(7, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(7, FallbackBehavior::Static)));
     for _ in 0..6 {
         web.later(30);
         let mut sums = usage(1, 50);

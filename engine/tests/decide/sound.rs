@@ -24,7 +24,7 @@ fn a_sound_policy_passes() {
     assert_eq!(sound().check(), vec![]);
     let mut full = sound();
     full.behavior = Some(Behavior::default());
-    full.fallback = fallback(3, FallbackBehavior::Static);
+    full.fallback = Some(fallback(3, FallbackBehavior::Static));
     full.strategy = Strategy::Banded(Banded::default());
     assert_eq!(full.check(), vec![]);
 }
@@ -51,7 +51,7 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
         ("spec.pollingInterval", |p| p.polling_interval_ms = 999),
         ("spec.cooldownPeriod", |p| p.cooldown_ms = u64::MAX),
         ("spec.initialCooldownPeriod", |p| {
-            p.initial_cooldown_ms = u64::MAX
+            p.initial_cooldown_ms = u64::MAX;
         }),
         ("spec.triggers", |p| p.triggers.clear()),
         ("spec.triggers", |p| {
@@ -64,7 +64,7 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
             p.replicas_min = 0;
         }),
         ("spec.triggers[1].name", |p| {
-            p.triggers[1].name = "cpu".into()
+            p.triggers[1].name = "cpu".into();
         }),
         ("spec.triggers[0].metadata.value", |p| {
             p.triggers[0].goal = Goal::Utilization { percent: 0 };
@@ -84,14 +84,13 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
             };
         }),
         ("spec.fallback.failureThreshold", |p| {
-            p.fallback =
-                fallback(1, FallbackBehavior::Static).map(|f| starling_engine::policy::Fallback {
-                    failure_threshold: 0,
-                    ..f
-                });
+            p.fallback = Some(starling_engine::policy::Fallback {
+                failure_threshold: 0,
+                ..fallback(1, FallbackBehavior::Static)
+            });
         }),
         ("spec.fallback.replicas", |p| {
-            p.fallback = fallback(500, FallbackBehavior::Static)
+            p.fallback = Some(fallback(500, FallbackBehavior::Static));
         }),
         ("spec.behavior.scaleDown.stabilizationWindowSeconds", |p| {
             p.behavior = Some(down(Rules {
@@ -106,31 +105,31 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
             }));
         }),
         ("spec.behavior.scaleDown.policies[0].periodSeconds", |p| {
-            p.behavior = Some(down(rate(1, 0)))
+            p.behavior = Some(down(rate(1, 0)));
         }),
         ("spec.behavior.scaleDown.policies[0].periodSeconds", |p| {
             p.behavior = Some(down(rate(1, 1_800_001)));
         }),
         ("spec.behavior.scaleDown.policies[0].value", |p| {
-            p.behavior = Some(down(rate(-1, 1_000)))
+            p.behavior = Some(down(rate(-1, 1_000)));
         }),
         ("spec.banded.lowPercent", |p| {
-            bands(p, |b| b.low_percent = 80)
+            bands(p, |b| b.low_percent = 80);
         }),
         ("spec.banded.highAimPercent", |p| {
-            bands(p, |b| b.high_aim_percent = 90)
+            bands(p, |b| b.high_aim_percent = 90);
         }),
         ("spec.banded.lowAimPercent", |p| {
-            bands(p, |b| b.low_aim_percent = 10)
+            bands(p, |b| b.low_aim_percent = 10);
         }),
         ("spec.banded.stepUpPercent", |p| {
-            bands(p, |b| b.step_up_percent = 0)
+            bands(p, |b| b.step_up_percent = 0);
         }),
         ("spec.banded.stepDownPercent", |p| {
-            bands(p, |b| b.step_down_percent = 101)
+            bands(p, |b| b.step_down_percent = 101);
         }),
         ("spec.banded.cooldownPeriod", |p| {
-            bands(p, |b| b.cooldown_ms = u64::MAX)
+            bands(p, |b| b.cooldown_ms = u64::MAX);
         }),
         (
             "metadata.annotations[autoscaling.keda.sh/paused-replicas]",

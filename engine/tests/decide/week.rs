@@ -62,7 +62,7 @@ fn a_week_of_noisy_load_leaves_a_small_history() {
         let mut web = Scenario::new(vec![cpu(60), ten_each()], 5).with(|p| {
             p.replicas_max = 200;
             p.behavior = behavior;
-            p.fallback = fallback(20, FallbackBehavior::CurrentReplicasIfHigher);
+            p.fallback = Some(fallback(20, FallbackBehavior::CurrentReplicasIfHigher));
         });
         let (largest, passes, writes) = week(&mut web);
         println!("{name}: at most {largest} bytes; {writes} of {passes} passes wrote");

@@ -1,3 +1,5 @@
+//! What is kept, what is told and in which order, at which size and age.
+
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use rand::seq::{IteratorRandom as _, SliceRandom as _};

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use starling_engine::policy::{Policy, Target};
 
@@ -101,8 +102,8 @@ fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
             })
         })
     };
-    let mut by_name: BTreeMap<&str, Vec<Found<'_, Policy>>> = BTreeMap::new();
-    let mut by_target: BTreeMap<&Target, Vec<Found<'_, Policy>>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, Vec<Found<'_, Arc<Policy>>>> = BTreeMap::new();
+    let mut by_target: BTreeMap<&Target, Vec<Found<'_, Arc<Policy>>>> = BTreeMap::new();
     for it in found() {
         by_target.entry(&it.what.target).or_default().push(it);
     }
@@ -128,7 +129,7 @@ fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
         match several.as_slice() {
             [one] if !wishes.held.contains(name) => {
                 let wish = Wish {
-                    policy: one.what.clone(),
+                    policy: Arc::clone(one.what),
                     stamp: one.file.stamp,
                     file: one.file.path.to_owned(),
                 };

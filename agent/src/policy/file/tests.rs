@@ -74,7 +74,7 @@ fn refused_with(line: &str, expected: &[&str]) {
 fn policy(text: &str) -> Policy {
     let contents = read(text);
     assert_eq!(contents.problems, []);
-    contents.policies.into_iter().next().unwrap().1
+    Arc::unwrap_or_clone(contents.policies.into_iter().next().unwrap().1)
 }
 
 #[test]

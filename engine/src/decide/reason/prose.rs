@@ -264,17 +264,13 @@ fn explain(step: &Step, report: &Report) -> String {
         Step::Disabled => {
             "Somebody set the size to 0, which switches scaling off until a size is set.".into()
         }
-        Step::Activated { to, forced: true } => {
-            format!(
-                "The annotation force-activation wakes the workload with {}.",
-                replicas(*to)
-            )
-        }
-        Step::Activated { to, .. } => {
-            format!(
-                "A trigger is active, which wakes the workload with {}.",
-                replicas(*to)
-            )
+        Step::Activated { to, by } => {
+            let who = match by.as_slice() {
+                [] => "The annotation force-activation".into(),
+                [one] => format!("{one} is active, which"),
+                more => format!("{} are active, which", more.join(", ")),
+            };
+            format!("{who} wakes the workload with {}.", replicas(*to))
         }
         Step::Deactivated { to, quiet_ms } => {
             let since = match quiet_ms {

@@ -167,7 +167,7 @@ fn an_old_answer_is_no_answer() {
 #[test]
 fn a_fallback_stands_in_for_a_trigger_that_keeps_failing() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(6, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(6, FallbackBehavior::Static)));
     let decision = fail_times(&mut web, 4);
     insta::assert_snapshot!(explain(&decision), @r#"
     Grows from 4 to 6 replicas.
@@ -184,7 +184,7 @@ fn a_fallback_stands_in_for_a_trigger_that_keeps_failing() {
 #[test]
 fn a_fallback_may_keep_the_current_size() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(6, FallbackBehavior::CurrentReplicas));
+        .with(|p| p.fallback = Some(fallback(6, FallbackBehavior::CurrentReplicas)));
     let decision = fail_times(&mut web, 4);
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 4 replicas.
@@ -201,7 +201,7 @@ fn a_fallback_may_keep_the_current_size() {
 #[test]
 fn a_fallback_may_be_a_floor() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(6, FallbackBehavior::CurrentReplicasIfHigher));
+        .with(|p| p.fallback = Some(fallback(6, FallbackBehavior::CurrentReplicasIfHigher)));
     let decision = fail_times(&mut web, 4);
     insta::assert_snapshot!(explain(&decision), @r#"
     Grows from 4 to 6 replicas.
@@ -218,7 +218,7 @@ fn a_fallback_may_be_a_floor() {
 #[test]
 fn a_fallback_may_be_a_ceiling() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(6, FallbackBehavior::CurrentReplicasIfLower));
+        .with(|p| p.fallback = Some(fallback(6, FallbackBehavior::CurrentReplicasIfLower)));
     let decision = fail_times(&mut web, 4);
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 4 replicas.
@@ -235,7 +235,7 @@ fn a_fallback_may_be_a_ceiling() {
 #[test]
 fn a_failure_below_the_threshold_only_holds() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(6, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(6, FallbackBehavior::Static)));
     let decision = fail_times(&mut web, 3);
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 4 replicas.
@@ -253,7 +253,7 @@ fn a_failure_below_the_threshold_only_holds() {
 #[test]
 fn recovery_takes_several_good_answers() {
     let mut web = Scenario::new(vec![ten_each()], 4)
-        .with(|p| p.fallback = fallback(6, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(6, FallbackBehavior::Static)));
     fail_times(&mut web, 4);
     web.later(30).read(vec![value(8)]);
     let decision = web.pass();
@@ -272,7 +272,7 @@ fn recovery_takes_several_good_answers() {
 #[test]
 fn most_samples_missing_counts_as_a_failure() {
     let mut web = Scenario::new(vec![cpu(60)], 6)
-        .with(|p| p.fallback = fallback(8, FallbackBehavior::Static));
+        .with(|p| p.fallback = Some(fallback(8, FallbackBehavior::Static)));
     for _ in 0..4 {
         web.later(30);
         let mut sums = usage(2, 20);

@@ -118,7 +118,7 @@ fn without_behavior_growth_doubles_at_most() {
 #[test]
 fn a_rate_policy_holds_growth_until_its_period_is_over() {
     let mut web = Scenario::new(vec![ten_each()], 2).with(|p| {
-        p.behavior = Some(one_pod_a_minute(Rules::up()));
+        p.behavior = Some(one_pod_a_minute(&Rules::up()));
     });
     web.read(vec![value(80)]).pass();
     web.later(15).read(vec![value(80)]);
@@ -143,7 +143,7 @@ fn a_rate_policy_slows_a_shrink() {
         p.behavior = Some(Behavior {
             down: Rules {
                 window_ms: Some(0),
-                ..one_pod_a_minute(Rules::up()).down
+                ..one_pod_a_minute(&Rules::up()).down
             },
             ..Behavior::default()
         });

@@ -32,7 +32,7 @@ fn work_wakes_a_resting_workload() {
     - queue (metrics-api) asks for 4 replicas: 37 in all, target 10 a replica;
       measured just now.
 
-    A trigger is active, which wakes the workload with 1 replica.
+    queue is active, which wakes the workload with 1 replica.
     [ValidMetricFound Activated]
     "#);
 }

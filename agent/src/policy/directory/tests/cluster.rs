@@ -167,3 +167,14 @@ fn a_policy_whose_target_nobody_can_run_is_applied_and_reported() {
     bench.write("y.yaml", &process("lonely", "a"));
     problems(&bench.agree(), &bench, &[]);
 }
+
+#[test]
+fn without_memory_a_file_that_is_read_late_is_only_compared_too() {
+    let mut bench = Bench::settled();
+    bench.interfere("web", 8);
+    fs::remove_file(memory::path(bench.data.path())).unwrap();
+    bench.restart();
+    bench.write_later("web.yaml", &policy("web", "web", 5));
+    bench.agree();
+    assert_eq!(bench.max("web"), Some(8));
+}

@@ -175,3 +175,63 @@ fn an_unreadable_file_is_read_once_it_may_be() {
     bench.agree();
     assert_eq!(bench.max("api"), Some(2));
 }
+
+#[test]
+fn a_file_that_is_absent_while_the_agent_starts_may_come_back() {
+    let mut bench = Bench::settled();
+    let text = fs::read_to_string(bench.path("web.yaml")).unwrap();
+    bench.remove("web.yaml");
+    bench.restart();
+    assert_eq!(bench.scan().proposals, []);
+    bench.write("web.yaml", &text);
+    for _ in 0..3 {
+        assert_eq!(bench.scan().proposals, []);
+    }
+}
+
+#[test]
+fn a_policy_that_moves_into_a_file_still_being_written_stays() {
+    let mut bench = Bench::settled();
+    bench.write("web.yaml", "# moved\n");
+    bench.write_later("all.yaml", &policy("web", "web", 5));
+    for _ in 0..4 {
+        let scan = bench.scan();
+        assert_eq!(scan.proposals, []);
+        problems(&scan, &bench, &[]);
+    }
+}
+
+#[test]
+fn more_changed_files_than_one_scan_reads_wait_for_the_next() {
+    let mut bench = Bench::new();
+    for number in 0..=READ_MAX {
+        bench.write(&format!("{number}.yaml"), "not: [yaml");
+    }
+    assert_eq!(bench.scan().problems.len(), READ_MAX);
+    assert_eq!(bench.scan().problems.len(), READ_MAX + 1);
+}
+
+#[test]
+fn an_empty_directory_in_the_place_of_the_one_with_the_files_removes_nothing() {
+    let mut bench = Bench::new();
+    let both = format!("{}---\n{}", policy("web", "web", 5), process("web", "a"));
+    bench.write("web.yaml", &both);
+    bench.agree();
+    let aside = bench.policies.path().with_extension("mounted");
+    fs::rename(bench.policies.path(), &aside).unwrap();
+    fs::create_dir(bench.policies.path()).unwrap();
+    for _ in 0..2 {
+        let scan = bench.agree();
+        assert_eq!(bench.max("web"), Some(5));
+        assert_eq!(scan.processes["web"].command, ["a"]);
+        let words = &scan.problems["policy web"];
+        assert!(
+            words.contains("(empty, and not the directory that held it)"),
+            "{words}"
+        );
+        bench.restart();
+    }
+    fs::remove_dir(bench.policies.path()).unwrap();
+    fs::rename(&aside, bench.policies.path()).unwrap();
+    problems(&bench.agree(), &bench, &[]);
+}

@@ -221,7 +221,7 @@ fn annotations_of_keda_that_are_misspelt_are_refused() {
 }
 
 #[test]
-fn behavior_beyond_what_hpa_takes_are_refused() {
+fn behavior_beyond_what_hpa_takes_is_refused() {
     let up = |rules: &str| format!("behavior: {{scaleUp: {{{rules}}}}}");
     refused_with(
         &up("stabilizationWindowSeconds: 3601"),
@@ -294,13 +294,7 @@ fn strategies_that_are_unknown_or_contradict_themselves_are_refused() {
     );
     refused_with(
         "strategy: banded\n  banded: {lowPercent: 85}",
-        &[
-            "10:24: spec.banded.lowPercent: is 85; must be less than highPercent, 80",
-            "10:11: spec.banded.highAimPercent: is 70; must lie between lowPercent, 85, and \
-         highPercent, 80",
-            "10:11: spec.banded.lowAimPercent: is 50; must lie between lowPercent, 85, and \
-         highPercent, 80",
-        ],
+        &["10:24: spec.banded.lowPercent: is 85; must be less than highPercent, 80"],
     );
     refused_with(
         "dryRun: maybe",

@@ -1,0 +1,121 @@
+//! `starling-chaos`: measures failover and reaction on this machine.
+//!
+//! Each repetition is told on standard error; percentiles, or with `-o json`
+//! one object with every time, go to standard output.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use starling_agent::demo::cluster::{leftovers, process::Table};
+use starling_agent::demo::stop::Stop;
+use starling_chaos::{failover, load_step};
+
+/// What a shell reports of a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+/// A measurement of more repetitions would take hours.
+const REPETITIONS: std::ops::RangeInclusive<i64> = 1..=1_000;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "starling-chaos",
+    version,
+    about = "Measure real agents under faults and load"
+)]
+struct Cli {
+    /// The `starling` binary. Default: the one beside this program
+    #[arg(long, global = true, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Output,
+    #[command(subcommand)]
+    measurement: Measurement,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Measurement {
+    /// Kill the leader again and again: how long until the next committed decision?
+    Failover {
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(REPETITIONS))]
+        kills: u16,
+    },
+    /// Let the load step up again and again: how long until the first worker more?
+    LoadStep {
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(REPETITIONS))]
+        steps: u16,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    // Before anything can use TLS. It fails only where one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;
+    runtime.block_on(async {
+        let mut stop = Stop::listen().context("signals can't be listened for")?;
+        // Dropping the measurement kills what it has started.
+        tokio::select! {
+            measured = measure(&cli) => measured.map(|()| ExitCode::SUCCESS),
+            () = stop.asked(1) => Ok(ExitCode::from(INTERRUPTED)),
+        }
+    })
+}
+
+async fn measure(cli: &Cli) -> anyhow::Result<()> {
+    let binary = binary(cli.binary.clone())?;
+    leftovers::sweep(&std::env::temp_dir(), &mut Table::new()?);
+    let told = |line: &str| eprintln!("{line}");
+    match cli.measurement {
+        Measurement::Failover { kills } => {
+            let result = failover::run(&binary, kills.into(), told).await?;
+            let text = format!(
+                "kill to next committed decision:  {}\nkill to the new leader's entry:   {}\n\
+                 restart to caught up:             {}",
+                result.failover, result.able, result.caught_up
+            );
+            print(cli.output, &result, &text)
+        }
+        Measurement::LoadStep { steps } => {
+            let result = load_step::run(&binary, steps.into(), told).await?;
+            let text = format!(
+                "load step to the first worker more: {}",
+                result.first_worker
+            );
+            print(cli.output, &result, &text)
+        }
+    }
+}
+
+fn binary(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let binary = match given {
+        Some(binary) => binary,
+        None => std::env::current_exe()?.with_file_name("starling"),
+    };
+    ensure!(
+        binary.is_file(),
+        "{} isn't there: build it with `cargo build --release -p starling-agent`, or name another \
+         with --binary",
+        binary.display()
+    );
+    // The agents' workers start it too, from elsewhere.
+    binary
+        .canonicalize()
+        .with_context(|| format!("{} can't be used", binary.display()))
+}
+
+fn print(output: Output, result: &impl Serialize, text: &str) -> anyhow::Result<()> {
+    match output {
+        Output::Text => println!("{text}"),
+        Output::Json => println!("{}", serde_json::to_string(result)?),
+    }
+    Ok(())
+}
