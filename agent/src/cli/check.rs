@@ -138,8 +138,8 @@ fn read(path: PathBuf, said: &mut Said) -> Result<Checked, Error> {
     Ok(Checked {
         policies: contents
             .policies
-            .into_iter()
-            .map(|(_, policy)| policy.name)
+            .iter()
+            .map(|(_, policy)| policy.name.clone())
             .collect(),
         processes: contents
             .processes
