@@ -138,7 +138,7 @@ fn read(path: PathBuf, said: &mut Said) -> Result<Checked, Error> {
     Ok(Checked {
         policies: contents
             .policies
-            .into_iter()
+            .iter()
             .map(|(_, policy)| policy.name.clone())
             .collect(),
         processes: contents

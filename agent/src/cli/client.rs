@@ -179,12 +179,9 @@ impl Client {
         let channel = endpoint.connect().await.map_err(|why| {
             let words = exit::words(&why);
             let (kind, hint) = if exit::denied(&why) {
-                (
-                    Kind::Denied,
-                    "; the certificates are of another cluster, or expired",
-                )
+                (Kind::Denied, format!("; {}", exit::WRONG_KEYS))
             } else {
-                (Kind::Unreachable, "")
+                (Kind::Unreachable, String::new())
             };
             Error::new(
                 kind,

@@ -43,15 +43,17 @@ impl Error {
     /// An agent's refusal.
     pub fn refused(agent: &str, status: &Status) -> Error {
         let kind = match status.code() {
+            // Whatever the transport made of it.
+            _ if denied(status) => Kind::Denied,
             Code::NotFound => Kind::NotFound,
             Code::InvalidArgument => Kind::Usage,
             Code::PermissionDenied | Code::Unauthenticated => Kind::Denied,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Kind::Unreachable,
-            _ if denied(status) => Kind::Denied,
             _ => Kind::Failure,
         };
         let message = match kind {
             Kind::NotFound | Kind::Usage => status.message().to_owned(),
+            Kind::Denied if denied(status) => format!("{agent}: {}; {WRONG_KEYS}", words(status)),
             _ => format!("{agent}: {}", words(status)),
         };
         Error { kind, message }
@@ -80,6 +82,14 @@ pub fn words(error: &(dyn StdError + 'static)) -> String {
     deepest
 }
 
+/// How rustls begins to say that the other side refused us. HTTP/2 keeps only
+/// the words of what ended its connection.
+const ALERT: &str = "received fatal alert";
+
+/// What to do about a certificate that one side doesn't accept.
+pub const WRONG_KEYS: &str = "the certificates are of another cluster, or expired; use those that `starling keys` made \
+     for this one";
+
 /// Whether TLS failed because one side doesn't accept the other's certificate.
 pub fn denied(error: &(dyn StdError + 'static)) -> bool {
     let mut source = Some(error);
@@ -90,15 +100,43 @@ pub fn denied(error: &(dyn StdError + 'static)) -> bool {
         let tls = cause
             .downcast_ref::<rustls::Error>()
             .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(
-            rustls::Error::InvalidCertificate(_)
-            | rustls::Error::AlertReceived(_)
-            | rustls::Error::NoCertificatesPresented,
-        ) = tls
-        {
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
         source = cause.source();
     }
-    false
+    words(error).starts_with(ALERT)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError};
+
+    use super::*;
+
+    #[test]
+    fn certificates_that_one_side_refuses_are_told_from_other_failures() {
+        let by_us = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert!(denied(&io::Error::other(by_us)));
+        assert!(denied(&rustls::Error::AlertReceived(
+            AlertDescription::DecryptError
+        )));
+        assert!(!denied(&io::Error::from(io::ErrorKind::ConnectionRefused)));
+    }
+
+    #[test]
+    fn an_agents_refusal_keeps_its_words_and_gets_its_own_exit_code() {
+        for (status, kind) in [
+            (Status::not_found("x"), Kind::NotFound),
+            (Status::invalid_argument("x"), Kind::Usage),
+            (Status::permission_denied("x"), Kind::Denied),
+            (Status::unavailable("x"), Kind::Unreachable),
+            (Status::deadline_exceeded("x"), Kind::Unreachable),
+            (Status::internal("x"), Kind::Failure),
+        ] {
+            let error = Error::refused("a", &status);
+            assert_eq!(error.kind, kind);
+            assert!(error.message.ends_with('x'), "{error}");
+        }
+    }
 }

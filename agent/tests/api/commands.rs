@@ -80,10 +80,15 @@ async fn data_goes_to_standard_output_and_exit_codes_tell_failures_apart() {
     let missing = home.dir.path().join("missing.yaml");
     assert_eq!(outcome(&missing, &["status"]).await.0, Some(1));
 
+    // Another cluster's keys, and another cluster's user who trusts this one.
     let other = Home::new();
-    let context = home.context(&[("a", &agent.address)], &other.keys("client"));
-    let (code, _, err) = outcome(&context, &["status"]).await;
-    assert_eq!(code, Some(6), "{err}");
+    let mixed = other.keys("client");
+    for ca in [other.keys("ca.pem"), home.keys("ca.pem")] {
+        std::fs::copy(ca, mixed.join("ca.pem")).unwrap();
+        let context = home.context(&[("a", &agent.address)], &mixed);
+        let (code, _, err) = outcome(&context, &["status"]).await;
+        assert_eq!(code, Some(6), "{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

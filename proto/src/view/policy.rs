@@ -185,7 +185,7 @@ mod tests {
         Input {
             band: None,
             trigger: trigger.into(),
-            source: trigger.into(),
+            source: trigger.to_owned().into(),
             goal,
             value: Some(value),
             age_ms: Some(500),
