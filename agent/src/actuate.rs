@@ -14,8 +14,8 @@ use crate::process::{self, Supervisor};
 
 /// Tells the supervisor this node's share of each workload. Call it only with a
 /// ledger that has caught up with the cluster: workers of a workload that isn't
-/// in it are stopped. A workload whose policy is a dry run,
-/// or that was never granted a size, is left as it is.
+/// in it are stopped. A workload whose policy is a dry run, or that was never
+/// granted a size, is left as it is.
 pub fn apply(ledger: &Ledger, me: NodeId, supervisor: &Supervisor) {
     let policies = ledger.policies.values().map(|put| &put.policy);
     let dry: BTreeSet<&Target> = policies

@@ -79,7 +79,7 @@ pub enum Ask {
     /// Say why a workload has its size
     Explain {
         policy: String,
-        /// Explain the change of size at this log index instead of the last one
+        /// Explain the change of size at this index instead of the last one
         #[arg(
             long,
             value_name = "INDEX",

@@ -167,3 +167,6 @@ fn lines(path: &Path, problems: &[Problem]) -> impl fmt::Display {
     };
     problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! Everyone who holds a key is believed, whatever node it says it is.
 
 mod address;
+mod detector;
 mod events;
 mod health;
 mod inbox;

@@ -24,6 +24,9 @@ use crate::process::{READY_AFTER_MS, STOP_AFTER_MS, Spec, Worker};
 use mark::Mark;
 use tree::{Root, Table};
 
+/// The environment variable that holds a [`Mark`]. A command that overwrites its
+/// own environment in memory can't be found by it.
+pub const VARIABLE: &str = "STARLING_WORKER";
 /// A workload's log is emptied when it has grown beyond this.
 pub const LOG_BYTES_MAX: u64 = 4 << 20;
 /// A log is named after as much of the workload's name.
@@ -72,7 +75,7 @@ impl Home {
     /// no parent among them; the others inherited the mark. Where there is none
     /// it has died, and what it left is being stopped from here on.
     pub fn find(&self) -> io::Result<Vec<Process>> {
-        let table = Table::read(&self.proc, mark::VARIABLE, 0)?;
+        let table = Table::read(&self.proc, VARIABLE, 0)?;
         let mut marked: BTreeMap<&str, Vec<&Stat>> = BTreeMap::new();
         for (stat, mark) in table.marked() {
             if stat.pid != std::process::id() {
@@ -118,7 +121,7 @@ impl Home {
         let text = mark.fresh();
         let mut command = Command::new(program);
         command.args(arguments).current_dir(directory);
-        command.envs(&spec.env).env(mark::VARIABLE, &text);
+        command.envs(&spec.env).env(VARIABLE, &text);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let child = command
             .process_group(0)
@@ -152,7 +155,7 @@ impl Home {
         let Some(since) = since.min() else {
             return Vec::new();
         };
-        let table = match Table::read(&self.proc, mark::VARIABLE, since) {
+        let table = match Table::read(&self.proc, VARIABLE, since) {
             Ok(table) => table,
             Err(e) => {
                 tracing::warn!("can't stop workers: {e}");

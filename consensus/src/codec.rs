@@ -1,4 +1,4 @@
-//! How values become bytes, on disk and between agents: MessagePack with field
+//! How values become bytes, on disk and between agents: `MessagePack` with field
 //! names, so that a newer version can add fields, and checksums where the
 //! bytes lie on a disk.
 

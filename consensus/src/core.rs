@@ -13,6 +13,7 @@ use starling_proto::raft::{
     Leader, ProposeRequest, ReadIndexRequest, propose_reply, read_index_reply,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tonic::{ConnectError, Status};
 
 use crate::acks::Acks;
 use crate::net::client::{Lane, Peers};
@@ -120,7 +121,7 @@ impl Core {
         let answer = tokio::time::timeout(CALL_DEADLINE, client.propose(request))
             .await
             .map_err(|_| no_answer())?
-            .map_err(|status| Error::Unknown(said(&leader, &status)))?;
+            .map_err(|status| failed(&leader, &status))?;
         match answer.into_inner().result {
             Some(propose_reply::Result::Outcome(body)) => {
                 codec::decode(&body).map_err(|e| Error::Unknown(e.to_string()))
@@ -168,7 +169,7 @@ impl Core {
         let answer = tokio::time::timeout(CALL_DEADLINE, client.read_index(request))
             .await
             .map_err(|_| no_answer())?
-            .map_err(|status| Error::Unknown(said(&leader, &status)))?;
+            .map_err(|status| failed(&leader, &status))?;
         let index = match answer.into_inner().result {
             Some(read_index_reply::Result::Index(index)) => index,
             Some(read_index_reply::Result::NotLeader(leader)) => return Err(not_leader(&leader)),
@@ -183,6 +184,29 @@ impl Core {
                 "entry {index} has not arrived here yet"
             ))),
         }
+    }
+
+    /// Writes a snapshot and purges what it holds.
+    pub async fn compact(&self) -> Result<(), Error> {
+        let raft = &self.membership()?.raft;
+        let failed = |e: &dyn std::fmt::Display| Error::Unknown(format!("no snapshot: {e}"));
+        let Some(applied) = raft.metrics().borrow().last_applied else {
+            return Ok(());
+        };
+        raft.trigger().snapshot().await.map_err(|e| failed(&e))?;
+        raft.wait(Some(CALL_DEADLINE))
+            .metrics(|m| m.snapshot >= Some(applied), "a snapshot is written")
+            .await
+            .map_err(|e| failed(&e))?;
+        raft.trigger()
+            .purge_log(applied.index)
+            .await
+            .map_err(|e| failed(&e))?;
+        raft.wait(Some(CALL_DEADLINE))
+            .metrics(|m| m.purged >= Some(applied), "entries are purged")
+            .await
+            .map_err(|e| failed(&e))?;
+        Ok(())
     }
 
     fn other_leader(&self, own: &Identity) -> Option<Leader> {
@@ -200,11 +224,19 @@ fn not_leader(leader: &Leader) -> Error {
     }
 }
 
-fn said(leader: &Leader, status: &tonic::Status) -> String {
-    format!(
+/// A call that never reached the leader has done nothing; any other may have.
+fn failed(leader: &Leader, status: &Status) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return not_leader(leader);
+        }
+        cause = error.source();
+    }
+    Error::Unknown(format!(
         "agent {} at {}: {}",
         leader.id,
         leader.address,
         status.message()
-    )
+    ))
 }

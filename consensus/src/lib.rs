@@ -198,6 +198,15 @@ impl Log {
             .await
     }
 
+    /// Writes a snapshot now and drops the log entries that it holds; both also
+    /// happen by themselves, every 5,000 entries, with the last 1,000 kept.
+    pub async fn compact(&self) -> Result<(), Error> {
+        let core = self.inner.core.clone();
+        self.inner
+            .on_runtime(async move { core.compact().await })
+            .await
+    }
+
     /// How often this agent's log was synced to disk since its start.
     pub fn disk_syncs(&self) -> u64 {
         self.inner.disk.syncs()

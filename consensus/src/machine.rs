@@ -49,7 +49,7 @@ impl Machine {
             store: SnapshotStore { disk, snapshots },
         };
         if let Some(sealed) = machine.store.snapshots.current().await? {
-            machine.adopt(Image::decode(&sealed)?);
+            machine.adopt(Image::decode_aside(sealed).await?.0);
         }
         Ok(machine)
     }
@@ -135,10 +135,10 @@ impl RaftStateMachine<Types> for Machine {
         sealed: Box<Vec<u8>>,
     ) -> Result<(), StorageError> {
         let install = async {
-            let image = Image::decode(&sealed)?;
+            let (image, sealed) = Image::decode_aside(*sealed).await?;
             self.store
                 .snapshots
-                .put(&self.store.disk, meta.last_log_id, *sealed)
+                .put(&self.store.disk, meta.last_log_id, sealed)
                 .await?;
             Ok(image)
         };
@@ -154,9 +154,9 @@ impl RaftStateMachine<Types> for Machine {
             let Some(sealed) = self.store.snapshots.current().await? else {
                 return Ok(None);
             };
-            let meta = Image::decode(&sealed)?.meta();
+            let (image, sealed) = Image::decode_aside(sealed).await?;
             Ok(Some(Snapshot {
-                meta,
+                meta: image.meta(),
                 snapshot: Box::new(sealed),
             }))
         };

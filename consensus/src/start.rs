@@ -29,6 +29,7 @@ const SNAPSHOT_EVERY: u64 = 5_000;
 const ENTRIES_KEPT: u64 = 1_000;
 const APPEND_ENTRIES_MAX: u64 = 256;
 const SNAPSHOT_INSTALL_MS: u64 = 10_000;
+const HEARTBEAT_MS_MIN: u64 = 10;
 const SEEDS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 63;
 /// An orderly end waits no longer for openraft.
@@ -173,10 +174,7 @@ async fn start_raft(
 ) -> Result<Raft, Error> {
     let failed = |e: &dyn std::fmt::Display| Error::Unknown(format!("the log can't start: {e}"));
     let timing = core.config.timing;
-    let settings = raft_settings(&own.cluster, timing).map_err(|e| Error::Config {
-        field: "timing",
-        why: e.to_string(),
-    })?;
+    let settings = raft_settings(&own.cluster, timing)?;
     let machine = Machine::restore(
         opened.disk.clone(),
         opened.snapshots.clone(),
@@ -203,7 +201,7 @@ async fn start_raft(
     Ok(raft)
 }
 
-fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, openraft::ConfigError> {
+fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, Error> {
     openraft::Config {
         cluster_name: cluster.to_owned(),
         heartbeat_interval: timing.heartbeat_ms,
@@ -217,6 +215,10 @@ fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, open
         ..openraft::Config::default()
     }
     .validate()
+    .map_err(|e| Error::Config {
+        field: "timing",
+        why: e.to_string(),
+    })
 }
 
 fn check(config: &Config) -> Result<(), Error> {
@@ -235,6 +237,9 @@ fn check(config: &Config) -> Result<(), Error> {
     }
     if config.member.peer_address.is_empty() {
         return refuse("member.peer_address", "is missing");
+    }
+    if config.timing.heartbeat_ms < HEARTBEAT_MS_MIN {
+        return refuse("timing.heartbeat_ms", "must be at least 10");
     }
     if config.seeds.len() > SEEDS_MAX {
         return refuse("seeds", "are more than 64; a few are enough");

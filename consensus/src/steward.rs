@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use openraft::{ChangeMembers, LogIdOptionExt};
+use openraft::ChangeMembers;
 use starling_engine::ledger::{Admitted, Command, FOUNDER, Member};
 use starling_engine::unit::NodeId;
 
@@ -160,8 +160,9 @@ fn ready(core: &Core, metrics: &Metrics, id: u64) -> bool {
     let matched = metrics
         .replication
         .as_ref()
-        .and_then(|all| all.get(&id))
-        .and_then(|matched| matched.index());
+        .and_then(|all| all.get(&id).copied())
+        .flatten()
+        .map(|matched| matched.index);
     let caught_up = matched
         .is_some_and(|matched| matched + LAG_MAX >= metrics.last_log_index.unwrap_or(u64::MAX));
     let answers = core
@@ -259,7 +260,7 @@ mod tests {
         ready: Vec<u64>,
     }
 
-    fn check(scenario: &Scenario, expected: Option<Step>) {
+    fn check(scenario: &Scenario, expected: Option<&Step>) {
         let admitted = scenario
             .admitted
             .iter()
@@ -284,7 +285,7 @@ mod tests {
             nodes,
             ready: scenario.ready.iter().copied().collect(),
         };
-        assert_eq!(next_step(&view), expected);
+        assert_eq!(next_step(&view).as_ref(), expected);
     }
 
     #[test]
@@ -300,12 +301,12 @@ mod tests {
         check(&scenario(3, 1, &[2]), None);
         check(
             &scenario(3, 1, &[2, 3]),
-            Some(Step::Promote(BTreeSet::from([2, 3]))),
+            Some(&Step::Promote(BTreeSet::from([2, 3]))),
         );
         check(&scenario(6, 3, &[4, 5, 6]), None);
         check(
             &scenario(7, 3, &[4, 6, 7]),
-            Some(Step::Promote(BTreeSet::from([4, 6]))),
+            Some(&Step::Promote(BTreeSet::from([4, 6]))),
         );
         check(&scenario(9, 5, &[6, 7, 8, 9]), None);
     }
@@ -318,15 +319,15 @@ mod tests {
             learners: learners.to_vec(),
             ready: vec![],
         };
-        check(&scenario(&[], &[1], &[]), Some(Step::AdmitFounder));
+        check(&scenario(&[], &[1], &[]), Some(&Step::AdmitFounder));
         check(
             &scenario(&[1, 3, 4], &[1], &[]),
-            Some(Step::AddLearner(3, peer(&member(3).member))),
+            Some(&Step::AddLearner(3, peer(&member(3).member))),
         );
-        check(&scenario(&[1, 3], &[1], &[3, 4]), Some(Step::Remove(4)));
+        check(&scenario(&[1, 3], &[1], &[3, 4]), Some(&Step::Remove(4)));
         check(
             &scenario(&[1, 3, 5], &[1, 3, 4], &[5]),
-            Some(Step::Demote(4)),
+            Some(&Step::Demote(4)),
         );
     }
 

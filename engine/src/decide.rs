@@ -6,7 +6,7 @@
 
 pub mod activation;
 mod banded;
-mod health;
+pub mod health;
 pub mod limit;
 pub mod metric;
 mod outlook;

@@ -87,7 +87,7 @@ pub fn decode(node: NodeId, sequence: u64, at: Ms, bytes: &[u8]) -> Result<Summa
         at,
         totals: message.totals.map(totals_in).unwrap_or_default(),
         workloads,
-        checkpoint: message.checkpoint.map(checkpoint_in).transpose()?,
+        checkpoint: message.checkpoint.as_ref().map(checkpoint_in).transpose()?,
     })
 }
 
@@ -210,7 +210,7 @@ fn totals_in(totals: wire::Totals) -> Totals {
     }
 }
 
-fn checkpoint_in(checkpoint: wire::Checkpoint) -> Result<Checkpoint, Error> {
+fn checkpoint_in(checkpoint: &wire::Checkpoint) -> Result<Checkpoint, Error> {
     let digest = checkpoint
         .digest
         .as_slice()

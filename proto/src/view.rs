@@ -7,6 +7,7 @@
 pub mod policy;
 
 use prost_types::Timestamp;
+use starling_engine::decide::reason::Report;
 use starling_engine::demand::{Totals, Usage};
 use starling_engine::ledger::{Cause, Checkpoint, Record};
 use starling_engine::policy::Target;
@@ -75,25 +76,51 @@ pub fn checkpoint(node: NodeId, name: String, checkpoint: &Checkpoint) -> v1::Ch
     }
 }
 
+/// A change of size. `node_name` is empty where no node decided it.
 pub fn decision(record: &Record, node_name: String) -> v1::Decision {
+    let (by, reason) = match &record.cause {
+        Cause::Decided { by, report } => (by.0, policy::summary(report)),
+        Cause::Bounds { floor, cap } => (0, bounds(*floor, *cap)),
+    };
     v1::Decision {
         index: record.index,
         time: Some(time(record.at)),
         policy: record.policy.clone(),
         from: record.from,
         to: record.to,
-        node_id: match &record.cause {
-            Cause::Decided { by, .. } => by.0,
-            Cause::Bounds { .. } => 0,
-        },
+        node_id: by,
         node_name,
-        reason: match &record.cause {
-            Cause::Decided { report, .. } => policy::summary(report),
-            Cause::Bounds { floor, cap } => {
-                format!("the policy that was put into force allows {floor} to {cap} replicas")
-            }
-        },
+        reason,
     }
+}
+
+/// Why a change of size was made.
+pub fn account(record: &Record) -> v1::Explanation {
+    match &record.cause {
+        Cause::Decided { report, .. } => policy::explanation(report),
+        Cause::Bounds { floor, cap } => {
+            let text = bounds(*floor, *cap);
+            v1::Explanation {
+                lines: vec![text.clone()],
+                reasons: vec![v1::Reason {
+                    code: "PolicyBounds".into(),
+                    text,
+                }],
+            }
+        }
+    }
+}
+
+/// What the triggers said when the change was decided.
+pub fn report(record: &Record) -> Option<&Report> {
+    match &record.cause {
+        Cause::Decided { report, .. } => Some(report),
+        Cause::Bounds { .. } => None,
+    }
+}
+
+fn bounds(floor: u32, cap: u32) -> String {
+    format!("The policy that was put into force allows {floor} to {cap} replicas.")
 }
 
 #[cfg(test)]

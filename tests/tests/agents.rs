@@ -1,22 +1,21 @@
 //! Three real agents with real workers, and what users see when agents die,
 //! files are broken or a quorum is lost.
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use starling_agent::demo::cluster::{Cluster, Documents};
+use starling_agent::demo::cluster::Cluster;
+use starling_agent::demo::cluster::files::{Documents, Files};
 use starling_agent::demo::observe::Observer;
 use starling_tests::{binary, until};
 
-/// Workers name the cluster's directory on their command line, which is how the
-/// process table tells them from other processes.
-fn process(dir: &Path) -> String {
-    format!(
-        "apiVersion: starling.sh/v1alpha1\nkind: Process\nmetadata: {{name: web}}\nspec:\n  \
-         command: [sleep, '600', '{}']\n  requests: {{cpu: 100m}}\n",
-        dir.display()
-    )
-}
+const PROCESS: &str = "\
+apiVersion: starling.sh/v1alpha1
+kind: Process
+metadata: {name: web}
+spec:
+  command: [sleep, '600']
+  requests: {cpu: 100m}
+";
 
 fn policy(min: u32, max: u32) -> String {
     format!(
@@ -25,4 +24,149 @@ fn policy(min: u32, max: u32) -> String {
          maxReplicaCount: {max}\n  triggers:\n  - type: cpu\n    metricType: Utilization\n    \
          metadata: {{value: '60'}}\n"
     )
+}
+
+struct Bench {
+    cluster: Cluster,
+    observer: Observer,
+}
+
+impl Bench {
+    /// Three agents that run `min` workers, which need no CPU.
+    async fn start(min: u32) -> Bench {
+        let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
+        let documents = Documents {
+            each: PROCESS.into(),
+            first: policy(min, 12),
+        };
+        let observer = cluster.start(&documents).await.expect("it forms");
+        let mut bench = Bench { cluster, observer };
+        bench.workers(min as usize).await;
+        bench
+    }
+
+    /// Waits until so many workers are in the process table, and gives their pids.
+    async fn workers(&mut self, count: usize) -> BTreeSet<u32> {
+        let cluster = &mut self.cluster;
+        until(&format!("{count} workers run"), || {
+            let workers = cluster.sample().workers;
+            let pids: BTreeSet<u32> = workers.iter().map(|worker| worker.pid).collect();
+            async move { (pids.len() == count).then_some(pids) }
+        })
+        .await
+    }
+
+    /// The position of an agent that says it leads.
+    async fn leader(&self) -> usize {
+        let observer = &self.observer;
+        until("somebody leads", || async {
+            let statuses = observer.statuses().await;
+            statuses.iter().position(|status| {
+                status
+                    .as_ref()
+                    .is_some_and(|s| s.leader_id == Some(s.node_id))
+            })
+        })
+        .await
+    }
+
+    /// Replaces the policy in one agent's directory.
+    fn edit(&self, position: usize, yaml: &str) {
+        let names = self.cluster.names();
+        Files::new(self.cluster.dir(), &names[position])
+            .write_documents("policies", yaml)
+            .expect("written");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_outlives_its_leader_and_its_workers_outlive_their_agent() {
+    let mut bench = Bench::start(4).await;
+    let before = bench.workers(4).await;
+    let leader = bench.leader().await;
+    bench.cluster.kill(leader).await;
+    let next = until("another agent leads", || async {
+        let position = bench.leader().await;
+        (position != leader).then_some(position)
+    })
+    .await;
+    assert_ne!(next, leader);
+    assert_eq!(
+        bench.workers(4).await,
+        before,
+        "the dead agent's workers run on"
+    );
+
+    bench.cluster.restart(leader).expect("it starts");
+    let observer = bench.observer.clone();
+    let caught_up = bench.cluster.caught_up(leader, &observer).await;
+    caught_up.expect("it catches up");
+    bench.edit(0, &policy(6, 12));
+    let after = bench.workers(6).await;
+    assert!(after.is_superset(&before), "adopted, not replaced");
+    bench.cluster.stop_all().await;
+    assert_eq!(bench.cluster.sample().workers.len(), 0);
+}
+
+#[tokio::test]
+async fn i8_without_a_quorum_nothing_changes_and_with_one_it_does_again() {
+    let mut bench = Bench::start(3).await;
+    let before = bench.workers(3).await;
+    let left = bench.leader().await;
+    let others: Vec<usize> = (0..3).filter(|position| *position != left).collect();
+    for position in &others {
+        bench.cluster.kill(*position).await;
+    }
+    // A leader without a quorum stops acting, and knows it.
+    let observer = bench.observer.clone();
+    until("the last agent has no quorum", || async {
+        let status = observer.status(left).await.ok()?;
+        (!status.acting).then_some(())
+    })
+    .await;
+    bench.edit(left, &policy(8, 12));
+    for _ in 0..20 {
+        let workers = bench.workers(3).await;
+        assert_eq!(workers, before);
+        let status = observer.status(left).await.expect("it answers");
+        assert!(!status.acting);
+    }
+    bench.cluster.restart(others[0]).expect("it starts");
+    let after = bench.workers(8).await;
+    assert!(after.is_superset(&before));
+}
+
+#[tokio::test]
+async fn a_broken_policy_file_is_reported_and_the_last_good_one_stays_in_force() {
+    let mut bench = Bench::start(2).await;
+    bench.edit(0, &policy(9, 3));
+    let observer = bench.observer.clone();
+    let warning = until("the file is refused", || async {
+        let status = observer.status(0).await.ok()?;
+        let mut warnings = status.warnings.into_iter();
+        warnings.find(|warning| warning.contains("minReplicaCount"))
+    })
+    .await;
+    assert!(warning.contains("policies.yaml"), "{warning}");
+    assert_eq!(observer.granted(0, "web").await.expect("in force"), 2);
+    bench.workers(2).await;
+    bench.edit(0, &policy(5, 6));
+    bench.workers(5).await;
+}
+
+#[tokio::test]
+async fn a_worker_command_that_does_not_exist_is_reported() {
+    let mut cluster = Cluster::new(&binary(), 1).expect("a cluster");
+    let documents = Documents {
+        each: PROCESS.replace("[sleep, '600']", "[/no/such/command]"),
+        first: policy(1, 2),
+    };
+    let observer = cluster.start(&documents).await.expect("it forms");
+    let warning = until("the command is reported", || async {
+        let status = observer.status(0).await.ok()?;
+        let mut warnings = status.warnings.into_iter();
+        warnings.find(|warning| warning.contains("/no/such/command"))
+    })
+    .await;
+    assert!(warning.contains("web"), "{warning}");
 }

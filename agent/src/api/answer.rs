@@ -65,3 +65,6 @@ impl Sight<'_> {
         id == self.me || self.snapshot.alive.contains(&id)
     }
 }
+
+#[cfg(test)]
+mod tests;

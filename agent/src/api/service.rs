@@ -106,7 +106,7 @@ impl Service {
                 )));
             }
         };
-        if self.view.log.leadership().borrow().acting {
+        if self.view.log.acting() {
             if consistency == Consistency::Linearizable {
                 self.view
                     .log
@@ -166,7 +166,8 @@ impl Service {
 /// wait for anything.
 pub fn see<R>(view: &View, look: impl FnOnce(Sight<'_>) -> R) -> R {
     let snapshot = Arc::clone(&view.snapshot.borrow());
-    let leadership = view.log.leadership().borrow().clone();
+    let mut leadership = view.log.leadership().borrow().clone();
+    leadership.acting = view.log.acting();
     let ledger = view.log.ledger();
     let ledger = ledger
         .read()

@@ -139,7 +139,7 @@ fn read(path: PathBuf, said: &mut Said) -> Result<Checked, Error> {
         policies: contents
             .policies
             .into_iter()
-            .map(|(_, policy)| policy.name)
+            .map(|(_, policy)| policy.name.clone())
             .collect(),
         processes: contents
             .processes

@@ -107,3 +107,6 @@ fn notes(caution: Option<String>, empty: Option<&str>) -> Option<String> {
         (caution, empty) => caution.or(empty.map(str::to_owned)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,10 @@ pub struct Status {
     pub checkpoints: Vec<digests::Checkpoint>,
     /// Why the agent stopped acting; empty while it hasn't.
     pub halted: String,
+    /// It leads and its quorum answers.
+    pub acting: bool,
+    /// What an operator should know, in words.
+    pub warnings: Vec<String>,
 }
 
 /// A committed change of size.
@@ -184,6 +188,10 @@ fn status(header: ReplyHeader, status: v1::ClusterStatus) -> Status {
             .map(digests::Checkpoint::from)
             .collect(),
         halted: status.halted_reason,
+        acting: header.answered_by_leader,
+        warnings: (status.warnings.into_iter())
+            .map(|warning| format!("{}: {}", warning.subject, warning.text))
+            .collect(),
     }
 }
 

@@ -21,7 +21,7 @@ const LOOKUPS_MAX: usize = 16;
 /// What is known of names; at most [`NODES_MAX`], the oldest is forgotten.
 #[derive(Debug)]
 pub struct Addresses {
-    /// The socket's family: the other one can't be sent to.
+    /// The socket's family.
     ipv4: bool,
     names: BTreeMap<String, Found>,
     lookups: JoinSet<(String, Option<SocketAddr>)>,
@@ -60,7 +60,7 @@ impl Addresses {
     /// `None` while it isn't known; asking for it starts finding out.
     pub fn find(&mut self, address: &str, now: Instant) -> Option<SocketAddr> {
         if let Ok(literal) = address.parse() {
-            return Some(literal);
+            return reachable(self.ipv4, literal);
         }
         let known = self.names.get(address).is_some_and(|found| {
             let fresh = if found.at.is_some() { FRESH } else { RETRY };
@@ -107,9 +107,22 @@ impl Addresses {
             let found = tokio::net::lookup_host(&address).await;
             let at = found
                 .ok()
-                .and_then(|mut all| all.find(|at| at.is_ipv4() == ipv4));
+                .and_then(|mut all| all.find_map(|at| reachable(ipv4, at)));
             (address, at)
         });
+    }
+}
+
+/// How a socket of one family sends to an address: one for IPv6 reaches IPv4 by
+/// mapped addresses, one for IPv4 can't reach IPv6.
+fn reachable(ipv4: bool, address: SocketAddr) -> Option<SocketAddr> {
+    match address {
+        SocketAddr::V4(old) if !ipv4 => Some(SocketAddr::new(
+            old.ip().to_ipv6_mapped().into(),
+            old.port(),
+        )),
+        SocketAddr::V6(_) if ipv4 => None,
+        _ => Some(address),
     }
 }
 
@@ -159,5 +172,15 @@ mod tests {
         assert!(addresses.lookups.is_empty(), "asked again while fresh");
         assert_eq!(addresses.find("localhost:7401", now + FRESH), expected);
         assert_eq!(addresses.lookups.len(), 1);
+    }
+
+    #[test]
+    fn an_address_is_given_as_the_socket_can_send_to_it() {
+        let (now, old, new) = (Instant::now(), "192.0.2.1:7401", "[2001:db8::1]:7401");
+        let find = |ipv4, address| Addresses::new(ipv4).find(address, now);
+        assert_eq!(find(true, old), old.parse().ok());
+        assert_eq!(find(false, new), new.parse().ok());
+        assert_eq!(find(false, old), "[::ffff:192.0.2.1]:7401".parse().ok());
+        assert_eq!(find(true, new), None);
     }
 }

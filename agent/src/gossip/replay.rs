@@ -10,7 +10,7 @@ const WINDOW: u64 = u128::BITS as u64;
 /// A sender that was silent for this long is forgotten, so that one whose clock
 /// was set back is heard again. What a replay could do by then is little: its
 /// samples are meant for one life of one receiver, its probes as well.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// At most [`NODES_MAX`] senders; at the bound the one that was silent for longest
 /// is forgotten for a new one.

@@ -126,7 +126,7 @@ mod tests {
         };
         for _ in 0..=TIMERS_MAX {
             let timer = Timer::RemoveDown(identity.clone());
-            foca::Runtime::submit_after(&mut runtime, timer, Duration::from_secs(60));
+            foca::Runtime::submit_after(&mut runtime, timer, Duration::from_mins(1));
         }
         let timer = Timer::ProbeRandomMember(0);
         foca::Runtime::submit_after(&mut runtime, timer.clone(), Duration::ZERO);

@@ -15,7 +15,7 @@ use starling_proto::{gossip as wire, summary};
 use super::{NODES_MAX, SAMPLES_BYTES_MAX, seal};
 
 /// Summaries older than this are neither kept, nor passed on, nor believed.
-pub const AGE_MAX: Duration = Duration::from_secs(60);
+pub const AGE_MAX: Duration = Duration::from_mins(1);
 /// Larger summaries travel in parts of this size: two of them fit a datagram.
 const PART_BYTES: usize = 3_900;
 const PARTS_MAX: usize = summary::BYTES_MAX.div_ceil(PART_BYTES);
@@ -161,7 +161,9 @@ impl Samples {
                 break;
             }
             held.sent = held.sent.saturating_add(1);
-            parts.into_iter().for_each(|part| packer.push(part));
+            for part in parts {
+                packer.push(part);
+            }
         }
         packer.datagrams
     }

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn another_cluster_generation_or_version_doesnt_open() {
         let ours = seal(&[1], "blue", 1).close(b"hello").unwrap();
-        for (cluster, generation) in [("green", 1), ("blue", 2), ("blu", 1), ("", 1)] {
+        for (cluster, generation) in [("blur", 1), ("blue", 2), ("blu", 1), ("", 1)] {
             let theirs = seal(&[1], cluster, generation);
             assert_eq!(
                 theirs.open(&ours),

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::num::{NonZeroU8, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foca::{Foca, NoCustomBroadcast, PeriodicParams, State, Timer};
 use prost::Message as _;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
@@ -16,16 +14,16 @@ use starling_proto::gossip as wire;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use super::detector::{self, Detector};
 use super::events::Events;
 use super::inbox::Inbox;
-use super::membership::{self, Codec, Identity};
+use super::membership::Identity;
 use super::outgoing::Outgoing;
 use super::replay::Replay;
-use super::runtime::{Pending, Runtime};
 use super::samples::{Samples, Taken};
-use super::seal::{self, Refused, Seal};
+use super::seal::{self, Seal};
 use super::stats::Counters;
-use super::{Config, Event, MEMBERSHIP_BYTES_MAX, NODES_MAX, SAMPLES_BYTES_MAX, Timing, clock};
+use super::{Config, Event, NODES_MAX, SAMPLES_BYTES_MAX, Timing, clock};
 
 /// Nodes that are told of samples at a time.
 const FANOUT: usize = 3;
@@ -35,22 +33,9 @@ const PUSH_GAP: Duration = Duration::from_millis(50);
 /// Members that aren't alive are called this many at a time.
 const CALLS_MAX: usize = 8;
 /// Datagrams that are read before timers get their turn.
-const READ_MAX: usize = 64;
-/// Timers that are run before datagrams get their turn.
-const TIMERS_PER_TURN_MAX: usize = 64;
-/// How often the end of a suspicion is put off because the suspect was heard.
-const PUT_OFF_MAX: u8 = 3;
-/// How long the others remember a life that ended. It keeps a node out whose
-/// clock was set back at its restart, so it is short.
-const REMEMBER_DOWN: Duration = Duration::from_secs(60);
+const READ_MAX: usize = 256;
 /// How long a goodbye may take to leave the socket.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// What a membership datagram holds beside its packet: the seal, three numbers
-/// of at most 11 bytes with their tags, and the packet's length with its tag.
-const PACKET_BYTES_MAX: usize = MEMBERSHIP_BYTES_MAX - seal::OVERHEAD_BYTES - 3 * 11 - 4;
-
-type Detector = Foca<Identity, Codec, SmallRng, NoCustomBroadcast>;
-
 pub struct Task {
     name: String,
     own: NodeId,
@@ -59,7 +44,6 @@ pub struct Task {
     seal: Arc<Seal>,
     replay: Replay,
     detector: Detector,
-    runtime: Runtime,
     samples: Samples,
     outgoing: Outgoing,
     events: Events,
@@ -99,8 +83,7 @@ impl Task {
             own: config.node,
             timing: config.timing,
             replay: Replay::default(),
-            detector: Foca::new(identity, detection(&config.timing), rand::make_rng(), Codec),
-            runtime: Runtime::new(counters.clone()),
+            detector: Detector::new(identity, &config.timing, counters.clone()),
             samples: Samples::new(config.node),
             outgoing: Outgoing::new(config.node, socket.clone(), seal.clone(), counters.clone()),
             events: Events::new(events),
@@ -122,11 +105,8 @@ impl Task {
     pub async fn run(mut self) {
         self.settle();
         loop {
-            let wake = self
-                .runtime
-                .next()
-                .into_iter()
-                .fold(self.next_push.min(self.next_contact), Instant::min);
+            let soon = self.next_push.min(self.next_contact);
+            let wake = self.detector.next().map_or(soon, |at| at.min(soon));
             tokio::select! {
                 _ = self.socket.readable() => {}
                 () = self.inbox.arrived() => {
@@ -190,8 +170,8 @@ impl Task {
         }
         let plain = match self.seal.open(datagram) {
             Ok(plain) => plain,
-            Err(Refused::UnknownKey) => return counters.unknown_key.one(),
-            Err(Refused::Unsealable) => return counters.unsealable.one(),
+            Err(seal::Refused::UnknownKey) => return counters.unknown_key.one(),
+            Err(seal::Refused::Unsealable) => return counters.unsealable.one(),
         };
         let Ok(message) = wire::Datagram::decode(plain.as_slice()) else {
             return counters.malformed.one();
@@ -216,43 +196,16 @@ impl Task {
     }
 
     fn membership(&mut self, packet: &[u8]) {
-        let Ok(read) = membership::read(packet) else {
-            return self.counters.malformed.one();
-        };
-        if !self.has_room(&read) {
-            return self.counters.full.one();
-        }
-        let own = self.detector.identity();
-        let suspected = |update: &foca::Member<Identity>| {
-            update.id() == own && update.state() == State::Suspect
-        };
-        if read.updates.iter().any(suspected) {
-            self.runtime.health.suspected();
-        }
-        if self
-            .detector
-            .handle_data(packet, &mut self.runtime)
-            .is_err()
-        {
-            self.counters.malformed.one();
+        match self.detector.receive(packet) {
+            Ok(()) => {}
+            Err(detector::Refused::Malformed) => self.counters.malformed.one(),
+            Err(detector::Refused::Full) => self.counters.full.one(),
         }
         self.settle();
     }
 
-    /// Whether the nodes that a packet names are known or can be.
-    fn has_room(&self, packet: &membership::Packet) -> bool {
-        let known = self.detector.iter_membership_state();
-        if known.len() + packet.updates.len() < NODES_MAX {
-            return true;
-        }
-        let mut nodes: BTreeSet<NodeId> = known.map(|member| member.id().node).collect();
-        nodes.extend(packet.updates.iter().map(|member| member.id().node));
-        nodes.insert(packet.source.node);
-        nodes.len() <= NODES_MAX
-    }
-
     fn take(&mut self, samples: wire::Samples) {
-        if samples.receiver_life != self.detector.identity().life {
+        if samples.receiver_life != self.detector.life() {
             return self.counters.misdirected.one();
         }
         let (now, clock) = (Instant::now(), clock());
@@ -270,13 +223,8 @@ impl Task {
     }
 
     fn run_due(&mut self) {
-        for _ in 0..TIMERS_PER_TURN_MAX {
-            let now = Instant::now();
-            let Some((at, pending)) = self.runtime.pop(now) else {
-                break;
-            };
-            self.timer(at, pending, now);
-        }
+        self.detector.run_due(|node| self.replay.heard(node.0));
+        self.settle();
         let now = Instant::now();
         if self.next_push <= now {
             self.push(now);
@@ -284,33 +232,6 @@ impl Task {
         if self.next_contact <= now {
             self.call(now);
         }
-    }
-
-    fn timer(&mut self, at: Instant, mut pending: Pending, now: Instant) {
-        match &pending.timer {
-            Timer::ProbeRandomMember(_) => {
-                self.runtime
-                    .health
-                    .probed(now.saturating_duration_since(at));
-            }
-            // A suspect that has been heard since isn't dead. It may be that it
-            // can't hear, so this goes on for a while only.
-            Timer::ChangeSuspectToDown { member_id, .. } if pending.put_off < PUT_OFF_MAX => {
-                let heard = self.replay.heard(member_id.node.0);
-                if heard.is_some_and(|heard| heard > pending.set) {
-                    pending.set = now;
-                    pending.put_off += 1;
-                    let wait = Duration::from_millis(self.timing.suspect_ms);
-                    let wait = self.runtime.patient(wait);
-                    return self.runtime.set(now + wait, pending);
-                }
-            }
-            _ => {}
-        }
-        if let Err(error) = self.detector.handle_timer(pending.timer, &mut self.runtime) {
-            tracing::debug!(node = %self.name, %error, "gossip: a probe was cut short");
-        }
-        self.settle();
     }
 
     fn push(&mut self, now: Instant) {
@@ -344,31 +265,20 @@ impl Task {
             .collect();
         away.shuffle(&mut self.rng);
         for (node, address) in away.into_iter().take(CALLS_MAX) {
-            let contact = Identity {
-                node: *node,
-                address: address.clone(),
-                life: 0,
-            };
-            if let Err(error) = self.detector.announce(contact, &mut self.runtime) {
-                tracing::debug!(node = %self.name, %error, "gossip: a call didn't fit");
-            }
+            self.detector.call(*node, address);
         }
         self.settle();
     }
 
     /// Carries out what the detector asked for, and tells who is alive if that changed.
     fn settle(&mut self) {
-        for (to, packet) in self.runtime.sends.drain(..) {
+        for (to, packet) in self.detector.take_sends() {
             self.outgoing.membership(to.node, &to.address, packet);
         }
-        if !std::mem::take(&mut self.runtime.changed) {
+        if !self.detector.take_changed() {
             return;
         }
-        self.peers = self
-            .detector
-            .iter_members()
-            .map(|member| member.id().clone())
-            .collect();
+        self.peers = self.detector.peers();
         self.turn = self.peers.len();
         let mut alive: BTreeSet<NodeId> = self.peers.iter().map(|peer| peer.node).collect();
         alive.insert(self.own);
@@ -380,9 +290,7 @@ impl Task {
     }
 
     async fn say_goodbye(mut self) {
-        if let Err(error) = self.detector.leave_cluster(&mut self.runtime) {
-            tracing::debug!(node = %self.name, %error, "gossip: no goodbye");
-        }
+        self.detector.leave();
         self.settle();
         self.outgoing.flush();
         let emptied = async {
@@ -393,29 +301,5 @@ impl Task {
         };
         // At worst the others find out by themselves.
         let _ = tokio::time::timeout(GOODBYE, emptied).await;
-    }
-}
-
-fn detection(timing: &Timing) -> foca::Config {
-    let periodic = |every_ms, members| {
-        Some(PeriodicParams {
-            frequency: Duration::from_millis(every_ms),
-            num_members: members,
-        })
-    };
-    foca::Config {
-        probe_period: Duration::from_millis(timing.probe_ms),
-        probe_rtt: Duration::from_millis(timing.answer_ms),
-        num_indirect_probes: const { NonZeroUsize::new(3).unwrap() },
-        max_transmissions: const { NonZeroU8::new(10).unwrap() },
-        suspect_to_down_after: Duration::from_millis(timing.suspect_ms),
-        remove_down_after: Some(REMEMBER_DOWN),
-        max_packet_size: const { NonZeroUsize::new(PACKET_BYTES_MAX).unwrap() },
-        notify_down_members: true,
-        // A large cluster's members don't all fit one answer to a call.
-        periodic_announce: periodic(10_000, NonZeroUsize::MIN),
-        // The ledger's members that aren't alive are called anyway.
-        periodic_announce_to_down_members: None,
-        periodic_gossip: periodic(timing.push_ms, const { NonZeroUsize::new(FANOUT).unwrap() }),
     }
 }

@@ -19,6 +19,7 @@ const DAY_S: u64 = 86_400;
 const BACKDATE_S: u64 = 3_600;
 
 /// Whom a certificate is for.
+#[derive(Clone, Copy)]
 pub enum Role<'a> {
     /// Serves other agents and users, and asks other agents.
     Node(&'a Node),
@@ -167,13 +168,13 @@ pub fn check(paths: &Paths, tls: &Tls, name: &str) -> Result<(), Error> {
         return Err(Error::unsound(&paths.certificate, what));
     }
     check_time(&paths.certificate, &leaf)?;
-    let mut issued = false;
+    let mut trusted = false;
     for block in authorities.iter().chain(&chain[1..]) {
         let issuer = parse(&paths.ca, block)?;
         check_time(&paths.ca, &issuer)?;
-        issued |= leaf.verify_signature(Some(issuer.public_key())).is_ok();
+        trusted |= leaf.verify_signature(Some(issuer.public_key())).is_ok();
     }
-    if !issued {
+    if !trusted {
         let what = format!("wasn't issued by {}", paths.ca.display());
         return Err(Error::unsound(&paths.certificate, what));
     }

@@ -1,3 +1,5 @@
+//! Identities as their users meet them: made, kept, used in TLS, and spoiled.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;

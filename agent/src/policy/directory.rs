@@ -1,7 +1,7 @@
 //! The policy directory: looked at about once a second, read where it changed.
 //!
 //! Comes in: a path, the ledger, the time. Goes out: a [`Scan`]. Blocks for one
-//! directory listing and a `stat` for each file, and for reading what changed.
+//! directory listing, a `stat` for each file, and reading what changed.
 
 mod files;
 mod gather;
@@ -13,14 +13,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use starling_engine::ledger::{Command, Ledger, Outcome};
-use starling_engine::policy::Target;
+use starling_engine::policy::{Policy, Target};
 use starling_engine::unit::Ms;
 
 use super::memory::{self, Loaded, Memory, Seen, Stamp};
-use super::reconcile::{self, Verdict, Wish, Wishes};
+use super::reconcile::{self, Legible, Verdict, Wish, Wishes};
 use crate::process::Spec;
 use files::Files;
-pub use files::{ENTRIES_MAX, FILES_MAX, SETTLE_MS};
+pub use files::{ENTRIES_MAX, FILES_MAX, READ_MAX, SETTLE_MS};
 
 /// A proposal that came to nothing is made again after this long.
 pub const RETRY_MS: u64 = 5_000;
@@ -125,7 +125,8 @@ impl Directory {
             scan.processes.clone_from(&self.memory.processes);
             return scan;
         }
-        let wishes = self.gather(&mut scan);
+        let mut wishes = self.gather(&mut scan);
+        self.distrust_a_missing_mount(&mut wishes, &mut scan);
         self.memory.processes.clone_from(&scan.processes);
         let verdicts = reconcile::verdicts(&wishes, &self.memory, ledger, self.fresh);
         self.proposed
@@ -173,10 +174,25 @@ impl Directory {
         }
     }
 
+    /// An empty directory in the place of the one that held files is a mount that
+    /// is missing, not a wish to remove them.
+    fn distrust_a_missing_mount(&mut self, wishes: &mut Wishes, scan: &mut Scan) {
+        let (identity, empty) = self.files.identity();
+        if !empty {
+            self.memory.directory = identity;
+        } else if self.memory.directory != identity {
+            scan.processes.clone_from(&self.memory.processes);
+            wishes.legible = Legible::Not(format!(
+                "{} (empty, and not the directory that held it)",
+                self.path.display()
+            ));
+        }
+    }
+
     fn remember(&mut self, name: &str, verdict: &Verdict, wish: Option<&Wish>) {
         let known = self.memory.policies.get(name);
         let seen = |wish: &Wish| Seen {
-            policy: wish.policy.clone(),
+            policy: Policy::clone(&wish.policy),
             stamp: wish.stamp,
         };
         match (verdict, wish) {
@@ -187,7 +203,7 @@ impl Directory {
                 self.memory.policies.insert(name.to_owned(), seen(wish));
             }
             (Verdict::Settled, Some(wish))
-                if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != wish.policy) =>
+                if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != *wish.policy) =>
             {
                 self.memory.policies.insert(name.to_owned(), seen(wish));
             }
@@ -206,7 +222,7 @@ impl Directory {
         let words = match (verdict, wishes.policies.get(name)) {
             // Accepted just now; this agent's ledger is about to show it.
             (Verdict::Kept(_), _) if self.proposed.contains_key(name) => return,
-            (Verdict::Kept(why), _) => why.clone(),
+            (Verdict::Kept(why) | Verdict::Blocked(why), _) => why.clone(),
             (Verdict::Settled, Some(wish)) => {
                 let target = &wish.policy.target;
                 if offered.contains(target) || scan.processes.contains_key(&target.name) {
@@ -264,7 +280,7 @@ impl Directory {
         {
             Some(wish) => Proposal {
                 command: Command::PutPolicy {
-                    policy: wish.policy.clone(),
+                    policy: Policy::clone(&wish.policy),
                     source: format!("{}:{}", self.node, wish.file.display()),
                 },
                 stamp: Some(wish.stamp),

@@ -5,6 +5,7 @@
 //! alone; a text that isn't YAML, or breaks a limit, is refused as a whole.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use starling_engine::policy::{Policy, Violation};
 
@@ -24,7 +25,8 @@ const PROCESS: &str = "Process";
 /// What a file says.
 #[derive(Debug, Default)]
 pub struct Contents {
-    pub policies: Vec<(Place, Policy)>,
+    /// Shared, for they are handed out at every scan.
+    pub policies: Vec<(Place, Arc<Policy>)>,
     pub processes: Vec<(Place, Spec)>,
     /// In the order of the documents.
     pub problems: Vec<Problem>,
@@ -96,9 +98,8 @@ fn read_document(document: &Document<'_>, outline: &Outline, contents: &mut Cont
     };
     let place = outline.place("kind");
     let refused = match kind {
-        Kind::Policy => {
-            read_policy(document, outline).map(|policy| contents.policies.push((place, policy)))
-        }
+        Kind::Policy => read_policy(document, outline)
+            .map(|policy| contents.policies.push((place, Arc::new(policy)))),
         Kind::Process => {
             read_process(document, outline).map(|process| contents.processes.push((place, process)))
         }

@@ -21,6 +21,8 @@ pub(super) struct Memory {
     /// The last good version of each process: it stays in force while its file
     /// is broken, over a restart too.
     pub processes: BTreeMap<String, Spec>,
+    /// Device and inode of the directory when it last held a file.
+    pub directory: Option<(u64, u64)>,
 }
 
 /// A policy of this directory that the cluster and this agent have settled.

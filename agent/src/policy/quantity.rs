@@ -128,3 +128,6 @@ fn shift(value: i128, exponent: i32) -> Result<i128, Error> {
         None => Ok(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

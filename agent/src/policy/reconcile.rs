@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use starling_engine::ledger::{InForce, Ledger};
 use starling_engine::policy::{Policy, Target};
@@ -16,7 +17,7 @@ use super::memory::{Memory, Seen, Stamp};
 /// A policy that a file asks for.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     pub stamp: Stamp,
     pub file: PathBuf,
 }
@@ -50,8 +51,10 @@ pub(super) enum Verdict {
     Remove,
     /// Gone from both; nothing to remember any more.
     Forgotten,
-    /// Nothing is proposed, for this reason.
+    /// Nothing is proposed: what is in force stays, for this reason.
     Kept(String),
+    /// Nothing is proposed before something else changes, for this reason.
+    Blocked(String),
     /// Nothing is proposed yet.
     Unclear,
 }
@@ -95,11 +98,11 @@ pub(super) fn verdicts(
 
 fn present(wish: &Wish, seen: Option<&Seen>, in_force: Option<&InForce>, fresh: bool) -> Verdict {
     let unchanged = match seen {
-        Some(seen) => seen.policy == wish.policy && seen.stamp == wish.stamp,
+        Some(seen) => seen.policy == *wish.policy && seen.stamp == wish.stamp,
         None => fresh && in_force.is_some(),
     };
     match in_force {
-        Some(in_force) if in_force.policy == wish.policy => Verdict::Settled,
+        Some(in_force) if in_force.policy == *wish.policy => Verdict::Settled,
         _ if !unchanged => Verdict::Put,
         Some(in_force) => Verdict::Kept(format!(
             "differs from the one in force, put there by {}; edit or touch the file to apply it",
@@ -140,7 +143,7 @@ fn rival(
         .get(target)?
         .iter()
         .find(|(other, _)| *other != name && found.get(*other) != Some(&Verdict::Remove))?;
-    Some(Verdict::Kept(format!(
+    Some(Verdict::Blocked(format!(
         "is not applied: policy {rival} (put there by {}) already scales {} {}, and a workload \
          can have one policy; remove one of the two, or change scaleTargetRef",
         in_force.source, target.kind, target.name

@@ -265,12 +265,11 @@ impl Outline {
 /// The child of `node` that `path` begins with, and the rest of the path. Keys
 /// that may hold dots stand in brackets, as indexes do.
 fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Spanned<Node>, &'p str)> {
-    let (key, rest) = match path.strip_prefix('[') {
-        Some(path) => path.split_once(']')?,
-        None => {
-            let path = path.strip_prefix('.').unwrap_or(path);
-            path.split_at(path.find(['.', '[']).unwrap_or(path.len()))
-        }
+    let (key, rest) = if let Some(path) = path.strip_prefix('[') {
+        path.split_once(']')?
+    } else {
+        let path = path.strip_prefix('.').unwrap_or(path);
+        path.split_at(path.find(['.', '[']).unwrap_or(path.len()))
     };
     let child = match node {
         Node::Scalar(_) => None,

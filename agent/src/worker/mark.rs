@@ -9,10 +9,6 @@ use sha2::{Digest, Sha256};
 
 use crate::process::Spec;
 
-/// The variable. A command that overwrites its own environment in memory can't
-/// be found by it.
-pub const VARIABLE: &str = "STARLING_WORKER";
-
 /// No part but the name may hold spaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {

@@ -63,11 +63,8 @@ impl Table {
 
     /// Every live process that carries a mark.
     pub fn marked(&self) -> impl Iterator<Item = (&Stat, &str)> {
-        let mark = |(stat, mark): &'_ (Stat, Option<String>)| mark.is_some() && stat.alive();
-        self.rows
-            .iter()
-            .filter(move |row| mark(row))
-            .filter_map(|(stat, mark)| Some((stat, mark.as_deref()?)))
+        let rows = self.rows.iter();
+        rows.filter_map(|(stat, mark)| Some((stat, mark.as_deref()?)))
     }
 
     /// Sends `signal`, if any, to all that is left of `root`. False if nothing
@@ -127,7 +124,8 @@ fn send(pid: u32, signal: Signal, kill: fn(Pid, Signal) -> rustix::io::Result<()
     match kill(pid, signal) {
         // It ended meanwhile.
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(e) => tracing::warn!(pid = pid.as_raw_nonzero(), ?signal, "can't signal: {e}"),
+        // It has become another user's. The supervisor reports what doesn't end.
+        Err(e) => tracing::debug!(pid = pid.as_raw_nonzero(), ?signal, "can't signal: {e}"),
     }
 }
 

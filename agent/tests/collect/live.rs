@@ -1,6 +1,10 @@
-//! The CPU of real workers.
+//! The CPU of real workers. Other tests may leave them little of a core, hence
+//! the wide bounds; the arithmetic is proved on recorded trees.
 
 use super::*;
+
+/// Thousandths of a core: far above idling, and below what two processes would use.
+const SEEN: std::ops::Range<u64> = 50..1_500;
 
 /// Runs a script as one worker and samples it until a window shows load.
 async fn measure(script: &str) -> u64 {
@@ -14,7 +18,7 @@ async fn measure(script: &str) -> u64 {
     let mut collector = Collector::new(HostRoot::from_env());
     let deadline = Instant::now() + Duration::from_mins(1);
     let mut highest = 0;
-    while highest < 300 && Instant::now() < deadline {
+    while highest < SEEN.start && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let pods = web(&specs, &mut collector, &supervisor.workers());
         let cpu = pods.first().and_then(|pod| pod.cpu.sample);
@@ -24,23 +28,21 @@ async fn measure(script: &str) -> u64 {
     highest
 }
 
-// Other tests share the machine's cores, hence 0.3 to 1.5 of one.
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_loop_uses_about_one_core() {
+async fn a_busy_loop_uses_one_core_at_most_and_is_seen() {
     let milli = measure("while :; do :; done").await;
-    assert!((300..1_500).contains(&milli), "{milli}");
+    assert!(SEEN.contains(&milli), "{milli}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_child_of_an_idle_worker_counts() {
     let milli = measure("sh -c 'while :; do :; done' & wait").await;
-    assert!((300..1_500).contains(&milli), "{milli}");
+    assert!(SEEN.contains(&milli), "{milli}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn children_that_live_for_milliseconds_count() {
     let burst = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
     let milli = measure(&format!("while :; do sh -c '{burst}'; done")).await;
-    assert!((300..1_500).contains(&milli), "{milli}");
+    assert!(SEEN.contains(&milli), "{milli}");
 }

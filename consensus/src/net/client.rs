@@ -35,7 +35,11 @@ use crate::{Timing, Tls, codec};
 /// At the bound all are dropped and made again as they are needed.
 const CHANNELS_MAX: usize = 256;
 /// A snapshot as large as allowed takes no longer on a 100 Mbit/s line.
-const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(60);
+const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(1);
+
+/// An agent that vanished without a word (no power) is noticed in twice this
+/// time, and connected to anew.
+const KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// Large transfers don't share a connection with heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +84,8 @@ impl Peers {
                 .map_err(io::Error::other)?
                 .connect_timeout(self.connect_timeout)
                 .tcp_nodelay(true)
+                .http2_keep_alive_interval(KEEPALIVE)
+                .keep_alive_timeout(KEEPALIVE)
                 .connect_lazy();
             if channels.len() >= CHANNELS_MAX {
                 channels.clear();

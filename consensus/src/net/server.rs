@@ -17,10 +17,10 @@ use starling_proto::raft::{
     ReaddressReply, ReaddressRequest, SnapshotHead, SnapshotPart, propose_reply, read_index_reply,
 };
 use tokio::sync::Mutex;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::accept::{CONNECTIONS_MAX, connections};
 use super::identity::{check, check_certificate, shorten};
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::core::{Core, Membership};
@@ -32,7 +32,7 @@ use crate::{Error, Tls, codec};
 const CALLS_MAX: usize = 64;
 const STREAMS_MAX: u32 = 128;
 /// No call takes longer, snapshots included.
-const SERVER_DEADLINE: Duration = Duration::from_secs(120);
+const SERVER_DEADLINE: Duration = Duration::from_mins(2);
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// A snapshot whose sender is silent for so long is given up.
 const PART_DEADLINE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ pub fn serve(
             service,
             check_certificate,
         ));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = connections(listener, CONNECTIONS_MAX);
     Ok(router.serve_with_incoming(incoming))
 }
 
@@ -151,8 +151,13 @@ async fn next_part(parts: &mut Streaming<SnapshotPart>) -> Result<Option<Part>, 
     Ok(part.and_then(|part| part.part))
 }
 
+/// What can't be read is refused, and never skipped: a newer agent's commands
+/// stop here until this one is upgraded.
 fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
-    codec::decode(body).map_err(|e| Status::invalid_argument(format!("can't be read: {e}")))
+    codec::decode(body).map_err(|error| {
+        tracing::warn!(%error, "a message can't be read: is this agent's version too old?");
+        Status::invalid_argument(format!("can't be read: {error}"))
+    })
 }
 
 fn reply<T: serde::Serialize>(body: &T) -> Result<Response<RaftReply>, Status> {
@@ -218,7 +223,8 @@ impl peer_server::Peer for Service {
             .map_err(|_| Status::resource_exhausted("another snapshot is arriving"))?;
         let (head, data) = self.receive(request.into_inner()).await?;
         // openraft stops for good where a snapshot can't be installed.
-        let image = Image::decode(&data)
+        let (image, data) = Image::decode_aside(data)
+            .await
             .map_err(|e| Status::invalid_argument(format!("the snapshot can't be read: {e}")))?;
         let meta: crate::types::SnapshotMeta = read(&head.meta)?;
         if image.meta() != meta {

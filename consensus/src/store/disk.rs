@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,15 +72,15 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// `lock` is held as long as the thread lives.
-    pub fn spawn(db: sled::Db, lock: File, sled_dir: &Path) -> io::Result<Disk> {
+    /// `file` is sled's own, to be synced; `lock` is held as long as the thread lives.
+    pub fn spawn(db: sled::Db, file: File, lock: File) -> io::Result<Disk> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let syncs = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             log: db.open_tree("log").map_err(io::Error::other)?,
             meta: db.open_tree("meta").map_err(io::Error::other)?,
-            file: File::open(sled_dir.join("db"))?,
             db,
+            file,
             staged: Staged::default(),
             waiting: Vec::new(),
             failed: None,
@@ -260,10 +259,10 @@ impl Worker {
                 found.push(record);
             }
         }
-        if let Some(record) = assembler.finish()? {
-            if bytes + record.1.len() <= bytes_max || found.is_empty() {
-                found.push(record);
-            }
+        if let Some(record) = assembler.finish()?
+            && (found.is_empty() || bytes + record.1.len() <= bytes_max)
+        {
+            found.push(record);
         }
         Ok(found)
     }

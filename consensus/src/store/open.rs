@@ -145,7 +145,9 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
         committed: contents.state.committed.filter(|c| Some(*c) <= reach),
         ..contents.state
     };
-    let disk = Disk::spawn(db, lock, &sled_dir).map_err(Failure::Io)?;
+    let disk = File::open(sled_dir.join("db"))
+        .and_then(|file| Disk::spawn(db, file, lock))
+        .map_err(Failure::Io)?;
     Ok(Opened {
         disk,
         state,

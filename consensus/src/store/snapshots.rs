@@ -53,6 +53,12 @@ impl Image {
     pub fn decode(sealed: &[u8]) -> io::Result<Image> {
         codec::decode(codec::unseal(PLACE, sealed)?)
     }
+
+    /// As [`Image::decode`], away from the threads that heartbeats need; gives
+    /// the bytes back too.
+    pub async fn decode_aside(sealed: Vec<u8>) -> io::Result<(Image, Vec<u8>)> {
+        blocking(move || Ok((Image::decode(&sealed)?, sealed))).await
+    }
 }
 
 fn file_name(applied: Option<LogId>) -> String {

@@ -1,6 +1,10 @@
 //! openraft's own storage suite, on real directories, and what it doesn't ask.
 
 use openraft::storage::RaftLogStorageExt as _;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
 use openraft::testing::{StoreBuilder, Suite};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _};
 use starling_engine::ledger::{Command, Entry};
@@ -8,7 +12,9 @@ use starling_engine::unit::Ms;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::keys::Identity;
+use super::Disk;
+use super::disk::Job;
+use super::keys::{self, Identity};
 use super::log::LogStore;
 use super::open::{Opened, open};
 use crate::machine::Machine;
@@ -22,7 +28,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
         let opened = open_in(&dir);
         let store = LogStore::new(opened.disk.clone(), opened.state.clone());
         let (applied, _) = watch::channel(0);
-        let machine = Machine::restore(opened.disk, opened.snapshots, Default::default(), applied)
+        let machine = Machine::restore(opened.disk, opened.snapshots, Arc::default(), applied)
             .await
             .unwrap();
         Ok((dir, store, machine))
@@ -97,9 +103,7 @@ fn remove(dir: &TempDir, index: u64) {
         std::thread::yield_now();
     };
     let log = db.open_tree("log").unwrap();
-    log.remove(super::keys::piece_key(index, 0))
-        .unwrap()
-        .unwrap();
+    log.remove(keys::piece_key(index, 0)).unwrap().unwrap();
     db.flush().unwrap();
 }
 
@@ -149,6 +153,50 @@ async fn a_half_written_index_of_sleds_does_not_keep_it_from_opening() {
 }
 
 #[tokio::test]
+async fn a_write_is_acknowledged_only_after_its_sync() {
+    let dir = TempDir::new().unwrap();
+    let opened = open_in(&dir);
+    for _ in 0..20 {
+        let before = opened.disk.syncs();
+        let (seen, at_acknowledgement) = tokio::sync::oneshot::channel();
+        let disk = opened.disk.clone();
+        let done = Box::new(move |result: io::Result<()>| {
+            result.unwrap();
+            // Still on the disk's thread: what comes later hasn't happened yet.
+            seen.send(disk.syncs()).unwrap();
+        });
+        let record = keys::meta_record(keys::VOTE, &before).unwrap();
+        let name = keys::VOTE;
+        opened
+            .disk
+            .send(Job::Put { name, record, done })
+            .await
+            .unwrap();
+        assert_eq!(at_acknowledgement.await.unwrap(), before + 1);
+    }
+}
+
+/// A pipe can't be synced, so this fails where the sync is left out or its
+/// failure overlooked.
+#[tokio::test]
+async fn a_failed_sync_fails_its_writes_and_all_that_follow() {
+    let dir = TempDir::new().unwrap();
+    let db = sled::open(dir.path().join("sled")).unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let unsyncable = File::from(std::os::fd::OwnedFd::from(reader));
+    let lock = File::create(dir.path().join("lock")).unwrap();
+    let disk = Disk::spawn(db, unsyncable, lock).unwrap();
+    assert!(disk.put(keys::VOTE, &1).await.is_err());
+    let later = disk.put(keys::VOTE, &2).await.unwrap_err();
+    assert!(
+        later.to_string().contains("an earlier write failed"),
+        "{later}"
+    );
+    assert!(disk.read(0..1, 1).await.is_err());
+    assert_eq!(disk.syncs(), 0);
+}
+
+#[tokio::test]
 async fn one_sync_serves_all_writes_that_wait() {
     let dir = TempDir::new().unwrap();
     let opened = open_in(&dir);
@@ -156,7 +204,7 @@ async fn one_sync_serves_all_writes_that_wait() {
     let writes: Vec<_> = (0..100_u64)
         .map(|n| {
             let disk = opened.disk.clone();
-            tokio::spawn(async move { disk.put(super::keys::VOTE, &n).await })
+            tokio::spawn(async move { disk.put(keys::VOTE, &n).await })
         })
         .collect();
     for write in writes {

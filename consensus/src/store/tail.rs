@@ -8,7 +8,7 @@ use crate::types::RaftEntry;
 
 /// At either bound the oldest entries go; they are still read from disk.
 const TAIL_ENTRIES_MAX: usize = 1_024;
-const TAIL_BYTES_MAX: usize = 8 << 20;
+const TAIL_BYTES_MAX: usize = 4 << 20;
 
 /// A gapless run of entries that ends with the log's last one.
 #[derive(Default)]

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub const CLUSTER: &str = "test";
 
 /// Generous: the machine may be busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct Authority {
     certificate: String,

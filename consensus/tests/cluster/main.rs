@@ -1,6 +1,8 @@
 //! Several agents' logs in one process, over real loopback sockets with mutual
 //! TLS and real directories.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod forming;
 mod harness;
 mod refusing;

@@ -25,6 +25,39 @@ async fn a_single_agent_restarts_with_its_state() {
     assert_eq!(digest(&log).0, before.0 + 1);
 }
 
+#[tokio::test]
+async fn an_agent_that_missed_purged_entries_gets_a_snapshot() {
+    let mut agents = Agent::some(&Authority::new(), 4);
+    let mut late = agents.pop().unwrap();
+    let mut logs = form(&mut agents).await;
+    drop(logs.pop());
+    for n in 0..10 {
+        // Larger than a snapshot's part, all in all.
+        let source = format!("{n}-{}", "x".repeat(1_000));
+        commit(&logs[0], &source).await;
+    }
+    agree(&[&logs[0], &logs[1]]).await;
+    logs[0].compact().await.unwrap();
+    logs[1].compact().await.unwrap();
+
+    let back = agents[2].start().await;
+    let new = late.start().await;
+    commit(&logs[1], "y").await;
+    let before = agree(&[&logs[0], &logs[1], &back, &new]).await;
+
+    // The snapshot is all that a restarted agent has of the purged entries.
+    for log in [&logs[0], &logs[1], &back, &new] {
+        log.shutdown().await;
+    }
+    drop((logs, back, new));
+    let mut logs = Vec::new();
+    for agent in agents.iter_mut().chain([&mut late]) {
+        logs.push(agent.start().await);
+    }
+    commit(&logs[0], "z").await;
+    assert!(agree(&logs.iter().collect::<Vec<_>>()).await > before);
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {

@@ -21,6 +21,8 @@ pub struct Pass<'a> {
     report: Report,
     changes: Vec<Change>,
     active: bool,
+    /// The triggers that are above their activation thresholds.
+    wakers: Vec<String>,
     /// Index of the first trigger that fails.
     failing: Option<usize>,
     /// HPA's condition `AbleToScale`, unless the size changes.
@@ -42,6 +44,7 @@ impl<'a> Pass<'a> {
             },
             changes: Vec::new(),
             active: false,
+            wakers: Vec::new(),
             failing: None,
             able: "SucceededGetScale",
             recommended: false,
@@ -66,6 +69,9 @@ impl<'a> Pass<'a> {
         for (index, each) in triggers.enumerate() {
             let said = trigger::evaluate(self.inputs, index, each, &scale);
             self.active |= said.active;
+            if said.active && self.inputs.current < self.policy.replicas_min.max(1) {
+                self.wakers.push(each.name.clone());
+            }
             if said.failing && self.failing.is_none() {
                 self.failing = Some(index);
             }
@@ -102,7 +108,8 @@ impl<'a> Pass<'a> {
     fn size(&mut self) -> u32 {
         if self.inputs.history.changed_at == Some(self.inputs.now) {
             // One change for each instant, so that planning again right after
-            // a change plans nothing more (I9).
+            // a change plans nothing more and learns nothing more (I9).
+            self.changes.clear();
             self.recommended = true;
             self.step(Step::JustChanged);
             return self.inputs.current;
@@ -145,14 +152,17 @@ impl<'a> Pass<'a> {
         if let Some(active) = step.condition {
             self.condition(ConditionKind::Active, active.status(), active.code());
         }
+        if let Some(active) = step.condition {
+            self.ready(active.status());
+        }
         if let Some(left_ms) = step.cooling_ms {
             self.step(Step::CoolingDown { left_ms });
         }
         let awake = step.condition == Some(Active::Active);
         match step.write {
             Write::Size(to) if awake => {
-                let forced = !self.active;
-                self.step(Step::Activated { to, forced });
+                let by = std::mem::take(&mut self.wakers);
+                self.step(Step::Activated { to, by });
                 to
             }
             Write::Size(to) if to > inputs.current => {
@@ -183,6 +193,22 @@ impl<'a> Pass<'a> {
                 self.within(self.policy.replicas_min.max(1))
             }
         }
+    }
+
+    /// KEDA's condition `Ready`: whether the triggers can be trusted.
+    fn ready(&mut self, active: bool) {
+        let covered = self.policy.fallback.is_some_and(|f| f.replicas > 0);
+        let (status, reason) = match (self.failing, active) {
+            (None, _) => (Status::True, "ScaledObjectReady"),
+            (Some(_), true) => (Status::Unknown, "PartialTriggerError"),
+            (Some(_), false) if covered => (Status::True, "ScaledObjectReady"),
+            (Some(_), false) => (Status::False, "TriggerError"),
+        };
+        self.report.conditions.push(Condition {
+            kind: ConditionKind::Ready,
+            status,
+            reason: reason.into(),
+        });
     }
 
     /// Writes activity only where it flips.
@@ -290,11 +316,11 @@ impl<'a> Pass<'a> {
         self.report.steps.push(step);
     }
 
-    fn condition(&mut self, kind: ConditionKind, truth: bool, reason: &str) {
+    fn condition(&mut self, kind: ConditionKind, truth: bool, reason: &'static str) {
         self.report.conditions.push(Condition {
             kind,
             status: Status::of(truth),
-            reason: reason.to_owned(),
+            reason: reason.into(),
         });
     }
 }

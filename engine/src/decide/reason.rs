@@ -7,6 +7,8 @@
 mod prose;
 mod quantity;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::limit::Limited;
@@ -41,7 +43,7 @@ pub struct Report {
 pub struct Input {
     pub trigger: String,
     /// What kind of source: `cpu`, `memory`, or the trigger's type.
-    pub source: String,
+    pub source: Cow<'static, str>,
     pub goal: Goal,
     /// Percent for a utilization, else milli-units.
     pub value: Option<i64>,
@@ -117,10 +119,10 @@ pub enum Step {
     },
     /// Size 0 that HPA did not choose (rule 17).
     Disabled,
-    /// From rest to work.
+    /// From rest to work, by these triggers; by an annotation where there is none.
     Activated {
         to: u32,
-        forced: bool,
+        by: Vec<String>,
     },
     /// No trigger has been active for the whole cooldown.
     Deactivated {
@@ -191,7 +193,7 @@ pub struct Condition {
     pub kind: ConditionKind,
     pub status: Status,
     /// The stable code.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -200,6 +202,7 @@ pub enum ConditionKind {
     ScalingActive,
     ScalingLimited,
     ScaledToZero,
+    Ready,
     Active,
     Fallback,
     Paused,
@@ -314,6 +317,7 @@ impl ConditionKind {
             ConditionKind::ScalingActive => "ScalingActive",
             ConditionKind::ScalingLimited => "ScalingLimited",
             ConditionKind::ScaledToZero => "ScaledToZero",
+            ConditionKind::Ready => "Ready",
             ConditionKind::Active => "Active",
             ConditionKind::Fallback => "Fallback",
             ConditionKind::Paused => "Paused",
@@ -346,16 +350,16 @@ impl Failure {
 }
 
 /// How a source is called in reports.
-pub(crate) fn source_name(source: &Source) -> String {
+pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
     match source {
         Source::Resource(resource) => resource.name().into(),
         Source::Container {
             resource,
             container,
-        } => format!("{} of container {container}", resource.name()),
-        Source::Pods { metric } => format!("pods' {metric}"),
+        } => format!("{} of container {container}", resource.name()).into(),
+        Source::Pods { metric } => format!("pods' {metric}").into(),
         Source::Object { kind, .. } | Source::External { kind, .. } | Source::Unknown { kind } => {
-            kind.clone()
+            kind.clone().into()
         }
     }
 }

@@ -247,7 +247,8 @@ fn bands(found: &mut Findings, policy: &Policy, banded: &Banded) {
         ("spec.banded.lowAimPercent", low_aim),
     ] {
         found.require(aim > 0, field, || "must be more than 0".into());
-        found.require((low..=high).contains(&aim), field, || {
+        let between = aim == 0 || low >= high || (low..=high).contains(&aim);
+        found.require(between, field, || {
             format!("is {aim}; must lie between lowPercent, {low}, and highPercent, {high}")
         });
     }

@@ -75,7 +75,7 @@ pub fn pass(of: &Value) -> Value {
     let conditions: BTreeMap<&str, [&str; 2]> = report
         .conditions
         .iter()
-        .map(|c| (c.kind.code(), [c.status.code(), c.reason.as_str()]))
+        .map(|c| (c.kind.code(), [c.status.code(), c.reason.as_ref()]))
         .collect();
     json!({
         "replicas": decision.target,

@@ -1,3 +1,5 @@
+//! Summaries there and back, damaged, forged, and beyond the bounds.
+
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -5,8 +7,8 @@ use super::*;
 
 fn sums(at: u64) -> impl Strategy<Value = Sums> {
     (
-        any::<[u32; 5]>(),
-        any::<[i64; 3]>(),
+        any::<[u32; 7]>(),
+        any::<[i64; 4]>(),
         btree_map(any::<i64>(), any::<u32>(), 0..=MISSING_MAX),
         proptest::option::of(0..=at),
     )
@@ -19,21 +21,32 @@ fn sums(at: u64) -> impl Strategy<Value = Sums> {
             unready: counts[3],
             unready_request_milli: milli[2],
             missing,
-            without_request: counts[4],
+            ignored: counts[4],
+            without_request: counts[5],
+            strangers: counts[6],
+            strangers_usage_milli: milli[3],
             oldest: oldest.map(Ms),
         })
 }
 
 fn usage(at: u64) -> impl Strategy<Value = Usage> {
-    (any::<u32>(), any::<[u64; 2]>(), sums(at), sums(at)).prop_map(
-        |(running, used, cpu, memory)| Usage {
+    let requests = any::<[Option<i64>; 2]>();
+    (
+        any::<u32>(),
+        any::<[u64; 2]>(),
+        sums(at),
+        sums(at),
+        requests,
+    )
+        .prop_map(|(running, used, cpu, memory, requests)| Usage {
             running,
             cpu_used_milli: used[0],
             memory_used_bytes: used[1],
             cpu,
             memory,
-        },
-    )
+            cpu_request_milli: requests[0],
+            memory_request_milli: requests[1],
+        })
 }
 
 fn target() -> impl Strategy<Value = Target> {
@@ -136,7 +149,7 @@ fn a_summary_that_is_too_large_loses_its_last_workloads() {
     for n in 0..WORKLOADS_MAX {
         let target = Target {
             kind: "Process".into(),
-            name: format!("{n:0>width$}", width = NAME_BYTES_MAX),
+            name: format!("{n:0>NAME_BYTES_MAX$}"),
         };
         large.workloads.insert(target, usage.clone());
     }

@@ -1,14 +1,19 @@
 //! Policies, triggers and reasons as the public API shows them.
 
-use starling_engine::decide::reason::Report;
+use starling_engine::decide::reason::{Outcome, Report};
 use starling_engine::history::{Health, History};
 use starling_engine::ledger::{InForce, Workload};
 use starling_engine::policy::{
     Fallback, FallbackBehavior, Goal, Resource, Source, Strategy, Trigger,
 };
 
+use starling_engine::unit::Ms;
+
 use super::{target, time};
 use crate::v1;
+
+/// A decision's one-line reason is cut beyond this.
+pub const SUMMARY_CHARS_MAX: usize = 240;
 
 /// A policy and what the ledger knows of its workload. The caller adds what was
 /// measured (`running`, `shares`), wanted, and last read by the triggers.
@@ -106,12 +111,200 @@ fn fallback(fallback: &Fallback, in_force: bool) -> v1::Fallback {
     }
 }
 
-/// The report's one-line account.
-pub fn summary(_report: &Report) -> String {
-    String::new()
+/// What the triggers said in `report`, added to `triggers` of the same policy. A
+/// trigger that the report doesn't know, as after a change of the policy, stays
+/// without a value.
+pub fn read(triggers: &mut [v1::Trigger], report: &Report, now: Ms) {
+    let elapsed_ms = now.since(report.at);
+    for (input, (_, words)) in report.inputs.iter().zip(report.reasons()) {
+        let Some(trigger) = triggers.iter_mut().find(|t| t.name == input.trigger) else {
+            continue;
+        };
+        trigger.value_milli = input.value.map(|value| match input.goal {
+            Goal::Utilization { .. } => value.saturating_mul(1_000),
+            Goal::AverageValue { .. } | Goal::Value { .. } => value,
+        });
+        trigger.value_in_all =
+            matches!(input.goal, Goal::AverageValue { .. }) && input.pods.is_none();
+        trigger.value_age_ms = input.age_ms.map(|age_ms| age_ms.saturating_add(elapsed_ms));
+        trigger.error = match input.outcome {
+            Outcome::Failed { .. } | Outcome::Fallback { .. } | Outcome::Stale => clean(&words),
+            Outcome::Proposes { .. } | Outcome::Unheard | Outcome::NoReplicas => String::new(),
+        };
+    }
+}
+
+/// The report on one line of at most [`SUMMARY_CHARS_MAX`]: the trigger that won
+/// and what then moved its wish.
+pub fn summary(report: &Report) -> String {
+    let winner = report.winner.map(|winner| winner as usize);
+    let inputs = report.inputs.len();
+    let told = report.reasons().enumerate();
+    let told = told.filter(|(n, _)| *n >= inputs || Some(*n) == winner);
+    let told: Vec<String> = told.map(|(_, (_, words))| clean(&words)).collect();
+    let line = told.join(" ");
+    match line.char_indices().nth(SUMMARY_CHARS_MAX) {
+        Some(_) => line
+            .chars()
+            .take(SUMMARY_CHARS_MAX - 1)
+            .chain(['…'])
+            .collect(),
+        None => line,
+    }
 }
 
 /// The whole account.
-pub fn explanation(_report: &Report) -> v1::Explanation {
-    v1::Explanation::default()
+pub fn explanation(report: &Report) -> v1::Explanation {
+    let reason = |(code, words): (&str, String)| v1::Reason {
+        code: code.into(),
+        text: clean(&words),
+    };
+    v1::Explanation {
+        lines: report.to_string().lines().map(str::to_owned).collect(),
+        reasons: report.reasons().map(reason).collect(),
+    }
+}
+
+/// On one line, whatever a source put into its words.
+fn clean(words: &str) -> String {
+    words
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_engine::decide::reason::{Failure, Input, Step};
+    use starling_engine::ledger::InForce;
+    use starling_engine::policy::{Goal, Policy, Resource, Trigger};
+
+    use super::*;
+
+    fn input(trigger: &str, goal: Goal, value: i64, outcome: Outcome) -> Input {
+        Input {
+            band: None,
+            trigger: trigger.into(),
+            source: trigger.into(),
+            goal,
+            value: Some(value),
+            age_ms: Some(500),
+            pods: None,
+            outcome,
+        }
+    }
+
+    fn report() -> Report {
+        let proposes = Outcome::Proposes {
+            replicas: 9,
+            within_tolerance: false,
+        };
+        let failed = Outcome::Failed {
+            reason: Failure::Source("no\nway".into()),
+            failures: 2,
+        };
+        Report {
+            at: Ms(10_000),
+            from: 4,
+            target: 6,
+            inputs: vec![
+                input(
+                    "cpu",
+                    Goal::Utilization { percent: 70 },
+                    91,
+                    proposes.clone(),
+                ),
+                input(
+                    "queue",
+                    Goal::AverageValue { milli: 5_000 },
+                    45_000,
+                    proposes,
+                ),
+                input("other", Goal::Value { milli: 1_000 }, 0, failed),
+            ],
+            winner: Some(1),
+            raw: Some(9),
+            steps: vec![Step::Bounded { from: 9, to: 6 }],
+            ..Report::default()
+        }
+    }
+
+    fn shown() -> v1::Policy {
+        let triggers = [
+            ("cpu", Goal::Utilization { percent: 70 }),
+            ("queue", Goal::AverageValue { milli: 5_000 }),
+            ("other", Goal::Value { milli: 1_000 }),
+            ("new", Goal::Value { milli: 1_000 }),
+        ];
+        let trigger = |(name, goal): (&str, Goal)| Trigger {
+            name: name.into(),
+            source: Source::Resource(Resource::Cpu),
+            goal,
+            activation_milli: 0,
+        };
+        let put = InForce {
+            policy: Policy {
+                triggers: triggers.map(trigger).into(),
+                ..Policy::default()
+            },
+            revision: 7,
+            created_at: Ms(1),
+            source: "a:x.yaml".into(),
+        };
+        policy(&put, None)
+    }
+
+    #[test]
+    fn triggers_show_what_the_report_knows_of_them() {
+        let mut shown = shown();
+        read(&mut shown.triggers, &report(), Ms(12_000));
+        let [cpu, queue, other, new] = shown.triggers.as_slice() else {
+            panic!("{shown:?}")
+        };
+        assert_eq!((cpu.value_milli, cpu.value_in_all), (Some(91_000), false));
+        assert_eq!(
+            (queue.value_milli, queue.value_in_all),
+            (Some(45_000), true)
+        );
+        assert_eq!(queue.value_age_ms, Some(2_500));
+        assert!(other.error.contains("no way"), "{}", other.error);
+        assert_eq!((new.value_milli, new.error.as_str()), (None, ""));
+    }
+
+    #[test]
+    fn a_summary_tells_of_the_winner_and_of_what_moved_its_wish_on_one_line() {
+        let line = summary(&report());
+        assert!(line.starts_with("queue asks for 9 replicas"), "{line}");
+        assert!(!line.contains("cpu") && !line.contains('\n'), "{line}");
+        let mut long = report();
+        long.inputs[1].trigger = "q".repeat(1_000);
+        assert_eq!(summary(&long).chars().count(), SUMMARY_CHARS_MAX);
+        assert_eq!(summary(&Report::default()), "");
+    }
+
+    #[test]
+    fn an_explanation_has_a_code_for_each_input_and_step() {
+        let explanation = explanation(&report());
+        let codes: Vec<&str> = explanation
+            .reasons
+            .iter()
+            .map(|r| r.code.as_str())
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                "ValidMetricFound",
+                "ValidMetricFound",
+                "TriggerFailed",
+                "Bounded"
+            ]
+        );
+        assert!(
+            explanation
+                .lines
+                .iter()
+                .all(|line| line.chars().count() <= 80)
+        );
+        assert!(explanation.reasons.iter().all(|r| !r.text.is_empty()));
+    }
 }

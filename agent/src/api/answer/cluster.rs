@@ -12,7 +12,8 @@ use super::Sight;
 impl Sight<'_> {
     pub fn status(&self) -> v1::ClusterStatus {
         let checkpoints = self.checkpoints();
-        let digests = digest_state(&checkpoints);
+        let others = checkpoints.iter().filter(|(id, _)| **id != self.me);
+        let digests = digest_state(&self.ledger.checkpoints, others.map(|(_, told)| told));
         let leadership = self.leadership;
         let alive = self
             .ledger
@@ -59,12 +60,12 @@ impl Sight<'_> {
         }
     }
 
-    /// The newest digest of each node that told one, this one included.
+    /// The newest digest of each node that told one, and this one's own.
     fn checkpoints(&self) -> BTreeMap<NodeId, Checkpoint> {
         let summaries = self.snapshot.summaries.iter();
-        summaries
-            .filter_map(|(id, summary)| Some((*id, summary.checkpoint?)))
-            .collect()
+        let told = summaries.filter_map(|(id, summary)| Some((*id, summary.checkpoint?)));
+        let own = self.ledger.checkpoints.back().map(|own| (self.me, *own));
+        told.chain(own).collect()
     }
 
     /// What the loop reported, and what can be seen from here.
@@ -184,12 +185,16 @@ impl Sight<'_> {
     }
 }
 
-/// Compares digests of equal indexes. Digests of different indexes say nothing.
-fn digest_state(checkpoints: &BTreeMap<NodeId, Checkpoint>) -> v1::DigestState {
-    let mut by_index: BTreeMap<u64, [u8; 16]> = BTreeMap::new();
+/// Compares what other nodes told with this ledger's own digests, and among
+/// each other. Digests of different indexes say nothing.
+fn digest_state<'a>(
+    own: impl IntoIterator<Item = &'a Checkpoint>,
+    told: impl IntoIterator<Item = &'a Checkpoint>,
+) -> v1::DigestState {
+    let mut known: BTreeMap<u64, [u8; 16]> = own.into_iter().map(|c| (c.index, c.digest)).collect();
     let mut state = v1::DigestState::Unspecified;
-    for checkpoint in checkpoints.values() {
-        match by_index.insert(checkpoint.index, checkpoint.digest) {
+    for checkpoint in told {
+        match known.insert(checkpoint.index, checkpoint.digest) {
             Some(other) if other != checkpoint.digest => return v1::DigestState::Different,
             Some(_) => state = v1::DigestState::Equal,
             None => {}

@@ -1,7 +1,7 @@
 //! Why a workload has its size.
 
 use starling_engine::decide::Decision;
-use starling_engine::ledger::{Cause, Record};
+use starling_engine::ledger::Record;
 use starling_proto::{v1, view};
 use tonic::Status;
 
@@ -39,10 +39,7 @@ impl<'a> Sight<'a> {
             },
             live: live.map(|decision| view::policy::explanation(&decision.report)),
             last_change: record.map(|record| self.decision(record)),
-            recorded: record.and_then(|record| match &record.cause {
-                Cause::Decided { report, .. } => Some(view::policy::explanation(report)),
-                Cause::Bounds { .. } => None,
-            }),
+            recorded: record.map(view::account),
         })
     }
 

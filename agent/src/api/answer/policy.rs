@@ -170,6 +170,9 @@ impl<'a> Sight<'a> {
                 running: running.get(&id).copied().unwrap_or(0),
             })
             .collect();
+        if let Some(report) = live.map(|d| &d.report).or(last.and_then(view::report)) {
+            view::policy::read(&mut shown.triggers, report, self.now);
+        }
         shown
     }
 }

@@ -137,13 +137,19 @@ impl Show for Status {
             (
                 "Log",
                 format!(
-                    "applied {} of {} committed; ledgers {}",
+                    "{} of {} entries committed",
+                    of.committed_index, of.last_log_index
+                ),
+            ),
+            (
+                "Ledger",
+                format!(
+                    "at command {}; {}",
                     of.applied_index,
-                    of.committed_index,
-                    if of.digests == "unknown" {
-                        "not compared yet"
-                    } else {
-                        of.digests
+                    match of.digests {
+                        "equal" => "equal at all who told their digest",
+                        "different" => "DIFFERENT among nodes",
+                        _ => "not compared yet",
                     }
                 ),
             ),

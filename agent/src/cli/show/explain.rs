@@ -66,7 +66,8 @@ impl From<v1::Explanation> for Account {
 impl Account {
     fn write(&self, text: &mut String, style: Style) {
         for line in &self.lines {
-            let _ = writeln!(text, "  {}", human::clean(line));
+            let line = format!("  {}", human::clean(line));
+            let _ = writeln!(text, "{}", line.trim_end());
         }
         if style.wide {
             for reason in &self.reasons {
@@ -102,7 +103,7 @@ impl Show for Explanation {
         if let (Some(change), Some(account)) = (&self.last_change, &self.recorded) {
             let _ = writeln!(
                 text,
-                "\nChanged from {} to {} replicas {} ago by {} (log index {}):",
+                "\nChanged from {} to {} replicas {} ago by {} (index {}):",
                 change.from,
                 change.to,
                 self.header.age(change.at),

@@ -50,6 +50,8 @@ pub struct Trigger {
     pub goal_milli: i64,
     pub value_milli: Option<i64>,
     pub value_age_ms: Option<u64>,
+    /// The value is that of all replicas together, the goal for each.
+    pub value_in_all: bool,
     pub failures: u32,
     pub error: Option<String>,
 }
@@ -126,6 +128,7 @@ impl From<v1::Trigger> for Trigger {
             source: trigger.source,
             value_milli: trigger.value_milli,
             value_age_ms: trigger.value_age_ms,
+            value_in_all: trigger.value_in_all,
             failures: trigger.failures,
             error: some(trigger.error),
         }
@@ -150,16 +153,18 @@ impl From<v1::Fallback> for Fallback {
 }
 
 impl Trigger {
-    /// Value against goal, as kubectl shows an HPA's: `queue 12/5`, `cpu 40%/70%`.
+    /// Value against goal, as kubectl shows an HPA's: `cpu 40%/70%`, and for a
+    /// value that the replicas share `queue 60/5 each`.
     fn short(&self) -> String {
         let unit = if self.goal == "utilization" { "%" } else { "" };
         let value = match self.value_milli {
             Some(value) => human::milli(value) + unit,
             None => "?".into(),
         };
+        let each = if self.value_in_all { " each" } else { "" };
         let failing = if self.failures > 0 { " failing" } else { "" };
         format!(
-            "{} {value}/{}{unit}{failing}",
+            "{} {value}/{}{unit}{each}{failing}",
             self.name,
             human::milli(self.goal_milli)
         )

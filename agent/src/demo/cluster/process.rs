@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 
-use crate::worker::mark;
+use crate::worker;
 
 /// The environment variable that holds the demo's directory.
 pub const VARIABLE: &str = "STARLING_DEMO";
@@ -66,7 +66,7 @@ impl Table {
         let mut marks = BTreeSet::new();
         let one = |pid: sysinfo::Pid| {
             let process = self.system.process(pid)?;
-            let mark = variable(process, mark::VARIABLE);
+            let mark = variable(process, worker::VARIABLE);
             // The first process that carries a mark is the worker itself.
             if mark.is_some_and(|mark| !marks.insert(mark)) {
                 return None;
@@ -175,7 +175,7 @@ mod tests {
     fn sleeper(dir: &str, mark: Option<&str>) -> Child {
         let mut command = Command::new("sleep");
         command.arg("600").env(VARIABLE, dir);
-        command.envs(mark.map(|mark| (mark::VARIABLE, mark)));
+        command.envs(mark.map(|mark| (worker::VARIABLE, mark)));
         command.spawn().unwrap()
     }
 

@@ -14,7 +14,7 @@ use super::super::{Key, Stats};
 use super::cluster::{Agent, all_alive, introduce};
 use super::{KEY, bind, config, summary};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until a counter of node's stats has reached `count`.
 async fn counted(agent: &Agent, count: u64, counter: impl Fn(&Stats) -> u64) {

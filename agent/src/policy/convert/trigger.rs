@@ -110,19 +110,17 @@ fn resource(
 }
 
 fn percent(check: &mut Check, field: &str, text: &str) -> i32 {
-    match text.parse() {
-        Ok(percent) => check.number(field, percent, UTILIZATION) as i32,
-        Err(_) => {
-            check.fails(
-                field,
-                format!(
-                    "must be a whole number of percent without a sign, is `{}`",
-                    clip(text)
-                ),
-            );
-            1
-        }
+    if let Ok(percent) = text.parse() {
+        return check.number(field, percent, UTILIZATION) as i32;
     }
+    check.fails(
+        field,
+        format!(
+            "must be a whole number of percent without a sign, is `{}`",
+            clip(text)
+        ),
+    );
+    1
 }
 
 fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {

@@ -19,6 +19,8 @@ use crate::policy::memory::Stamp;
 pub const FILES_MAX: usize = 1_000;
 /// A directory with more entries of any sort is refused.
 pub const ENTRIES_MAX: usize = 10_000;
+/// More changed files wait for the next scan, which bounds how long one may take.
+pub const READ_MAX: usize = 100;
 /// A file is read, or taken for deleted, once it hasn't changed for this long:
 /// editors write in place, or rename a backup first. Renaming a finished file
 /// into place is the sure way to change one.
@@ -32,6 +34,8 @@ pub(super) struct Files {
     whole: Contents,
     /// When the directory was first listed.
     first: Option<Ms>,
+    /// Device and inode of the directory.
+    identity: Option<(u64, u64)>,
     /// It has been listed for long enough that what isn't there counts as gone.
     settled: bool,
 }
@@ -63,6 +67,8 @@ impl Files {
     /// and forgets nothing, where the directory can't be listed.
     pub fn refresh(&mut self, directory: &Path, now: Ms) -> Result<(), String> {
         let (mut listed, left_out) = list(directory)?;
+        let metadata = fs::metadata(directory).ok();
+        self.identity = metadata.map(|metadata| (metadata.dev(), metadata.ino()));
         for (path, known) in &mut self.known {
             known.saw(listed.remove(path), now);
         }
@@ -72,11 +78,7 @@ impl Files {
         }
         self.known
             .retain(|_, known| known.stamp.is_some() || known.is_unsettled(now));
-        for (path, known) in &mut self.known {
-            if (known.stamp != known.read || known.failed) && !known.is_unsettled(now) {
-                known.read(path);
-            }
-        }
+        self.read_due(now);
         self.whole = match left_out {
             0 => Contents::default(),
             _ => Contents::unreadable(format!(
@@ -86,6 +88,38 @@ impl Files {
         let first = *self.first.get_or_insert(now);
         self.settled |= now.since(first) >= SETTLE_MS;
         Ok(())
+    }
+
+    /// Reads what has changed first, then what failed before: that can't keep
+    /// the rest waiting.
+    fn read_due(&mut self, now: Ms) {
+        let due = |known: &Known, failed| {
+            let changed = known.stamp != known.read;
+            (if failed {
+                known.failed && !changed
+            } else {
+                changed
+            }) && !known.is_unsettled(now)
+        };
+        let changed = self
+            .known
+            .values()
+            .filter(|known| due(known, false))
+            .count();
+        let failed = self.known.iter_mut().filter(|(_, known)| due(known, true));
+        for (path, known) in failed.take(READ_MAX.saturating_sub(changed)) {
+            known.read(path);
+        }
+        let changed = self.known.iter_mut().filter(|(_, known)| due(known, false));
+        for (path, known) in changed.take(READ_MAX) {
+            known.read(path);
+        }
+    }
+
+    /// Device and inode of the directory, and whether it holds no file now.
+    pub fn identity(&self) -> (Option<(u64, u64)>, bool) {
+        let empty = self.known.values().all(|known| known.stamp.is_none());
+        (self.identity, empty)
     }
 
     /// Whether every file has been read as it stands.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use starling_engine::policy::{Policy, Target};
 
@@ -38,64 +39,9 @@ impl Directory {
         for file in &files {
             report(file, scan);
         }
-        self.gather_policies(&files, &mut wishes, scan);
+        gather_policies(&files, &mut wishes, scan);
         self.gather_processes(&files, wishes.legible == Legible::Yes, scan);
         wishes
-    }
-
-    fn gather_policies(&self, files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
-        wishes.held = refused(files, Kind::Policy).map(str::to_owned).collect();
-        let found = || {
-            files.iter().flat_map(|file| {
-                let policies = file.contents.policies.iter();
-                policies.map(move |(place, what)| Found {
-                    file,
-                    place: *place,
-                    what,
-                })
-            })
-        };
-        let mut by_name: BTreeMap<&str, Vec<Found<'_, Policy>>> = BTreeMap::new();
-        let mut by_target: BTreeMap<&Target, Vec<Found<'_, Policy>>> = BTreeMap::new();
-        for it in found() {
-            by_target.entry(&it.what.target).or_default().push(it);
-        }
-        for it in found() {
-            by_name.entry(&it.what.name).or_default().push(it);
-        }
-        for (target, several) in &by_target {
-            let first = &several[0].what.name;
-            if several.iter().all(|it| it.what.name == *first) {
-                continue;
-            }
-            let words = twice(
-                &format!("a policy for {} {}", target.kind, target.name),
-                several,
-            );
-            for it in several {
-                wishes.held.insert(it.what.name.clone());
-                scan.problems
-                    .insert(policy_subject(&it.what.name), words.clone());
-            }
-        }
-        for (name, several) in by_name {
-            match several.as_slice() {
-                [one] if !wishes.held.contains(name) => {
-                    let wish = Wish {
-                        policy: one.what.clone(),
-                        stamp: one.file.stamp,
-                        file: one.file.path.to_owned(),
-                    };
-                    wishes.policies.insert(name.to_owned(), wish);
-                }
-                [_] => {}
-                several => {
-                    wishes.held.insert(name.to_owned());
-                    scan.problems
-                        .insert(policy_subject(name), twice("this policy", several));
-                }
-            }
-        }
     }
 
     fn gather_processes(&self, files: &[Latest<'_>], legible: bool, scan: &mut Scan) {
@@ -141,6 +87,61 @@ fn legible(files: &[Latest<'_>]) -> Legible {
     match files.iter().find(|file| file.contents.opaque) {
         Some(file) => Legible::Not(file.path.display().to_string()),
         None => Legible::Yes,
+    }
+}
+
+fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
+    wishes.held = refused(files, Kind::Policy).map(str::to_owned).collect();
+    let found = || {
+        files.iter().flat_map(|file| {
+            let policies = file.contents.policies.iter();
+            policies.map(move |(place, what)| Found {
+                file,
+                place: *place,
+                what,
+            })
+        })
+    };
+    let mut by_name: BTreeMap<&str, Vec<Found<'_, Arc<Policy>>>> = BTreeMap::new();
+    let mut by_target: BTreeMap<&Target, Vec<Found<'_, Arc<Policy>>>> = BTreeMap::new();
+    for it in found() {
+        by_target.entry(&it.what.target).or_default().push(it);
+    }
+    for it in found() {
+        by_name.entry(&it.what.name).or_default().push(it);
+    }
+    for (target, several) in &by_target {
+        let first = &several[0].what.name;
+        if several.iter().all(|it| it.what.name == *first) {
+            continue;
+        }
+        let words = twice(
+            &format!("a policy for {} {}", target.kind, target.name),
+            several,
+        );
+        for it in several {
+            wishes.held.insert(it.what.name.clone());
+            scan.problems
+                .insert(policy_subject(&it.what.name), words.clone());
+        }
+    }
+    for (name, several) in by_name {
+        match several.as_slice() {
+            [one] if !wishes.held.contains(name) => {
+                let wish = Wish {
+                    policy: Arc::clone(one.what),
+                    stamp: one.file.stamp,
+                    file: one.file.path.to_owned(),
+                };
+                wishes.policies.insert(name.to_owned(), wish);
+            }
+            [_] => {}
+            several => {
+                wishes.held.insert(name.to_owned());
+                scan.problems
+                    .insert(policy_subject(name), twice("this policy", several));
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use starling_engine::ledger::{InForce, Refusal, Why};
+use starling_engine::ledger::{InForce, Refusal};
 use tempfile::TempDir;
 
 use super::*;
@@ -62,6 +62,13 @@ impl Bench {
     fn write(&self, file: &str, text: &str) {
         fs::write(self.path(file), text).unwrap();
         self.touch(file);
+    }
+
+    /// Written just before the next scan, which is too soon to read it.
+    fn write_later(&mut self, file: &str, text: &str) {
+        self.now = self.now.plus(900);
+        self.write(file, text);
+        self.now = self.now.minus(900);
     }
 
     /// Sets the file's time to the bench's, so that no two edits look the same.
@@ -162,6 +169,9 @@ fn problems(scan: &Scan, bench: &Bench, expected: &[(&str, &str)]) {
     assert_eq!(found, expected);
 }
 
+mod cluster;
+mod disk;
+
 #[test]
 fn a_new_policy_is_put_with_its_source_and_then_left_alone() {
     let mut bench = Bench::new();
@@ -205,18 +215,6 @@ fn a_deleted_file_removes_its_policy_once_the_deletion_has_lasted() {
     bench.grant(&scan.proposals[0]);
     bench.agree();
     assert_eq!(bench.max("web"), None);
-}
-
-#[test]
-fn a_file_that_is_replaced_by_way_of_a_backup_is_never_absent() {
-    let mut bench = Bench::settled();
-    let text = fs::read_to_string(bench.path("web.yaml")).unwrap();
-    fs::rename(bench.path("web.yaml"), bench.path("web.yaml~")).unwrap();
-    assert_eq!(bench.scan().proposals, []);
-    bench.write("web.yaml", &text);
-    for _ in 0..3 {
-        assert_eq!(bench.scan().proposals, []);
-    }
 }
 
 #[test]
@@ -314,28 +312,6 @@ fn a_wrong_document_holds_back_only_itself() {
 }
 
 #[test]
-fn a_file_is_not_read_while_it_is_being_written() {
-    let mut bench = Bench::settled();
-    let text = policy("web", "web", 9);
-    for end in (text.len() - 20)..text.len() {
-        bench.write("web.yaml", &text[..end]);
-        let offered = BTreeSet::new();
-        bench.now = bench.now.plus(100);
-        let scan = bench.directory.scan(&bench.ledger, &offered, bench.now);
-        assert_eq!(scan.proposals, []);
-        assert!(
-            !scan
-                .problems
-                .keys()
-                .any(|subject| subject.contains("web.yaml"))
-        );
-    }
-    bench.write("web.yaml", &text);
-    bench.agree();
-    assert_eq!(bench.max("web"), Some(9));
-}
-
-#[test]
 fn a_restart_remembers_what_was_applied() {
     let mut bench = Bench::settled();
     bench.restart();
@@ -354,153 +330,6 @@ fn a_restart_remembers_what_was_applied() {
     bench.restart();
     bench.agree();
     assert_eq!(bench.max("api"), Some(4), "edited while it was down");
-}
-
-#[test]
-fn without_memory_a_difference_is_reported_until_the_file_is_touched() {
-    let mut bench = Bench::settled();
-    bench.interfere("web", 8);
-    bench.write("api.yaml", &policy("api", "api", 2));
-    fs::remove_file(memory::path(bench.data.path())).unwrap();
-    bench.restart();
-    let expected = [(
-        "policy web",
-        "differs from the one in force, put there by n2:/other.yaml; edit or touch the file to \
-         apply it",
-    )];
-    for _ in 0..2 {
-        let scan = bench.agree();
-        problems(&scan, &bench, &expected);
-        assert_eq!((bench.max("web"), bench.max("api")), (Some(8), Some(2)));
-        bench.restart();
-    }
-    bench.touch("web.yaml");
-    let scan = bench.agree();
-    assert_eq!(bench.max("web"), Some(5));
-    problems(&scan, &bench, &[]);
-}
-
-#[test]
-fn a_change_by_somebody_else_stands_until_the_file_changes() {
-    let mut bench = Bench::settled();
-    bench.interfere("web", 8);
-    let scan = bench.agree();
-    assert_eq!(bench.max("web"), Some(8));
-    assert!(
-        scan.problems["policy web"].starts_with("differs from the one in force, put there by n2")
-    );
-    bench.write("web.yaml", &policy("web", "web", 6));
-    bench.agree();
-    assert_eq!(bench.max("web"), Some(6));
-
-    bench.ledger.policies.clear();
-    let scan = bench.agree();
-    assert_eq!(bench.max("web"), None);
-    assert!(scan.problems["policy web"].starts_with("was removed from the cluster"));
-    bench.touch("web.yaml");
-    bench.agree();
-    assert_eq!(bench.max("web"), Some(6));
-}
-
-#[test]
-fn deleting_a_file_does_not_remove_somebody_elses_version() {
-    let mut bench = Bench::settled();
-    bench.interfere("web", 8);
-    bench.agree();
-    bench.remove("web.yaml");
-    bench.agree();
-    assert_eq!(bench.max("web"), Some(8));
-}
-
-#[test]
-fn of_two_wishes_at_once_the_later_in_the_log_stands() {
-    let mut bench = Bench::settled();
-    bench.write("web.yaml", &policy("web", "web", 6));
-    let scan = bench.scan();
-    bench.grant(&scan.proposals[0]);
-    bench.interfere("web", 8);
-    for _ in 0..10 {
-        assert_eq!(bench.scan().proposals, []);
-    }
-    assert!(bench.scan().problems["policy web"].starts_with("differs from the one in force"));
-}
-
-#[test]
-fn an_accepted_proposal_that_this_ledger_does_not_show_yet_is_no_problem() {
-    let mut bench = Bench::settled();
-    bench.write("web.yaml", &policy("web", "web", 6));
-    let scan = bench.scan();
-    bench
-        .directory
-        .answered(&scan.proposals[0], &Outcome::default());
-    let scan = bench.scan();
-    assert_eq!(scan.proposals, []);
-    problems(&scan, &bench, &[]);
-}
-
-#[test]
-fn a_proposal_without_an_answer_is_made_again_after_a_while() {
-    let mut bench = Bench::new();
-    bench.write("web.yaml", &policy("web", "web", 5));
-    let made: Vec<usize> = (0..11).map(|_| bench.scan().proposals.len()).collect();
-    assert_eq!(made, [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
-}
-
-#[test]
-fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
-    let mut bench = Bench::new();
-    bench.write("web.yaml", &policy("web", "web", 5));
-    let scan = bench.scan();
-    let refusal = Refusal {
-        subject: "web".to_owned(),
-        why: Why::Full(9),
-    };
-    let outcome = Outcome {
-        refused: vec![refusal],
-        ..Outcome::default()
-    };
-    bench.directory.answered(&scan.proposals[0], &outcome);
-    for _ in 0..10 {
-        let scan = bench.scan();
-        assert_eq!(scan.proposals, []);
-        problems(
-            &scan,
-            &bench,
-            &[(
-                "policy web",
-                "was refused by the cluster (web: the ledger holds 9 of them, which is its limit); edit the file to try again",
-            )],
-        );
-    }
-    bench.touch("web.yaml");
-    assert_eq!(bench.scan().proposals.len(), 1);
-}
-
-#[test]
-fn a_second_policy_for_a_target_names_the_first() {
-    let mut bench = Bench::settled();
-    let first = bench.ledger.policies["web"].policy.clone();
-    bench.remove("web.yaml");
-    bench.agree();
-    bench.put(first, "n2:/other.yaml");
-    bench.write("mine.yaml", &policy("mine", "web", 3));
-    let scan = bench.agree();
-    problems(
-        &scan,
-        &bench,
-        &[(
-            "policy mine",
-            "is not applied: policy web (put there by n2:/other.yaml) already scales Process web, and \
-         a workload can have one policy; remove one of the two, or change scaleTargetRef",
-        )],
-    );
-    bench.ledger.policies.clear();
-    bench.agree();
-    assert_eq!(
-        bench.max("mine"),
-        Some(3),
-        "it takes over once the other is gone"
-    );
 }
 
 #[test]
@@ -544,163 +373,4 @@ fn of_a_process_written_twice_the_last_good_one_goes_on() {
     assert_eq!(bench.agree().processes["web"].command, ["b"]);
     bench.remove("b.yaml");
     assert!(bench.agree().processes.is_empty());
-}
-
-#[test]
-fn a_policy_whose_target_nobody_can_run_is_applied_and_reported() {
-    let mut bench = Bench::new();
-    bench.write("x.yaml", &policy("x", "lonely", 5));
-    let scan = bench.agree();
-    assert_eq!(bench.max("x"), Some(5));
-    problems(
-        &scan,
-        &bench,
-        &[(
-            "policy x",
-            "no live node can run Process lonely; write a `kind: Process` document named lonely on \
-         the machines that should",
-        )],
-    );
-    bench.write("y.yaml", &process("lonely", "a"));
-    problems(&bench.agree(), &bench, &[]);
-}
-
-#[test]
-fn a_vanished_directory_removes_nothing() {
-    let mut bench = Bench::new();
-    bench.write(
-        "web.yaml",
-        &format!("{}---\n{}", policy("web", "web", 5), process("web", "a")),
-    );
-    bench.agree();
-    let aside = bench.policies.path().with_extension("aside");
-    fs::rename(bench.policies.path(), &aside).unwrap();
-    for round in 0..2 {
-        let scan = bench.agree();
-        assert_eq!(bench.max("web"), Some(5));
-        assert_eq!(scan.processes["web"].command, ["a"], "round {round}");
-        let words = &scan.problems[&bench.policies.path().display().to_string()];
-        assert!(
-            words.starts_with("can't be listed: No such file or directory"),
-            "{words}"
-        );
-        bench.restart();
-    }
-    fs::rename(&aside, bench.policies.path()).unwrap();
-    problems(&bench.agree(), &bench, &[]);
-}
-
-#[test]
-fn files_that_can_not_be_read_remove_nothing() {
-    let mut bench = Bench::settled();
-    let cases: [(&str, &[u8]); 2] = [
-        ("is not UTF-8 text at byte 2", b"a:\xff"),
-        ("is longer than 1024 KiB", &[b'#'; (1 << 20) + 1]),
-    ];
-    for (words, bytes) in cases {
-        fs::write(bench.path("web.yaml"), bytes).unwrap();
-        bench.touch("web.yaml");
-        let scan = bench.agree();
-        problems(
-            &scan,
-            &bench,
-            &[
-                (
-                    "policy web",
-                    "is in no file any more; stays in force until web.yaml can be read, which may hold it",
-                ),
-                ("web.yaml", words),
-            ],
-        );
-        assert_eq!(bench.max("web"), Some(5));
-    }
-}
-
-#[test]
-fn pipes_and_directories_and_dangling_links_are_survived() {
-    let mut bench = Bench::settled();
-    let pipe = bench.path("pipe.yaml");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &pipe,
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
-    fs::create_dir(bench.path("dir.yaml")).unwrap();
-    std::os::unix::fs::symlink("nowhere", bench.path("link.yaml")).unwrap();
-    bench.write(".hidden.yaml", "not: [yaml");
-    bench.write("notes.txt", "not: [yaml");
-    let scan = bench.agree();
-    problems(&scan, &bench, &[("pipe.yaml", "is not a regular file")]);
-    assert_eq!(bench.max("web"), Some(5));
-}
-
-#[test]
-fn files_beyond_the_limit_are_reported_and_nothing_counts_as_absent() {
-    let mut bench = Bench::settled();
-    for number in 0..FILES_MAX {
-        fs::write(bench.path(&format!("a{number:04}.yaml")), "# empty\n").unwrap();
-    }
-    let scan = bench.agree();
-    assert_eq!(bench.max("web"), Some(5));
-    let words = &scan.problems[&bench.policies.path().display().to_string()];
-    assert_eq!(
-        words,
-        "holds more than 1000 YAML files; the last 1 by name are not read"
-    );
-}
-
-#[test]
-fn a_broken_memory_is_put_aside_and_nothing_is_overruled() {
-    let mut bench = Bench::settled();
-    bench.interfere("web", 8);
-    fs::write(memory::path(bench.data.path()), "{").unwrap();
-    bench.restart();
-    let scan = bench.agree();
-    assert_eq!(bench.max("web"), Some(8));
-    assert!(
-        scan.problems
-            .values()
-            .any(|words| words.contains("moved to")),
-        "{:?}",
-        scan.problems
-    );
-    bench.restart();
-    let scan = bench.agree();
-    assert_eq!(scan.problems.len(), 1, "{:?}", scan.problems);
-}
-
-#[test]
-fn a_memory_that_can_not_be_written_is_reported() {
-    let mut bench = Bench::new();
-    let gone = bench.data.path().join("gone");
-    bench.directory = Directory::open(bench.policies.path(), &gone, "n1").unwrap();
-    let scan = bench.agree();
-    let words = &scan.problems[&memory::path(&gone).display().to_string()];
-    assert!(
-        words.starts_with("can't be written (No such file"),
-        "{words}"
-    );
-}
-
-#[test]
-fn an_unreadable_file_is_read_once_it_may_be() {
-    let mut bench = Bench::settled();
-    bench.write("api.yaml", &policy("api", "api", 2));
-    fs::set_permissions(bench.path("api.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
-    if File::open(bench.path("api.yaml")).is_ok() {
-        // Running as root, whom no mode keeps out.
-        return;
-    }
-    let scan = bench.agree();
-    problems(
-        &scan,
-        &bench,
-        &[("api.yaml", "can't be read: Permission denied (os error 13)")],
-    );
-    fs::set_permissions(bench.path("api.yaml"), fs::Permissions::from_mode(0o600)).unwrap();
-    bench.agree();
-    assert_eq!(bench.max("api"), Some(2));
 }

@@ -1,4 +1,5 @@
 use std::fmt::Write;
+use std::path::Path;
 
 use starling_engine::policy::{Behavior, Goal, Rate, RateKind, Rules, Source, Strategy};
 
@@ -73,7 +74,7 @@ fn refused_with(line: &str, expected: &[&str]) {
 fn policy(text: &str) -> Policy {
     let contents = read(text);
     assert_eq!(contents.problems, []);
-    contents.policies.into_iter().next().unwrap().1
+    Arc::unwrap_or_clone(contents.policies.into_iter().next().unwrap().1)
 }
 
 #[test]
@@ -280,4 +281,22 @@ fn nesting_and_aliases_are_bounded() {
     assert!(problems(&wide).ends_with(limit), "{}", problems(&wide));
 }
 
+#[test]
+fn the_examples_are_sound() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/examples/policies");
+    let mut read_all = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        let contents = read(&std::fs::read_to_string(&path).unwrap());
+        assert_eq!(contents.problems, [], "{}", path.display());
+        for (_, policy) in &contents.policies {
+            let named = |(_, process): &(Place, Spec)| process.name == policy.target.name;
+            assert!(contents.processes.iter().any(named), "{}", path.display());
+        }
+        read_all += contents.policies.len();
+    }
+    assert!(read_all > 0);
+}
+
 mod refusals;
+mod triggers;

@@ -37,6 +37,18 @@ impl fmt::Display for Report {
     }
 }
 
+impl Report {
+    /// The stable code and the words of each input, then of each step, in the
+    /// order in which they came to bear.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let inputs = self.inputs.iter();
+        let steps = self.steps.iter();
+        inputs
+            .map(|input| (input.outcome.code(), sentence(input)))
+            .chain(steps.map(|step| (step.code(), explain(step, self))))
+    }
+}
+
 /// A word that is longer than a line, in pieces that aren't.
 fn pieces(word: &str) -> impl Iterator<Item = &str> {
     let mut rest = word;
@@ -252,17 +264,13 @@ fn explain(step: &Step, report: &Report) -> String {
         Step::Disabled => {
             "Somebody set the size to 0, which switches scaling off until a size is set.".into()
         }
-        Step::Activated { to, forced: true } => {
-            format!(
-                "The annotation force-activation wakes the workload with {}.",
-                replicas(*to)
-            )
-        }
-        Step::Activated { to, .. } => {
-            format!(
-                "A trigger is active, which wakes the workload with {}.",
-                replicas(*to)
-            )
+        Step::Activated { to, by } => {
+            let who = match by.as_slice() {
+                [] => "The annotation force-activation".into(),
+                [one] => format!("{one} is active, which"),
+                more => format!("{} are active, which", more.join(", ")),
+            };
+            format!("{who} wakes the workload with {}.", replicas(*to))
         }
         Step::Deactivated { to, quiet_ms } => {
             let since = match quiet_ms {

@@ -6,7 +6,7 @@ const MIN: &str = "minReplicaCount: 1";
 const NAME: &str = "metadata:\n  name: web";
 
 #[test]
-fn counts_that_are_negative_or_too_large_or_no_numbers() {
+fn counts_that_are_negative_or_too_large_or_no_numbers_are_refused() {
     refused(
         POLICY,
         MIN,
@@ -36,7 +36,7 @@ fn counts_that_are_negative_or_too_large_or_no_numbers() {
 }
 
 #[test]
-fn a_minimum_above_the_maximum() {
+fn a_minimum_above_the_maximum_is_refused() {
     refused(
         POLICY,
         MIN,
@@ -46,7 +46,7 @@ fn a_minimum_above_the_maximum() {
 }
 
 #[test]
-fn an_idle_count_that_is_not_below_the_minimum() {
+fn an_idle_count_that_is_not_below_the_minimum_is_refused() {
     refused_with(
         "idleReplicaCount: 1",
         &["9:21: spec.idleReplicaCount: is 1; must be less than spec.minReplicaCount, 1"],
@@ -68,7 +68,7 @@ fn all_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn fields_that_are_unknown_missing_or_written_twice() {
+fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
     refused_with(
         "minReplicas: 1",
         &[
@@ -98,7 +98,7 @@ fn fields_that_are_unknown_missing_or_written_twice() {
 }
 
 #[test]
-fn documents_of_another_kind() {
+fn documents_of_another_kind_are_refused() {
     refused(
         POLICY,
         "kind: ScalingPolicy",
@@ -123,7 +123,7 @@ fn documents_of_another_kind() {
 }
 
 #[test]
-fn texts_that_are_not_yaml() {
+fn texts_that_are_not_yaml_are_refused() {
     refused(
         POLICY,
         "spec:",
@@ -145,7 +145,7 @@ fn texts_that_are_not_yaml() {
 }
 
 #[test]
-fn names_that_are_none() {
+fn names_that_are_none_are_refused() {
     for wrong in ["Web", "web_1", "-web", "web.", "\"\"", "\"we b\"", "wéb"] {
         let shown = wrong.trim_matches('"');
         refused(
@@ -188,7 +188,7 @@ fn names_that_are_none() {
 }
 
 #[test]
-fn targets_that_are_no_processes() {
+fn targets_that_are_no_processes_are_refused() {
     refused(
         POLICY,
         "    kind: Process",
@@ -198,189 +198,7 @@ fn targets_that_are_no_processes() {
 }
 
 #[test]
-fn triggers_of_no_or_an_unknown_type() {
-    let (without, _) = POLICY.split_once("  triggers:").unwrap();
-    refused(
-        without,
-        "spec:\n",
-        "spec:\n",
-        &["6:3: spec.triggers: must name at least one trigger"],
-    );
-    refused(
-        POLICY,
-        "type: metrics-api",
-        "type: kafka",
-        &["16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, metrics-api"],
-    );
-    refused(
-        POLICY,
-        "    - type: cpu\n      metricType",
-        "    - metricType",
-        &["12:7: spec.triggers[0]: `type` is missing"],
-    );
-    refused(
-        POLICY,
-        "type: cpu\n",
-        "type: cpu\n      authenticationRef: {name: a}\n",
-        &[
-            "13:7: spec.triggers[0].authenticationRef: unknown field `authenticationRef`; allowed: \
-         type, name, metricType, metadata",
-        ],
-    );
-    let named = POLICY.replacen("type: cpu\n", "type: cpu\n      name: a\n", 1);
-    refused(
-        &named,
-        "type: metrics-api\n",
-        "type: metrics-api\n      name: a\n",
-        &["18:13: spec.triggers[1].name: \"a\" is taken by an earlier trigger"],
-    );
-}
-
-#[test]
-fn goals_that_make_no_sense() {
-    refused(
-        POLICY,
-        "      metricType: Utilization\n",
-        "",
-        &[
-            "12:7: spec.triggers[0].metricType: must be Utilization (percent of the requests) or \
-         AverageValue (amount for each replica), is missing",
-        ],
-    );
-    refused(
-        POLICY,
-        "metricType: Utilization",
-        "metricType: Value",
-        &[
-            "13:19: spec.triggers[0].metricType: must be Utilization (percent of the requests) or \
-         AverageValue (amount for each replica), is Value",
-        ],
-    );
-    refused(
-        POLICY,
-        "value: \"70\"",
-        "value: 70%",
-        &[
-            "15:16: spec.triggers[0].metadata.value: must be a whole number of percent without a \
-         sign, is `70%`",
-        ],
-    );
-    refused(
-        POLICY,
-        "value: \"70\"",
-        "value: 0",
-        &["15:16: spec.triggers[0].metadata.value: must be 1 to 100000, is 0"],
-    );
-    refused(
-        POLICY,
-        "value: \"70\"",
-        "value: 70\n        containerName: web",
-        &["16:24: spec.triggers[0].metadata.containerName: is not known; allowed: value"],
-    );
-    refused(
-        POLICY,
-        "type: metrics-api\n",
-        "type: metrics-api\n      metricType: Utilization\n",
-        &[
-            "17:19: spec.triggers[1].metricType: must be AverageValue or Value: only cpu and memory \
-         have a utilization",
-        ],
-    );
-}
-
-#[test]
-fn questions_that_can_not_be_asked() {
-    let metadata = "spec.triggers[1].metadata";
-    refused(
-        POLICY,
-        "        url: http://127.0.0.1:8080/stats\n",
-        "",
-        &[&format!("18:9: {metadata}: `url` is missing")],
-    );
-    refused(
-        POLICY,
-        "http://127.0.0.1:8080/stats",
-        "https://u:secret@host/x?key=secret",
-        &[&format!(
-            "18:14: {metadata}.url: https is not supported; allowed: http, for example by a local \
-         proxy that adds TLS"
-        )],
-    );
-    refused(
-        POLICY,
-        "http://127.0.0.1:8080/stats",
-        "http://u:secret@host/",
-        &[&format!(
-            "18:14: {metadata}.url: holds a user or password, which everyone who may read policies \
-         would see; not supported"
-        )],
-    );
-    refused(
-        POLICY,
-        "http://127.0.0.1:8080/stats",
-        "redis://host/?password=secret",
-        &[&format!(
-            "18:14: {metadata}.url: `redis://host/` is not an address; write http://HOST:PORT/PATH"
-        )],
-    );
-    refused(
-        POLICY,
-        "queue.jobs",
-        "\"queue.jobs|@reverse\"",
-        &[&format!(
-            "19:24: {metadata}.valueLocation: must be a plain path such as `queue.jobs` or \
-         `queues.#(name==\"a\").jobs`: modifiers, multipaths and literals are not supported"
-        )],
-    );
-    for (line, why) in [
-        (
-            "format: xml",
-            "format: `xml` is not supported; allowed: json",
-        ),
-        (
-            "timeout: 1h",
-            "timeout: must be 1 to 60000 milliseconds, is `1h`",
-        ),
-        (
-            "unsafeSsl: \"true\"",
-            "unsafeSsl: is not supported; allowed: url, valueLocation, targetValue, \
-             activationTargetValue, format, timeout",
-        ),
-    ] {
-        let column = 11 + line.find(':').unwrap();
-        refused(
-            POLICY,
-            "        url:",
-            &format!("        {line}\n        url:"),
-            &[&format!("18:{column}: {metadata}.{why}")],
-        );
-    }
-    for (wrong, why) in [
-        (
-            "ten",
-            "`ten` is not a quantity; write a number such as 10, 0.5 or 1e3, or one with a \
-                 suffix (n u m k M G T P E, Ki Mi Gi Ti Pi Ei)",
-        ),
-        ("0", "must be above 0, is 0"),
-        ("-5", "must not be negative, is -5"),
-        (
-            ".nan",
-            "`.nan` is not a quantity; write a number such as 10, 0.5 or 1e3, or one with a \
-                  suffix (n u m k M G T P E, Ki Mi Gi Ti Pi Ei)",
-        ),
-        ("1e30", "`1e30` is too large a quantity"),
-    ] {
-        refused(
-            POLICY,
-            "\"10\"",
-            wrong,
-            &[&format!("20:22: {metadata}.targetValue: {why}")],
-        );
-    }
-}
-
-#[test]
-fn annotations_of_keda_that_are_misspelt() {
+fn annotations_of_keda_that_are_misspelt_are_refused() {
     refused(
         POLICY,
         NAME,
@@ -403,7 +221,7 @@ fn annotations_of_keda_that_are_misspelt() {
 }
 
 #[test]
-fn behavior_beyond_what_hpa_takes() {
+fn behavior_beyond_what_hpa_takes_is_refused() {
     let up = |rules: &str| format!("behavior: {{scaleUp: {{{rules}}}}}");
     refused_with(
         &up("stabilizationWindowSeconds: 3601"),
@@ -439,7 +257,7 @@ fn behavior_beyond_what_hpa_takes() {
 }
 
 #[test]
-fn fallbacks_that_are_incomplete_or_out_of_bounds() {
+fn fallbacks_that_are_incomplete_or_out_of_bounds_are_refused() {
     refused_with(
         "fallback: {replicas: 3}",
         &["9:13: spec.fallback: `failureThreshold` is missing"],
@@ -465,7 +283,7 @@ fn fallbacks_that_are_incomplete_or_out_of_bounds() {
 }
 
 #[test]
-fn strategies_that_are_unknown_or_contradict_themselves() {
+fn strategies_that_are_unknown_or_contradict_themselves_are_refused() {
     refused_with(
         "strategy: guess",
         &["9:13: spec.strategy: `guess` is not known; allowed: target, banded"],
@@ -476,13 +294,7 @@ fn strategies_that_are_unknown_or_contradict_themselves() {
     );
     refused_with(
         "strategy: banded\n  banded: {lowPercent: 85}",
-        &[
-            "10:24: spec.banded.lowPercent: is 85; must be less than highPercent, 80",
-            "10:11: spec.banded.highAimPercent: is 70; must lie between lowPercent, 85, and \
-         highPercent, 80",
-            "10:11: spec.banded.lowAimPercent: is 50; must lie between lowPercent, 85, and \
-         highPercent, 80",
-        ],
+        &["10:24: spec.banded.lowPercent: is 85; must be less than highPercent, 80"],
     );
     refused_with(
         "dryRun: maybe",
@@ -491,7 +303,7 @@ fn strategies_that_are_unknown_or_contradict_themselves() {
 }
 
 #[test]
-fn processes_that_could_not_run() {
+fn processes_that_could_not_run_are_refused() {
     let command = "  command: [/usr/bin/worker, --queue, jobs]\n";
     refused(PROCESS, command, "", &["6:3: spec: `command` is missing"]);
     refused(

@@ -168,10 +168,10 @@ pub fn usage(ready: u32, percent: i64) -> Sums {
     }
 }
 
-pub fn fallback(replicas: u32, behavior: FallbackBehavior) -> Option<Fallback> {
-    Some(Fallback {
+pub fn fallback(replicas: u32, behavior: FallbackBehavior) -> Fallback {
+    Fallback {
         failure_threshold: 3,
         replicas,
         behavior,
-    })
+    }
 }

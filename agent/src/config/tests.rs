@@ -1,0 +1,258 @@
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::policy::is_subdomain;
+
+const GOOD: &str = "\
+cluster: demo
+node: n1
+dataDir: data
+keys: keys
+policies: policies
+bootstrap: true
+";
+
+/// A directory with what [`GOOD`] speaks of, and the settings in it.
+fn host(text: &str) -> TempDir {
+    let host = tempfile::tempdir().unwrap();
+    fs::create_dir(host.path().join("keys")).unwrap();
+    fs::create_dir(host.path().join("policies")).unwrap();
+    fs::write(host.path().join("agent.yaml"), text).unwrap();
+    host
+}
+
+fn load(host: &TempDir) -> Result<Config, Error> {
+    Config::load(&host.path().join("agent.yaml"))
+}
+
+/// The settings with `from` replaced must be refused with these lines; the
+/// directory's path is left out of them.
+#[track_caller]
+fn refused(from: &str, to: &str, expected: &str) {
+    assert!(GOOD.contains(from), "nothing to replace: {from}");
+    let host = host(&GOOD.replacen(from, to, 1));
+    let error = load(&host).unwrap_err().to_string();
+    let root = format!("{}/", host.path().display());
+    assert_eq!(error.replace(&root, ""), expected);
+}
+
+#[test]
+fn sound_settings_get_their_defaults_and_absolute_paths() {
+    let host = host(GOOD);
+    let config = load(&host).unwrap();
+    assert_eq!(
+        (config.cluster.as_str(), config.node_name()),
+        ("demo", "n1")
+    );
+    assert_eq!(config.data_dir, host.path().join("data"));
+    assert_eq!(config.keys, host.path().join("keys"));
+    assert_eq!(config.policies, Some(host.path().join("policies")));
+    assert_eq!(config.listen.api, "127.0.0.1:7402");
+    assert_eq!(config.workers_on_exit, WorkersOnExit::Keep);
+    let mode = fs::metadata(&config.data_dir).unwrap().permissions().mode();
+    assert_eq!(
+        mode & 0o777,
+        0o700,
+        "the data directory is for this user alone"
+    );
+}
+
+#[test]
+fn the_hosts_name_is_the_nodes_where_none_is_given() {
+    let host = host(&GOOD.replace("node: n1\n", ""));
+    match load(&host) {
+        Ok(config) => assert!(is_subdomain(config.node_name(), 63)),
+        // This machine's name may be no name.
+        Err(error) => assert!(error.to_string().contains("(this host's name)"), "{error}"),
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Path::new("/nowhere/agent.yaml")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "can't read the settings in /nowhere/agent.yaml; check --config"
+    );
+    assert!(
+        std::error::Error::source(&error)
+            .unwrap()
+            .to_string()
+            .contains("No such file")
+    );
+}
+
+#[test]
+fn texts_that_are_no_settings_are_refused() {
+    refused(
+        "node: n1",
+        "node: [",
+        "agent.yaml:4:5: while parsing a flow mapping, did not find expected ',' or '}'",
+    );
+    refused(GOOD, "", "agent.yaml: must hold one YAML document, holds 0");
+    refused(
+        "node: n1",
+        "---\nnode: n1",
+        "agent.yaml: must hold one YAML document, holds 2",
+    );
+    refused(
+        "cluster: demo\n",
+        "",
+        "agent.yaml:1:1: `cluster` is missing",
+    );
+    refused(
+        "node: n1",
+        "nodes: n1",
+        "agent.yaml:2:1: nodes: unknown field `nodes`; allowed: cluster, node, dataDir, policies, \
+         keys, listen, advertise, seeds, bootstrap, workersOnExit",
+    );
+    refused(
+        "node: n1",
+        "listen: {peers: \"0.0.0.0:1\"}",
+        "agent.yaml:2:10: listen.peers: unknown field `peers`; allowed: peer, gossip, api",
+    );
+    refused(
+        "bootstrap: true",
+        "bootstrap: yes",
+        "agent.yaml:6:12: bootstrap: must be true or false",
+    );
+    refused(
+        "node: n1",
+        "workersOnExit: kill",
+        "agent.yaml:2:16: workersOnExit: `kill` is not known; allowed: keep, stop",
+    );
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    let rule = "write 1 to 63 of a-z, 0-9";
+    for wrong in ["\"\"", "Demo", "a.b", "a b"] {
+        let shown = wrong.trim_matches('"');
+        refused(
+            "cluster: demo",
+            &format!("cluster: {wrong}"),
+            &format!(
+                "agent.yaml:1:10: cluster: `{shown}` is not a name: {rule} and `-`, beginning and \
+             ending with a letter or digit"
+            ),
+        );
+    }
+    refused(
+        "node: n1",
+        "node: N_1",
+        &format!(
+            "agent.yaml:2:7: node: `N_1` is not a name: {rule}, `-` and `.`, beginning and ending with \
+         a letter or digit"
+        ),
+    );
+}
+
+#[test]
+fn addresses_that_are_none_are_refused() {
+    for wrong in [
+        "7400",
+        "0.0.0.0",
+        "0.0.0.0:",
+        ":7400",
+        "0.0.0.0:70000",
+        "::1:7400",
+        "[::1:7400",
+        "h:+1",
+        "a b:1",
+    ] {
+        refused(
+            "node: n1",
+            &format!("listen: {{peer: \"{wrong}\"}}"),
+            &format!(
+                "agent.yaml:2:16: listen.peer: `{wrong}` is not HOST:PORT, such as 0.0.0.0:7400"
+            ),
+        );
+    }
+    refused(
+        "node: n1",
+        "seeds: [a:7400, \"b:0\"]",
+        "agent.yaml:2:17: seeds[1]: `b:0` is not the \
+         HOST:PORT of another agent's peer listener, such as 10.0.0.2:7400",
+    );
+    refused(
+        "node: n1",
+        "advertise: \"10.0.0.1:7400\"",
+        "agent.yaml:2:12: advertise: \
+         `10.0.0.1:7400` is not a host: write a name or an address, without a port",
+    );
+    for right in [
+        "localhost:0",
+        "[::]:7400",
+        "10.0.0.1:65535",
+        "Node-1.example.org:1",
+    ] {
+        let host = host(&format!(
+            "{GOOD}listen: {{peer: \"{right}\"}}\nadvertise: \"::1\"\n"
+        ));
+        assert!(load(&host).is_ok(), "{right}");
+    }
+}
+
+#[test]
+fn an_agent_that_could_neither_join_nor_found_is_refused() {
+    refused(
+        "bootstrap: true\n",
+        "",
+        "agent.yaml:1:1: seeds: is empty: name the peer addresses of \
+         other agents, or set `bootstrap: true` on exactly one agent, which founds the cluster",
+    );
+}
+
+#[test]
+fn directories_that_can_not_be_used_are_refused_all_at_once() {
+    let host = host(&GOOD.replace("dataDir: data", "dataDir: agent.yaml/x"));
+    fs::remove_dir(host.path().join("keys")).unwrap();
+    fs::remove_dir(host.path().join("policies")).unwrap();
+    fs::write(host.path().join("policies"), "").unwrap();
+    let error = load(&host).unwrap_err().to_string();
+    let root = format!("{}/", host.path().display());
+    assert_eq!(error.replace(&root, ""), "\
+agent.yaml:3:10: dataDir: agent.yaml/x can't be made (Not a directory (os error 20)); choose a directory that this user may write to
+agent.yaml:4:7: keys: keys can't be read (No such file or directory (os error 2)); make it with `starling keys`, and see that this user may read it
+agent.yaml:5:11: policies: policies is not a directory that can be read (Not a directory (os error 20)); make it, even if it stays empty");
+}
+
+#[test]
+fn a_data_directory_that_can_not_be_written_to_is_refused() {
+    // Nobody may write there, root neither.
+    let host = host(&GOOD.replace("dataDir: data", "dataDir: /proc"));
+    let error = load(&host).unwrap_err().to_string();
+    assert!(
+        error.contains("agent.yaml:3:10: dataDir: /proc can't be written to ("),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_example_is_sound_and_the_unit_starts_it() {
+    let daemonset = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset");
+    let example = fs::read_to_string(daemonset.join("examples/agent.yaml")).unwrap();
+    let host = host("");
+    let here = |text: &str, path: &str, name: &str| {
+        assert!(text.contains(path), "{path}");
+        text.replace(path, &host.path().join(name).display().to_string())
+    };
+    let text = here(&example, "/var/lib/starling", "data");
+    let text = here(&text, "/etc/starling/keys", "keys");
+    let text = here(&text, "/etc/starling/policies", "policies");
+    fs::write(host.path().join("agent.yaml"), text).unwrap();
+    let config = load(&host).unwrap();
+    assert!(config.bootstrap && config.seeds.len() == 2);
+
+    let unit = fs::read_to_string(daemonset.join("systemd/starling.service")).unwrap();
+    for line in [
+        "ExecStart=/usr/local/bin/starling agent --config /etc/starling/agent.yaml",
+        "KillMode=process",
+        "OOMPolicy=continue",
+        "StateDirectory=starling",
+    ] {
+        assert!(unit.lines().any(|it| it == line), "{line}");
+    }
+}

@@ -1,0 +1,313 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::Redirect;
+use axum::routing::get;
+use starling_engine::policy::Goal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Serves the router on a port of the system's choice.
+async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// A server that gives every question the same answer.
+async fn answering(body: impl Into<String>) -> SocketAddr {
+    let body = body.into();
+    serve(Router::new().fallback(move || std::future::ready(body.clone()))).await
+}
+
+fn trigger(url: &str, more: &[(&str, &str)]) -> Trigger {
+    let mut metadata = BTreeMap::from([
+        ("url".to_owned(), url.to_owned()),
+        ("valueLocation".to_owned(), "jobs".to_owned()),
+    ]);
+    for (key, value) in more {
+        metadata.insert((*key).to_owned(), (*value).to_owned());
+    }
+    Trigger {
+        name: "queue".to_owned(),
+        source: Source::External {
+            kind: METRICS_API.to_owned(),
+            metadata,
+        },
+        goal: Goal::AverageValue { milli: 1_000 },
+        activation_milli: 0,
+    }
+}
+
+async fn poll(address: SocketAddr) -> Result<i64, Error> {
+    let trigger = trigger(&format!("http://{address}/stats?token=secret"), &[]);
+    Poller::new().poll(&trigger).await
+}
+
+/// The answer `body` must be refused with `reason` behind the address.
+async fn refused(body: impl Into<String>, reason: &str) {
+    let address = answering(body).await;
+    let error = poll(address).await.unwrap_err().to_string();
+    assert_eq!(error, format!("http://{address}/stats: {reason}"));
+}
+
+#[tokio::test]
+async fn numbers_and_quantities_are_read_in_milli_units_rounded_up() {
+    for (value, milli) in [
+        ("12", 12_000),
+        ("0", 0),
+        ("2.5", 2_500),
+        ("1e3", 1_000_000),
+        ("0.0001", 1),
+        ("\"7\"", 7_000),
+        ("\"250m\"", 250),
+        ("\"2Ki\"", 2_048_000),
+        ("9223372036854775.807", i64::MAX),
+    ] {
+        let address = answering(format!("{{\"jobs\": {value}}}")).await;
+        assert_eq!(poll(address).await, Ok(milli), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_location_leads_through_objects_lists_and_queries() {
+    let body = r#"{"a.b": 1, "queues": [{"name": "x", "jobs": 3}, {"name": "y", "jobs": 4}]}"#;
+    let url = format!("http://{}/", answering(body).await);
+    for (location, milli) in [
+        ("a\\.b", 1_000),
+        ("queues.#", 2_000),
+        ("queues.1.jobs", 4_000),
+        ("queues.#(name==\"x\").jobs", 3_000),
+    ] {
+        let trigger = trigger(&url, &[("valueLocation", location)]);
+        assert_eq!(Poller::new().poll(&trigger).await, Ok(milli), "{location}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_no_number_are_refused() {
+    refused("{}", "the answer has no `jobs`").await;
+    refused("[1]", "the answer has no `jobs`").await;
+    refused("{\"jobs\": null}", "`jobs` is null, not a number").await;
+    refused("{\"jobs\": true}", "`jobs` is true, not a number").await;
+    refused("{\"jobs\": {}}", "`jobs` is an object, not a number").await;
+    refused("{\"jobs\": [1]}", "`jobs` is a list, not a number").await;
+    refused("{\"jobs\": \"many\"}", "`jobs` is `many`, not a number").await;
+    refused("{\"jobs\": \"NaN\"}", "`jobs` is `NaN`, not a number").await;
+    refused("{\"jobs\": \"+Inf\"}", "`jobs` is `+Inf`, not a number").await;
+    refused("{\"jobs\": \"\"}", "`jobs` is ``, not a number").await;
+    refused("{\"jobs\": -1}", "`jobs` is negative: -1").await;
+    refused("{\"jobs\": \"-1m\"}", "`jobs` is negative: -1m").await;
+    refused("{\"jobs\": 1e300}", "`jobs` is too large: 1e300").await;
+    refused(
+        "{\"jobs\": 9223372036854775.808}",
+        "`jobs` is too large: 9223372036854775.808",
+    )
+    .await;
+    refused(
+        format!("{{\"jobs\": \"{}\"}}", "x\\n".repeat(100)),
+        &format!("`jobs` is `{}…`, not a number", "x\\n".repeat(40)),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn answers_that_are_not_json_are_refused() {
+    for body in [
+        "jobs 12",
+        "",
+        "{\"jobs\": NaN}",
+        "{\"jobs\": Infinity}",
+        "{\"jobs\": 1",
+        "{\"jobs\": 1}x",
+    ] {
+        let address = answering(body).await;
+        let error = poll(address).await.unwrap_err();
+        assert!(
+            matches!(error.reason, Reason::NotJson(_)),
+            "{body}: {error}"
+        );
+        assert!(
+            error.to_string().contains("the answer is not JSON: "),
+            "{error}"
+        );
+    }
+    let deep = answering("[".repeat(900_000)).await;
+    let error = poll(deep).await.unwrap_err();
+    assert!(matches!(error.reason, Reason::NotJson(_)), "{error}");
+}
+
+#[tokio::test]
+async fn statuses_from_300_on_are_refused_and_redirects_not_followed() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let router = Router::new()
+        .route("/moved", get(|| async { Redirect::temporary("/stats") }))
+        .route(
+            "/broken",
+            get(|| async { (StatusCode::INTERNAL_SERVER_ERROR, "{\"jobs\": 1}") }),
+        )
+        .route(
+            "/stats",
+            get(move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                async { "{\"jobs\": 1}" }
+            }),
+        );
+    let address = serve(router).await;
+    for (path, reason) in [
+        ("moved", "answered HTTP 307; redirects are not followed"),
+        ("broken", "answered HTTP 500"),
+        ("absent", "answered HTTP 404"),
+    ] {
+        let url = format!("http://{address}/{path}");
+        let error = Poller::new().poll(&trigger(&url, &[])).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{url}: {reason}"));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_answer_of_10_mb_is_cut_off_whether_or_not_it_says_so() {
+    refused(" ".repeat(10_000_000), "the answer is longer than 1024 KiB").await;
+    let piece = || async { Ok::<_, std::io::Error>(" ".repeat(100_000)) };
+    let pieces = move || {
+        let stream = tokio_stream::StreamExt::then(tokio_stream::iter(0..100), move |_| piece());
+        std::future::ready(Body::from_stream(stream))
+    };
+    let address = serve(Router::new().fallback(pieces)).await;
+    assert_eq!(poll(address).await.unwrap_err().reason, Reason::TooLong);
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_timeout_before_and_within_the_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}/stats");
+    for beginning in ["", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"] {
+        let trigger = trigger(&url, &[("timeout", "200")]);
+        let poller = Poller::new();
+        let silence = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(beginning.as_bytes()).await.unwrap();
+            // Ends when the poller hangs up.
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+        };
+        let (answer, ()) = tokio::join!(poller.poll(&trigger), silence);
+        assert_eq!(
+            answer.unwrap_err().to_string(),
+            format!("{url}: no answer within 200 ms")
+        );
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_refused_or_closed_are_reported() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}/stats");
+    let poller = Poller::new();
+    let close = async { drop(listener.accept().await.unwrap()) };
+    let asked = trigger(&url, &[]);
+    let (answer, ()) = tokio::join!(poller.poll(&asked), close);
+    assert!(matches!(answer.unwrap_err().reason, Reason::Connection(_)));
+    drop(listener);
+    let error = poller.poll(&asked).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("{url}: can't connect: Connection refused (os error 111)")
+    );
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = accepted.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut buffer = [0; 4_096];
+                while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{\"jobs\":1}";
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    let poller = Poller::new();
+    let trigger = trigger(&format!("http://{address}/"), &[]);
+    for _ in 0..20 {
+        assert_eq!(poller.poll(&trigger).await, Ok(1_000));
+    }
+    assert!(accepted.load(Ordering::Relaxed) <= IDLE_CONNECTIONS_MAX);
+}
+
+#[tokio::test]
+async fn errors_show_no_secret() {
+    let url = "http://127.0.0.1:1/stats?token=secret#secret";
+    let error = Poller::new().poll(&trigger(url, &[])).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("http://127.0.0.1:1/stats: can't connect"),
+        "{error}"
+    );
+    for url in [
+        "http://u:secret@h/",
+        "https://u:secret@h/?secret",
+        "ftp://u:secret@h/?secret",
+        "u:secret@h?secret",
+    ] {
+        let error = Poller::new().poll(&trigger(url, &[])).await.unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(
+            error.to_string().starts_with("trigger queue: url "),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_asked_over_http_is_refused() {
+    let mut trigger = trigger("http://h/", &[]);
+    trigger.source = Source::Resource(starling_engine::policy::Resource::Cpu);
+    let error = Poller::new().poll(&trigger).await.unwrap_err();
+    assert_eq!(error.to_string(), "trigger queue: is measured, not asked");
+    trigger.source = Source::External {
+        kind: "kafka".to_owned(),
+        metadata: BTreeMap::new(),
+    };
+    let error = Poller::new().poll(&trigger).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "trigger queue: type `kafka` can't be asked"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_and_no_location_make_it_panic(
+        body in "[\\[\\]{}\",:0-9a-z\\\\. -]{0,60}",
+        location in "[a-z0-9.#()=\"\\\\*?~%<>!@|-]{1,30}",
+    ) {
+        if value::check_location(&location).is_ok() {
+            let _ = value::read(body.as_bytes(), &location);
+            let _ = value::read(format!("{{\"jobs\": [{{\"a\": \"{body}\"}}]}}").as_bytes(), &location);
+            let _ = value::read(br#"{"a": [{"b": 1, "c": "x"}, 2, "d"], "e\n": {"a": [[1]]}}"#, &location);
+        }
+    }
+}

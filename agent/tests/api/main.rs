@@ -1,0 +1,13 @@
+//! The public API over real mutual TLS, with a real log behind it, and the
+//! commands that ask it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod commands;
+mod harness;
+mod limits;
+mod reads;
+mod streams;

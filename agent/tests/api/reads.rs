@@ -1,0 +1,214 @@
+use starling_proto::v1::{self, Consistency};
+use tonic::Code;
+
+use crate::harness::{Home, client, eventually, live, policy};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_says_who_gave_it_and_how_fresh_it_is() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    let mut client = client(&agent.address, &home.user()).await.unwrap();
+    let reply = client
+        .get_cluster_status(v1::GetClusterStatusRequest::default())
+        .await;
+    let reply = reply.unwrap().into_inner();
+    let (header, status) = (reply.header.unwrap(), reply.status.unwrap());
+    assert_eq!(
+        (header.node_id, header.node_name.as_str()),
+        (agent.log.id().0, "a")
+    );
+    assert_eq!(
+        (header.cluster.as_str(), header.consistency()),
+        ("test", Consistency::Stale)
+    );
+    assert!(header.answered_by_leader && header.applied_index > 0 && header.term > 0);
+    assert!(header.data_age_ms < 60_000 && header.answer_time.is_some());
+    assert_eq!(
+        (status.leader_id, status.members),
+        (Some(agent.log.id().0), 1)
+    );
+    assert_eq!(status.voter_ids, [agent.log.id().0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linearizable_read_holds_all_that_was_put_before() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    let mut client = client(&agent.address, &home.user()).await.unwrap();
+    for (n, name) in ["one", "two", "three"].into_iter().enumerate() {
+        agent.put(policy(name, 1)).await;
+        let consistency = Consistency::Linearizable.into();
+        let asked = v1::ListPoliciesRequest {
+            consistency,
+            ..Default::default()
+        };
+        let reply = client.list_policies(asked).await.unwrap().into_inner();
+        assert_eq!(reply.policies.len(), n + 1);
+        assert_eq!(
+            reply.header.unwrap().consistency(),
+            Consistency::Linearizable
+        );
+    }
+    let mut names = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let asked = v1::ListPoliciesRequest {
+            page_size: 2,
+            page_token,
+            ..Default::default()
+        };
+        let reply = client.list_policies(asked).await.unwrap().into_inner();
+        assert!(reply.policies.len() <= 2);
+        names.extend(reply.policies.into_iter().map(|policy| policy.name));
+        page_token = reply.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(names, ["one", "three", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_policy_is_not_found_and_near_names_are_told() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    agent.put(policy("checkout", 1)).await;
+    let mut client = client(&agent.address, &home.user()).await.unwrap();
+    let name = String::from("chekout");
+    let asked = v1::GetPolicyRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    let status = client.get_policy(asked).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(
+        status.message().contains("did you mean checkout?"),
+        "{}",
+        status.message()
+    );
+    let asked = v1::ListDecisionsRequest {
+        policy: name,
+        ..Default::default()
+    };
+    let status = client.list_decisions(asked).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let status = client
+        .get_policy(v1::GetPolicyRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_size_is_listed_and_explained_and_so_is_the_present() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    agent.put(policy("checkout", 1)).await;
+    agent.put(policy("checkout", 3)).await;
+    agent.snapshot.send_replace(live("checkout", 4));
+    let mut client = client(&agent.address, &home.user()).await.unwrap();
+    let asked = v1::ListDecisionsRequest {
+        policy: "checkout".into(),
+        ..Default::default()
+    };
+    let decisions = client
+        .list_decisions(asked)
+        .await
+        .unwrap()
+        .into_inner()
+        .decisions;
+    let [decision] = decisions.as_slice() else {
+        panic!("{decisions:?}")
+    };
+    assert_eq!((decision.from, decision.to), (1, 3));
+    let asked = v1::ExplainPolicyRequest {
+        name: "checkout".into(),
+        ..Default::default()
+    };
+    let reply = client
+        .explain_policy(asked.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.last_change.as_ref(), Some(decision));
+    assert_eq!(reply.recorded.unwrap().reasons[0].code, "PolicyBounds");
+    assert!(!reply.live.unwrap().lines.is_empty());
+    let shown = reply.policy.unwrap();
+    assert_eq!((shown.size, shown.wanted), (3, Some(4)));
+    let asked = v1::ExplainPolicyRequest {
+        decision_index: decision.index + 1,
+        ..asked
+    };
+    let status = client.explain_policy(asked).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_asks_the_leader_where_the_caller_wants_it() {
+    let home = Home::new();
+    let mut leader = home.leader().await;
+    let follower = home.agent("b", &[&leader]).await;
+    leader.put(policy("checkout", 1)).await;
+    leader.snapshot.send_replace(live("checkout", 4));
+    eventually("the follower has the policy", || async {
+        follower
+            .log
+            .ledger()
+            .read()
+            .unwrap()
+            .policies
+            .contains_key("checkout")
+            .then_some(())
+    })
+    .await;
+    let mut client = client(&follower.address, &home.user()).await.unwrap();
+    for (consistency, by) in [
+        (Consistency::Stale, &follower),
+        (Consistency::Leader, &leader),
+        (Consistency::Linearizable, &leader),
+    ] {
+        let asked = v1::GetClusterStatusRequest {
+            consistency: consistency.into(),
+        };
+        let header = client
+            .get_cluster_status(asked)
+            .await
+            .unwrap()
+            .into_inner()
+            .header
+            .unwrap();
+        assert_eq!(header.node_id, by.log.id().0, "{consistency:?}");
+        assert_eq!(header.answered_by_leader, by.log.id() == leader.log.id());
+    }
+    // What the leader decides now comes with the follower's own record.
+    let asked = v1::ExplainPolicyRequest {
+        name: "checkout".into(),
+        ..Default::default()
+    };
+    let reply = client
+        .explain_policy(asked.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.header.unwrap().node_id, follower.log.id().0);
+    assert!(reply.live.is_some(), "{}", reply.live_absent_reason);
+
+    leader.end_api().await;
+    let reply = client.explain_policy(asked).await.unwrap().into_inner();
+    assert_eq!(reply.live, None);
+    assert!(
+        reply.live_absent_reason.contains("doesn't answer"),
+        "{}",
+        reply.live_absent_reason
+    );
+    let asked = v1::GetClusterStatusRequest {
+        consistency: Consistency::Leader.into(),
+    };
+    let status = client.get_cluster_status(asked).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(
+        status.message().contains("consistency stale"),
+        "{}",
+        status.message()
+    );
+}

@@ -1,0 +1,140 @@
+//! A leader's pass over all policies: 5,000 with 30,000 replicas, and ten times
+//! as many, to see that the cost grows linearly. Budget: 50 ms for the first on
+//! one core.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use starling_engine::decide::{Decision, Inputs, Reading, decide};
+use starling_engine::demand::pods::{Metric, Pick, Pod, Reading as Sample, Sums};
+use starling_engine::history::History;
+use starling_engine::policy::{
+    Behavior, Controller, Fallback, FallbackBehavior, Goal, Policy, Resource, Source, Target,
+    Trigger,
+};
+use starling_engine::unit::Ms;
+
+const START: Ms = Ms(1_700_000_000_000);
+/// Replicas of each policy.
+const REPLICAS: u32 = 6;
+
+struct Workload {
+    policy: Policy,
+    history: History,
+    pods: Vec<Pod>,
+    queue_milli: i64,
+}
+
+fn workload(number: u32) -> Workload {
+    let triggers = vec![
+        Trigger {
+            name: "cpu".into(),
+            source: Source::Resource(Resource::Cpu),
+            goal: Goal::Utilization { percent: 60 },
+            activation_milli: 0,
+        },
+        Trigger {
+            name: "queue".into(),
+            source: Source::External {
+                kind: "metrics-api".into(),
+                metadata: BTreeMap::new(),
+            },
+            goal: Goal::AverageValue { milli: 10_000 },
+            activation_milli: 0,
+        },
+    ];
+    let policy = Policy {
+        name: format!("workload-{number}"),
+        target: Target {
+            kind: "Process".into(),
+            name: format!("workload-{number}"),
+        },
+        replicas_min: 1,
+        triggers,
+        behavior: number.is_multiple_of(2).then(Behavior::default),
+        fallback: number.is_multiple_of(3).then_some(Fallback {
+            failure_threshold: 3,
+            replicas: 5,
+            behavior: FallbackBehavior::Static,
+        }),
+        ..Policy::default()
+    };
+    let pod = |i: u32| Pod {
+        ready: Some(true),
+        started_at: Some(START.minus(3_600_000)),
+        ready_changed_at: Some(START.minus(3_500_000)),
+        cpu: Metric {
+            request_milli: Some(1_000),
+            sample: (!(number + i).is_multiple_of(20)).then_some(Sample {
+                milli: i64::from((number * 7 + i * 13) % 1_100),
+                at: START,
+                window_ms: 1_000,
+            }),
+        },
+        ..Pod::default()
+    };
+    Workload {
+        policy,
+        history: History::default(),
+        pods: (0..REPLICAS).map(pod).collect(),
+        queue_milli: i64::from(number % 100) * 1_000,
+    }
+}
+
+/// What a leader does each second: sums from the replicas, then decisions.
+fn pass(workloads: &[Workload], now: Ms) -> Vec<Decision> {
+    let pick = Pick::Resource(Resource::Cpu);
+    let decisions = workloads.iter().map(|workload| {
+        let sums = Sums::of(&workload.pods, pick, &Controller::default(), now);
+        decide(&Inputs {
+            policy: &workload.policy,
+            now,
+            created_at: START,
+            current: REPLICAS,
+            running: REPLICAS,
+            ready: Some(REPLICAS),
+            last_pass: Some(now.minus(1_000)),
+            readings: vec![
+                Reading::Pods(sums),
+                Reading::Value {
+                    milli: workload.queue_milli,
+                    at: now,
+                },
+            ],
+            history: &workload.history,
+        })
+    });
+    decisions.collect()
+}
+
+fn bench(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pass");
+    group.sample_size(10);
+    for policies in [5_000_u32, 50_000] {
+        let mut workloads: Vec<Workload> = (0..policies).map(workload).collect();
+        // One pass that counts, so that every history holds something.
+        for (workload, decision) in pass(&workloads, START)
+            .into_iter()
+            .enumerate()
+            .map(|(i, decision)| (i, decision.changes))
+        {
+            let Workload {
+                policy, history, ..
+            } = &mut workloads[workload];
+            for change in &decision {
+                history.apply(change, START, policy);
+            }
+        }
+        let now = START.plus(1_000);
+        group.bench_with_input(
+            BenchmarkId::from_parameter(policies),
+            &workloads,
+            |bencher, workloads| bencher.iter(|| black_box(pass(workloads, now))),
+        );
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
