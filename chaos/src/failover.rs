@@ -53,6 +53,8 @@ pub async fn run(
         binary,
         queue: &queue.url(),
         stats: &gauge.url(),
+        // A dead agent's workers can't be measured; the source alone decides here.
+        by_cpu: false,
         down_window_s: 0,
     });
     let observer = cluster.start(&documents).await?;

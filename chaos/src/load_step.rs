@@ -46,6 +46,7 @@ pub async fn run(
         binary,
         queue: &queue.url(),
         stats: &queue.stats_url(),
+        by_cpu: true,
         down_window_s: DOWN_WINDOW_S,
     });
     cluster.start(&documents).await?;

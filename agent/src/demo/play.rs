@@ -91,6 +91,7 @@ impl Play {
             binary: &self.settings.binary,
             queue: &self.queue.url(),
             stats: &self.queue.stats_url(),
+            by_cpu: true,
             down_window_s,
         });
         let observer = self.cluster.start(&documents).await?;

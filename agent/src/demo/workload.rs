@@ -25,6 +25,9 @@ pub struct Workload<'a> {
     pub queue: &'a str,
     /// Where the policy asks for `waiting`, a URL.
     pub stats: &'a str,
+    /// Also scale by the workers' CPU, as the agents measure it. While it can't
+    /// be measured, because an agent is dead, sizes don't fall.
+    pub by_cpu: bool,
     /// Sizes fall to the highest one wanted in this time.
     pub down_window_s: u64,
 }
@@ -34,6 +37,7 @@ pub fn documents(workload: &Workload<'_>) -> Documents {
         binary,
         queue,
         stats,
+        by_cpu,
         down_window_s,
     } = *workload;
     let command = [&*binary.to_string_lossy(), "demo-worker", "--queue", queue];
@@ -42,6 +46,14 @@ pub fn documents(workload: &Workload<'_>) -> Documents {
         .map(|word| serde_json::Value::from(word).to_string())
         .join(", ");
     let stats = serde_json::Value::from(stats);
+    let cpu = if by_cpu {
+        format!(
+            "    - type: cpu\n      metricType: Utilization\n      metadata:\n        \
+             value: \"{CPU_PERCENT}\"\n"
+        )
+    } else {
+        String::new()
+    };
     Documents {
         each: format!(
             "\
@@ -77,11 +89,7 @@ spec:
         url: {stats}
         valueLocation: waiting
         targetValue: \"{WAITING_EACH}\"
-    - type: cpu
-      metricType: Utilization
-      metadata:
-        value: \"{CPU_PERCENT}\"
-  behavior:
+{cpu}  behavior:
     scaleUp:
       stabilizationWindowSeconds: 0
       policies:
@@ -113,6 +121,7 @@ mod tests {
             binary: &odd.join("starling"),
             queue: "http://127.0.0.1:4711",
             stats: "http://127.0.0.1:4711/stats",
+            by_cpu: true,
             down_window_s: 3,
         });
         let each = file::read(&documents.each);

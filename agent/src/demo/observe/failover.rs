@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "what is heard may be nothing")]
-    fn leads(node_id: u64, term: u64, applied_index: u64, last_log_index: u64) -> Option<Status> {
+    fn leads(node_id: u64, term: u64, committed_index: u64, last_log_index: u64) -> Option<Status> {
         Some(Status {
             node_id,
             name: format!("agent-{node_id}"),
             term,
             leader_id: Some(node_id),
-            applied_index,
-            committed_index: applied_index,
+            applied_index: committed_index,
+            committed_index,
             last_log_index,
             ..Status::default()
         })
