@@ -156,6 +156,12 @@ impl Log {
         self.inner.id()
     }
 
+    /// The cluster's generation when this agent started, as its disk has it: the
+    /// ledger may not have been replayed yet.
+    pub fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+
     /// The applied state. Hold the lock briefly: applying waits for it.
     pub fn ledger(&self) -> Arc<RwLock<Ledger>> {
         self.inner.core.ledger.clone()

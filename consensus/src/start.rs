@@ -252,6 +252,10 @@ impl Running {
         NodeId(self.own.id)
     }
 
+    pub fn generation(&self) -> u64 {
+        self.own.generation
+    }
+
     /// Network and timers belong to this runtime, not to the caller's.
     pub async fn on_runtime<T: Send + 'static>(
         &self,

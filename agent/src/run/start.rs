@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::addresses::{self, Sockets};
-use super::{Agent, EVENTS_MAX, POLLS_MAX, read};
+use super::{Agent, EVENTS_MAX, POLLS_MAX};
 use crate::api;
 use crate::collect::{Collector, HostRoot};
 use crate::config::{Config, WorkersOnExit};
@@ -155,13 +155,12 @@ fn assemble(
 ) -> anyhow::Result<(Agent, Parts)> {
     let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
     let (gossip_events, gossip_receiver) = mpsc::channel(EVENTS_MAX);
-    let generation = read(&log.ledger()).generation;
     let gossip = gossip::start(
         gossip::Config {
             node: log.id(),
             name: name.clone(),
             cluster: config.cluster.clone(),
-            generation,
+            generation: log.generation(),
             keys: keys.gossip.clone(),
             advertise,
             timing: gossip::Timing::default(),
