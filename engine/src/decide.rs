@@ -9,6 +9,7 @@ mod banded;
 pub mod health;
 pub mod limit;
 pub mod metric;
+pub mod objective;
 mod outlook;
 mod pass;
 pub mod ratio;
