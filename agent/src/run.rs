@@ -181,8 +181,12 @@ impl Agent {
     }
 
     /// Measures off the loop; a measurement that is still under way isn't
-    /// started again.
+    /// started again. Until its directory was read, this node doesn't know what
+    /// it can run, and a summary would say that it can run nothing.
     fn measure(&mut self) {
+        if !self.caught_up {
+            return;
+        }
         let Some(mut collector) = self.collector.take() else {
             return;
         };
