@@ -147,11 +147,16 @@ impl Agent {
                 policy,
                 trigger,
                 result,
-            } => self.step(Input::Polled {
-                policy,
-                trigger,
-                result,
-            }),
+            } => {
+                self.step(Input::Polled {
+                    policy,
+                    trigger,
+                    result,
+                });
+                if self.node.wakeup(now()) <= now() {
+                    self.step(Input::Tick);
+                }
+            }
             Event::Proposed => self.step(Input::Proposed),
             Event::Edited { command, result } => self.edited(&command, result),
             Event::CaughtUp => {
