@@ -58,8 +58,9 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
 fn log() {
     // openraft tells each of its steps, and each try to reach an agent that is
     // away; that one is away is said once by our own side of the connection.
-    let filter = EnvFilter::try_from_env("STARLING_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,openraft::replication=off"));
+    const FILTER: &str =
+        "info,openraft=error,openraft::replication=off,openraft::core::raft_core=off";
+    let filter = EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

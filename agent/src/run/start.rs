@@ -1,6 +1,5 @@
 //! Puts an agent together from its configuration, runs it, and ends it in order.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::net::UdpSocket;
 use std::path::Path;
@@ -16,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::addresses::{self, Sockets};
+use super::tell::Told;
 use super::{Agent, EVENTS_MAX, POLLS_MAX};
 use crate::api;
 use crate::collect::{Collector, HostRoot};
@@ -183,9 +183,8 @@ fn assemble(
         directory,
         poller: Arc::new(Poller::new()),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
-        specs: BTreeMap::new(),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
-        warnings: BTreeMap::new(),
+        told: Told::default(),
         caught_up: false,
         halted: None,
         events,
