@@ -59,7 +59,7 @@ pub struct Listen {
     pub peer: String,
     /// Sealed datagrams between agents, UDP.
     pub gossip: String,
-    /// gRPC for users, mTLS.
+    /// gRPC for users, mTLS. Other agents pass questions for the leader on to it.
     pub api: String,
 }
 
@@ -68,7 +68,7 @@ impl Default for Listen {
         Listen {
             peer: "0.0.0.0:7400".into(),
             gossip: "0.0.0.0:7401".into(),
-            api: "127.0.0.1:7402".into(),
+            api: "0.0.0.0:7402".into(),
         }
     }
 }

@@ -168,10 +168,11 @@ pub fn generate(out: &Path, request: &Request) -> Result<Made, Error> {
     })
 }
 
-/// Reads a node's directory and checks that its parts belong together.
-pub fn load(dir: &Path) -> Result<Keys, Error> {
+/// Reads the directory of the node called `name` and checks that its parts
+/// belong together.
+pub fn load(dir: &Path, name: &str) -> Result<Keys, Error> {
     let gossip = dir.join(RING);
-    let tls = load_tls(dir, "node", PEER)?;
+    let tls = load_tls(dir, "node", &[PEER, name])?;
     Ok(Keys {
         tls,
         gossip: ring::parse(&gossip, &file::read_secret(&gossip)?)?,
@@ -180,10 +181,10 @@ pub fn load(dir: &Path) -> Result<Keys, Error> {
 
 /// Reads a user's directory and checks that its parts belong together.
 pub fn load_client(dir: &Path) -> Result<Tls, Error> {
-    load_tls(dir, "client", CLIENT)
+    load_tls(dir, "client", &[CLIENT])
 }
 
-fn load_tls(dir: &Path, stem: &str, name: &str) -> Result<Tls, Error> {
+fn load_tls(dir: &Path, stem: &str, names: &[&str]) -> Result<Tls, Error> {
     let paths = certificate::Paths {
         ca: dir.join(CA),
         certificate: dir.join(format!("{stem}.pem")),
@@ -194,7 +195,7 @@ fn load_tls(dir: &Path, stem: &str, name: &str) -> Result<Tls, Error> {
         certificate: file::read(&paths.certificate)?,
         key: file::read_secret(&paths.key)?,
     };
-    certificate::check(&paths, &tls, name)?;
+    certificate::check(&paths, &tls, names)?;
     Ok(tls)
 }
 

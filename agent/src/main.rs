@@ -64,9 +64,11 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
 
 /// To standard error; `STARLING_LOG` says how much, as `tracing-subscriber` reads it.
 fn log() {
-    // The log's own layer tells each of its steps, which is too much.
-    let filter = EnvFilter::try_from_env("STARLING_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    // openraft tells each of its steps, and each try to reach an agent that is
+    // away; that one is away is said once by our own side of the connection.
+    const FILTER: &str =
+        "info,openraft=error,openraft::replication=off,openraft::core::raft_core=off";
+    let filter = EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

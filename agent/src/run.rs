@@ -6,6 +6,7 @@
 
 mod addresses;
 mod start;
+mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,9 +26,10 @@ use tracing::{error, warn};
 use crate::collect::Collector;
 use crate::gossip::{self, Gossip};
 use crate::policy::Directory;
-use crate::process::{Spec, Supervisor};
+use crate::process::Supervisor;
 use crate::trigger::Poller;
 use crate::view::Snapshot;
+use tell::Told;
 
 /// How often the node and its workers are measured, and the policy directory is read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -69,9 +71,8 @@ struct Agent {
     directory: Option<Directory>,
     poller: Arc<Poller>,
     polls: Arc<Semaphore>,
-    specs: BTreeMap<String, Spec>,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    warnings: BTreeMap<String, String>,
+    told: Told,
     /// Shares are carried out only from here on.
     caught_up: bool,
     /// This node's ledger differs from the majority's (I7).
@@ -127,6 +128,7 @@ impl Agent {
                     applied.mark_unchanged();
                     self.know_members();
                     self.actuate();
+                    self.told.sizes(&read(&self.log.ledger()), self.log.id());
                 }
                 Ok(()) = leadership.changed() => {
                     let seen = leadership.borrow_and_update().clone();
@@ -180,22 +182,25 @@ impl Agent {
     }
 
     fn lead(&mut self, seen: &Leadership) {
+        self.told.leader(seen, &read(&self.log.ledger()));
         let term = (seen.acting && self.halted.is_none()).then_some(seen.term);
         self.step(Input::Leads(term));
         self.step(Input::Tick);
     }
 
     /// Measures off the loop; a measurement that is still under way isn't
-    /// started again. Until its directory was read, this node doesn't know what
-    /// it can run, and a summary would say that it can run nothing.
+    /// started again. Nor is one begun before it is known what this machine can
+    /// run.
     fn measure(&mut self) {
-        if !self.caught_up {
-            return;
-        }
+        let specs = match &self.directory {
+            Some(directory) => directory.processes().cloned(),
+            None => Some(BTreeMap::new()),
+        };
+        let Some(specs) = specs else { return };
         let Some(mut collector) = self.collector.take() else {
             return;
         };
-        let (events, specs) = (self.events.clone(), self.specs.clone());
+        let events = self.events.clone();
         let supervisor = self.supervisor.clone();
         tokio::task::spawn_blocking(move || {
             let sample = collector.sample(now(), &supervisor.workers(), &specs);
@@ -257,11 +262,8 @@ impl Agent {
             .collect();
         let ledger = self.log.ledger();
         let scan = directory.scan(&read(&ledger), &offered, now());
-        self.warn_about("policies", scan.problems);
-        if scan.processes != self.specs {
-            self.specs.clone_from(&scan.processes);
-            self.supervisor.offer(scan.processes);
-        }
+        self.told.warn("policies", scan.problems);
+        self.supervisor.offer(scan.processes);
         for command in scan.proposals {
             let (events, log) = (self.events.clone(), self.log.clone());
             tokio::spawn(async move {
@@ -322,31 +324,15 @@ impl Agent {
         self.halted = Some(why.to_owned());
     }
 
-    /// Replaces all warnings whose subject begins with `area`.
-    fn warn_about(&mut self, area: &str, problems: BTreeMap<String, String>) {
-        let of_area = |subject: &String| subject.starts_with(area);
-        let former: BTreeMap<String, String> = self
-            .warnings
-            .extract_if(.., |subject, _| of_area(subject))
-            .collect();
-        for (subject, words) in problems {
-            let subject = format!("{area}: {subject}");
-            if former.get(&subject) != Some(&words) {
-                warn!(%subject, "{words}");
-            }
-            self.warnings.insert(subject, words);
-        }
-    }
-
     fn publish(&mut self) {
         let troubles = self.supervisor.troubles();
-        self.warn_about("workers", troubles);
+        self.told.warn("workers", troubles);
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: now(),
             summaries: self.node.summaries().clone(),
             alive: self.node.alive().iter().copied().collect(),
             live: self.node.decisions().cloned().unwrap_or_default(),
-            warnings: self.warnings.clone(),
+            warnings: self.told.warnings().clone(),
             halted: self.halted.clone(),
         }));
     }

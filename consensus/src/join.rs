@@ -43,7 +43,7 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
         round = round.saturating_add(1);
         let waiting = match found {
             Found::Identity(identity) => return keep(opened, identity).await,
-            Found::Nobody if founds && round >= ROUNDS_BEFORE_FOUNDING => {
+            Found::Nobody(_) if founds && round >= ROUNDS_BEFORE_FOUNDING => {
                 tracing::info!(cluster = %config.cluster, "founding a new cluster");
                 let identity = Identity {
                     cluster: config.cluster.clone(),
@@ -53,8 +53,8 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
                 };
                 return keep(opened, identity).await;
             }
-            Found::Nobody => "no seed belongs to the cluster yet".to_owned(),
-            Found::Refused(why) => why,
+            Found::Nobody(Some(why)) | Found::Refused(why) => why,
+            Found::Nobody(None) => "no seed belongs to the cluster yet".to_owned(),
         };
         if round % ROUNDS_PER_WORD == 1 {
             tracing::info!(
@@ -89,11 +89,12 @@ enum Found {
     Identity(Identity),
     /// There is a cluster, but it hasn't let this agent in.
     Refused(String),
-    Nobody,
+    /// No seed is of this cluster; one may be of another.
+    Nobody(Option<String>),
 }
 
 async fn ask_seeds(core: &Core, disk: &Disk, admission: &mut Option<Admission>) -> Found {
-    let mut refused = None;
+    let (mut refused, mut foreign) = (None, None);
     for seed in &core.config.seeds {
         let answer = match identify(core, seed).await {
             Ok(answer) => answer,
@@ -103,10 +104,10 @@ async fn ask_seeds(core: &Core, disk: &Disk, admission: &mut Option<Admission>) 
             }
         };
         if answer.cluster != core.config.cluster {
-            tracing::warn!(
-                seed, its_cluster = shorten(&answer.cluster), cluster = %core.config.cluster,
-                "a seed belongs to another cluster: check the seeds and the cluster's name"
-            );
+            foreign = Some(format!(
+                "seed {seed} belongs to cluster {}: check the seeds and the cluster's name",
+                shorten(&answer.cluster)
+            ));
             continue;
         }
         if answer.id == 0 {
@@ -118,10 +119,10 @@ async fn ask_seeds(core: &Core, disk: &Disk, admission: &mut Option<Admission>) 
             Err(why) => refused = Some(format!("{leader}: {why}")),
         }
     }
-    refused.map_or(Found::Nobody, Found::Refused)
+    refused.map_or(Found::Nobody(foreign), Found::Refused)
 }
 
-async fn identify(core: &Core, address: &str) -> Result<IdentifyReply, String> {
+pub async fn identify(core: &Core, address: &str) -> Result<IdentifyReply, String> {
     let mut client = core
         .peers
         .client(address, Lane::Bulk)

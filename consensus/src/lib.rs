@@ -15,6 +15,7 @@ mod core;
 mod join;
 mod leadership;
 mod machine;
+mod namesake;
 mod net;
 mod propose;
 mod start;

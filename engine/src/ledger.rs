@@ -138,6 +138,8 @@ pub enum Why {
     TooManyShares { sum: u64, size: u32 },
     #[error("node {0} has a share but is no member")]
     ShareOfStranger(NodeId),
+    #[error("member {by} has this name")]
+    NameTaken { by: NodeId },
 }
 
 /// The state itself.

@@ -176,14 +176,14 @@ impl Show for Report {
                 let place = if *line == 0 {
                     String::new()
                 } else {
-                    format!("{line}:{column}: ")
+                    format!("{line}:{column}:")
                 };
                 let field = if field.is_empty() {
                     String::new()
                 } else {
                     format!("{field}: ")
                 };
-                let _ = writeln!(text, "{file}:{place}{field}{}", human::clean(why));
+                let _ = writeln!(text, "{file}:{place} {field}{}", human::clean(why));
             }
             if checked.problems.is_empty() {
                 let (policies, processes) = (checked.policies.len(), checked.processes.len());

@@ -49,7 +49,7 @@ fn sound_settings_get_their_defaults_and_absolute_paths() {
     assert_eq!(config.data_dir, host.path().join("data"));
     assert_eq!(config.keys, host.path().join("keys"));
     assert_eq!(config.policies, Some(host.path().join("policies")));
-    assert_eq!(config.listen.api, "127.0.0.1:7402");
+    assert_eq!(config.listen.api, "0.0.0.0:7402");
     assert_eq!(config.workers_on_exit, WorkersOnExit::Keep);
     let mode = fs::metadata(&config.data_dir).unwrap().permissions().mode();
     assert_eq!(

@@ -157,6 +157,15 @@ impl Observer {
 
     /// The size that the log has granted to a policy's workload.
     pub async fn granted(&self, position: usize, policy: &str) -> Result<u32, tonic::Status> {
+        Ok(self.policy(position, policy).await?.size)
+    }
+
+    /// How many of a policy's replicas an agent has fresh word of.
+    pub async fn running(&self, position: usize, policy: &str) -> Result<u32, tonic::Status> {
+        Ok(self.policy(position, policy).await?.running)
+    }
+
+    async fn policy(&self, position: usize, policy: &str) -> Result<v1::Policy, tonic::Status> {
         let request = v1::GetPolicyRequest {
             name: policy.to_owned(),
             ..Default::default()
@@ -166,7 +175,7 @@ impl Observer {
             .get_policy(request)
             .await?
             .into_inner();
-        Ok(answer.policy.unwrap_or_default().size)
+        Ok(answer.policy.unwrap_or_default())
     }
 }
 

@@ -153,7 +153,7 @@ impl Authority {
 }
 
 /// Whether the parts are what they should be and belong together.
-pub fn check(paths: &Paths, tls: &Tls, name: &str) -> Result<(), Error> {
+pub fn check(paths: &Paths, tls: &Tls, names: &[&str]) -> Result<(), Error> {
     let authorities = certificates(&paths.ca, &tls.ca)?;
     let chain = certificates(&paths.certificate, &tls.certificate)?;
     let leaf = parse(&paths.certificate, &chain[0])?;
@@ -163,7 +163,7 @@ pub fn check(paths: &Paths, tls: &Tls, name: &str) -> Result<(), Error> {
         let what = format!("isn't the key of {}", paths.certificate.display());
         return Err(Error::unsound(&paths.key, what));
     }
-    if !holds_name(&leaf, name) {
+    if let Some(name) = names.iter().find(|name| !holds_name(&leaf, name)) {
         let what = format!("isn't for the name {name}");
         return Err(Error::unsound(&paths.certificate, what));
     }

@@ -78,8 +78,8 @@ fn nodes_and_users_of_one_cluster_trust_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let nodes = ["a", "b=b.example.org,192.0.2.7"];
     generate(dir.path(), &request("blue", &nodes)).unwrap();
-    let a = load(&dir.path().join("a")).unwrap();
-    let b = load(&dir.path().join("b")).unwrap();
+    let a = load(&dir.path().join("a"), "a").unwrap();
+    let b = load(&dir.path().join("b"), "b").unwrap();
     let user = load_client(&dir.path().join("client")).unwrap();
     assert_eq!(a.gossip, b.gossip);
     for name in [
@@ -103,8 +103,8 @@ fn clusters_dont_trust_each_other() {
     let (blue, green) = (dir.path().join("blue"), dir.path().join("green"));
     generate(&blue, &request("blue", &["a"])).unwrap();
     generate(&green, &request("green", &["a"])).unwrap();
-    let blue = load(&blue.join("a")).unwrap();
-    let green = load(&green.join("a")).unwrap();
+    let blue = load(&blue.join("a"), "a").unwrap();
+    let green = load(&green.join("a"), "a").unwrap();
     assert!(handshake(&blue.tls, &green.tls, PEER).is_err());
     assert_ne!(blue.gossip, green.gossip);
 }
@@ -132,14 +132,14 @@ fn keys_are_for_their_owner_alone() {
 fn a_second_run_adds_nodes_and_changes_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     generate(dir.path(), &request("blue", &["a"])).unwrap();
-    let before = load(&dir.path().join("a")).unwrap();
+    let before = load(&dir.path().join("a"), "a").unwrap();
     let made = generate(dir.path(), &request("blue", &["a", "b"])).unwrap();
     assert_eq!(made.made, [dir.path().join("b")]);
     assert_eq!(made.kept.len(), 5, "{made}");
-    let after = load(&dir.path().join("a")).unwrap();
+    let after = load(&dir.path().join("a"), "a").unwrap();
     assert_eq!(after.tls.certificate, before.tls.certificate);
     assert_eq!(after.tls.key, before.tls.key);
-    let added = load(&dir.path().join("b")).unwrap();
+    let added = load(&dir.path().join("b"), "b").unwrap();
     assert_eq!(added.gossip, before.gossip);
     handshake(&added.tls, &before.tls, PEER).unwrap();
 }
@@ -152,7 +152,7 @@ fn a_run_that_was_cut_off_is_made_good_by_the_next() {
     fs::create_dir(&half).unwrap();
     fs::write(half.join("node.key"), "half a k").unwrap();
     generate(dir.path(), &request("blue", &["b"])).unwrap();
-    load(&dir.path().join("b")).unwrap();
+    load(&dir.path().join("b"), "b").unwrap();
     assert!(!half.exists());
 }
 
@@ -220,7 +220,7 @@ fn spoiled(name: &str, spoil: impl Fn(&Path)) -> String {
     generate(dir.path(), &request("blue", &["a", "b"])).unwrap();
     let path = dir.path().join("a").join(name);
     spoil(&path);
-    let error = load(&dir.path().join("a")).unwrap_err().to_string();
+    let error = load(&dir.path().join("a"), "a").unwrap_err().to_string();
     assert!(
         error.starts_with(path.to_str().unwrap()),
         "{error} doesn't begin with {name}"

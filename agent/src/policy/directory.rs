@@ -24,6 +24,8 @@ pub use files::{ENTRIES_MAX, FILES_MAX, READ_MAX, SETTLE_MS};
 
 /// A proposal that came to nothing is made again after this long.
 pub const RETRY_MS: u64 = 5_000;
+/// Files that can't be read in so many scans aren't waited for.
+const SCANS_MAX: u32 = 5;
 /// More proposals wait for the next scan.
 pub const PROPOSALS_MAX: usize = 100;
 
@@ -59,6 +61,7 @@ pub struct Directory {
     saved: Option<Memory>,
     /// Nothing was remembered at the start, and not every file has been read since.
     fresh: bool,
+    scans: u32,
     /// What became of a memory that couldn't be read.
     lost: Option<String>,
     /// By policy: the last proposal and when it was made.
@@ -102,11 +105,20 @@ impl Directory {
             files: Files::default(),
             memory: saved.clone().unwrap_or_default(),
             fresh: saved.is_none(),
+            scans: 0,
             saved,
             lost,
             proposed: BTreeMap::new(),
             refused: BTreeMap::new(),
         })
+    }
+
+    /// What this machine can run, as far as that is known: as it was remembered
+    /// until the first scan. `None` before anything is known; an agent that said
+    /// that it can run nothing would have its workers moved away from it.
+    pub fn processes(&self) -> Option<&BTreeMap<String, Spec>> {
+        let known = !self.fresh || self.scans >= SCANS_MAX;
+        known.then_some(&self.memory.processes)
     }
 
     /// Looks at the directory. Call it once this agent has applied the log as
@@ -115,6 +127,7 @@ impl Directory {
     /// too. `now` is the wall clock.
     pub fn scan(&mut self, ledger: &Ledger, offered: &BTreeSet<Target>, now: Ms) -> Scan {
         let mut scan = Scan::default();
+        self.scans = self.scans.saturating_add(1);
         if let Some(lost) = &self.lost {
             let subject = memory::path(&self.data_dir).display().to_string();
             scan.problems.insert(subject, lost.clone());

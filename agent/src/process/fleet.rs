@@ -31,6 +31,7 @@ struct Held {
 struct Waiting {
     edition: String,
     failure: Failure,
+    pause_ms: u64,
     until_ms: u64,
 }
 
@@ -151,8 +152,9 @@ impl Fleet {
     fn report(&self, now_ms: u64, troubles: &mut BTreeMap<String, String>) {
         for (name, waiting) in &self.waiting {
             if let Some(worst) = waiting.iter().max_by_key(|waiting| waiting.failure.times) {
-                let wait_s = worst.until_ms.saturating_sub(now_ms).div_ceil(1_000);
-                let text = format!("{}, next try in {wait_s} s", worst.failure.text);
+                // No countdown: a trouble that stays the same is told once.
+                let pause_s = worst.pause_ms / 1_000;
+                let text = format!("{}, tried again after {pause_s} s", worst.failure.text);
                 troubles.entry(name.clone()).or_insert(text);
             }
         }
@@ -178,10 +180,12 @@ impl Waiting {
             _ => format!("{why}, {times} times"),
         };
         let doublings = (times - 1).min(BACKOFF_MS_MAX.ilog2());
+        let pause_ms = (BACKOFF_MS << doublings).min(BACKOFF_MS_MAX);
         Waiting {
             edition: edition.into(),
             failure: Failure { text, times },
-            until_ms: now_ms + (BACKOFF_MS << doublings).min(BACKOFF_MS_MAX),
+            pause_ms,
+            until_ms: now_ms + pause_ms,
         }
     }
 }

@@ -31,22 +31,22 @@ pub struct Addresses {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "can't listen on {address} for {what}: {source}; end what uses the port (`ss -ltnup` \
-         shows it) or change listen.{what}"
+        "can't listen on {address} for {what}; end what uses the port (`ss -ltnup` shows it) or \
+         change listen.{what}"
     )]
     Bind {
         what: &'static str,
         address: String,
         source: io::Error,
     },
-    #[error("can't write {}: {source}", path.display())]
+    #[error("can't write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Binds all three and writes the file. `advertise` is the host that others use
-/// in place of the one listened on.
+/// Binds all three. `advertise` is the host that others use in place of the one
+/// listened on.
 pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result<Sockets, Error> {
-    let path = data_dir.join("addresses.json");
+    let path = file(data_dir);
     let former: Option<Addresses> = fs::read(&path)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -76,13 +76,23 @@ pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result
         gossip: reached("gossip", gossip.local_addr())?,
         api: reached("api", api.local_addr())?,
     };
-    write(&path, &addresses).map_err(|source| Error::Write { path, source })?;
     Ok(Sockets {
         peer,
         gossip,
         api,
         addresses,
     })
+}
+
+/// Keeps the addresses for the next start. Only for the agent that holds the
+/// data directory: another one's addresses must not replace them.
+pub fn keep(addresses: &Addresses, data_dir: &Path) -> Result<(), Error> {
+    let path = file(data_dir);
+    write(&path, addresses).map_err(|source| Error::Write { path, source })
+}
+
+fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join("addresses.json")
 }
 
 /// Whoever reads the file sees the former or the new one, never a part.
@@ -139,6 +149,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let first = bind(&listen(0), None, dir.path()).expect("binds");
         let addresses = first.addresses.clone();
+        keep(&addresses, dir.path()).expect("kept");
         drop(first);
         let second = bind(&listen(0), None, dir.path()).expect("binds again");
         assert_eq!(second.addresses, addresses);
@@ -148,6 +159,7 @@ mod tests {
     fn a_port_that_was_taken_meanwhile_is_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = bind(&listen(0), None, dir.path()).expect("binds");
+        keep(&first.addresses, dir.path()).expect("kept");
         let second = bind(&listen(0), None, dir.path()).expect("binds others");
         assert_ne!(first.addresses.peer, second.addresses.peer);
     }

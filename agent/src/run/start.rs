@@ -1,6 +1,5 @@
 //! Puts an agent together from its configuration, runs it, and ends it in order.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::net::UdpSocket;
 use std::path::Path;
@@ -16,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::addresses::{self, Sockets};
+use super::tell::Told;
 use super::{Agent, EVENTS_MAX, POLLS_MAX};
 use crate::api;
 use crate::collect::{Collector, HostRoot};
@@ -34,7 +34,7 @@ const API_GRACE: Duration = Duration::from_secs(2);
 pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     let name = config.node_name().to_owned();
-    let keys = keys::load(&config.keys)?;
+    let keys = keys::load(&config.keys, &name)?;
     std::fs::create_dir_all(&config.data_dir).with_context(|| {
         format!(
             "can't make the data directory {}",
@@ -59,7 +59,6 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
         started = start_log(&config, &name, &keys, sockets) => started?,
         _ = &mut shutdown => return Ok(()),
     };
-    info!(agent = name, id = log.id().0, "this agent has an id");
 
     let (agent, parts) = assemble(
         &config,
@@ -112,14 +111,15 @@ async fn start_log(
     keys: &Keys,
     sockets: Sockets,
 ) -> anyhow::Result<(Log, Rest)> {
+    let addresses = sockets.addresses;
     let log = Log::start(
         starling_consensus::Config {
             data_dir: config.data_dir.clone(),
             member: Member {
                 name: name.to_owned(),
-                peer_address: sockets.addresses.peer,
-                gossip_address: sockets.addresses.gossip.clone(),
-                api_address: sockets.addresses.api,
+                peer_address: addresses.peer.clone(),
+                gossip_address: addresses.gossip.clone(),
+                api_address: addresses.api.clone(),
             },
             cluster: config.cluster.clone(),
             seeds: config.seeds.clone(),
@@ -130,10 +130,11 @@ async fn start_log(
         sockets.peer,
     )
     .await?;
+    addresses::keep(&addresses, &config.data_dir)?;
     sockets.api.set_nonblocking(true)?;
     let rest = Rest {
         gossip: sockets.gossip,
-        advertise: sockets.addresses.gossip,
+        advertise: addresses.gossip,
         api: tokio::net::TcpListener::from_std(sockets.api)?,
     };
     Ok((log, rest))
@@ -182,9 +183,8 @@ fn assemble(
         directory,
         poller: Arc::new(Poller::new()),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
-        specs: BTreeMap::new(),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
-        warnings: BTreeMap::new(),
+        told: Told::default(),
         caught_up: false,
         halted: None,
         events,

@@ -61,7 +61,7 @@ impl Home {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = api.local_addr().unwrap().to_string();
-        let tls = keys::load(&self.keys(name)).unwrap().tls;
+        let tls = keys::load(&self.keys(name), name).unwrap().tls;
         let peer_address = peer.local_addr().unwrap().to_string();
         let config = Config {
             data_dir: self.dir.path().join(name),

@@ -60,7 +60,7 @@ async fn a_command_that_exits_at_once_is_tried_less_and_less_often() {
     supervisor.set(stamp(1), "web", 1).unwrap();
     let text = until_trouble(&supervisor, "web", "3 times").await;
     assert!(
-        text.starts_with("exits at once (status 3), 3 times, next try in "),
+        text.starts_with("exits at once (status 3), 3 times, tried again after "),
         "{text}"
     );
     assert_eq!(std::fs::read_to_string(&tries).unwrap().lines().count(), 3);

@@ -50,22 +50,36 @@ pub fn shorten(text: &str) -> String {
 /// Refuses a caller whose certificate isn't an agent's; the authority has
 /// signed users' certificates too.
 pub fn check_certificate(request: Request<()>) -> Result<Request<()>, Status> {
-    let refused = |why: &str| Err(Status::permission_denied(why.to_owned()));
+    if holds_name(&request, PEER_NAME) {
+        return Ok(request);
+    }
+    Err(Status::permission_denied(
+        "the caller shows no certificate with the DNS name peer.starling: only agents may call here",
+    ))
+}
+
+/// Refuses an agent that gives another's name for its own.
+pub fn check_name<T>(request: &Request<T>, name: &str) -> Result<(), Status> {
+    if holds_name(request, name) {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!(
+        "the caller's certificate is not for an agent called {}: give it the keys of that name",
+        shorten(name)
+    )))
+}
+
+fn holds_name<T>(request: &Request<T>, name: &str) -> bool {
     let certificates = request.peer_certs();
     let Some(certificate) = certificates.as_deref().and_then(|all| all.first()) else {
-        return refused("the caller shows no certificate");
+        return false;
     };
-    let Ok(name) = ServerName::try_from(PEER_NAME) else {
-        return refused("the peers' name is no DNS name");
+    let Ok(name) = ServerName::try_from(name) else {
+        return false;
     };
-    match EndEntityCert::try_from(certificate)
+    EndEntityCert::try_from(certificate)
         .and_then(|certificate| certificate.verify_is_valid_for_subject_name(&name))
-    {
-        Ok(()) => Ok(request),
-        Err(_) => refused(
-            "the caller's certificate has no DNS name peer.starling: only agents may call here",
-        ),
-    }
+        .is_ok()
 }
 
 #[cfg(test)]

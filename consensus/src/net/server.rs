@@ -20,11 +20,12 @@ use tokio::sync::Mutex;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::identity::{check, check_certificate, shorten};
+use super::identity::{check, check_certificate, check_name, shorten};
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::accept::connections;
 use crate::core::{Core, Membership};
 use crate::join::is_nonce;
+use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::{Error, Tls, codec};
 
@@ -191,6 +192,13 @@ fn member(member: Option<wire::Member>) -> Result<Member, Status> {
     })
 }
 
+/// The member that a caller says it is, if its certificate bears that out.
+fn named<T>(request: &Request<T>, said: Option<wire::Member>) -> Result<Member, Status> {
+    let member = member(said)?;
+    check_name(request, &member.name)?;
+    Ok(member)
+}
+
 #[tonic::async_trait]
 impl peer_server::Peer for Service {
     async fn append(&self, request: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {
@@ -261,17 +269,23 @@ impl peer_server::Peer for Service {
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let membership = self.in_cluster(&request.get_ref().cluster)?;
+        let member = named(&request, request.get_ref().member.clone())?;
         let request = request.into_inner();
-        let membership = self.in_cluster(&request.cluster)?;
         // Above all, nobody who joins may pass for the founder.
         if !is_nonce(&request.nonce) {
             return Err(Status::invalid_argument(
                 "a nonce has 32 hexadecimal digits",
             ));
         }
+        if membership.leads() {
+            namesake::check(&self.core, membership, &request.nonce, &member)
+                .await
+                .map_err(Status::already_exists)?;
+        }
         let admit = Command::Admit {
             nonce: request.nonce,
-            member: member(request.member)?,
+            member,
         };
         let id = match self.core.propose_here(admit).await {
             Ok(outcome) => match (outcome.admitted, outcome.refused.first()) {
@@ -295,15 +309,15 @@ impl peer_server::Peer for Service {
         &self,
         request: Request<ReaddressRequest>,
     ) -> Result<Response<ReaddressReply>, Status> {
+        let membership = self.in_cluster(&request.get_ref().cluster)?;
+        let member = named(&request, request.get_ref().member.clone())?;
         let request = request.into_inner();
-        let membership = self.in_cluster(&request.cluster)?;
         if request.generation != membership.own.generation {
             return Err(Status::failed_precondition(format!(
                 "this is generation {} of the cluster, not {}",
                 membership.own.generation, request.generation
             )));
         }
-        let member = member(request.member)?;
         self.core
             .peers
             .book
@@ -313,10 +327,14 @@ impl peer_server::Peer for Service {
                 node: NodeId(request.sender),
                 member,
             };
-            self.core
+            let outcome = self
+                .core
                 .propose_here(readdress)
                 .await
                 .map_err(|e| Status::unavailable(e.to_string()))?;
+            if let Some(refusal) = outcome.refused.first() {
+                return Err(Status::failed_precondition(refusal.to_string()));
+            }
         }
         Ok(Response::new(ReaddressReply {
             leader: Some(self.leader()),

@@ -113,14 +113,14 @@ async fn an_agent_of_another_cluster_is_not_let_in() {
 
     let mut client = client(
         &agents[0].config.member.peer_address,
-        &authority.sign(&["peer.starling"]),
+        &authority.sign(&["peer.starling", "x"]),
     );
-    let mut join = async |cluster: &str, nonce: &str| {
+    let mut join = async |cluster: &str, nonce: &str, name: &str| {
         let request = JoinRequest {
             cluster: cluster.into(),
             nonce: nonce.into(),
             member: Some(starling_proto::raft::Member {
-                name: "x".into(),
+                name: name.into(),
                 peer_address: "127.0.0.1:1".into(),
                 ..Default::default()
             }),
@@ -131,9 +131,40 @@ async fn an_agent_of_another_cluster_is_not_let_in() {
             .map_or_else(|s| s.code(), |_| Code::Ok)
     };
     let nonce = "0123456789abcdef0123456789abcdef";
-    assert_eq!(join("other", nonce).await, Code::FailedPrecondition);
-    assert_eq!(join(CLUSTER, "founder").await, Code::InvalidArgument);
-    assert_eq!(join(CLUSTER, nonce).await, Code::Ok);
+    assert_eq!(join("other", nonce, "x").await, Code::FailedPrecondition);
+    assert_eq!(join(CLUSTER, "founder", "x").await, Code::InvalidArgument);
+    assert_eq!(join(CLUSTER, nonce, "y").await, Code::PermissionDenied);
+    assert_eq!(join(CLUSTER, nonce, "x").await, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_living_agent_keeps_its_name() {
+    let authority = Authority::new();
+    let mut agents = Agent::some(&authority, 2);
+    let mut logs = form(&mut agents).await;
+    let (first, second) = (logs[0].id(), logs[1].id());
+    let mut copies = Agent::some(&authority, 2);
+    for copy in &mut copies {
+        copy.config.bootstrap = false;
+        copy.config.seeds = vec![agents[0].config.member.peer_address.clone()];
+        let waiting = tokio::time::timeout(Duration::from_secs(3), copy.try_start()).await;
+        assert!(waiting.is_err(), "it is let in under another's name");
+    }
+    let members = |log: &starling_consensus::Log| {
+        let ledger = log.ledger();
+        let ledger = ledger.read().unwrap();
+        ledger.members.keys().copied().collect::<Vec<_>>()
+    };
+    assert_eq!(members(&logs[0]), [first, second]);
+
+    // One that is gone for good gives its name up.
+    let gone = logs.remove(1);
+    gone.shutdown().await;
+    drop(gone);
+    copies[1].move_away();
+    let successor = copies[1].start().await;
+    assert!(!members(&logs[0]).contains(&second));
+    assert!(members(&logs[0]).contains(&successor.id()));
 }
 
 #[tokio::test]

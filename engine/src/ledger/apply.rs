@@ -117,6 +117,11 @@ impl Ledger {
     }
 
     fn readdress(&mut self, node: NodeId, member: &Member) -> Result<(), Refusal> {
+        let namesake =
+            |(id, m): &(&NodeId, &Admitted)| **id != node && m.member.name == member.name;
+        if let Some((by, _)) = self.members.iter().find(namesake) {
+            return Err(Refusal::new(&member.name, Why::NameTaken { by: *by }));
+        }
         let admitted = self
             .members
             .get_mut(&node)

@@ -1,0 +1,110 @@
+//! What an agent says in its log while it runs: who leads, what it decided, and
+//! what is wrong, each once.
+//!
+//! Comes in: what is so now. Goes out: a line for what is new. Keeps the warnings
+//! that users are shown. Never changes anything.
+
+use std::collections::BTreeMap;
+
+use starling_consensus::Leadership;
+use starling_engine::ledger::{Cause, Ledger, Record};
+use starling_engine::unit::NodeId;
+use starling_proto::view::policy::summary;
+use tracing::{info, warn};
+
+/// Of one area; the rest is only counted.
+const WARNINGS_MAX: usize = 100;
+
+/// What was said already.
+#[derive(Debug, Default)]
+pub struct Told {
+    leader: Option<NodeId>,
+    /// Index of the last change of size; `None` before the first look, since
+    /// those of former runs are no news.
+    size: Option<u64>,
+    warnings: BTreeMap<String, String>,
+}
+
+impl Told {
+    /// What is wrong, by subject.
+    pub fn warnings(&self) -> &BTreeMap<String, String> {
+        &self.warnings
+    }
+
+    pub fn leader(&mut self, seen: &Leadership, ledger: &Ledger) {
+        if seen.leader == self.leader {
+            return;
+        }
+        self.leader = seen.leader;
+        let Some(id) = seen.leader else {
+            warn!(
+                term = seen.term,
+                "no leader is known; sizes stay as they are"
+            );
+            return;
+        };
+        let name = ledger.members.get(&id).map(|m| m.member.name.as_str());
+        info!(leader = name, id = id.0, term = seen.term, "an agent leads");
+    }
+
+    /// The changes of size that `me` decided: each is told by one agent only.
+    pub fn sizes(&mut self, ledger: &Ledger, me: NodeId) {
+        let told = self.size.replace(ledger.index);
+        let new = |record: &&Record| told.is_some_and(|told| record.index > told);
+        // Newest first, so that a look costs no more than there is news.
+        let news: Vec<_> = ledger.decisions.iter().rev().take_while(new).collect();
+        for record in news.into_iter().rev() {
+            let (policy, from, to) = (&record.policy, record.from, record.to);
+            let Cause::Decided { by, report } = &record.cause else {
+                continue;
+            };
+            if *by == me {
+                info!(%policy, from, to, "{}", summary(report));
+            }
+        }
+    }
+
+    /// Replaces all warnings whose subject begins with `area`.
+    pub fn warn(&mut self, area: &str, problems: BTreeMap<String, String>) {
+        let of_area = |subject: &String| subject.starts_with(area);
+        let former: BTreeMap<String, String> = self
+            .warnings
+            .extract_if(.., |subject, _| of_area(subject))
+            .collect();
+        let left_out = problems.len().saturating_sub(WARNINGS_MAX);
+        let mut shown: BTreeMap<String, String> = problems.into_iter().take(WARNINGS_MAX).collect();
+        if left_out > 0 {
+            // Sorted behind all others.
+            shown.insert("~".into(), format!("{left_out} more are not shown"));
+        }
+        for (subject, words) in shown {
+            let subject = format!("{area}: {subject}");
+            if former.get(&subject) != Some(&words) {
+                warn!(%subject, "{words}");
+            }
+            self.warnings.insert(subject, words);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(count: usize) -> BTreeMap<String, String> {
+        let problem = |n| (format!("file {n:04}"), String::from("is wrong"));
+        (0..count).map(problem).collect()
+    }
+
+    #[test]
+    fn warnings_are_bounded_and_those_of_other_areas_stay() {
+        let mut told = Told::default();
+        told.warn("workers", problems(1));
+        told.warn("policies", problems(1_000));
+        assert_eq!(told.warnings().len(), 1 + WARNINGS_MAX + 1);
+        let rest = told.warnings().get("policies: ~");
+        assert_eq!(rest.map(String::as_str), Some("900 more are not shown"));
+        told.warn("policies", BTreeMap::new());
+        assert_eq!(told.warnings().len(), 1);
+    }
+}

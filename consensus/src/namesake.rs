@@ -1,0 +1,55 @@
+//! Whether a new agent may have the name that it asks for.
+//!
+//! An agent that lost its disk comes back under its name, and its former id is
+//! dropped. Two agents that were given the same name by mistake must not drop
+//! each other: as long as the first one answers, the second one is refused.
+
+use std::sync::PoisonError;
+
+use starling_engine::ledger::Member;
+use starling_engine::unit::NodeId;
+
+use crate::core::{Core, Membership};
+use crate::join::identify;
+
+/// Refuses where a member of this name was admitted with another nonce and is
+/// there; the words are for whoever started the second one.
+pub async fn check(
+    core: &Core,
+    membership: &Membership,
+    nonce: &str,
+    member: &Member,
+) -> Result<(), String> {
+    let Some((id, address)) = namesake(core, nonce, &member.name) else {
+        return Ok(());
+    };
+    let address = core.peers.book.find(id.0, &address);
+    let there = if id.0 == membership.own.id {
+        true
+    } else if address == member.peer_address {
+        // Only one of them can listen there, and that is the one that asks.
+        false
+    } else {
+        // An agent without an id may have been admitted a moment ago.
+        identify(core, &address).await.is_ok_and(|answer| {
+            answer.cluster == core.config.cluster && [id.0, 0].contains(&answer.id)
+        })
+    };
+    if !there {
+        return Ok(());
+    }
+    Err(format!(
+        "an agent called {} belongs to the cluster already, and answers at {address}: give this \
+         one a name and keys of its own, or stop the other one",
+        member.name
+    ))
+}
+
+fn namesake(core: &Core, nonce: &str, name: &str) -> Option<(NodeId, String)> {
+    let ledger = core.ledger.read().unwrap_or_else(PoisonError::into_inner);
+    ledger
+        .members
+        .iter()
+        .find(|(_, admitted)| admitted.member.name == name && admitted.nonce != nonce)
+        .map(|(id, admitted)| (*id, admitted.member.peer_address.clone()))
+}
