@@ -115,7 +115,7 @@ fn pass(workloads: &[Workload], now: Ms, live: &mut Vec<Decision>) {
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pass");
     group.sample_size(10);
-    for policies in [5_000_u32, 50_000] {
+    for policies in [5_000_u32, 10_000, 25_000, 50_000] {
         let mut workloads: Vec<Workload> = (0..policies).map(workload).collect();
         // One pass that counts, so that every history holds something.
         let mut live = Vec::new();

@@ -131,7 +131,11 @@ fn rules(draw: &mut Draw<'_>) -> Rules {
         value: i32::try_from(draw.u32()).unwrap_or(i32::MIN),
         period_ms: 1_000 + draw.wait_ms() % 1_800_000,
     };
-    let rates = if draw.rarely(32) { 0 } else { 1 + draw.below(3) };
+    let rates = if draw.rarely(32) {
+        0
+    } else {
+        1 + draw.below(3)
+    };
     Rules {
         window_ms: draw.maybe(|draw| draw.wait_ms() % 3_700_000),
         select: draw.pick(&[Select::Max, Select::Min, Select::Disabled]),
