@@ -7,7 +7,6 @@
 
 pub mod answer;
 mod caller;
-mod connections;
 mod leader;
 mod near;
 mod page;
@@ -19,7 +18,7 @@ pub use leader::SERVER_NAME;
 use std::future::Future;
 use std::time::Duration;
 
-use starling_consensus::Tls;
+use starling_consensus::{Tls, accept};
 use starling_proto::v1::starling_service_server::{SERVICE_NAME, StarlingServiceServer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +89,7 @@ pub async fn serve(
         .add_service(reflection)
         .add_service(starling)
         .serve_with_incoming_shutdown(
-            connections::incoming(listener, CONNECTIONS_MAX),
+            accept::connections(listener, CONNECTIONS_MAX),
             ending.clone().cancelled_owned(),
         );
     let mut server = std::pin::pin!(server);

@@ -147,11 +147,16 @@ impl Agent {
                 policy,
                 trigger,
                 result,
-            } => self.step(Input::Polled {
-                policy,
-                trigger,
-                result,
-            }),
+            } => {
+                self.step(Input::Polled {
+                    policy,
+                    trigger,
+                    result,
+                });
+                if self.node.wakeup(now()) <= now() {
+                    self.step(Input::Tick);
+                }
+            }
             Event::Proposed => self.step(Input::Proposed),
             Event::Edited { command, result } => self.edited(&command, result),
             Event::CaughtUp => {
@@ -181,8 +186,12 @@ impl Agent {
     }
 
     /// Measures off the loop; a measurement that is still under way isn't
-    /// started again.
+    /// started again. Until its directory was read, this node doesn't know what
+    /// it can run, and a summary would say that it can run nothing.
     fn measure(&mut self) {
+        if !self.caught_up {
+            return;
+        }
         let Some(mut collector) = self.collector.take() else {
             return;
         };

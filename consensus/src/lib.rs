@@ -7,6 +7,7 @@
 //! Ledger indexes count commands from 1 without gaps; log indexes count entries,
 //! which hold several commands or none.
 
+pub mod accept;
 mod acks;
 mod announce;
 mod codec;

@@ -3,7 +3,6 @@
 //! [`server`] answers other agents, [`client`] calls them, both with an
 //! [`identity`] that every call carries and every answerer checks.
 
-pub mod accept;
 pub mod book;
 pub mod client;
 pub mod identity;

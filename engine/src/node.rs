@@ -52,8 +52,11 @@ pub enum Output {
     Halt(String),
 }
 
-/// A pass each second.
+/// A pass each second, and whenever a trigger has answered.
 pub const PASS_EVERY_MS: u64 = 1_000;
+/// Answers that follow each other share a pass: passes are at least so far
+/// apart. A trigger's first answer in a term doesn't wait.
+pub const PASS_GAP_MS: u64 = 250;
 /// A summary that is older speaks for nothing: its replicas count as missing.
 pub const FRESH_MS: u64 = 5_000;
 /// A node's replicas are placed elsewhere once it has not been alive for this
@@ -86,6 +89,8 @@ pub struct Node {
 struct Lead {
     term: u64,
     next_pass: Ms,
+    /// The host's clock at the last pass.
+    planned_at: Ms,
     /// Log time of the last pass.
     passed_at: Option<Ms>,
     proposed_at: Option<Ms>,
@@ -198,17 +203,22 @@ impl Node {
         trigger: String,
         result: Result<i64, String>,
     ) -> Vec<Output> {
-        let poll = self
-            .lead
-            .as_mut()
-            .and_then(|lead| lead.polls.get_mut(&(policy, trigger)));
-        if let Some(poll) = poll {
-            poll.waiting = false;
-            poll.reading = match result {
-                Ok(milli) => Reading::Value { milli, at: now },
-                Err(why) => Reading::Failed { why, at: now },
-            };
-        }
+        let Some(lead) = &mut self.lead else {
+            return Vec::new();
+        };
+        let Some(poll) = lead.polls.get_mut(&(policy, trigger)) else {
+            return Vec::new();
+        };
+        let gap_ms = match poll.reading {
+            Reading::None => 0,
+            _ => PASS_GAP_MS,
+        };
+        poll.waiting = false;
+        poll.reading = match result {
+            Ok(milli) => Reading::Value { milli, at: now },
+            Err(why) => Reading::Failed { why, at: now },
+        };
+        lead.next_pass = lead.next_pass.min(lead.planned_at.plus(gap_ms));
         Vec::new()
     }
 

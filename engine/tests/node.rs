@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
 use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger, Member};
-use starling_engine::node::{Input, LOST_AFTER_MS, Node, Output};
+use starling_engine::node::{Input, LOST_AFTER_MS, Node, Output, PASS_GAP_MS};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 
@@ -357,6 +357,34 @@ fn i7_the_node_that_differs_from_the_majority_stops() {
     world.ledger = true_ledger;
     world.step(A, Input::Tick);
     assert_eq!(world.halted, [C], "the others go on");
+}
+
+#[test]
+fn an_answer_is_acted_on_without_waiting_for_the_next_second() {
+    let mut world = World::new(policy(vec![queue()]));
+    world.seconds(3);
+    world.queue = Some(Ok(60_000));
+    world.second();
+    let before = world.size();
+    let now = world.now;
+    assert_eq!(world.nodes[&A].wakeup(now), now.plus(PASS_GAP_MS));
+    world.now = now.plus(PASS_GAP_MS);
+    world.step(A, Input::Tick);
+    assert!(world.size() > before, "{before}");
+}
+
+#[test]
+fn a_new_leaders_first_answer_is_acted_on_at_once() {
+    let mut world = World::new(policy(vec![queue()]));
+    world.queue = Some(Ok(10_000));
+    world.seconds(10);
+    world.queue = Some(Ok(60_000));
+    world.lead(Some(B));
+    let before = world.size();
+    world.step(B, Input::Tick);
+    assert_eq!(world.nodes[&B].wakeup(world.now), world.now);
+    world.step(B, Input::Tick);
+    assert!(world.size() > before, "{before}");
 }
 
 #[test]

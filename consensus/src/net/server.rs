@@ -20,15 +20,17 @@ use tokio::sync::Mutex;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::accept::{CONNECTIONS_MAX, connections};
 use super::identity::{check, check_certificate, shorten};
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
+use crate::accept::connections;
 use crate::core::{Core, Membership};
 use crate::join::is_nonce;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::{Error, Tls, codec};
 
 /// Calls at once on one connection; more wait.
+/// Two lanes for each of 500 peers that all call this one.
+const CONNECTIONS_MAX: usize = 1_024;
 const CALLS_MAX: usize = 64;
 const STREAMS_MAX: u32 = 128;
 /// No call takes longer, snapshots included.

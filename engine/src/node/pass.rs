@@ -29,6 +29,7 @@ impl Node {
         if pending || now < lead.next_pass {
             return None;
         }
+        lead.planned_at = now;
         lead.next_pass = now.plus(PASS_EVERY_MS);
         self.note_missed(lead, now, ledger);
         let load = load(ledger);

@@ -6,7 +6,9 @@ use crate::unit::NodeId;
 
 /// Spreads `size` replicas over `eligible` nodes, starting from `former`
 /// shares. Replicas on `lost` nodes are placed anew; others move only when the
-/// size asks for it, since a moved replica is a stopped one. Where no node is
+/// size asks for it, since a moved replica is a stopped one. A node that is
+/// neither eligible nor lost can't be told to stop one just now, so its replicas
+/// are the last to be given up. Where no node is
 /// eligible, the rest stays unplaced. `load` (all workloads' replicas by node)
 /// breaks ties, then the lower id.
 pub fn spread(
@@ -27,7 +29,7 @@ pub fn spread(
         let most = shares
             .iter()
             .filter(|(_, n)| **n > 0)
-            .max_by_key(|(node, n)| (**n, load_of(node), node.0))
+            .max_by_key(|(node, n)| (eligible.contains(node), **n, load_of(node), node.0))
             .map(|(node, _)| *node);
         let Some(n) = most.and_then(|node| shares.get_mut(&node)) else {
             break;
@@ -113,6 +115,12 @@ mod tests {
     #[test]
     fn a_node_that_is_neither_eligible_nor_lost_keeps_what_it_has() {
         check(5, &[(1, 2), (2, 2)], &[1], &[], &[(1, 3), (2, 2)]);
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_told_to_stop_replicas_gives_them_up_last() {
+        check(3, &[(1, 2), (2, 3)], &[1], &[], &[(2, 3)]);
+        check(2, &[(1, 2), (2, 3)], &[1], &[], &[(2, 2)]);
     }
 
     #[test]

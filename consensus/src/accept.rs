@@ -1,7 +1,8 @@
-//! A listener that holds only so many connections at once.
+//! A listener that holds only so many connections at once, for peers here and
+//! for users in the agent's API.
 //!
 //! Whoever comes later waits in the kernel's queue until one ends; strangers
-//! are turned out by the handshake's deadline.
+//! are turned out by the handshake's deadline. A failed accept is tried again.
 
 use std::io;
 use std::pin::Pin;
@@ -15,8 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// Two lanes for each of 500 peers that all call this one.
-pub const CONNECTIONS_MAX: usize = 1_024;
+/// A pause after a failed accept, which is mostly a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepted connections, at most `connections_max` of them open at a time.
@@ -37,14 +37,14 @@ pub fn connections(
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // No descriptors, or the caller has gone already.
-                    tracing::warn!(%error, "a peer's connection was not accepted");
+                    tracing::warn!(%error, "a connection was not accepted; trying again");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
-            if stream.set_nodelay(true).is_err() {
-                continue;
-            }
+            // Without it small answers wait for the acknowledgement of earlier
+            // ones. It fails where the caller has gone, which shows soon enough.
+            let _ = stream.set_nodelay(true);
             let connection = Connection {
                 stream,
                 _slot: slot,
@@ -88,6 +88,18 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
