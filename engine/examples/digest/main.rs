@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
     let steps = arguments.next().map_or(Ok(1_000_000), |n| n.parse())?;
     let seed = arguments.next().map_or(Ok(1), |n| n.parse())?;
     let digest = world::play(generator::bytes(seed), steps);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("{steps} steps from seed {seed}: {hex}");
+    let digest = u128::from_be_bytes(digest);
+    println!("{steps} steps from seed {seed}: {digest:032x}");
     Ok(())
 }

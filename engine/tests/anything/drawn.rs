@@ -93,8 +93,7 @@ fn trigger(draw: &mut Draw<'_>, index: usize) -> Trigger {
     };
     // The goals that suit the source, but for one in 32.
     let goal = match (&source, draw.byte() % 32) {
-        (_, 31) => utilization(draw),
-        (Source::Resource(_) | Source::Container { .. }, 0..=23) => utilization(draw),
+        (_, 31) | (Source::Resource(_) | Source::Container { .. }, 0..=23) => utilization(draw),
         (Source::External { .. } | Source::Object { .. }, 0..=15) => {
             Goal::Value { milli: draw.i64() }
         }

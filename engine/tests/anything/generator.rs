@@ -1,4 +1,4 @@
-//! Bytes without end from one seed, the same on every machine (SplitMix64).
+//! Bytes without end from one seed, the same on every machine (`SplitMix64`).
 
 pub fn bytes(seed: u64) -> impl Iterator<Item = u8> {
     let mut state = seed;
