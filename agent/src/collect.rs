@@ -21,9 +21,9 @@ use proc::{Proc, boot_ms};
 use tree::{Trees, Usage};
 
 /// Where the kernel's files are. Workers are looked up in `proc`, so it must
-/// show the agent's own pids. Node totals other than the choice of network
-/// interfaces come from sysinfo, which always reads `/proc` and `/sys`; CPU,
-/// memory and disk are the host's there, in a container too.
+/// show the agent's own pids. Node totals other than network traffic come from
+/// sysinfo, which always reads `/proc` and `/sys`; CPU, memory and disk are the
+/// host's there, in a container too.
 #[derive(Debug, Clone)]
 pub struct HostRoot {
     pub proc: PathBuf,

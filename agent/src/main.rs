@@ -9,6 +9,11 @@ use starling_agent::cli::{self, Ask, Cli, Command};
 use starling_agent::{demo, run};
 use tracing_subscriber::EnvFilter;
 
+/// The agent's loop has the main thread, and its log has threads of its own. What
+/// is left, gossip and the API, is little; a thread for each core would only wake
+/// the others in vain.
+const WORKER_THREADS: usize = 1;
+
 fn main() -> ExitCode {
     // Before anything can use TLS. It fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -48,7 +53,10 @@ fn ask(command: Ask) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build();
     runtime
         .context("can't start the program's own runtime")?
         .block_on(work)

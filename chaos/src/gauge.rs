@@ -11,8 +11,10 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-/// Answers of `{"waiting": n}`, in turn.
-const ANSWERS: [u64; 2] = [1, 8];
+/// Answers of `{"waiting": n}`, in turn. Any two that follow each other, or one
+/// another's neighbour, want different sizes: whether the killed leader still
+/// acted on its last answer or not, the next leader's first one needs a decision.
+const ANSWERS: [u64; 3] = [1, 8, 16];
 
 /// Being served; dropping it stops that.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! `starling-chaos`: measures failover and reaction on this machine.
+//! `starling-chaos`: measures failover, reaction and rest on this machine.
 //!
 //! Each repetition is told on standard error; percentiles, or with `-o json`
 //! one object with every time, go to standard output.
@@ -11,12 +11,14 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use starling_agent::demo::cluster::{leftovers, process::Table};
 use starling_agent::demo::stop::Stop;
-use starling_chaos::{failover, load_step};
+use starling_chaos::{failover, load_step, rest};
 
 /// What a shell reports of a program that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 /// A measurement of more repetitions would take hours.
 const REPETITIONS: std::ops::RangeInclusive<i64> = 1..=1_000;
+/// A clock tick of CPU time is 1 % of one second, so shorter looks say nothing.
+const SECONDS: std::ops::RangeInclusive<i64> = 5..=3_600;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -52,6 +54,11 @@ enum Measurement {
     LoadStep {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(REPETITIONS))]
         steps: u16,
+    },
+    /// Leave a cluster alone: what CPU and memory does each agent use?
+    Rest {
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(SECONDS))]
+        seconds: u16,
     },
 }
 
@@ -91,6 +98,10 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
                 result.first_worker
             );
             print(cli.output, &result, &text)
+        }
+        Measurement::Rest { seconds } => {
+            let result = rest::run(&binary, seconds.into(), told).await?;
+            print(cli.output, &result, &result.to_string())
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Keeps [`Leadership`] true.
 //!
-//! Looks at openraft's metrics when they change and every [`LOOK_MS`]: that a
-//! quorum falls silent changes no metric, only the time does.
+//! Looks at openraft's metrics when they change. That a quorum falls silent
+//! changes no metric, only the time does: an acting leader also looks when the
+//! latest answers expire. An agent at rest that doesn't lead has nothing to look at.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +14,9 @@ use crate::acks::Acks;
 use crate::types::{Metrics, Raft};
 use crate::{Leadership, Timing};
 
-/// Well below any election timeout.
-const LOOK_MS: u64 = 25;
+/// How often a leader that may not act looks for the answers that it waits for;
+/// they change no metric either. Well below any election timeout.
+const LOOK: Duration = Duration::from_millis(25);
 
 /// What [`Leadership`] is computed from.
 #[derive(Clone)]
@@ -39,23 +41,57 @@ impl Observer {
     pub async fn run(self, leadership: watch::Sender<Leadership>) {
         let mut metrics = self.raft.metrics();
         loop {
-            let seen = self.observe();
+            let now = Instant::now();
+            let (seen, look_at) = {
+                let metrics = metrics.borrow_and_update();
+                let seen = observe(&metrics, &self.acks, self.timing, now);
+                let look_at = look_at(&metrics, &seen, &self.acks, self.timing, now);
+                (seen, look_at)
+            };
             leadership.send_if_modified(|known| {
                 let changed = *known != seen;
                 *known = seen;
                 changed
             });
-            let changed = metrics.changed();
-            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(LOOK_MS), changed).await
-            {
-                leadership.send_modify(|known| {
-                    known.leader = None;
-                    known.acting = false;
-                });
-                return;
+            let due = async {
+                match look_at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() {
+                    leadership.send_modify(|known| {
+                        known.leader = None;
+                        known.acting = false;
+                    });
+                    return;
+                },
+                () = due => {}
             }
         }
     }
+}
+
+/// When time alone may change what was `seen` at `now`; `None` if it can't.
+fn look_at(
+    metrics: &Metrics,
+    seen: &Leadership,
+    acks: &Acks,
+    timing: Timing,
+    now: Instant,
+) -> Option<Instant> {
+    if seen.acting {
+        return fresh_until(metrics, acks, timing, now);
+    }
+    metrics.state.is_leader().then(|| now + LOOK)
+}
+
+/// When the latest answers of a quorum are too old for a leader to act on.
+fn fresh_until(metrics: &Metrics, acks: &Acks, timing: Timing, now: Instant) -> Option<Instant> {
+    let configs = metrics.membership_config.membership().get_joint_config();
+    let acknowledged = acks.quorum(metrics.current_term, metrics.id, configs, now)?;
+    Some(acknowledged + Duration::from_millis(timing.election_min_ms))
 }
 
 fn observe(metrics: &Metrics, acks: &Acks, timing: Timing, now: Instant) -> Leadership {
@@ -64,18 +100,7 @@ fn observe(metrics: &Metrics, acks: &Acks, timing: Timing, now: Instant) -> Lead
     let applied_own = metrics.last_applied.is_some_and(|applied| {
         applied.leader_id.term == metrics.current_term && applied.leader_id.node_id == metrics.id
     });
-    let fresh = || {
-        acks.quorum(
-            metrics.current_term,
-            metrics.id,
-            membership.get_joint_config(),
-            now,
-        )
-        .is_some_and(|acknowledged| {
-            now.saturating_duration_since(acknowledged)
-                < Duration::from_millis(timing.election_min_ms)
-        })
-    };
+    let fresh = || fresh_until(metrics, acks, timing, now).is_some_and(|until| now < until);
     Leadership {
         term: metrics.current_term,
         leader: metrics.current_leader.filter(|_| running).map(NodeId),
@@ -144,5 +169,31 @@ mod tests {
         let mut stopped = leader_of_three();
         stopped.running_state = Err(openraft::error::Fatal::Stopped);
         assert!(!acting(&stopped, 250));
+    }
+
+    #[test]
+    fn only_a_leader_looks_again_unasked_and_an_acting_one_when_its_quorum_expires() {
+        let timing = Timing {
+            heartbeat_ms: 100,
+            election_min_ms: 300,
+            election_max_ms: 500,
+        };
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let acks = Acks::default();
+        let look = |metrics: &Metrics, ms| {
+            let seen = observe(metrics, &acks, timing, at(ms));
+            look_at(metrics, &seen, &acks, timing, at(ms))
+        };
+
+        let leader = leader_of_three();
+        assert_eq!(look(&leader, 0), Some(at(25)), "it waits for answers");
+        acks.record(4, 2, at(10));
+        assert_eq!(look(&leader, 40), Some(at(310)));
+        assert!(!observe(&leader, &acks, timing, at(310)).acting);
+        assert_eq!(look(&leader, 310), Some(at(335)));
+        let mut follower = leader_of_three();
+        follower.state = ServerState::Follower;
+        assert_eq!(look(&follower, 40), None);
     }
 }

@@ -28,6 +28,10 @@ pub struct Entry {
 
 /// All that may be proposed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a command is made once and moved rarely; most of them are on their way to the log"
+)]
 pub enum Command {
     /// The first entry of a cluster.
     Found {

@@ -19,7 +19,7 @@ use crate::unit::{Ms, NodeId};
 /// All that can happen to an agent.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// Time has passed; due at [`Node::wakeup`] at the latest.
+    /// Time has passed; due at `Node::wakeup` at the latest.
     Tick,
     /// This node was measured.
     Sampled(Sample),
@@ -41,6 +41,10 @@ pub enum Input {
 
 /// All that an agent may be asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the host consumes it at once; there are a few a second"
+)]
 pub enum Output {
     /// Tell the other nodes.
     Publish(Summary),

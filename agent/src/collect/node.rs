@@ -1,22 +1,21 @@
-//! The machine's own totals, by sysinfo.
+//! The machine's own totals, by sysinfo; traffic by reading sysfs.
 //!
 //! Rates are means between two reads, over the time that really passed. Never
 //! touches the processes.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use starling_engine::demand::Totals;
-use sysinfo::{DiskRefreshKind, Disks, Networks, System};
+use sysinfo::{DiskRefreshKind, Disks, System};
 
 /// Keeps the counters of the last read.
 pub struct Meter {
     sys: PathBuf,
     system: Option<System>,
     disks: Option<Disks>,
-    networks: Option<Networks>,
     read_at: Instant,
     counters: Counters,
 }
@@ -47,7 +46,6 @@ impl Meter {
             sys,
             system: System::new().inspect_err(warn).ok(),
             disks: Disks::new().inspect_err(warn).ok(),
-            networks: Networks::new().inspect_err(warn).ok(),
             read_at: Instant::now(),
             counters: Counters::default(),
         };
@@ -101,17 +99,17 @@ impl Meter {
                     .insert(device, usage.total_written_bytes);
             }
         }
-        if let Some(networks) = &mut self.networks {
-            networks.refresh(true);
-            let names: Vec<&OsStr> = networks.keys().map(AsRef::as_ref).collect();
-            for name in counted_interfaces(&self.sys, &names) {
-                if let Some(data) = networks.get(name) {
-                    let name = name.to_string_lossy().into_owned();
-                    counters
-                        .received
-                        .insert(name.clone(), data.total_received());
-                    counters.sent.insert(name, data.total_transmitted());
-                }
+        // Only what is counted is read: a machine with a hundred pods has a
+        // hundred interfaces more, of a dozen files each.
+        let net = self.sys.join("class/net");
+        for name in counted_interfaces(&net) {
+            let statistics = net.join(&name).join("statistics");
+            let name = name.to_string_lossy().into_owned();
+            if let Some(bytes) = count(&statistics.join("rx_bytes")) {
+                counters.received.insert(name.clone(), bytes);
+            }
+            if let Some(bytes) = count(&statistics.join("tx_bytes")) {
+                counters.sent.insert(name, bytes);
             }
         }
         counters
@@ -121,15 +119,22 @@ impl Meter {
 /// The interfaces with hardware behind them: what passes a bridge, a bond or a
 /// tunnel passes one of these, too. In a container none has; then all but
 /// loopback.
-fn counted_interfaces<'a>(sys: &std::path::Path, names: &[&'a OsStr]) -> Vec<&'a OsStr> {
-    let net = sys.join("class/net");
-    let hardware = |name: &&OsStr| net.join(name).join("device").exists();
-    let real: Vec<&OsStr> = names.iter().copied().filter(hardware).collect();
-    if real.is_empty() {
-        names.iter().copied().filter(|name| *name != "lo").collect()
+fn counted_interfaces(net: &Path) -> Vec<OsString> {
+    // Without sysfs there is nothing to count.
+    let entries = std::fs::read_dir(net).into_iter().flatten().flatten();
+    let mut names: Vec<OsString> = entries.map(|entry| entry.file_name()).collect();
+    let hardware = |name: &OsString| net.join(name).join("device").exists();
+    if names.iter().any(hardware) {
+        names.retain(hardware);
     } else {
-        real
+        names.retain(|name| name != "lo");
     }
+    names
+}
+
+/// A file of one number. `None` if the interface has gone meanwhile.
+fn count(path: &Path) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// Bytes a second over all devices. One that is new, or whose counter went back,
@@ -192,10 +197,32 @@ mod tests {
     #[test]
     fn traffic_is_counted_where_there_is_hardware() {
         let dir = tempfile::tempdir().unwrap();
-        let names = ["lo", "eth0", "docker0", "veth1"].map(OsStr::new);
-        let counted = || counted_interfaces(dir.path(), &names);
-        assert_eq!(counted(), ["eth0", "docker0", "veth1"]);
-        std::fs::create_dir_all(dir.path().join("class/net/eth0/device")).unwrap();
-        assert_eq!(counted(), ["eth0"]);
+        let net = dir.path().join("class/net");
+        for (name, bytes) in [("lo", 1), ("eth0", 20), ("docker0", 300), ("veth1", 4_000)] {
+            let statistics = net.join(name).join("statistics");
+            std::fs::create_dir_all(&statistics).unwrap();
+            std::fs::write(statistics.join("rx_bytes"), format!("{bytes}\n")).unwrap();
+            std::fs::write(statistics.join("tx_bytes"), format!("{}\n", bytes + 1)).unwrap();
+        }
+        let mut meter = Meter::new(dir.path().to_owned());
+        let all = meter.counters();
+        let virtually = counters(&[("eth0", 20), ("docker0", 300), ("veth1", 4_000)]);
+        assert_eq!(all.received, virtually);
+        std::fs::create_dir_all(net.join("eth0/device")).unwrap();
+        let real = meter.counters();
+        assert_eq!(real.received, counters(&[("eth0", 20)]));
+        assert_eq!(real.sent, counters(&[("eth0", 21)]));
+        // Gone between the listing and the reading, or no number at all.
+        std::fs::write(net.join("eth0/statistics/rx_bytes"), "").unwrap();
+        let torn = meter.counters();
+        assert_eq!((torn.received.len(), torn.sent.len()), (0, 1));
+    }
+
+    #[test]
+    fn without_sysfs_there_is_no_traffic_and_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut meter = Meter::new(dir.path().join("missing"));
+        assert_eq!(meter.counters().received, counters(&[]));
+        assert_eq!(meter.read().network_sent_bytes_per_s, 0);
     }
 }
