@@ -121,6 +121,30 @@ fn the_engine_can_do_no_io() {
 }
 
 #[test]
+fn what_is_replicated_and_what_routes_it_holds_no_floats() {
+    let parts = ["ledger", "history", "unit", "node"].map(|p| format!("engine/src/{p}"));
+    let mut seen = 0;
+    for path in sources() {
+        let name = path.strip_prefix(root()).expect("within the workspace");
+        let name = name.to_string_lossy();
+        let below = |part: &String| name.strip_prefix(part.as_str());
+        if !parts
+            .iter()
+            .filter_map(below)
+            .any(|rest| rest.starts_with(['.', '/']))
+        {
+            continue;
+        }
+        seen += 1;
+        let text = fs::read_to_string(&path).expect("readable");
+        for word in ["f32", "f64"] {
+            assert!(!text.contains(word), "{name} holds an {word}");
+        }
+    }
+    assert!(seen >= 8, "only {seen} files were looked at");
+}
+
+#[test]
 fn nothing_is_left_to_do_in_the_code() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("readable");
