@@ -137,7 +137,7 @@ impl Node {
     pub fn step(&mut self, now: Ms, input: Input, ledger: &Ledger) -> Vec<Output> {
         match input {
             Input::Tick => self.tick(now, ledger),
-            Input::Sampled(sample) => self.sampled(now, sample, ledger),
+            Input::Sampled(sample) => self.sampled(now, &sample, ledger),
             Input::Heard(summary) => self.heard(summary, ledger),
             Input::Polled {
                 policy,
@@ -167,7 +167,7 @@ impl Node {
         }
     }
 
-    fn sampled(&mut self, now: Ms, sample: Sample, ledger: &Ledger) -> Vec<Output> {
+    fn sampled(&mut self, now: Ms, sample: &Sample, ledger: &Ledger) -> Vec<Output> {
         self.sequence = now.0.max(self.sequence.saturating_add(1));
         let checkpoint = ledger.checkpoints.back().copied();
         let controllers = ledger
@@ -179,7 +179,7 @@ impl Node {
             self.id,
             self.sequence,
             now,
-            &sample,
+            sample,
             checkpoint,
             &controllers,
         );

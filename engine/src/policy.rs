@@ -205,7 +205,7 @@ pub enum Strategy {
     /// Usage bands with capped steps.
     Banded(Banded),
     /// Work seldom waits longer than it may.
-    Objective(Objective),
+    Objective(Box<Objective>),
 }
 
 /// How long work may wait, and where to read how much of it there is. While the

@@ -328,12 +328,12 @@ proptest! {
 fn what_an_objective_learned_goes_when_its_settings_change_and_not_before() {
     let with = |wait_ms, max| {
         let mut web = policy("web", "web", 1, max);
-        web.strategy = Sizing::Objective(Objective {
+        web.strategy = Sizing::Objective(Box::new(Objective {
             wait_ms,
             miss_ppm: 30_000,
             slots: 1,
             ..Objective::default()
-        });
+        }));
         put(web)
     };
     let mut ledger = Ledger::default();
@@ -343,8 +343,8 @@ fn what_an_objective_learned_goes_when_its_settings_change_and_not_before() {
             command,
         };
         assert_eq!(ledger.apply(index, &entry).refused, []);
-        let workloads = ledger.workloads.values();
-        let learned = workloads.filter_map(|w| w.history.objective.clone()).next();
+        let mut workloads = ledger.workloads.values();
+        let learned = workloads.find_map(|w| w.history.objective.clone());
         learned.map(|state| state.starts_ms)
     };
     let learn = |revision| {

@@ -1,6 +1,8 @@
 //! Whole agents without their I/O: a small deterministic cluster in which the
 //! nodes gossip, one of them leads, and what it proposes is applied at once.
 
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_engine::decide::objective::reason::Reason;
@@ -378,14 +380,14 @@ fn a_dry_run_decides_but_changes_no_size() {
 /// At most 3 of 100 pieces of work wait longer than 250 ms.
 fn objective() -> Policy {
     let mut policy = policy(vec![queue()]);
-    policy.strategy = Strategy::Objective(Objective {
+    policy.strategy = Strategy::Objective(Box::new(Objective {
         wait_ms: 250,
         miss_ppm: 30_000,
         service_ms: Some(40),
         slots: 4,
         arrivals: Some("queue".into()),
         in_system: None,
-    });
+    }));
     policy
 }
 

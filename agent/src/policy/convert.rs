@@ -160,9 +160,10 @@ fn strategy(check: &mut Check, spec: &schema::PolicySpec) -> Strategy {
             check,
             spec.banded.as_ref().unwrap_or(&schema::Banded::default()),
         )),
-        schema::Strategy::Objective => {
-            Strategy::Objective(objective::objective(check, spec.objective.as_ref()))
-        }
+        schema::Strategy::Objective => Strategy::Objective(Box::new(objective::objective(
+            check,
+            spec.objective.as_ref(),
+        ))),
     }
 }
 

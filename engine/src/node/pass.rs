@@ -89,7 +89,7 @@ impl Node {
         }
         lead.next_pass = now.plus(PASS_EVERY_MS);
         self.note_missed(lead, now, ledger);
-        let load = load(ledger);
+        let placed = placed(ledger);
         let mut items = Vec::new();
         let mut decisions = BTreeMap::new();
         for in_force in ledger.policies.values() {
@@ -97,7 +97,7 @@ impl Node {
                 continue;
             };
             let decision = self.decide(lead, now, in_force, workload, ledger);
-            let item = self.item(lead, now, in_force, workload, &decision, &load);
+            let item = self.item(lead, now, in_force, workload, &decision, &placed);
             if items.len() < PASS_ITEMS_MAX {
                 items.extend(item);
             }
@@ -206,11 +206,11 @@ impl Node {
         in_force: &InForce,
         workload: &Workload,
         decision: &Decision,
-        load: &BTreeMap<NodeId, u32>,
+        placed: &BTreeMap<NodeId, u32>,
     ) -> Option<Item> {
         let policy = &in_force.policy;
         let to = decision.target;
-        let shares = self.place(lead, now, policy, workload, to, load);
+        let shares = self.place(lead, now, policy, workload, to, placed);
         let moved = shares != workload.shares;
         let resized = to != workload.size;
         (resized || moved || !decision.changes.is_empty()).then(|| Item {
@@ -231,13 +231,13 @@ impl Node {
         policy: &Policy,
         workload: &Workload,
         size: u32,
-        load: &BTreeMap<NodeId, u32>,
+        placed: &BTreeMap<NodeId, u32>,
     ) -> BTreeMap<NodeId, u32> {
         let offers = |node: &&NodeId| self.fresh_usage(**node, now, &policy.target).is_some();
         let eligible: BTreeSet<NodeId> = self.alive.iter().filter(offers).copied().collect();
         let lost = |node: &&NodeId| self.lost(lead, now, **node, &policy.target);
         let lost: BTreeSet<NodeId> = workload.shares.keys().filter(lost).copied().collect();
-        placement::spread(size, &workload.shares, &eligible, &lost, load)
+        placement::spread(size, &workload.shares, &eligible, &lost, placed)
     }
 
     /// Whether a node's replicas have to run elsewhere: it has been away for
@@ -261,15 +261,15 @@ fn polled(lead: &Lead, policy: &Policy, trigger: &str) -> Reading {
 }
 
 /// Replicas of all workloads by node.
-fn load(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
-    let mut load = BTreeMap::new();
+fn placed(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
+    let mut placed = BTreeMap::new();
     for workload in ledger.workloads.values() {
         for (node, n) in &workload.shares {
-            let sum: &mut u32 = load.entry(*node).or_default();
+            let sum: &mut u32 = placed.entry(*node).or_default();
             *sum = sum.saturating_add(*n);
         }
     }
-    load
+    placed
 }
 
 /// Replicas that exist and don't run yet.

@@ -4,7 +4,7 @@
 use crate::scenario::{Scenario, failed, named, value};
 use proptest::prelude::*;
 use starling_engine::decide::objective::reason::Reason;
-use starling_engine::decide::objective::signal::{SECONDS_MAX, Second, Signal};
+use starling_engine::decide::objective::signal::{SECONDS_MAX, Second};
 use starling_engine::decide::reason::Step;
 use starling_engine::decide::{Decision, Reading};
 use starling_engine::history::Change;
@@ -29,7 +29,7 @@ fn arrivals() -> Trigger {
 
 pub fn web(size: u32) -> Scenario {
     Scenario::new(vec![arrivals()], size).with(|p| {
-        p.strategy = policy::Strategy::Objective(settings());
+        p.strategy = policy::Strategy::Objective(Box::new(settings()));
         p.replicas_min = 2;
         p.replicas_max = 50;
     })
@@ -102,10 +102,10 @@ fn without_arrivals_the_goals_decide_and_the_report_says_so() {
 #[test]
 fn without_a_service_time_the_goals_decide_until_it_is_measured() {
     let mut web = web(8).with(|p| {
-        p.strategy = policy::Strategy::Objective(Objective {
+        p.strategy = policy::Strategy::Objective(Box::new(Objective {
             service_ms: None,
             ..settings()
-        });
+        }));
     });
     let early = run(&mut web, 30, 400);
     assert_eq!(reasons(&early), [Reason::ServiceUnknown]);
@@ -316,11 +316,11 @@ proptest! {
         let mut web = web(size).with(|p| {
             (p.replicas_min, p.replicas_max) = (min, (min + span).max(1));
             p.dry_run = dry_run;
-            p.strategy = policy::Strategy::Objective(Objective {
+            p.strategy = policy::Strategy::Objective(Box::new(Objective {
                 service_ms: (!measured).then_some(40),
                 slots,
                 ..settings()
-            });
+            }));
         });
         prop_assert_eq!(web.policy.check(), vec![]);
         web.size = web.size.clamp(*web.policy.bounds().start(), *web.policy.bounds().end());
@@ -333,7 +333,7 @@ proptest! {
             if event == 0 {
                 web.fail_over();
             }
-            let mut signal = web.signal.take().unwrap_or_else(Signal::default);
+            let mut signal = web.signal.take().unwrap_or_default();
             signal.push(second);
             web.signal = known.then_some(signal);
             let (one, two) = (web.look(), web.look());

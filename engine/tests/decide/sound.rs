@@ -175,6 +175,9 @@ fn bands(policy: &mut Policy, set: fn(&mut Banded)) {
     policy.strategy = Strategy::Banded(banded);
 }
 
+/// A field, and what makes it wrong.
+type Wrong = (&'static str, fn(&mut Objective));
+
 #[test]
 fn an_objectives_bounds_and_triggers_are_checked() {
     let mut policy = sound();
@@ -187,9 +190,9 @@ fn an_objectives_bounds_and_triggers_are_checked() {
         arrivals: Some("queue".into()),
         in_system: Some("queue".into()),
     };
-    policy.strategy = Strategy::Objective(right.clone());
+    policy.strategy = Strategy::Objective(Box::new(right.clone()));
     assert_eq!(policy.check(), []);
-    let wrongs: [(&str, fn(&mut Objective)); 10] = [
+    let wrongs: [Wrong; 10] = [
         ("wait", |o| o.wait_ms = 0),
         ("wait", |o| o.wait_ms += 1),
         ("missRatio", |o| o.miss_ppm = 0),
@@ -204,7 +207,7 @@ fn an_objectives_bounds_and_triggers_are_checked() {
     for (field, change) in wrongs {
         let mut wrong = right.clone();
         change(&mut wrong);
-        policy.strategy = Strategy::Objective(wrong);
+        policy.strategy = Strategy::Objective(Box::new(wrong));
         let found: Vec<String> = policy.check().into_iter().map(|v| v.field).collect();
         assert_eq!(
             found,

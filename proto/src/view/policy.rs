@@ -179,7 +179,7 @@ mod tests {
     use starling_engine::decide::objective::reason::Reason;
     use starling_engine::decide::reason::{Failure, Input, Step};
     use starling_engine::ledger::InForce;
-    use starling_engine::policy::{Goal, Objective, Policy, Resource, Trigger};
+    use starling_engine::policy::{Goal, Policy, Resource, Trigger};
 
     use super::*;
 
@@ -288,7 +288,7 @@ mod tests {
     fn the_objectives_account_is_shown_with_its_codes() {
         let put = InForce {
             policy: Policy {
-                strategy: Strategy::Objective(Objective::default()),
+                strategy: Strategy::Objective(Box::default()),
                 ..Policy::default()
             },
             revision: 7,

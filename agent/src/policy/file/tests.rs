@@ -1,7 +1,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use starling_engine::policy::{Behavior, Goal, Objective, Rate, RateKind, Rules, Source, Strategy};
+use starling_engine::policy::{Behavior, Goal, Rate, RateKind, Rules, Source, Strategy};
 
 use super::*;
 
@@ -202,58 +202,6 @@ fn the_banded_strategy_has_the_stated_defaults() {
     );
 }
 
-/// The policy with a queue that counts what arrives, under strategy `objective`.
-fn objective(block: &str) -> String {
-    let (head, triggers) = POLICY.split_once("  triggers:\n").unwrap();
-    let triggers = triggers.replace("metrics-api\n", "metrics-api\n      name: arrivals\n");
-    format!("{head}  strategy: objective\n  objective: {block}\n  triggers:\n{triggers}")
-}
-
-#[test]
-fn an_objective_is_read_in_the_units_that_people_write() {
-    let read = |block: &str| match policy(&objective(block)).strategy {
-        Strategy::Objective(objective) => objective,
-        other => panic!("{other:?}"),
-    };
-    let full = "{wait: 250ms, missRatio: 3%, serviceTime: 40ms, slots: 4, arrivals: arrivals, \
-                inSystem: arrivals}";
-    let expected = Objective {
-        wait_ms: 250,
-        miss_ppm: 30_000,
-        service_ms: Some(40),
-        slots: 4,
-        arrivals: Some("arrivals".into()),
-        in_system: Some("arrivals".into()),
-    };
-    assert_eq!(read(full), expected);
-    let least = Objective {
-        service_ms: None,
-        slots: 1,
-        arrivals: None,
-        in_system: None,
-        ..expected
-    };
-    assert_eq!(read("{wait: 0.25s, missRatio: 0.03}"), least);
-    for (written, ms) in [
-        ("1ms", 1),
-        ("2s", 2_000),
-        ("1.5m", 90_000),
-        ("1h", 3_600_000),
-    ] {
-        let block = format!("{{wait: {written}, missRatio: 3 %}}");
-        assert_eq!(read(&block).wait_ms, ms, "{written}");
-    }
-    for (written, ppm) in [
-        ("50%", 500_000),
-        ("0.5", 500_000),
-        ("0.0001%", 1),
-        ("0.000001", 1),
-    ] {
-        let block = format!("{{wait: 1s, missRatio: {written}}}");
-        assert_eq!(read(&block).miss_ppm, ppm, "{written}");
-    }
-}
-
 #[test]
 fn kedas_annotations_are_understood_and_others_are_left_alone() {
     let annotations = "metadata:\n  name: web\n  annotations:\n    example.org/owner: ops\n    \
@@ -350,5 +298,6 @@ fn the_examples_are_sound() {
     assert!(read_all > 0);
 }
 
+mod objective;
 mod refusals;
 mod triggers;

@@ -1,6 +1,6 @@
 //! Bad documents and the words that refuse them.
 
-use super::{POLICY, PROCESS, objective, problems, refused, refused_with};
+use super::{POLICY, PROCESS, problems, refused, refused_with};
 
 const MIN: &str = "minReplicaCount: 1";
 const NAME: &str = "metadata:\n  name: web";
@@ -300,93 +300,6 @@ fn strategies_that_are_unknown_or_contradict_themselves_are_refused() {
     refused_with(
         "dryRun: maybe",
         &["9:11: spec.dryRun: must be true or false"],
-    );
-}
-
-#[test]
-fn an_objective_that_can_not_be_meant_is_refused() {
-    let cases = [
-        ("{missRatio: 3%}", "14: spec.objective: `wait` is missing"),
-        (
-            "{wait: 250, missRatio: 3%}",
-            "21: spec.objective.wait: `250` is not a duration; write a number and a unit, \
-             such as 250ms, 2s or 1m",
-        ),
-        (
-            "{wait: 0ms, missRatio: 3%}",
-            "21: spec.objective.wait: must be 1 ms to 1 h, is 0ms",
-        ),
-        (
-            "{wait: 2h, missRatio: 3%}",
-            "21: spec.objective.wait: must be 1 ms to 1 h, is 2h",
-        ),
-        (
-            "{wait: 1Gs, missRatio: 3%}",
-            "21: spec.objective.wait: `1Gs` is not a duration; write a number and a unit, \
-             such as 250ms, 2s or 1m",
-        ),
-        (
-            "{wait: -1s, missRatio: 3%}",
-            "21: spec.objective.wait: `-1s` is not a duration; write a number and a unit, \
-             such as 250ms, 2s or 1m",
-        ),
-        (
-            "{wait: 1s, missRatio: 51%}",
-            "36: spec.objective.missRatio: must be above 0 and at most 50%, is 51%",
-        ),
-        (
-            "{wait: 1s, missRatio: 0}",
-            "36: spec.objective.missRatio: must be above 0 and at most 50%, is 0",
-        ),
-        (
-            "{wait: 1s, missRatio: 3m}",
-            "36: spec.objective.missRatio: `3m` is not a ratio; write a percentage such as \
-             3% or a fraction such as 0.03",
-        ),
-        (
-            "{wait: 1s, missRatio: 3%, serviceTime: 0s}",
-            "53: spec.objective.serviceTime: must be 1 ms to 7 days, is 0s",
-        ),
-        (
-            "{wait: 1s, missRatio: 3%, slots: 0}",
-            "47: spec.objective.slots: must be 1 to 10000, is 0",
-        ),
-        (
-            "{wait: 1s, missRatio: 3%, slots: 10001}",
-            "47: spec.objective.slots: must be 1 to 10000, is 10001",
-        ),
-        (
-            "{wait: 1s, missRatio: 3%, arrivals: queue}",
-            "50: spec.objective.arrivals: \"queue\" is not the name of a trigger of this \
-             policy",
-        ),
-        (
-            "{wait: 1s, missRatio: 3%, inSystem: cpu}",
-            "50: spec.objective.inSystem: \"cpu\" measures the replicas; name an external \
-             trigger",
-        ),
-        (
-            "{wait: 1s, missRatio: 3%, misses: 3%}",
-            "40: spec.objective.misses: unknown field `misses`; allowed: wait, missRatio, \
-             serviceTime, slots, arrivals, inSystem",
-        ),
-    ];
-    for (block, expected) in cases {
-        let problems = problems(&objective(block));
-        assert_eq!(problems, format!("12:{expected}\n"), "{block}");
-    }
-    refused(
-        POLICY,
-        "  minReplicaCount: 1",
-        "  strategy: objective\n  minReplicaCount: 1",
-        &[
-            "6:3: spec.objective: is missing; say how long work may wait and how often \
-             longer, as in `objective: {wait: 250ms, missRatio: 3%, arrivals: TRIGGER}`",
-        ],
-    );
-    refused_with(
-        "objective: {wait: 1s, missRatio: 3%}",
-        &["9:14: spec.objective: needs `strategy: objective` beside it"],
     );
 }
 
