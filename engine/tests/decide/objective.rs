@@ -118,7 +118,8 @@ fn without_a_service_time_the_goals_decide_until_it_is_measured() {
 #[test]
 fn sizes_of_the_objective_hold_the_workload_once_the_goals_decide() {
     let mut web = web(4);
-    run(&mut web, 60, 1_000);
+    web.read(vec![value(100)]).pass();
+    run(&mut web, 400, 1_000);
     let high = web.size;
     // The goals alone would ask for two.
     web.signal = None;
