@@ -109,6 +109,8 @@ fn pass(workloads: &[Workload], now: Ms, live: &mut Vec<Decision>) {
                     at: now,
                 },
             ],
+            signal: None,
+            started_ms: &[],
             history: &workload.history,
         });
         match live.get_mut(i) {

@@ -21,6 +21,7 @@ use crate::demand::pods::Sums;
 use crate::history::{Change, History};
 use crate::policy::Policy;
 use crate::unit::Ms;
+use objective::signal::Signal;
 use reason::Report;
 
 /// The size that the workload should have. Total: any input gives an answer.
@@ -48,6 +49,12 @@ pub struct Inputs<'a> {
     pub last_pass: Option<Ms>,
     /// One for each trigger, in the policy's order; absent ones count as [`Reading::None`].
     pub readings: Vec<Reading>,
+    /// The last minutes of a workload under strategy `objective`; `None` while
+    /// the arrivals aren't known.
+    pub signal: Option<&'a Signal>,
+    /// How long the replicas took that began to run since the last pass, in
+    /// milliseconds.
+    pub started_ms: &'a [u32],
     pub history: &'a History,
 }
 

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Policy;
+use crate::decide::objective::state::{self, State};
+use crate::policy::{Policy, Strategy};
 use crate::unit::Ms;
 
 /// One workload's memory. Bounded: see [`runs::RUNS_MAX`], [`events::EVENTS_MAX`]
@@ -32,6 +33,8 @@ pub struct History {
     pub changed_at: Option<Ms>,
     /// HPA's condition `ScaledToZero`.
     pub scaled_to_zero: bool,
+    /// What strategy `objective` has learned; `None` under every other one.
+    pub objective: Option<Box<State>>,
 }
 
 /// `replicas` was recommended from `from` to `until`.
@@ -86,6 +89,8 @@ pub enum Change {
     Answered { trigger: String, health: Health },
     /// The workload has become active or inactive.
     Activity(Activity),
+    /// Strategy `objective` has learned something.
+    Objective(state::Change),
 }
 
 impl History {
@@ -117,6 +122,11 @@ impl History {
                 }
             }
             Change::Activity(activity) => self.activity = *activity,
+            Change::Objective(learned) => {
+                if matches!(policy.strategy, Strategy::Objective(_)) {
+                    self.objective.get_or_insert_default().apply(learned);
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod pass;
 mod placement;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,7 @@ use crate::demand::{Sample, Summary};
 use crate::ledger::{Command, Ledger};
 use crate::policy::{Source, Trigger};
 use crate::unit::{Ms, NodeId};
+use watch::Watch;
 
 /// All that can happen to an agent.
 #[derive(Debug, Clone)]
@@ -103,6 +105,9 @@ struct Lead {
     missed_since: BTreeMap<NodeId, Ms>,
     /// What the last pass decided, by policy.
     decisions: BTreeMap<String, Decision>,
+    /// What is seen of the workloads under strategy `objective`, by policy.
+    watches: BTreeMap<String, Watch>,
+    next_look: Ms,
 }
 
 #[derive(Debug)]
@@ -252,6 +257,7 @@ impl Node {
             };
         }
         let mut outputs = self.due_polls(now, ledger);
+        self.look(now, ledger);
         outputs.extend(self.due_pass(now, ledger));
         outputs
     }

@@ -204,6 +204,28 @@ pub enum Strategy {
     Target,
     /// Usage bands with capped steps.
     Banded(Banded),
+    /// Work seldom waits longer than it may.
+    Objective(Box<Objective>),
+}
+
+/// How long work may wait, and where to read how much of it there is. While the
+/// arrivals or the service time aren't known, the triggers' goals decide as
+/// under [`Strategy::Target`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objective {
+    /// How long work may wait for a slot; 1 ms to [`OBJECTIVE_WAIT_MS_MAX`].
+    pub wait_ms: u64,
+    /// The part of it that may wait longer, in millionths; up to
+    /// [`MISS_PPM_MAX`], more than 0.
+    pub miss_ppm: u32,
+    /// How long a piece of work keeps a slot; measured where it isn't stated.
+    pub service_ms: Option<u64>,
+    /// Pieces of work that one replica does at a time; 1 to [`SLOTS_MAX`].
+    pub slots: u32,
+    /// The external trigger whose value is the work that arrives each second.
+    pub arrivals: Option<String>,
+    /// The external trigger whose value is the work in service or waiting.
+    pub in_system: Option<String>,
 }
 
 /// Usage is the percentage of requests; the larger of CPU and memory counts.
@@ -297,6 +319,13 @@ pub const WAIT_MS_MAX: u64 = 604_800_000;
 pub const FAILURES_MAX: u32 = 10_000;
 /// HPA's `--horizontal-pod-autoscaler-tolerance`, 0.1.
 pub const TOLERANCE_PPM: u32 = 100_000;
+
+/// Work that may wait longer than an hour needs no objective.
+pub const OBJECTIVE_WAIT_MS_MAX: u64 = 3_600_000;
+/// Half of the work.
+pub const MISS_PPM_MAX: u32 = 500_000;
+/// Slots of one replica.
+pub const SLOTS_MAX: u32 = 10_000;
 
 /// One thing that is wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use starling_engine::decide::objective::state;
+use starling_engine::history::Change;
 use starling_engine::ledger::{
     CHECKPOINT_EVERY, Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Outcome, Why,
 };
-use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
+use starling_engine::policy::{
+    Goal, Objective, Policy, Resource, Source, Strategy as Sizing, Target, Trigger,
+};
 use starling_engine::unit::{Ms, NodeId};
 
 fn policy(name: &str, target: &str, min: u32, max: u32) -> Policy {
@@ -318,4 +322,46 @@ proptest! {
         let due = one.index / CHECKPOINT_EVERY;
         prop_assert_eq!(one.ledger.checkpoints.len() as u64, due);
     }
+}
+
+#[test]
+fn what_an_objective_learned_goes_when_its_settings_change_and_not_before() {
+    let with = |wait_ms, max| {
+        let mut web = policy("web", "web", 1, max);
+        web.strategy = Sizing::Objective(Box::new(Objective {
+            wait_ms,
+            miss_ppm: 30_000,
+            slots: 1,
+            ..Objective::default()
+        }));
+        put(web)
+    };
+    let mut ledger = Ledger::default();
+    let mut apply = |index, command| {
+        let entry = Entry {
+            at: Ms(index * 1_000),
+            command,
+        };
+        assert_eq!(ledger.apply(index, &entry).refused, []);
+        let mut workloads = ledger.workloads.values();
+        let learned = workloads.find_map(|w| w.history.objective.clone());
+        learned.map(|state| state.starts_ms)
+    };
+    let learn = |revision| {
+        let mut item = item("web", revision, 1, 1);
+        let started = state::Change::Started(vec![1_500]);
+        item.changes = vec![Change::Objective(started)];
+        pass(item)
+    };
+    apply(1, with(250, 5));
+    assert_eq!(apply(2, learn(1)), Some(vec![1_500]));
+    assert_eq!(apply(3, with(250, 6)), Some(vec![1_500]), "other bounds");
+    assert_eq!(apply(4, with(500, 6)), None, "another wait");
+    assert_eq!(apply(5, learn(4)), Some(vec![1_500]));
+    assert_eq!(apply(6, put(policy("web", "web", 1, 6))), None);
+    assert_eq!(apply(7, learn(6)), None, "another strategy learns nothing");
+    apply(8, with(500, 6));
+    apply(9, learn(8));
+    apply(10, Command::RemovePolicy { name: "web".into() });
+    assert_eq!(apply(11, with(500, 6)), None, "another policy");
 }

@@ -7,6 +7,7 @@
 
 mod annotations;
 mod behavior;
+mod objective;
 mod process;
 mod trigger;
 
@@ -141,19 +142,28 @@ fn fallback(check: &mut Check, fallback: &schema::Fallback) -> Fallback {
 }
 
 fn strategy(check: &mut Check, spec: &schema::PolicySpec) -> Strategy {
-    match (spec.strategy, &spec.banded) {
-        (schema::Strategy::Target, None) => Strategy::Target,
-        (schema::Strategy::Target, Some(_)) => {
-            check.fails(
-                "spec.banded",
-                "needs `strategy: banded` beside it".to_owned(),
-            );
-            Strategy::Target
+    let mut alone = |field: &str, written: bool| {
+        if written {
+            let why = format!("needs `strategy: {field}` beside it");
+            check.fails(&format!("spec.{field}"), why);
         }
-        (schema::Strategy::Banded, banded) => Strategy::Banded(self::banded(
+    };
+    if spec.strategy != schema::Strategy::Banded {
+        alone("banded", spec.banded.is_some());
+    }
+    if spec.strategy != schema::Strategy::Objective {
+        alone("objective", spec.objective.is_some());
+    }
+    match spec.strategy {
+        schema::Strategy::Target => Strategy::Target,
+        schema::Strategy::Banded => Strategy::Banded(self::banded(
             check,
-            banded.as_ref().unwrap_or(&schema::Banded::default()),
+            spec.banded.as_ref().unwrap_or(&schema::Banded::default()),
         )),
+        schema::Strategy::Objective => Strategy::Objective(Box::new(objective::objective(
+            check,
+            spec.objective.as_ref(),
+        ))),
     }
 }
 

@@ -61,6 +61,7 @@ pub struct PolicySpec {
     #[serde(default)]
     pub strategy: Strategy,
     pub banded: Option<Banded>,
+    pub objective: Option<Objective>,
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -152,6 +153,7 @@ pub enum Strategy {
     #[default]
     Target,
     Banded,
+    Objective,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -165,6 +167,20 @@ pub struct Banded {
     pub step_down_percent: Option<i64>,
     /// Seconds.
     pub cooldown_period: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Objective {
+    /// A duration such as `250ms`, as is `serviceTime`.
+    pub wait: String,
+    /// `3%` or `0.03`.
+    pub miss_ratio: String,
+    pub service_time: Option<String>,
+    pub slots: Option<i64>,
+    /// Names of triggers.
+    pub arrivals: Option<String>,
+    pub in_system: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -130,6 +130,8 @@ impl Policy for Target {
             ready: Some(world.ready()),
             last_pass: self.last_pass,
             readings: vec![Reading::Pods(sums)],
+            signal: None,
+            started_ms: &[],
             history: &self.history,
         });
         self.last_pass = Some(now);

@@ -4,10 +4,12 @@
 //! The order of the branches is HPA's and KEDA's; the arithmetic is in the
 //! modules beside this one.
 
+mod objective;
 mod size;
 
 use super::activation::{self, Active, Situation, Write};
 use super::metric::Scale;
+use super::objective::Wanted;
 use super::ratio::Tolerance;
 use super::reason::{Condition, ConditionKind, Outcome, Report, Status, Step};
 use super::{Decision, Inputs, outlook, trigger};
@@ -29,6 +31,8 @@ pub struct Pass<'a> {
     able: &'static str,
     /// A recommendation was made, or would have been but for a failure.
     recommended: bool,
+    /// What strategy `objective` makes of this pass.
+    objective: Option<Wanted>,
 }
 
 impl<'a> Pass<'a> {
@@ -48,11 +52,13 @@ impl<'a> Pass<'a> {
             failing: None,
             able: "SucceededGetScale",
             recommended: false,
+            objective: None,
         }
     }
 
     pub fn decide(mut self) -> Decision {
         self.hear();
+        self.consult();
         let size = self.size();
         self.finish(size)
     }
@@ -161,6 +167,7 @@ impl<'a> Pass<'a> {
         let awake = step.condition == Some(Active::Active);
         match step.write {
             Write::Size(to) if awake => {
+                self.account();
                 let by = std::mem::take(&mut self.wakers);
                 self.step(Step::Activated { to, by });
                 to

@@ -5,14 +5,14 @@
 //! codes, and prose by `Display` that fits 80 columns. Integers only.
 
 mod prose;
-mod quantity;
+pub(crate) mod quantity;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use super::limit::Limited;
-use super::metric;
+use super::{metric, objective};
 use crate::policy::{FallbackBehavior, Goal, Source};
 use crate::unit::Ms;
 
@@ -185,6 +185,8 @@ pub enum Step {
         from: u32,
         to: u32,
     },
+    /// The objective strategy's account of its size.
+    Objective(objective::reason::Reason),
 }
 
 /// As HPA's and KEDA's conditions.
@@ -267,6 +269,7 @@ impl Step {
             Step::ScaleInPaused { .. } => "ScaleInPaused",
             Step::ScaleOutPaused { .. } => "ScaleOutPaused",
             Step::Bounded { .. } => "Bounded",
+            Step::Objective(reason) => reason.code(),
         }
     }
 }
@@ -274,15 +277,16 @@ impl Step {
 impl Step {
     /// Whether the triggers' proposals have no say.
     pub(crate) fn overrules(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Step::JustChanged
-                | Step::Paused { .. }
-                | Step::Disabled
-                | Step::AtRest
-                | Step::Frozen { .. }
-                | Step::NoMetrics
-        )
+            | Step::Paused { .. }
+            | Step::Disabled
+            | Step::AtRest
+            | Step::Frozen { .. }
+            | Step::NoMetrics => true,
+            Step::Objective(reason) => !reason.falls_back(),
+            _ => false,
+        }
     }
 }
 

@@ -153,6 +153,9 @@ impl Ledger {
             return Ok(());
         }
         let created_at = former.map_or(self.time, |p| p.created_at);
+        let same_strategy = former.is_some_and(|p| {
+            p.policy.target == policy.target && p.policy.strategy == policy.strategy
+        });
         if former.is_none() && self.policies.len() >= POLICIES_MAX {
             return refuse(Why::Full(POLICIES_MAX));
         }
@@ -168,6 +171,10 @@ impl Ledger {
                 source: source.to_owned(),
             },
         );
+        // What was learned under other settings says nothing under these.
+        if !same_strategy && let Some(workload) = self.workloads.get_mut(&policy.target) {
+            workload.history.objective = None;
+        }
         self.bring_into_bounds(index, policy);
         Ok(())
     }

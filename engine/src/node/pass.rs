@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::watch::{Look, Watch};
 use super::{
     FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_EVERY_MS, PASS_ITEMS_MAX,
     PROPOSAL_PATIENCE_MS, placement,
@@ -10,7 +11,7 @@ use super::{
 use crate::decide::{self, Decision, Inputs, Reading};
 use crate::demand::{Usage, pods::Sums};
 use crate::ledger::{Command, InForce, Item, Ledger, Workload};
-use crate::policy::{Policy, Resource, Source, Target};
+use crate::policy::{Policy, Resource, Source, Strategy, Target};
 use crate::unit::{Ms, NodeId};
 
 impl Node {
@@ -20,6 +21,63 @@ impl Node {
         let output = self.pass(&mut lead, now, ledger);
         self.lead = Some(lead);
         output.map(|items| Output::Propose(Command::Pass { by: id, items }))
+    }
+
+    /// Each second, also while a proposal is under way: what decisions look at
+    /// is counted in seconds.
+    pub(super) fn look(&mut self, now: Ms, ledger: &Ledger) {
+        let Some(mut lead) = self.lead.take() else {
+            return;
+        };
+        if now >= lead.next_look {
+            lead.next_look = now.plus(PASS_EVERY_MS);
+            let mut watches = std::mem::take(&mut lead.watches);
+            watches.retain(|name, watch| {
+                let put = ledger.policies.get(name);
+                put.is_some_and(|p| p.revision == watch.revision)
+            });
+            for in_force in ledger.policies.values() {
+                self.look_at(&lead, &mut watches, now, in_force, ledger);
+            }
+            lead.watches = watches;
+        }
+        self.lead = Some(lead);
+    }
+
+    fn look_at(
+        &self,
+        lead: &Lead,
+        watches: &mut BTreeMap<String, Watch>,
+        now: Ms,
+        in_force: &InForce,
+        ledger: &Ledger,
+    ) {
+        let policy = &in_force.policy;
+        let Strategy::Objective(objective) = &policy.strategy else {
+            return;
+        };
+        let Some(workload) = ledger.workloads.get(&policy.target) else {
+            return;
+        };
+        let read = |trigger: &Option<String>| match trigger {
+            Some(name) => polled(lead, policy, name),
+            None => Reading::None,
+        };
+        let look = Look {
+            arrivals: &read(&objective.arrivals),
+            in_system: &read(&objective.in_system),
+            cpu: &self.sums(now, &policy.target, workload, Resource::Cpu),
+            size: workload.size,
+            resized_at: workload.history.changed_at,
+            running: self.seen_running(now, &policy.target, workload),
+        };
+        let name = policy.name.clone();
+        let watch = watches.entry(name);
+        watch.or_insert_with(|| Watch::new(in_force.revision)).look(
+            objective,
+            &look,
+            now.max(ledger.time),
+        );
     }
 
     fn pass(&self, lead: &mut Lead, now: Ms, ledger: &Ledger) -> Option<Vec<Item>> {
@@ -32,7 +90,7 @@ impl Node {
         lead.planned_at = now;
         lead.next_pass = now.plus(PASS_EVERY_MS);
         self.note_missed(lead, now, ledger);
-        let replicas = replicas_by_node(ledger);
+        let placed = placed(ledger);
         let mut items = Vec::new();
         let mut decisions = BTreeMap::new();
         for in_force in ledger.policies.values() {
@@ -40,11 +98,14 @@ impl Node {
                 continue;
             };
             let decision = self.decide(lead, now, in_force, workload, ledger);
-            let item = self.item(lead, now, in_force, workload, &decision, &replicas);
+            let item = self.item(lead, now, in_force, workload, &decision, &placed);
             if items.len() < PASS_ITEMS_MAX {
                 items.extend(item);
             }
             decisions.insert(in_force.policy.name.clone(), decision);
+        }
+        for watch in lead.watches.values_mut() {
+            watch.forget_started();
         }
         lead.decisions = decisions;
         lead.passed_at = Some(now.max(ledger.time));
@@ -75,16 +136,14 @@ impl Node {
             Source::Resource(resource) => {
                 Reading::Pods(self.sums(now, &policy.target, workload, *resource))
             }
-            Source::External { .. } => lead
-                .polls
-                .get(&(policy.name.clone(), trigger.name.clone()))
-                .map_or(Reading::None, |poll| poll.reading.clone()),
+            Source::External { .. } => polled(lead, policy, &trigger.name),
             // What a Kubernetes host reads; summaries don't carry it.
             Source::Container { .. }
             | Source::Pods { .. }
             | Source::Object { .. }
             | Source::Unknown { .. } => Reading::None,
         });
+        let watch = lead.watches.get(&policy.name);
         decide::decide(&Inputs {
             policy,
             now: now.max(ledger.time),
@@ -94,6 +153,8 @@ impl Node {
             ready: self.seen_running(now, &policy.target, workload),
             last_pass: lead.passed_at,
             readings: readings.collect(),
+            signal: watch.and_then(Watch::signal),
+            started_ms: watch.map_or(&[], Watch::started_ms),
             history: &workload.history,
         })
     }
@@ -146,11 +207,11 @@ impl Node {
         in_force: &InForce,
         workload: &Workload,
         decision: &Decision,
-        replicas: &BTreeMap<NodeId, u32>,
+        placed: &BTreeMap<NodeId, u32>,
     ) -> Option<Item> {
         let policy = &in_force.policy;
         let to = decision.target;
-        let shares = self.place(lead, now, policy, workload, to, replicas);
+        let shares = self.place(lead, now, policy, workload, to, placed);
         let moved = shares != workload.shares;
         let resized = to != workload.size;
         (resized || moved || !decision.changes.is_empty()).then(|| Item {
@@ -171,13 +232,13 @@ impl Node {
         policy: &Policy,
         workload: &Workload,
         size: u32,
-        replicas: &BTreeMap<NodeId, u32>,
+        placed: &BTreeMap<NodeId, u32>,
     ) -> BTreeMap<NodeId, u32> {
         let offers = |node: &&NodeId| self.fresh_usage(**node, now, &policy.target).is_some();
         let eligible: BTreeSet<NodeId> = self.alive.iter().filter(offers).copied().collect();
         let lost = |node: &&NodeId| self.lost(lead, now, **node, &policy.target);
         let lost: BTreeSet<NodeId> = workload.shares.keys().filter(lost).copied().collect();
-        placement::spread(size, &workload.shares, &eligible, &lost, replicas)
+        placement::spread(size, &workload.shares, &eligible, &lost, placed)
     }
 
     /// Whether a node's replicas have to run elsewhere: it has been away for
@@ -193,16 +254,23 @@ impl Node {
     }
 }
 
+/// The latest answer of an external trigger.
+fn polled(lead: &Lead, policy: &Policy, trigger: &str) -> Reading {
+    let key = (policy.name.clone(), trigger.to_owned());
+    let poll = lead.polls.get(&key);
+    poll.map_or(Reading::None, |poll| poll.reading.clone())
+}
+
 /// Replicas of all workloads by node.
-fn replicas_by_node(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
-    let mut replicas = BTreeMap::new();
+fn placed(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
+    let mut placed = BTreeMap::new();
     for workload in ledger.workloads.values() {
         for (node, n) in &workload.shares {
-            let sum: &mut u32 = replicas.entry(*node).or_default();
+            let sum: &mut u32 = placed.entry(*node).or_default();
             *sum = sum.saturating_add(*n);
         }
     }
-    replicas
+    placed
 }
 
 /// Replicas that exist and don't run yet.

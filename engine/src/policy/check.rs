@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Banded, FAILURES_MAX, Goal, NAME_BYTES_MAX, PERIOD_MS_MAX, Policy, RATES_MAX, REPLICAS_MAX,
-    Rate, RateKind, Resource, Rules, Source, Strategy, TRIGGERS_MAX, Trigger, Violation,
-    WAIT_MS_MAX, WINDOW_MS_MAX, Zero,
+    Banded, FAILURES_MAX, Goal, MISS_PPM_MAX, NAME_BYTES_MAX, OBJECTIVE_WAIT_MS_MAX, Objective,
+    PERIOD_MS_MAX, Policy, RATES_MAX, REPLICAS_MAX, Rate, RateKind, Resource, Rules, SLOTS_MAX,
+    Source, Strategy, TRIGGERS_MAX, Trigger, Violation, WAIT_MS_MAX, WINDOW_MS_MAX, Zero,
 };
 
 /// Collects violations under a path.
@@ -43,8 +43,10 @@ pub(super) fn policy(policy: &Policy) -> Vec<Violation> {
     triggers(&mut found, policy);
     fallback(&mut found, policy);
     behavior(&mut found, policy);
-    if let Strategy::Banded(banded) = &policy.strategy {
-        bands(&mut found, policy, banded);
+    match &policy.strategy {
+        Strategy::Target => {}
+        Strategy::Banded(banded) => bands(&mut found, policy, banded),
+        Strategy::Objective(objective) => self::objective(&mut found, policy, objective),
     }
     found.0
 }
@@ -274,6 +276,43 @@ fn bands(found: &mut Findings, policy: &Policy, banded: &Banded) {
     found.require(resource, "spec.triggers", || {
         "the banded strategy needs a cpu or memory trigger with metricType Utilization".into()
     });
+}
+
+fn objective(found: &mut Findings, policy: &Policy, objective: &Objective) {
+    found.require(
+        (1..=OBJECTIVE_WAIT_MS_MAX).contains(&objective.wait_ms),
+        "spec.objective.wait",
+        || format!("is {} ms; must be between 1 ms and 1 h", objective.wait_ms),
+    );
+    found.require(
+        (1..=MISS_PPM_MAX).contains(&objective.miss_ppm),
+        "spec.objective.missRatio",
+        || "must be above 0 and at most 50 %".into(),
+    );
+    found.require(
+        objective
+            .service_ms
+            .is_none_or(|ms| (1..=WAIT_MS_MAX).contains(&ms)),
+        "spec.objective.serviceTime",
+        || "must be between 1 ms and 7 days".into(),
+    );
+    found.require(
+        (1..=SLOTS_MAX).contains(&objective.slots),
+        "spec.objective.slots",
+        || format!("is {}; must be between 1 and {SLOTS_MAX}", objective.slots),
+    );
+    for (field, name) in [
+        ("spec.objective.arrivals", &objective.arrivals),
+        ("spec.objective.inSystem", &objective.in_system),
+    ] {
+        let Some(name) = name else { continue };
+        let named = policy.triggers.iter().find(|t| t.name == *name);
+        let external = named.is_some_and(|t| matches!(t.source, Source::External { .. }));
+        found.require(external, field, || match named {
+            None => format!("\"{name}\" is not the name of a trigger of this policy"),
+            Some(_) => format!("\"{name}\" measures the replicas; name an external trigger"),
+        });
+    }
 }
 
 impl Source {

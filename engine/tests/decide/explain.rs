@@ -5,6 +5,7 @@ mod bands;
 mod failures;
 mod limits;
 mod measures;
+mod objective;
 mod rest;
 
 use crate::scenario::{Scenario, cpu, failed, fallback, named, ten_each, usage, value};

@@ -9,6 +9,7 @@ mod bounded;
 mod explain;
 mod invariants;
 mod keda;
+mod objective;
 mod sound;
 mod sums;
 mod totality;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use starling_engine::decide::objective::signal::Signal;
 use starling_engine::decide::{Decision, Inputs, Reading, decide};
 use starling_engine::demand::pods::Sums;
 use starling_engine::history::History;
@@ -25,6 +26,9 @@ pub struct Scenario {
     pub last_pass: Option<Ms>,
     pub size: u32,
     pub readings: Vec<Reading>,
+    /// What a leader under strategy `objective` has seen.
+    pub signal: Option<Signal>,
+    pub started_ms: Vec<u32>,
 }
 
 impl Scenario {
@@ -48,6 +52,8 @@ impl Scenario {
             last_pass: None,
             size,
             readings: Vec::new(),
+            signal: None,
+            started_ms: Vec::new(),
         }
     }
 
@@ -88,6 +94,8 @@ impl Scenario {
             ready: (self.size > 0).then_some(self.size),
             last_pass: self.last_pass,
             readings: self.readings.clone(),
+            signal: self.signal.as_ref(),
+            started_ms: &self.started_ms,
             history: &self.history,
         })
     }
@@ -107,6 +115,8 @@ impl Scenario {
     pub fn fail_over(&mut self) -> &mut Scenario {
         self.last_pass = None;
         self.readings.clear();
+        self.signal = None;
+        self.started_ms.clear();
         self
     }
 }

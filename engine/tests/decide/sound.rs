@@ -2,8 +2,8 @@
 
 use crate::scenario::{cpu, fallback, named, ten_each};
 use starling_engine::policy::{
-    Banded, Behavior, FallbackBehavior, Goal, Policy, Rate, RateKind, Rules, Source, Strategy,
-    Target, Trigger, Zero,
+    Banded, Behavior, FallbackBehavior, Goal, Objective, Policy, Rate, RateKind, Rules, Source,
+    Strategy, Target, Trigger, Zero,
 };
 
 fn sound() -> Policy {
@@ -173,6 +173,49 @@ fn bands(policy: &mut Policy, set: fn(&mut Banded)) {
     let mut banded = Banded::default();
     set(&mut banded);
     policy.strategy = Strategy::Banded(banded);
+}
+
+/// A field, and what makes it wrong.
+type Wrong = (&'static str, fn(&mut Objective));
+
+#[test]
+fn an_objectives_bounds_and_triggers_are_checked() {
+    let mut policy = sound();
+    policy.triggers = vec![crate::scenario::ten_each(), crate::scenario::cpu(70)];
+    let right = Objective {
+        wait_ms: 3_600_000,
+        miss_ppm: 500_000,
+        service_ms: Some(1),
+        slots: 10_000,
+        arrivals: Some("queue".into()),
+        in_system: Some("queue".into()),
+    };
+    policy.strategy = Strategy::Objective(Box::new(right.clone()));
+    assert_eq!(policy.check(), []);
+    let wrongs: [Wrong; 10] = [
+        ("wait", |o| o.wait_ms = 0),
+        ("wait", |o| o.wait_ms += 1),
+        ("missRatio", |o| o.miss_ppm = 0),
+        ("missRatio", |o| o.miss_ppm += 1),
+        ("serviceTime", |o| o.service_ms = Some(0)),
+        ("serviceTime", |o| o.service_ms = Some(u64::MAX)),
+        ("slots", |o| o.slots = 0),
+        ("slots", |o| o.slots += 1),
+        ("arrivals", |o| o.arrivals = Some("other".into())),
+        ("inSystem", |o| o.in_system = Some("cpu".into())),
+    ];
+    for (field, change) in wrongs {
+        let mut wrong = right.clone();
+        change(&mut wrong);
+        policy.strategy = Strategy::Objective(Box::new(wrong));
+        let found: Vec<String> = policy.check().into_iter().map(|v| v.field).collect();
+        assert_eq!(
+            found,
+            [format!("spec.objective.{field}")],
+            "{:?}",
+            policy.strategy
+        );
+    }
 }
 
 #[test]

@@ -250,6 +250,7 @@ fn history() -> impl Strategy<Value = History> {
                 },
                 changed_at,
                 scaled_to_zero: activity.0,
+                objective: None,
             },
         )
 }
@@ -267,6 +268,8 @@ proptest! {
     ) {
         let decision = decide(&Inputs {
             policy: &policy, now, created_at, current, running, ready, last_pass, readings,
+            signal: None,
+            started_ms: &[],
             history: &history,
         });
         prop_assert!(policy.bounds().contains(&decision.target));

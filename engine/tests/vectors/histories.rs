@@ -233,6 +233,8 @@ fn one_pass(
             milli: wanted * 1_000,
             at: now,
         }],
+        signal: None,
+        started_ms: &[],
         history,
     });
     for change in &decision.changes {

@@ -55,6 +55,8 @@ pub fn pass(of: &Value) -> Value {
         ready: ready(of),
         last_pass: None,
         readings,
+        signal: None,
+        started_ms: &[],
         history: &history,
     });
     let report = &decision.report;

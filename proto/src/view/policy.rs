@@ -43,6 +43,7 @@ pub fn policy(put: &InForce, workload: Option<&Workload>) -> v1::Policy {
         strategy: match policy.strategy {
             Strategy::Target => v1::Strategy::Target,
             Strategy::Banded(_) => v1::Strategy::Banded,
+            Strategy::Objective(_) => v1::Strategy::Objective,
         }
         .into(),
         paused: policy.annotations.paused || policy.annotations.paused_replicas.is_some(),
@@ -175,6 +176,7 @@ fn clean(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use starling_engine::decide::objective::reason::Reason;
     use starling_engine::decide::reason::{Failure, Input, Step};
     use starling_engine::ledger::InForce;
     use starling_engine::policy::{Goal, Policy, Resource, Trigger};
@@ -280,6 +282,38 @@ mod tests {
         long.inputs[1].trigger = "q".repeat(1_000);
         assert_eq!(summary(&long).chars().count(), SUMMARY_CHARS_MAX);
         assert_eq!(summary(&Report::default()), "");
+    }
+
+    #[test]
+    fn the_objectives_account_is_shown_with_its_codes() {
+        let put = InForce {
+            policy: Policy {
+                strategy: Strategy::Objective(Box::default()),
+                ..Policy::default()
+            },
+            revision: 7,
+            created_at: Ms(1),
+            source: "a:x.yaml".into(),
+        };
+        assert_eq!(policy(&put, None).strategy(), v1::Strategy::Objective);
+        let held = Reason::Held {
+            held: 9,
+            window_ms: 60_000,
+        };
+        let report = Report {
+            winner: None,
+            steps: vec![Step::Objective(held)],
+            ..report()
+        };
+        assert_eq!(summary(&report), "9 replicas were needed in the last 60 s.");
+        let explanation = explanation(&report);
+        assert!(
+            explanation
+                .reasons
+                .iter()
+                .any(|r| r.code == "ObjectiveHeld")
+        );
+        assert!(explanation.lines.contains(&summary(&report)));
     }
 
     #[test]

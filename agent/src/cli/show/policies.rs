@@ -79,6 +79,7 @@ impl From<v1::Policy> for Policy {
                 v1::Strategy::Unspecified => "unknown",
                 v1::Strategy::Target => "target",
                 v1::Strategy::Banded => "banded",
+                v1::Strategy::Objective => "objective",
             },
             target: target(policy.target.as_ref()),
             created_at: time(policy.create_time.as_ref()),

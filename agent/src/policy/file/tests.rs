@@ -298,5 +298,6 @@ fn the_examples_are_sound() {
     assert!(read_all > 0);
 }
 
+mod objective;
 mod refusals;
 mod triggers;

@@ -1,6 +1,8 @@
 //! Work that comes and goes: how long the last replica stays, and when to have
 //! replicas ready because work has come at even intervals before.
 
+use serde::{Deserialize, Serialize};
+
 use super::state::{Change, Idle, Wake};
 use crate::unit::Ms;
 
@@ -70,7 +72,7 @@ pub fn keep_ms(idle: &Idle) -> u64 {
 }
 
 /// What to have ready now because work is expected, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     pub replicas: u32,
     pub at: Ms,

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::idle::Expected;
+use crate::decide::reason::quantity::plural;
 
 /// One step on the way to a size, in the order in which it was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// Nobody measures how fast work arrives; `target` decides.
     ArrivalsUnknown,
@@ -54,16 +57,57 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Stable; for metrics, logs and machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Reason::ArrivalsUnknown => "ObjectiveArrivalsUnknown",
+            Reason::ServiceUnknown => "ObjectiveServiceUnknown",
+            Reason::QueueUnknown => "ObjectiveQueueUnknown",
+            Reason::Forecast { .. } => "ObjectiveForecast",
+            Reason::Staffed { .. } => "ObjectiveStaffed",
+            Reason::Queue { .. } => "ObjectiveQueue",
+            Reason::Idle { .. } => "ObjectiveIdle",
+            Reason::Expected(_) => "ObjectiveExpected",
+            Reason::Bounded { .. } => "ObjectiveBounded",
+            Reason::WithinHeadroom { .. } => "ObjectiveWithinHeadroom",
+            Reason::SignalShort => "ObjectiveSignalShort",
+            Reason::Held { .. } => "ObjectiveHeld",
+            Reason::StepSmall { .. } => "ObjectiveStepSmall",
+        }
+    }
+
+    /// The words as a sentence of a report.
+    pub fn sentence(&self) -> String {
+        let words = match self {
+            Reason::Staffed { .. } => format!("the objective decides: arrivals of {self}."),
+            _ => format!("{self}."),
+        };
+        let mut chars = words.chars();
+        let first = chars.next().into_iter().flat_map(char::to_uppercase);
+        first.chain(chars).collect()
+    }
+
+    /// Whether `target` decides instead.
+    pub fn falls_back(&self) -> bool {
+        matches!(self, Reason::ArrivalsUnknown | Reason::ServiceUnknown)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |ms: u64| ms as f64 / 1_000.0;
         match *self {
             Reason::ArrivalsUnknown => {
-                write!(f, "the arrival rate is not measured, so `target` decides")
+                write!(
+                    f,
+                    "the arrival rate is not known, so the triggers' goals decide"
+                )
             }
             Reason::ServiceUnknown => write!(
                 f,
-                "how long work takes is neither stated nor measured yet, so `target` decides"
+                "how long work takes is neither stated nor measured yet, so the triggers' goals \
+                 decide"
             ),
             Reason::QueueUnknown => {
                 write!(f, "the work that waits is not counted; staffed by rate")
@@ -84,14 +128,17 @@ impl fmt::Display for Reason {
             } => write!(
                 f,
                 "{:.1}/s over {window_s} s at {:.3} s each keep {:.1} slots busy; with {:.1} \
-                 deviations of headroom that takes {slots} slots, {replicas} replicas",
+                 deviations of headroom that takes {}, {}",
                 seconds(rate_milli),
                 service_us as f64 / 1e6,
                 seconds(load_milli),
-                seconds(u64::from(headroom_milli))
+                seconds(u64::from(headroom_milli)),
+                plural(slots, "slot"),
+                plural(replicas, "replica")
             ),
             Reason::Queue { waiting, replicas } => {
-                write!(f, "{waiting} wait already: {replicas} replicas")
+                let needed = plural(replicas, "replica");
+                write!(f, "{waiting} wait already, which takes {needed}")
             }
             Reason::Idle { idle_ms, keep_ms } => write!(
                 f,
@@ -101,11 +148,13 @@ impl fmt::Display for Reason {
             ),
             Reason::Expected(expected) => write!(
                 f,
-                "work has come every {:.0} s and is due: {} replicas",
+                "work has come every {:.0} s and is due: {}",
                 seconds(expected.period_ms),
-                expected.replicas
+                plural(expected.replicas, "replica")
             ),
-            Reason::Bounded { min, max } => write!(f, "kept between {min} and {max}"),
+            Reason::Bounded { min, max } => {
+                write!(f, "the bounds keep that between {min} and {max}")
+            }
             Reason::WithinHeadroom { enough } => {
                 write!(f, "{enough} would be roomier, but the size is enough")
             }
@@ -113,7 +162,12 @@ impl fmt::Display for Reason {
             Reason::Held { held, window_ms } => {
                 write!(
                     f,
-                    "{held} were needed in the last {:.0} s",
+                    "{} needed in the last {:.0} s",
+                    if held == 1 {
+                        "1 replica was".to_owned()
+                    } else {
+                        format!("{held} replicas were")
+                    },
                     seconds(window_ms)
                 )
             }

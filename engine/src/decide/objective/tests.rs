@@ -110,7 +110,7 @@ fn the_reasons_read_as_an_account_of_the_size() {
     let words: Vec<String> = play.last.reasons.iter().map(Reason::to_string).collect();
     insta::assert_snapshot!(words.join("\n"), @"
     435.0/s over 8 s at 0.040 s each keep 17.4 slots busy; with 0.3 deviations of headroom that takes 21 slots, 6 replicas
-    10 were needed in the last 60 s
+    10 replicas were needed in the last 60 s
     ");
 }
 

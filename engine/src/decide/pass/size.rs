@@ -30,6 +30,9 @@ impl<'a> Pass<'a> {
     pub(super) fn compute(&mut self, min: u32) -> u32 {
         let current = self.inputs.current;
         self.recommended = true;
+        if let Some(wanted) = self.account() {
+            return self.by_objective(wanted, min);
+        }
         let failed = self.failing.and_then(|i| self.policy.triggers.get(i));
         let Some(raw) = self.report.raw else {
             let reason = failed.map_or("ScalingDisabled", |t| failure_code(&t.source));
@@ -65,7 +68,7 @@ impl<'a> Pass<'a> {
 
     /// Notes the recommendation where it is a new one; gives the log that this
     /// pass looks at.
-    fn record(&mut self, raw: u32) -> Cow<'a, [Recommendation]> {
+    pub(super) fn record(&mut self, raw: u32) -> Cow<'a, [Recommendation]> {
         let (inputs, history) = (self.inputs, self.inputs.history);
         let seed = Recommendation {
             replicas: inputs.current,
@@ -148,7 +151,7 @@ impl<'a> Pass<'a> {
         stable.replicas
     }
 
-    fn limited(&mut self, desired: u32, min: u32) -> u32 {
+    pub(super) fn limited(&mut self, desired: u32, min: u32) -> u32 {
         let step = limit::Step {
             current: self.inputs.current,
             desired,
@@ -166,6 +169,11 @@ impl<'a> Pass<'a> {
                 limit::by_rates(step, behavior, recent)
             }
         };
+        self.note_limit(desired, size, by);
+        size
+    }
+
+    pub(super) fn note_limit(&mut self, desired: u32, size: u32, by: Limited) {
         let limited = by != Limited::Within;
         self.condition(ConditionKind::ScalingLimited, limited, by.code());
         if limited {
@@ -175,10 +183,9 @@ impl<'a> Pass<'a> {
                 by,
             });
         }
-        size
     }
 
-    fn pauses(&mut self, size: u32) -> u32 {
+    pub(super) fn pauses(&mut self, size: u32) -> u32 {
         let (current, notes) = (self.inputs.current, &self.policy.annotations);
         if size < current && notes.paused_scale_in {
             self.step(Step::ScaleInPaused { wanted: size });

@@ -348,6 +348,7 @@ fn limits(step: &Step) -> String {
         Step::Bounded { from, to } => {
             format!("The policy's bounds turn {from} into {to}.")
         }
+        Step::Objective(reason) => reason.sentence(),
         _ => String::new(),
     }
 }

@@ -74,7 +74,8 @@ fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
         &[
             "9:3: spec.minReplicas: unknown field `minReplicas`; allowed: scaleTargetRef, \
          minReplicaCount, maxReplicaCount, idleReplicaCount, pollingInterval, cooldownPeriod, \
-         initialCooldownPeriod, triggers, fallback, behavior, strategy, banded, dryRun",
+         initialCooldownPeriod, triggers, fallback, behavior, strategy, banded, \
+         objective, dryRun",
         ],
     );
     refused(
@@ -286,7 +287,7 @@ fn fallbacks_that_are_incomplete_or_out_of_bounds_are_refused() {
 fn strategies_that_are_unknown_or_contradict_themselves_are_refused() {
     refused_with(
         "strategy: guess",
-        &["9:13: spec.strategy: `guess` is not known; allowed: target, banded"],
+        &["9:13: spec.strategy: `guess` is not known; allowed: target, banded, objective"],
     );
     refused_with(
         "banded: {highPercent: 90}",
