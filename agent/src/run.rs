@@ -43,6 +43,10 @@ const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
 const EVENTS_MAX: usize = 1_024;
 
 /// What the loop's own tasks bring back.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an edit of a policy is as rare as it is large"
+)]
 enum Event {
     Sampled(Box<(Collector, Sample)>),
     Polled {

@@ -1,5 +1,6 @@
 //! Three real agents with real workers, and what users see when agents die,
 //! files are broken or a quorum is lost.
+#![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::collections::BTreeSet;
 

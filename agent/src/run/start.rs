@@ -62,7 +62,7 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
 
     let (agent, parts) = assemble(
         &config,
-        name,
+        &name,
         &keys,
         log.clone(),
         rest.gossip,
@@ -85,9 +85,8 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
         .await;
     info!("ending");
     drop(end_api);
-    match tokio::time::timeout(API_GRACE, api).await {
-        Ok(Ok(Err(why))) => warn!(%why, "the API ended badly"),
-        Ok(_) | Err(_) => {}
+    if let Ok(Ok(Err(why))) = tokio::time::timeout(API_GRACE, api).await {
+        warn!(%why, "the API ended badly");
     }
     if stop_workers {
         agent.supervisor.stop_all().await;
@@ -148,7 +147,7 @@ struct Parts {
 
 fn assemble(
     config: &Config,
-    name: String,
+    name: &str,
     keys: &Keys,
     log: Log,
     socket: UdpSocket,
@@ -159,7 +158,7 @@ fn assemble(
     let gossip = gossip::start(
         gossip::Config {
             node: log.id(),
-            name: name.clone(),
+            name: name.to_owned(),
             cluster: config.cluster.clone(),
             generation: log.generation(),
             keys: keys.gossip.clone(),
@@ -171,7 +170,7 @@ fn assemble(
     )?;
     let supervisor = Supervisor::start(&config.cluster, &config.data_dir)?;
     let directory = match &config.policies {
-        Some(path) => Some(Directory::open(path, &config.data_dir, &name)?),
+        Some(path) => Some(Directory::open(path, &config.data_dir, name)?),
         None => None,
     };
     let agent = Agent {

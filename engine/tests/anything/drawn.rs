@@ -277,5 +277,6 @@ pub fn history(draw: &mut Draw<'_>, now: Ms) -> History {
         },
         changed_at: draw.maybe(|draw| draw.near(now)),
         scaled_to_zero: draw.rarely(2),
+        objective: None,
     }
 }

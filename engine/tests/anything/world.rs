@@ -382,6 +382,8 @@ impl<'a> World<'a> {
             last_pass: draw.maybe(|draw| draw.near(now)),
             readings: (0..readings).map(|_| drawn::reading(draw, now)).collect(),
             history: &drawn::history(draw, now),
+            signal: None,
+            started_ms: &[],
         };
         self.steps += 1;
         let decision = decide(&inputs);
