@@ -1,5 +1,6 @@
 //! Real agents that are all killed and come back, a leader that sleeps, and two
 //! agents of one name.
+#![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
