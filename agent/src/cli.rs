@@ -8,6 +8,7 @@ mod check;
 pub mod client;
 pub mod context;
 pub mod exit;
+mod handshake;
 pub mod human;
 mod keys;
 pub mod output;

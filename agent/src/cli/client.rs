@@ -11,6 +11,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::context::{self, Agent, Context};
 use super::exit::{self, Error, Kind};
+use super::handshake::{self, Credentials};
 use super::human;
 use crate::api::{REPLY_BYTES_MAX, SERVER_NAME};
 
@@ -44,6 +45,7 @@ pub struct Args {
 pub struct Client {
     agents: Vec<Agent>,
     tls: ClientTlsConfig,
+    credentials: Credentials,
     source: PathBuf,
     pub timeout: Duration,
 }
@@ -69,17 +71,23 @@ impl Client {
     pub fn new(args: &Args) -> Result<Client, Error> {
         let (source, context) = Context::find(args.context.as_deref())?;
         let agents = chosen(&context, args)?;
+        let credentials = Credentials {
+            ca: read(&context.ca)?,
+            certificate: read(&context.certificate)?,
+            key: read(&context.key)?,
+        };
         let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read(&context.ca)?))
+            .ca_certificate(Certificate::from_pem(&credentials.ca))
             .identity(Identity::from_pem(
-                read(&context.certificate)?,
-                read(&context.key)?,
+                &credentials.certificate,
+                &credentials.key,
             ))
             .domain_name(SERVER_NAME)
             .timeout(CONNECT);
         Ok(Client {
             agents,
             tls,
+            credentials,
             source,
             timeout: args.timeout,
         })
@@ -145,7 +153,15 @@ impl Client {
         for agent in &self.agents {
             let answer = async { ask(agent, self.connect(agent).await?).await };
             match timeout_at(deadline, answer).await {
-                Ok(Err(error)) if error.kind == Kind::Unreachable => failed.push(error.message),
+                Ok(Err(error)) if matches!(error.kind, Kind::Unreachable | Kind::Failure) => {
+                    if let Some(refusal) = self.refusal(agent).await {
+                        return Err(refusal);
+                    }
+                    if error.kind == Kind::Failure {
+                        return Err(error);
+                    }
+                    failed.push(error.message);
+                }
                 Ok(answer) => return answer,
                 Err(_) => {
                     failed.push(format!("{}: no answer in time", agent.name));
@@ -154,6 +170,18 @@ impl Client {
             }
         }
         Err(self.unreachable(&failed))
+    }
+
+    /// Whether an agent that gave no answer refuses these certificates. It may
+    /// have cut the connection before its refusal was read.
+    async fn refusal(&self, agent: &Agent) -> Option<Error> {
+        let (address, credentials) = (agent.address.clone(), self.credentials.clone());
+        let shake = move || handshake::shake(&address, &credentials);
+        let error = tokio::task::spawn_blocking(shake).await.ok()?.err()?;
+        exit::denied(&error).then(|| {
+            let words = format!("{}: {error}; {}", agent.name, exit::WRONG_KEYS);
+            Error::new(Kind::Denied, words)
+        })
     }
 
     async fn connect(&self, agent: &Agent) -> Result<Stub, Error> {

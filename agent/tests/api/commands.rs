@@ -1,3 +1,5 @@
+//! The commands against real agents: where words go, and which exit codes tell what.
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
