@@ -235,7 +235,7 @@ impl Agent {
     fn propose(&self, command: Command) {
         let (events, log) = (self.events.clone(), self.log.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(PROPOSAL_TIMEOUT, log.propose(command)).await {
+            match tokio::time::timeout(PROPOSAL_TIMEOUT, log.propose_here(command)).await {
                 Ok(Ok(outcome)) => {
                     for refusal in outcome.refused {
                         warn!(%refusal, "the ledger refused a decision");

@@ -24,7 +24,6 @@ mod store;
 mod types;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
@@ -196,6 +195,20 @@ impl Log {
             .await
     }
 
+    /// The same, only if this agent may act, and never forwarded: what a leader
+    /// decided is not for the next one to commit (I1).
+    pub async fn propose_here(&self, command: Command) -> Result<Outcome, Error> {
+        if !self.acting() {
+            return Err(Error::NotLeader {
+                leader: self.leadership().borrow().leader,
+            });
+        }
+        let core = self.inner.core.clone();
+        self.inner
+            .on_runtime(async move { core.propose_here(command).await })
+            .await
+    }
+
     /// Returns when this agent has applied all that was committed before the
     /// call (linearizable read), with the ledger index reached. Any agent can
     /// ask; without a leader it is [`Error::NotLeader`].
@@ -224,9 +237,4 @@ impl Log {
     pub async fn shutdown(&self) {
         self.inner.shutdown().await;
     }
-}
-
-/// Where the peers' listener ended up.
-pub fn local_address(listener: &std::net::TcpListener) -> std::io::Result<SocketAddr> {
-    listener.local_addr()
 }

@@ -1,3 +1,5 @@
+//! Settings that are refused, with the words that say so.
+
 use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! Asking real servers on loopback, most of which answer badly.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

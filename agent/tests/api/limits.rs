@@ -1,3 +1,5 @@
+//! Who is refused, and the bounds on what is asked.
+
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use starling_agent::api::{REQUEST_BYTES_MAX, STREAMS_MAX};
 use starling_consensus::Tls;

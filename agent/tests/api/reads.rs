@@ -1,3 +1,5 @@
+//! Reads at each consistency, forwarded and not.
+
 use starling_proto::v1::{self, Consistency};
 use tonic::Code;
 

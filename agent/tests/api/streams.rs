@@ -1,3 +1,5 @@
+//! Streams: snapshots, differences, resuming.
+
 use std::sync::Arc;
 
 use starling_agent::view::Snapshot;

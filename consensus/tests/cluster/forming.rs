@@ -1,4 +1,7 @@
+//! How a cluster comes about, and who may propose.
+
 use starling_consensus::Error;
+use starling_engine::ledger::Command;
 use starling_engine::unit::NodeId;
 
 use crate::harness::{Agent, Authority, acting, agree, command, commit, digest, eventually, form};
@@ -26,6 +29,23 @@ async fn three_agents_form_a_cluster_and_a_follower_proposes() {
                 .contains_key(&log.id())
         );
     }
+}
+
+#[tokio::test]
+async fn i1_what_an_agent_decided_is_not_committed_by_another_that_leads() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    let pass = |by| Command::Pass {
+        by,
+        items: Vec::new(),
+    };
+    let refused = logs[1].propose_here(pass(logs[1].id())).await;
+    assert!(
+        matches!(refused, Err(Error::NotLeader { .. })),
+        "{refused:?}"
+    );
+    let taken = logs[0].propose_here(pass(logs[0].id())).await;
+    assert!(taken.is_ok(), "{taken:?}");
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! What is refused at the door, and why.
+
 use std::time::Duration;
 
 use starling_consensus::{Error, Tls};

@@ -1,3 +1,5 @@
+//! Agents that crash, restart, move or lose their disk.
+
 use std::path::Path;
 
 use starling_engine::unit::NodeId;

@@ -54,7 +54,18 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
         }
         Step::Stabilized {
             window_ms, age_ms, ..
-        } if unmoved => outlook.push(wait(window_ms.saturating_sub(*age_ms))),
+        } if unmoved => outlook.push(
+            // Once the window is over, the bounds may hold the size all the same.
+            match (report.raw, inputs.policy.bounds().into_inner()) {
+                (Some(raw), (floor, _)) if raw < floor && floor == report.from => {
+                    field("spec.minReplicaCount", raw)
+                }
+                (Some(raw), (_, cap)) if raw > cap && cap == report.from => {
+                    field("spec.maxReplicaCount", raw)
+                }
+                _ => wait(window_ms.saturating_sub(*age_ms)),
+            },
+        ),
         Step::Limited { from, by, .. } => match by {
             Limited::TooMany => outlook.push(field("spec.maxReplicaCount", *from)),
             Limited::TooFew if inputs.policy.replicas_min > 0 => {

@@ -1,3 +1,5 @@
+//! What the API answers, from a ledger and a snapshot made by hand.
+
 use std::collections::BTreeMap;
 
 use starling_consensus::Leadership;

@@ -1,3 +1,5 @@
+//! Tables as users see them.
+
 use starling_engine::unit::Ms;
 use starling_proto::{v1, view};
 

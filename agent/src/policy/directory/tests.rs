@@ -1,3 +1,5 @@
+//! The policy directory as an editor of the ledger, over real files.
+
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};

@@ -1,3 +1,5 @@
+//! Policy files that are read, and what they become.
+
 use std::fmt::Write;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! The strategy on small made-up loads.
+
 mod totality;
 
 use super::signal::Second;

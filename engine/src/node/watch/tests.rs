@@ -1,3 +1,5 @@
+//! What a leader watches of an objective policy.
+
 use super::*;
 
 const NOW: Ms = Ms(1_000_000);

@@ -1,3 +1,5 @@
+//! The words for what the strategy `objective` decided.
+
 use super::*;
 use crate::objective::{run, web};
 use starling_engine::decide::objective::signal::Second;

@@ -1,3 +1,5 @@
+//! The `objective` block: what it may say and what is refused.
+
 use starling_engine::policy::{Objective, Strategy};
 
 use super::{POLICY, policy, problems, refused, refused_with};

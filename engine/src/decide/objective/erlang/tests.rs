@@ -1,3 +1,5 @@
+//! The waiting formulas against tables, and across their seam.
+
 use proptest::prelude::*;
 
 use super::*;
