@@ -30,7 +30,7 @@ impl Ms {
     }
 }
 
-/// An agent's number: the log index of the entry that admitted it, so it is
+/// An agent's number: the ledger index of the entry that admitted it, so it is
 /// never given twice. 0 is nobody.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -43,7 +43,7 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What a leader's writes carry: the cluster's generation and the log index of
+/// What a leader's writes carry: the cluster's generation and the ledger index of
 /// the grant. A write is refused where a newer one has been seen (I1).
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

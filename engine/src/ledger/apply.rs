@@ -29,8 +29,8 @@ impl Ledger {
         outcome
     }
 
-    /// Takes note of an entry that isn't ours to apply (the log's own).
-    pub fn advance(&mut self, index: u64) {
+    /// Takes note of the index, and of the digest where one is due.
+    fn advance(&mut self, index: u64) {
         self.index = index;
         if index.is_multiple_of(CHECKPOINT_EVERY) {
             let digest = self.digest();
