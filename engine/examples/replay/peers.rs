@@ -1,8 +1,6 @@
 //! Autoscalers that a policy is held against, as they see the world: KEDA with
 //! Kubernetes' intervals, and Knative. Both aim at 70 % of the slots.
 
-use std::collections::VecDeque;
-
 use crate::load::Profile;
 use crate::world::World;
 
@@ -15,32 +13,28 @@ pub trait Policy {
 const AIM: f64 = 0.7;
 const TOLERANCE: f64 = 0.1;
 const DOWN_WINDOW_S: u32 = 300;
+const UP_PODS: u32 = 4;
 pub const REPLICAS_MAX: u32 = 1_000;
 
-/// KEDA's HPA on the way from a number to a size (hpa.md rules 11 and 13). A
-/// recommendation is remembered as far as the limit let it go: the whole of it
-/// would keep the size rising long after a cold start's queue is gone.
+/// KEDA's HPA on the way from a number to a size, with the defaults of
+/// `behavior` (hpa.md rules 12 and 14). A recommendation is remembered as far
+/// as the limit let it go: the whole of it would keep the size rising long
+/// after a cold start's queue is gone.
 #[derive(Debug, Default)]
 struct Stabilized {
-    recommendations: VecDeque<(u32, u32)>,
+    recommendations: Vec<(u32, u32)>,
 }
 
 impl Stabilized {
     fn apply(&mut self, second: u32, size: u32, wanted: u32, min: u32) -> u32 {
-        let oldest = second.saturating_sub(DOWN_WINDOW_S);
         if self.recommendations.is_empty() {
-            self.recommendations.push_back((second, size));
+            self.recommendations.push((second, size));
         }
-        let limit = (size * 2).clamp(4, REPLICAS_MAX);
+        let limit = (size * 2).max(size + UP_PODS).min(REPLICAS_MAX);
         let wanted = wanted.min(limit);
-        self.recommendations.push_back((second, wanted));
-        while self
-            .recommendations
-            .front()
-            .is_some_and(|first| first.0 < oldest)
-        {
-            self.recommendations.pop_front();
-        }
+        self.recommendations.push((second, wanted));
+        self.recommendations
+            .retain(|&(at, _)| second - at < DOWN_WINDOW_S);
         let highest = self.recommendations.iter().map(|entry| entry.1).max();
         highest.unwrap_or(wanted).clamp(min.min(limit), limit)
     }
@@ -50,7 +44,8 @@ fn within_tolerance(ratio: f64) -> bool {
     (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio)
 }
 
-/// Requests in service or waiting, for each replica; zero after a cooldown.
+/// Requests in service, be it on a replica that is leaving, or waiting, for
+/// each replica; zero after a cooldown.
 #[derive(Debug)]
 pub struct Keda {
     pub profile: Profile,
@@ -74,7 +69,8 @@ impl Keda {
 impl Policy for Keda {
     fn wanted(&mut self, second: u32, world: &World) -> u32 {
         let size = world.size();
-        let in_system = f64::from(world.seen.in_system.last().copied().unwrap_or_default());
+        let in_flight = world.seen.in_system.last().zip(world.seen.leaving.last());
+        let in_system = in_flight.map_or(0.0, |(here, leaving)| f64::from(here + leaving));
         if second.is_multiple_of(KEDA_POLL_S) && self.profile.min == 0 {
             if in_system > 0.0 {
                 self.last_active = second;

@@ -4,7 +4,7 @@
 use starling_engine::decide::{Inputs, Reading, decide};
 use starling_engine::demand::pods::Sums;
 use starling_engine::history::History;
-use starling_engine::policy::{Goal, Policy as Spec, Resource, Source, Trigger, Zero};
+use starling_engine::policy::{Behavior, Goal, Policy as Spec, Resource, Source, Trigger, Zero};
 use starling_engine::unit::Ms;
 
 use crate::load::Profile;
@@ -67,6 +67,7 @@ impl Target {
                 replicas_max: REPLICAS_MAX,
                 triggers: vec![trigger],
                 zero: Zero::Hpa { allowed: false },
+                behavior: Some(Behavior::default()),
                 ..Spec::default()
             },
             history: History::default(),

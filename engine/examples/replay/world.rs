@@ -15,8 +15,10 @@ pub struct Seen {
     pub arrivals: Vec<u32>,
     /// Mean of the slots at work on replicas that are ready.
     pub busy: Vec<f32>,
-    /// Requests in service or waiting.
+    /// Requests waiting, or in service on replicas that are ready.
     pub in_system: Vec<f32>,
+    /// Requests in service on replicas that are on their way out.
+    pub leaving: Vec<f32>,
     pub ready: Vec<u32>,
     /// Seconds that a replica took to become ready, and when it did.
     pub starts: Vec<(u32, f32)>,
@@ -111,11 +113,11 @@ impl World {
         });
         let slots = self.ready * self.profile.slots;
         self.score.arrived(second, arrivals);
-        let (busy, in_system, draining) = match &mut self.queue {
+        let (busy, in_system, leaving, draining) = match &mut self.queue {
             Queue::Fluid(queue) => {
                 let (busy, in_system) =
                     queue.step(second, arrivals, slots, &self.profile, &mut self.score);
-                (busy, in_system, 0)
+                (busy, in_system, 0, 0)
             }
             Queue::Slots(queue) => {
                 let profile = &self.profile;
@@ -127,7 +129,8 @@ impl World {
                     &mut self.random,
                     &mut self.score,
                 );
-                (f64::from(queue.busy), queue.in_system(), queue.draining())
+                let busy = f64::from(queue.busy);
+                (busy, queue.in_system(), queue.leaving(), queue.draining())
             }
         };
         self.score
@@ -135,6 +138,7 @@ impl World {
         self.seen.arrivals.push(arrivals);
         self.seen.busy.push(busy as f32);
         self.seen.in_system.push(in_system as f32);
+        self.seen.leaving.push(leaving as f32);
         self.seen.ready.push(self.ready);
     }
 

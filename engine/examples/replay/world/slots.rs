@@ -23,6 +23,10 @@ impl Slots {
         f64::from(self.busy + self.waiting_count)
     }
 
+    pub fn leaving(&self) -> u32 {
+        self.leaving.iter().sum()
+    }
+
     pub fn draining(&self) -> u32 {
         self.leaving.len() as u32
     }
