@@ -80,8 +80,8 @@ fn a_smaller_load_is_followed_after_the_hold_and_not_after_targets_window() {
     run(&mut web, 200, 1_000);
     let high = web.size;
     // Nothing has been seen to start, so half a minute is taken for a start, and
-    // four of them for the hold.
-    run(&mut web, 100, 200);
+    // six of them for the hold.
+    run(&mut web, 160, 200);
     assert_eq!(web.size, high);
     run(&mut web, 60, 200);
     assert!(web.size < high, "{} replicas", web.size);
@@ -238,8 +238,8 @@ fn a_workload_without_work_rests_in_the_end_and_work_wakes_it() {
     let mut web = may_rest(1);
     run(&mut web, 60, 20);
     assert!(web.size >= 1);
-    // A minute of keep, two of hold, half of one of cooldown.
-    run(&mut web, 200, 0);
+    // A minute of keep, three of hold, half of one of cooldown.
+    run(&mut web, 260, 0);
     assert_eq!(web.size, 1);
     run(&mut web, 60, 0);
     assert_eq!(web.size, 0);

@@ -61,6 +61,19 @@ pub fn slots(load: f64, aim: &Aim) -> f64 {
     far(curve.n, load, aim, limit)
 }
 
+/// [`slots`] for work that arrives in bursts. `peakedness` is the variance/mean
+/// of the slots that the load would keep busy if there were no end of them: 1
+/// where it comes by chance, and no less here. By Hayward's approximation `n`
+/// slots at the load `a` make work wait as `n / z` slots do at `a / z`.
+pub fn slots_peaked(load: f64, peakedness: f64, aim: &Aim) -> f64 {
+    let z = peakedness.clamp(1.0, PEAKEDNESS_MAX);
+    let z = if z.is_nan() { 1.0 } else { z };
+    (slots(load / z, aim) * z).min(f64::from(SLOTS_MAX))
+}
+
+/// Burstier work than this is staffed as if it were this bursty.
+const PEAKEDNESS_MAX: f64 = 100.0;
+
 /// Rarer misses than this aren't told apart.
 const MISS_MIN: f64 = 1e-9;
 
@@ -163,27 +176,6 @@ fn ln_late(n: u32, load: f64, waits: f64, aim: &Aim) -> f64 {
     };
     waits.max(f64::MIN_POSITIVE).ln() - spare * patience
 }
-
-/// How many standard deviations above the mean a normal variable lies with the
-/// chance `miss`: 1.88 for 3 %. At most 6, at least 0.
-pub fn deviations(miss: f64) -> f64 {
-    // Φ(x) = (Φ(x)/φ(x))·φ(x).
-    let above =
-        |x: f64| 1.0 - normal_ratio(x) * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-    let (mut low, mut high) = (0.0, 6.0);
-    for _ in 0..DEVIATIONS_STEPS {
-        let middle = f64::midpoint(low, high);
-        if above(middle) > miss {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    high
-}
-
-/// Halvings of the range of [`deviations`]: to a thousandth.
-const DEVIATIONS_STEPS: u32 = 13;
 
 /// From Erlang's B to his C.
 fn delayed(n: f64, load: f64, blocked: f64) -> f64 {

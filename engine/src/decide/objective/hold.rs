@@ -6,7 +6,7 @@ use crate::unit::Ms;
 
 /// How long a size is held: a few start times, because what is given away takes
 /// one to get back; at least a minute, at most HPA's five.
-const WINDOW_STARTS: f64 = 4.0;
+const WINDOW_STARTS: f64 = 6.0;
 const WINDOW_MS_MIN: f64 = 60_000.0;
 const WINDOW_MS_MAX: f64 = 300_000.0;
 /// Stretches that a window is divided into; each is remembered by its highest.

@@ -51,9 +51,10 @@ const DELAY_S: f64 = 2.0;
 /// A queue that takes more than this part of the allowed wait is served with
 /// slots of its own.
 const QUEUE_PART: f64 = 0.5;
-/// Seconds are the finest that is measured. Work that may wait less can't
-/// average out what happens from one to the next.
-const SECOND_MS: u64 = 1_000;
+/// Slots for each slot that is expected to be busy, at the least: a rate is
+/// known to within a tenth ([`super::signal`]), and many slots or short work
+/// would otherwise be planned to the brim.
+const SLOTS_PER_BUSY_MIN: f64 = 1.1;
 
 /// Looks at the last second. The error says what is missing.
 pub fn situation(
@@ -111,13 +112,13 @@ pub fn needs(
         miss: f64::from(settings.miss_ppm) / 1e6,
     };
     let padded = load + load.sqrt() * f64::from(headroom_milli) / 1_000.0;
-    let (mut least, mut enough) = (erlang::slots(load, &aim), erlang::slots(padded, &aim));
-    if settings.wait_ms < SECOND_MS {
-        let noise = (now.dispersion * per_s).sqrt() * now.service_s;
-        let noise = erlang::deviations(aim.miss) * noise;
-        least = least.max(load + noise);
-        enough = enough.max(padded + noise);
-    }
+    // Of work that takes a random time half of the burstiness remains.
+    let peakedness = f64::midpoint(now.dispersion, 1.0);
+    let slots = |load: f64| {
+        let staffed = erlang::slots_peaked(load, peakedness, &aim);
+        staffed.max(load * SLOTS_PER_BUSY_MIN)
+    };
+    let (mut least, mut enough) = (slots(load), slots(padded));
     let each = f64::from(settings.slots.max(1));
     let replicas = |slots: f64| (slots / each).ceil() as u32;
     reasons.push(Reason::Staffed {

@@ -9,13 +9,13 @@ fn the_objective_grows() {
     let mut web = web(4);
     run(&mut web, 60, 100);
     insta::assert_snapshot!(explain(&run(&mut web, 3, 1_000)), @"
-    Grows from 5 to 7 replicas.
+    Grows from 5 to 6 replicas.
 
     - arrivals (metrics-api) asks for 20 replicas: 1000 in all, target 50 a replica;
       measured just now.
 
     The objective decides: arrivals of 437.5/s over 8 s at 0.040 s each keep 17.5
-    slots busy; with 0.3 deviations of headroom that takes 26 slots, 7 replicas. The
+    slots busy; with 0.3 deviations of headroom that takes 23 slots, 6 replicas. The
     work that waits is not counted; staffed by rate.
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown]
     ");
@@ -48,9 +48,9 @@ fn the_objective_holds() {
       measured just now.
 
     The objective decides: arrivals of 200.0/s over 8 s at 0.040 s each keep 8.0
-    slots busy; with 0.3 deviations of headroom that takes 12 slots, 3 replicas. The
+    slots busy; with 0.3 deviations of headroom that takes 11 slots, 3 replicas. The
     work that waits is not counted; staffed by rate. 12 replicas were needed in the
-    last 120 s.
+    last 180 s.
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveHeld]
     ");
 }
@@ -124,7 +124,7 @@ fn the_objective_lets_the_last_replica_go() {
     The objective decides: arrivals of 6.0/s over 100 s at 0.040 s each keep 0.2
     slots busy; with 0.3 deviations of headroom that takes 1 slot, 1 replica. The
     work that waits is not counted; staffed by rate. Idle for 70 s; the last replica
-    stays for 60 s. 1 replica was needed in the last 120 s.
+    stays for 60 s. 1 replica was needed in the last 180 s.
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveIdle ObjectiveHeld]
     ");
 }
@@ -139,7 +139,7 @@ fn the_objective_meets_the_maximum() {
       measured just now.
 
     The objective decides: arrivals of 1000.0/s over 8 s at 0.040 s each keep 40.0
-    slots busy; with 0.3 deviations of headroom that takes 45 slots, 12 replicas.
+    slots busy; with 0.3 deviations of headroom that takes 47 slots, 12 replicas.
     The work that waits is not counted; staffed by rate. The bounds keep that
     between 2 and 6.
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveBounded]
