@@ -279,6 +279,11 @@ impl Policy {
         floor.min(cap)..=cap
     }
 
+    /// Whether there is a size for the time when no trigger is active (KEDA).
+    pub(crate) fn may_rest(&self) -> bool {
+        self.zero == Zero::Activation && (self.replicas_min == 0 || self.replicas_idle.is_some())
+    }
+
     /// How far back recommendations still hold the size, up and down.
     pub fn windows(&self) -> Windows {
         let down_default = self.controller.down_window_ms;

@@ -42,7 +42,7 @@ pub struct Step {
     pub active_until_now: bool,
     /// Of KEDA's condition `Active`; `None` leaves it as it was.
     pub condition: Option<Active>,
-    /// How long the cooldown still runs, where it holds the size.
+    /// How long the cooldown still runs, where it holds the size; at least 1 ms.
     pub cooling_ms: Option<u64>,
 }
 
@@ -110,7 +110,7 @@ fn inactive(at: &Situation<'_>) -> Step {
     } = *at.policy;
     let rest = idle.unwrap_or(0);
     let (mut condition, mut cooling_ms) = (Active::NotActive, None);
-    let may_rest = at.current > rest && (idle.is_some() || min == 0);
+    let may_rest = at.current > rest && at.policy.may_rest();
     let write = if at.failing {
         // Rows 5 and 6, extended to a fallback of 0 replicas.
         above(at.current, rest, idle)
@@ -154,5 +154,5 @@ fn remaining(at: &Situation<'_>) -> Option<u64> {
         Some(last) => last.plus(at.policy.cooldown_ms),
         None => at.created_at.plus(at.policy.initial_cooldown_ms),
     };
-    (end >= at.now).then(|| end.since(at.now))
+    (end >= at.now).then(|| end.since(at.now).max(1))
 }

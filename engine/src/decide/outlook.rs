@@ -9,7 +9,7 @@ use super::health::RECOVERY;
 use super::limit::Limited;
 use super::reason::{Input, Outcome, Outlook, Report, Step};
 use crate::history::Event;
-use crate::policy::{Goal, Policy, Rules, Select, Strategy, Trigger};
+use crate::policy::{Goal, Policy, Rules, Select, Strategy, Trigger, Zero};
 use crate::unit::Ms;
 
 /// One, in millionths.
@@ -32,22 +32,38 @@ pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
     if steady && !report.steps.iter().any(Step::overrules) {
         let pairs = report.inputs.iter().zip(&inputs.policy.triggers);
         outlook.extend(pairs.filter_map(|(input, trigger)| thresholds(inputs, input, trigger)));
+        outlook.extend(rest(inputs.policy, report));
     }
     outlook.dedup();
     outlook
 }
 
+/// What would put a workload to rest that is at its smallest size at work.
+fn rest(policy: &Policy, report: &Report) -> Option<Outlook> {
+    let held = report
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::CoolingDown { .. } | Step::RestWithheld));
+    let smallest = report.from == policy.replicas_min.max(1);
+    (policy.may_rest() && smallest && !held).then(|| Outlook::Quiet {
+        ms: policy.cooldown_ms,
+    })
+}
+
 fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Outlook>) {
     let unmoved = report.target == report.from;
-    let wait = |ms| Outlook::Wait { ms };
+    // A wait that ends now isn't over.
+    let wait = |ms: u64| Outlook::Wait { ms: ms.max(1) };
     match step {
-        Step::Paused { .. } => outlook.push(Outlook::Annotation {
-            name: "paused".into(),
-        }),
+        Step::Paused { at } => {
+            let paused = inputs.policy.annotations.paused.then_some("paused");
+            let at = at.map(|_| "paused-replicas");
+            outlook.extend(paused.into_iter().chain(at).map(annotation));
+        }
         Step::Disabled => outlook.push(Outlook::Enable),
         Step::AtRest => outlook.extend(wakers(inputs.policy)),
         Step::RestWithheld | Step::NoMetrics | Step::Frozen { .. } => {
-            outlook.extend(silent(&report.inputs));
+            outlook.extend(report.inputs.iter().flat_map(|i| silent(inputs.policy, i)));
         }
         Step::CoolingDown { left_ms } | Step::Settling { left_ms, .. } => {
             outlook.push(wait(*left_ms));
@@ -85,14 +101,22 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
             }
             _ => {}
         },
-        Step::ScaleInPaused { .. } => outlook.push(Outlook::Annotation {
-            name: "paused-scale-in".into(),
-        }),
-        Step::ScaleOutPaused { .. } => outlook.push(Outlook::Annotation {
-            name: "paused-scale-out".into(),
-        }),
+        Step::ScaleInPaused { .. } => outlook.push(annotation("paused-scale-in")),
+        Step::ScaleOutPaused { .. } => outlook.push(annotation("paused-scale-out")),
+        Step::LastReplica if inputs.policy.annotations.force_activation => {
+            outlook.push(annotation("force-activation"));
+        }
+        Step::Bounded { from, to } if from < to => {
+            outlook.push(field("spec.minReplicaCount", *from));
+        }
+        Step::Bounded { from, .. } => outlook.push(field("spec.maxReplicaCount", *from)),
         _ => {}
     }
+}
+
+/// KEDA's, without its prefix.
+fn annotation(name: &str) -> Outlook {
+    Outlook::Annotation { name: name.into() }
 }
 
 fn field(name: &str, wanted: u32) -> Outlook {
@@ -122,14 +146,28 @@ fn wakers(policy: &Policy) -> impl Iterator<Item = Outlook> {
     })
 }
 
-/// The triggers that would have to answer.
-fn silent(inputs: &[Input]) -> impl Iterator<Item = Outlook> {
-    inputs.iter().filter_map(|input| match input.outcome {
-        Outcome::Failed { .. } | Outcome::Stale | Outcome::Unheard => Some(Outlook::Answer {
-            trigger: input.trigger.clone(),
-        }),
-        _ => None,
-    })
+/// A trigger that says nothing would have to answer, or to fail often enough for
+/// the fallback.
+fn silent(policy: &Policy, input: &Input) -> impl Iterator<Item = Outlook> {
+    let answer = matches!(
+        input.outcome,
+        Outcome::Failed { .. } | Outcome::Stale | Outcome::Unheard
+    )
+    .then(|| Outlook::Answer {
+        trigger: input.trigger.clone(),
+    });
+    let more = match (&input.outcome, policy.fallback) {
+        (Outcome::Failed { failures, .. }, Some(fallback)) => fallback
+            .failure_threshold
+            .saturating_add(1)
+            .saturating_sub(*failures),
+        _ => 0,
+    };
+    let fall_back = (more > 0).then(|| Outlook::Failures {
+        trigger: input.trigger.clone(),
+        more,
+    });
+    answer.into_iter().chain(fall_back)
 }
 
 /// When the first recent change of size stops counting against a direction.
@@ -185,7 +223,17 @@ fn thresholds(inputs: &Inputs<'_>, input: &Input, trigger: &Trigger) -> Option<O
     {
         return Some(Outlook::Samples { trigger });
     }
-    Some(Outlook::Value {
+    let (floor, cap) = policy.bounds().into_inner();
+    let floor = match policy.zero {
+        Zero::Activation => policy.replicas_min.max(1),
+        Zero::Hpa { .. } => policy.replicas_min.max(floor),
+    };
+    let current = inputs.current;
+    let (above, below) = (
+        (current < cap).then_some(above),
+        (current > floor).then_some(below),
+    );
+    (above.is_some() || below.is_some()).then_some(Outlook::Value {
         trigger,
         above,
         below,

@@ -128,6 +128,9 @@ impl<'a> Pass<'a> {
             self.condition(ConditionKind::Paused, true, "ScaledObjectPaused");
             return notes.paused_replicas.unwrap_or(self.inputs.current);
         }
+        if notes.paused_scale_in || notes.paused_scale_out {
+            self.condition(ConditionKind::Paused, true, "ScaledObjectPaused");
+        }
         match self.policy.zero {
             Zero::Activation => self.activation(),
             Zero::Hpa { allowed } => self.hpa(allowed),
@@ -181,25 +184,41 @@ impl<'a> Pass<'a> {
                 self.step(Step::Deactivated { to, quiet_ms });
                 to
             }
-            Write::Stay => {
-                self.step(match (awake, situation.failing) {
-                    (true, _) => Step::ScaleOutPaused {
-                        wanted: self.policy.replicas_min.max(1),
-                    },
-                    (false, true) => Step::RestWithheld,
-                    (false, false) => Step::AtRest,
-                });
-                inputs.current
-            }
-            Write::Continue => {
-                let may_rest = self.policy.replicas_min == 0 || self.policy.replicas_idle.is_some();
-                let steady = self.report.raw == Some(inputs.current);
-                if !awake && situation.failing && may_rest && steady {
-                    self.step(Step::RestWithheld);
-                }
-                self.within(self.policy.replicas_min.max(1))
+            Write::Stay => self.stay(awake, situation.failing),
+            Write::Continue => self.work(awake, situation.failing),
+        }
+    }
+
+    /// The size stays, but never below the bounds (I5).
+    fn stay(&mut self, awake: bool, failing: bool) -> u32 {
+        let (current, floor) = (self.inputs.current, *self.policy.bounds().start());
+        if current < floor {
+            self.step(Step::BelowMin { min: floor });
+            return floor;
+        }
+        self.step(match (awake, failing) {
+            (true, _) => Step::ScaleOutPaused {
+                wanted: self.policy.replicas_min.max(1),
+            },
+            (false, true) => Step::RestWithheld,
+            (false, false) => Step::AtRest,
+        });
+        current
+    }
+
+    /// HPA's arithmetic decides; says first what keeps the workload from resting.
+    fn work(&mut self, awake: bool, failing: bool) -> u32 {
+        let (current, min) = (self.inputs.current, self.policy.replicas_min);
+        if !awake && self.policy.may_rest() {
+            let steady = self.report.raw == Some(current);
+            if failing && steady {
+                self.step(Step::RestWithheld);
+            } else if !failing && self.policy.annotations.paused_scale_in {
+                let wanted = self.policy.replicas_idle.unwrap_or(0);
+                self.step(Step::ScaleInPaused { wanted });
             }
         }
+        self.within(min.max(1))
     }
 
     /// KEDA's condition `Ready`: whether the triggers can be trusted.

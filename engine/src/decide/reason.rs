@@ -75,6 +75,9 @@ pub enum Outcome {
     /// The fallback's size stands in for a trigger that fails, or has not
     /// answered well often enough since.
     Fallback {
+        /// The size that the policy's fallback comes to.
+        stated: u32,
+        /// The same, or the current size where that is near enough.
         replicas: u32,
         failures: u32,
         successes: u32,
@@ -187,6 +190,8 @@ pub enum Step {
     },
     /// The objective strategy's account of its size.
     Objective(objective::reason::Reason),
+    /// The limits go no lower than 1 while the workload isn't at rest.
+    LastReplica,
 }
 
 /// As HPA's and KEDA's conditions.
@@ -220,12 +225,12 @@ pub enum Status {
 /// What would have to change for the size to change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outlook {
-    /// A trigger's value would have to go above or below; percent for a
-    /// utilization, else milli-units.
+    /// A trigger's value would have to go above or below, where the bounds leave
+    /// room that way; percent for a utilization, else milli-units.
     Value {
         trigger: String,
-        above: i64,
-        below: i64,
+        above: Option<i64>,
+        below: Option<i64>,
     },
     /// A trigger would have to rise above its activation threshold.
     Activity { trigger: String, above: i64 },
@@ -243,6 +248,10 @@ pub enum Outlook {
     Annotation { name: String },
     /// Somebody would have to set a size above 0.
     Enable,
+    /// No trigger would have to be active for so much time.
+    Quiet { ms: u64 },
+    /// A trigger would have to fail so many times more for its fallback.
+    Failures { trigger: String, more: u32 },
 }
 
 impl Step {
@@ -270,6 +279,7 @@ impl Step {
             Step::ScaleOutPaused { .. } => "ScaleOutPaused",
             Step::Bounded { .. } => "Bounded",
             Step::Objective(reason) => reason.code(),
+            Step::LastReplica => Limited::TooFew.code(),
         }
     }
 }

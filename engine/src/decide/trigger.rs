@@ -80,36 +80,22 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
 /// The outcome, whether the trigger is active, and whether it counts as failing.
 fn judge(
     result: Verdict,
-    stand_in: Option<(u32, &Fallback)>,
+    stand_in: Option<StandIn>,
     state: Health,
     above: bool,
 ) -> (Outcome, bool, bool) {
     match (result, stand_in) {
-        (Verdict::Good(proposal), Some((replicas, f))) if proposal.replicas <= replicas => (
-            fell_back(replicas, f, state, None),
-            above || replicas > 0,
-            false,
-        ),
-        (Verdict::Good(proposal), _) => (
-            Outcome::Proposes {
-                replicas: proposal.replicas,
-                within_tolerance: proposal.within_tolerance,
-            },
-            above,
-            false,
-        ),
-        // A fallback to nothing must not put the workload to rest.
         (Verdict::NoReplicas, _) => (Outcome::NoReplicas, false, false),
-        (Verdict::Bad(reason), Some((replicas, f))) => (
-            fell_back(replicas, f, state, Some(reason)),
-            replicas > 0,
-            replicas == 0,
-        ),
-        (_, Some((replicas, f))) => (
-            fell_back(replicas, f, state, None),
-            replicas > 0,
-            replicas == 0,
-        ),
+        (Verdict::Good(proposal), None) => (proposes(proposal), above, false),
+        // A good answer may only raise what the fallback asks for. Either counts
+        // as active, so not even a fallback to nothing puts the workload to rest.
+        (Verdict::Good(proposal), Some(f)) if proposal.replicas > f.replicas => {
+            (proposes(proposal), true, false)
+        }
+        (Verdict::Good(_) | Verdict::Stale | Verdict::Unheard, Some(f)) => {
+            (f.outcome(state, None), true, false)
+        }
+        (Verdict::Bad(reason), Some(f)) => (f.outcome(state, Some(reason)), true, false),
         (Verdict::Bad(reason), None) => (
             Outcome::Failed {
                 reason,
@@ -123,18 +109,33 @@ fn judge(
     }
 }
 
-fn fell_back(
+fn proposes(proposal: Proposal) -> Outcome {
+    Outcome::Proposes {
+        replicas: proposal.replicas,
+        within_tolerance: proposal.within_tolerance,
+    }
+}
+
+/// What a fallback asks for.
+#[derive(Debug, Clone, Copy)]
+struct StandIn {
+    /// By the policy.
+    stated: u32,
+    /// After the tolerance that applies to it as to any other answer.
     replicas: u32,
-    fallback: &Fallback,
-    state: Health,
-    reason: Option<Failure>,
-) -> Outcome {
-    Outcome::Fallback {
-        replicas,
-        failures: state.failures,
-        successes: state.successes,
-        behavior: fallback.behavior,
-        reason,
+    behavior: FallbackBehavior,
+}
+
+impl StandIn {
+    fn outcome(self, state: Health, reason: Option<Failure>) -> Outcome {
+        Outcome::Fallback {
+            stated: self.stated,
+            replicas: self.replicas,
+            failures: state.failures,
+            successes: state.successes,
+            behavior: self.behavior,
+            reason,
+        }
     }
 }
 
@@ -271,16 +272,16 @@ fn polled(inputs: &Inputs<'_>, name: &str, policy: &Policy) -> Option<Ms> {
 /// The size that a fallback gives, by KEDA's arithmetic: the value that makes
 /// the trigger's own formula yield it, so that tolerance applies to it as well.
 /// `None` where it can't be formed (no replica is ready to divide a value by).
-fn stand_in<'a>(fallback: &'a Fallback, goal: Goal, scale: &Scale) -> Option<(u32, &'a Fallback)> {
+fn stand_in(fallback: &Fallback, goal: Goal, scale: &Scale) -> Option<StandIn> {
     let (fixed, current) = (fallback.replicas, scale.current);
-    let replicas = match fallback.behavior {
+    let stated = match fallback.behavior {
         FallbackBehavior::Static => fixed,
         FallbackBehavior::CurrentReplicas => current,
         FallbackBehavior::CurrentReplicasIfHigher => current.max(fixed),
         FallbackBehavior::CurrentReplicasIfLower => current.min(fixed),
     };
     let reported = |target: i64, divisor: u32| {
-        let milli = i128::from(target) * i128::from(replicas) / i128::from(divisor.max(1));
+        let milli = i128::from(target) * i128::from(stated) / i128::from(divisor.max(1));
         i64::try_from(milli).unwrap_or(i64::MAX)
     };
     let proposal = match goal {
@@ -291,5 +292,9 @@ fn stand_in<'a>(fallback: &'a Fallback, goal: Goal, scale: &Scale) -> Option<(u3
             metric::value(reported(milli, ready), milli, scale)
         }
     };
-    proposal.ok().map(|p| (p.replicas, fallback))
+    proposal.ok().map(|p| StandIn {
+        stated,
+        replicas: p.replicas,
+        behavior: fallback.behavior,
+    })
 }

@@ -63,7 +63,9 @@ fn replicas(found: &mut Findings, policy: &Policy) {
         format!("is {min}, more than spec.maxReplicaCount, {max}")
     });
     if let Some(idle) = policy.replicas_idle {
-        found.require(idle < min, "spec.idleReplicaCount", || {
+        // Both 0 say the same thing twice, which KEDA allows.
+        let sound = idle < min || (idle, min) == (0, 0);
+        found.require(sound, "spec.idleReplicaCount", || {
             format!("is {idle}; must be less than spec.minReplicaCount, {min}")
         });
     }
@@ -123,13 +125,15 @@ fn triggers(found: &mut Findings, policy: &Policy) {
         goal(found, &path, trigger);
     }
     let resources_only = !triggers.is_empty() && triggers.iter().all(|t| !t.source.is_outside());
-    let to_zero = policy.zero == Zero::Activation
-        && (policy.replicas_min == 0 || policy.replicas_idle.is_some());
-    found.require(!(resources_only && to_zero), "spec.triggers", || {
-        "only measure the replicas themselves, which cannot wake a workload that has none; set \
+    found.require(
+        !(resources_only && policy.may_rest()),
+        "spec.triggers",
+        || {
+            "only measure the replicas themselves, which cannot wake a workload that has none; set \
          spec.minReplicaCount to at least 1 without spec.idleReplicaCount, or add another trigger"
-            .into()
-    });
+                .into()
+        },
+    );
 }
 
 fn goal(found: &mut Findings, path: &str, trigger: &Trigger) {
@@ -167,11 +171,6 @@ fn fallback(found: &mut Findings, policy: &Policy) {
         return;
     };
     let bounds = policy.bounds();
-    found.require(
-        fallback.failure_threshold >= 1,
-        "spec.fallback.failureThreshold",
-        || "is missing or 0; say after how many failures in a row the fallback applies".into(),
-    );
     found.require(
         fallback.failure_threshold <= FAILURES_MAX,
         "spec.fallback.failureThreshold",

@@ -85,7 +85,7 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
         }),
         ("spec.fallback.failureThreshold", |p| {
             p.fallback = Some(starling_engine::policy::Fallback {
-                failure_threshold: 0,
+                failure_threshold: 10_001,
                 ..fallback(1, FallbackBehavior::Static)
             });
         }),
@@ -148,6 +148,30 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
         break_it(&mut policy);
         let fields: Vec<String> = policy.check().into_iter().map(|v| v.field).collect();
         assert_eq!(fields, [field], "{policy:?}");
+    }
+}
+
+#[test]
+fn what_keda_takes_is_taken() {
+    type Write = fn(&mut Policy);
+    let cases: [(&str, Write); 3] = [
+        ("the first failure falls back", |p| {
+            p.fallback = Some(starling_engine::policy::Fallback {
+                failure_threshold: 0,
+                ..fallback(0, FallbackBehavior::CurrentReplicasIfLower)
+            });
+        }),
+        ("an idle size of 0 beside a minimum of 0", |p| {
+            (p.replicas_min, p.replicas_idle) = (0, Some(0));
+        }),
+        ("an idle size below the minimum", |p| {
+            (p.replicas_min, p.replicas_idle) = (5, Some(4));
+        }),
+    ];
+    for (name, write) in cases {
+        let mut policy = sound();
+        write(&mut policy);
+        assert_eq!(policy.check(), vec![], "{name}");
     }
 }
 

@@ -176,7 +176,9 @@ impl<'a> Pass<'a> {
     pub(super) fn note_limit(&mut self, desired: u32, size: u32, by: Limited) {
         let limited = by != Limited::Within;
         self.condition(ConditionKind::ScalingLimited, limited, by.code());
-        if limited {
+        if by == Limited::TooFew && self.policy.replicas_min == 0 {
+            self.step(Step::LastReplica);
+        } else if limited {
             self.step(Step::Limited {
                 from: desired,
                 to: size,
@@ -188,7 +190,10 @@ impl<'a> Pass<'a> {
     pub(super) fn pauses(&mut self, size: u32) -> u32 {
         let (current, notes) = (self.inputs.current, &self.policy.annotations);
         if size < current && notes.paused_scale_in {
-            self.step(Step::ScaleInPaused { wanted: size });
+            let said = |step: &Step| matches!(step, Step::ScaleInPaused { .. });
+            if !self.report.steps.iter().any(said) {
+                self.step(Step::ScaleInPaused { wanted: size });
+            }
             return current;
         }
         if size > current && notes.paused_scale_out {

@@ -1,13 +1,14 @@
 //! The words of a report: first what happens, then what each trigger said, what
 //! moved or held the size, and what would have to change. At most 80 columns.
 
+mod input;
+
 use std::fmt;
 
 use super::quantity::{Unit, decimal, duration, plural, replicas};
-use super::{Failure, Input, Outcome, Outlook, Pods, Report, Step};
-use crate::decide::health::RECOVERY;
+use super::{Failure, Outcome, Outlook, Report, Step};
 use crate::decide::limit::Limited;
-use crate::policy::{FallbackBehavior, Goal};
+use input::sentence;
 
 const COLUMNS: usize = 80;
 
@@ -126,135 +127,6 @@ fn winner(report: &Report) -> Option<String> {
     })
 }
 
-fn sentence(input: &Input) -> String {
-    let name = &input.trigger;
-    let what = if input.source == *name {
-        name.clone()
-    } else {
-        format!("{name} ({})", input.source)
-    };
-    match &input.outcome {
-        Outcome::Proposes {
-            replicas: n,
-            within_tolerance: true,
-        } if input.pods.is_some_and(|p| p.missing > 0 || p.unready > 0) => format!(
-            "{what} would keep {}, judging cautiously what isn't measured: {}.",
-            replicas(*n),
-            facts(input)
-        ),
-        Outcome::Proposes {
-            replicas: n,
-            within_tolerance: true,
-        } => format!(
-            "{what} is near enough to its target to keep {}: {}.",
-            replicas(*n),
-            facts(input)
-        ),
-        Outcome::Proposes { replicas: n, .. } => {
-            format!("{what} asks for {}: {}.", replicas(*n), facts(input))
-        }
-        Outcome::Fallback {
-            replicas: n,
-            failures,
-            successes,
-            behavior,
-            reason,
-        } => {
-            let why = reason
-                .as_ref()
-                .map_or_else(String::new, |reason| format!(" ({})", failure(reason)));
-            let size = fallback(*behavior, *n);
-            if *successes == 0 {
-                format!("{what} failed {failures} times in a row{why}, so {size}.")
-            } else {
-                format!(
-                    "{what} answers again, {successes} of the {RECOVERY} good answers needed so \
-                     far; until then {size}."
-                )
-            }
-        }
-        Outcome::Failed { reason, failures } => {
-            let times = match failures {
-                0 | 1 => String::new(),
-                n => format!(" {n} times in a row"),
-            };
-            format!("{what} failed{times}: {}.", failure(reason))
-        }
-        Outcome::Stale => format!(
-            "{what} last answered {} ago, too long ago to act on.",
-            duration(input.age_ms.unwrap_or(0))
-        ),
-        Outcome::Unheard => format!("{what} has not answered yet."),
-        Outcome::NoReplicas => format!("{what} can't be measured while there are no replicas."),
-    }
-}
-
-fn fallback(behavior: FallbackBehavior, n: u32) -> String {
-    let size = replicas(n);
-    match behavior {
-        FallbackBehavior::Static => format!("the fallback of {size} stands in"),
-        FallbackBehavior::CurrentReplicas => format!("the fallback keeps the current {size}"),
-        FallbackBehavior::CurrentReplicasIfHigher => {
-            format!("the fallback asks for at least its own size: {size}")
-        }
-        FallbackBehavior::CurrentReplicasIfLower => {
-            format!("the fallback asks for at most its own size: {size}")
-        }
-    }
-}
-
-/// Value, target, replicas counted and left out, age.
-fn facts(input: &Input) -> String {
-    let unit = Unit::of(&input.source, input.goal);
-    let value = unit.show(input.value.unwrap_or(0));
-    let value_and_target = match input.goal {
-        Goal::Utilization { .. } if input.band.is_some() => {
-            let (low, high) = input.band.unwrap_or_default();
-            format!("{value} of requests used, band {low} % to {high} %")
-        }
-        Goal::Utilization { percent } => format!("{value} of requests used, target {percent} %"),
-        Goal::AverageValue { milli } if input.pods.is_some() => {
-            format!("{value} a replica, target {}", unit.show(milli))
-        }
-        Goal::AverageValue { milli } => {
-            format!("{value} in all, target {} a replica", unit.show(milli))
-        }
-        Goal::Value { milli } => format!("{value}, target {}", unit.show(milli)),
-    };
-    let mut parts = vec![value_and_target];
-    if let Some(pods) = input.pods {
-        parts.push(counted(pods));
-    }
-    parts.extend(input.age_ms.map(|age_ms| match age_ms {
-        0..1_000 => "measured just now".to_owned(),
-        _ => format!("measured {} ago", duration(age_ms)),
-    }));
-    parts.join("; ")
-}
-
-fn counted(pods: Pods) -> String {
-    let mut parts = vec![format!("{} counted", replicas(pods.counted))];
-    for (n, why) in [
-        (pods.missing, "without a fresh sample"),
-        (pods.unready, "not ready"),
-        (pods.ignored, "ended"),
-    ] {
-        if n > 0 {
-            parts.push(format!("{n} {why}"));
-        }
-    }
-    parts.join(", ")
-}
-
-fn failure(reason: &Failure) -> String {
-    match reason {
-        Failure::Source(why) => why.trim_end_matches('.').to_owned(),
-        Failure::Metric(error) => error.to_string(),
-        Failure::MostlyMissing => "most replicas have no fresh sample".into(),
-        Failure::UnknownType => "this version doesn't know such a trigger".into(),
-    }
-}
-
 fn explain(step: &Step, report: &Report) -> String {
     let keeps = replicas(report.from);
     match step {
@@ -267,6 +139,9 @@ fn explain(step: &Step, report: &Report) -> String {
         Step::Activated { to, by } => {
             let who = match by.as_slice() {
                 [] => "The annotation force-activation".into(),
+                [one] if falls_back(one, report) => {
+                    format!("{one} counts as active while its fallback stands in, which")
+                }
                 [one] => format!("{one} is active, which"),
                 more => format!("{} are active, which", more.join(", ")),
             };
@@ -287,19 +162,41 @@ fn explain(step: &Step, report: &Report) -> String {
             duration(*left_ms)
         ),
         Step::AtRest => "No trigger is active, so the workload rests.".into(),
-        Step::RestWithheld => {
-            "A trigger fails, so nobody knows whether the workload may rest; it keeps its size."
+        Step::RestWithheld if report.from == 0 => {
+            "Until every trigger answers nobody knows whether there is work; the workload stays at \
+             rest."
                 .into()
         }
-        Step::AboveMax { max } => format!("That is more than the maximum, {max}."),
-        Step::BelowMin { min } => format!("That is less than the minimum, {min}."),
+        Step::RestWithheld => {
+            "Until every trigger answers nobody knows whether the workload may rest, so it keeps \
+             its size."
+                .into()
+        }
+        Step::AboveMax { max } => {
+            format!("{keeps} {} more than the maximum, {max}.", are(report.from))
+        }
+        Step::BelowMin { min } => {
+            format!(
+                "{keeps} {} fewer than the minimum, {min}.",
+                are(report.from)
+            )
+        }
         Step::NoMetrics => format!("Without a usable answer the workload keeps its {keeps}."),
         Step::Frozen { wanted } => format!(
-            "The answers there are would allow {}, but nothing shrinks while a trigger fails.",
+            "The answers there are would allow {}, but nothing shrinks until every trigger answers.",
             replicas(*wanted)
         ),
         other => limits(other),
     }
+}
+
+fn are(n: u32) -> &'static str {
+    if n == 1 { "is" } else { "are" }
+}
+
+fn falls_back(trigger: &str, report: &Report) -> bool {
+    let mut inputs = report.inputs.iter();
+    inputs.any(|i| i.trigger == trigger && matches!(i.outcome, Outcome::Fallback { .. }))
 }
 
 fn limits(step: &Step) -> String {
@@ -346,9 +243,10 @@ fn limits(step: &Step) -> String {
             replicas(*wanted)
         ),
         Step::Bounded { from, to } => {
-            format!("The policy's bounds turn {from} into {to}.")
+            format!("The policy's bounds hold all the same: {to} rather than {from}.")
         }
         Step::Objective(reason) => reason.sentence(),
+        Step::LastReplica => "The last replica stays until the workload rests.".into(),
         _ => String::new(),
     }
 }
@@ -365,11 +263,10 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
             below,
         } => {
             let unit = unit(trigger);
-            format!(
-                "{trigger} goes above {} or below {}",
-                unit.show(*above),
-                unit.show(*below)
-            )
+            let above = above.map(|value| format!("above {}", unit.show(value)));
+            let below = below.map(|value| format!("below {}", unit.show(value)));
+            let either: Vec<String> = above.into_iter().chain(below).collect();
+            format!("{trigger} goes {}", either.join(" or "))
         }
         Outlook::Activity { trigger, above } => {
             format!("{trigger} rises above {}", decimal(*above))
@@ -381,12 +278,29 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
         Outlook::Recovery { trigger, more } => {
             format!("{trigger} gives {}", plural(*more, "more good answer"))
         }
-        Outlook::Wait { ms } => format!("{} pass", duration(*ms)),
+        Outlook::Wait { ms } => format!("{} {}", duration(*ms), passes(*ms)),
         Outlook::Field { field, wanted } => format!("{field} allows {wanted}"),
         Outlook::Annotation { name } => {
             format!("the annotation autoscaling.keda.sh/{name} is removed")
         }
         Outlook::Enable => "somebody sets a size above 0".into(),
+        Outlook::Quiet { ms: 0 } => "no trigger is active".into(),
+        Outlook::Quiet { ms } => format!("no trigger is active for {}", duration(*ms)),
+        Outlook::Failures { trigger, more: 1 } => {
+            format!("{trigger} fails once more, so that the fallback stands in")
+        }
+        Outlook::Failures { trigger, more } => {
+            format!("{trigger} fails {more} more times, so that the fallback stands in")
+        }
+    }
+}
+
+/// One of a unit passes, several pass.
+fn passes(ms: u64) -> &'static str {
+    if duration(ms).starts_with("1 ") && duration(ms).matches(' ').count() == 1 {
+        "passes"
+    } else {
+        "pass"
     }
 }
 

@@ -29,8 +29,8 @@ fn nothing_shrinks_while_a_trigger_fails() {
       counted; measured just now.
     - queue (metrics-api) failed: HTTP 503.
 
-    The answers there are would allow 1 replica, but nothing shrinks while a trigger
-    fails.
+    The answers there are would allow 1 replica, but nothing shrinks until every
+    trigger answers.
 
     What would change the size:
     - queue answers again
@@ -136,8 +136,8 @@ fn one_failing_trigger_can_keep_a_workload_from_resting() {
       measured just now.
     - topic (metrics-api) failed: timed out after 3 s.
 
-    The answers there are would allow 0 replicas, but nothing shrinks while a
-    trigger fails.
+    The answers there are would allow 0 replicas, but nothing shrinks until every
+    trigger answers.
 
     What would change the size:
     - topic answers again
@@ -154,7 +154,8 @@ fn an_old_answer_is_no_answer() {
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 4 replicas.
 
-    - queue (metrics-api) last answered 4 min ago, too long ago to act on.
+    - queue (metrics-api) last answered 4 min ago, too long ago to act on: 5 in all,
+      target 10 a replica.
 
     Without a usable answer the workload keeps its 4 replicas.
 
@@ -246,6 +247,7 @@ fn a_failure_below_the_threshold_only_holds() {
 
     What would change the size:
     - queue answers again
+    - queue fails 1 more time, and its fallback stands in
     [TriggerFailed NoMetrics]
     "#);
 }
@@ -261,7 +263,8 @@ fn recovery_takes_several_good_answers() {
     Stays at 6 replicas.
 
     - queue (metrics-api) answers again, 1 of the 3 good answers needed so far;
-      until then the fallback of 6 replicas stands in.
+      until then the fallback of 6 replicas stands in: 8 in all, target 10 a
+      replica; measured just now.
 
     What would change the size:
     - queue gives 2 more good answers
@@ -284,8 +287,8 @@ fn most_samples_missing_counts_as_a_failure() {
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 8 replicas.
 
-    - cpu failed 4 times in a row (most replicas have no fresh sample), so the
-      fallback of 8 replicas stands in.
+    - cpu failed 4 times in a row (most replicas have no fresh sample; 2 replicas
+      counted, 4 without a fresh sample), so the fallback of 8 replicas stands in.
 
     What would change the size:
     - cpu gives 3 more good answers

@@ -242,7 +242,7 @@ fn a_lowered_maximum_applies_at_once() {
     - queue (metrics-api) is near enough to its target to keep 14 replicas: 140 in
       all, target 10 a replica; measured just now.
 
-    That is more than the maximum, 10.
+    14 replicas are more than the maximum, 10.
     [ValidMetricFound AboveMax]
     "#);
 }
@@ -258,7 +258,7 @@ fn a_raised_minimum_applies_at_once() {
     - queue (metrics-api) asks for 1 replica: 1 in all, target 10 a replica;
       measured just now.
 
-    That is less than the minimum, 4.
+    2 replicas are fewer than the minimum, 4.
     [ValidMetricFound BelowMin]
     "#);
 }

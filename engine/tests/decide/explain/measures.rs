@@ -35,7 +35,8 @@ fn utilization_needs_requests() {
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 2 replicas.
 
-    - cpu failed: a replica states no request, so its utilization is undefined.
+    - cpu failed: a replica states no request, so its utilization is undefined; 2
+      replicas counted.
 
     Without a usable answer the workload keeps its 2 replicas.
 

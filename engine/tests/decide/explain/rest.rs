@@ -130,8 +130,8 @@ fn a_failing_trigger_puts_nothing_to_rest() {
       measured just now.
     - topic (metrics-api) failed: timed out after 3 s.
 
-    The answers there are would allow 0 replicas, but nothing shrinks while a
-    trigger fails.
+    The answers there are would allow 0 replicas, but nothing shrinks until every
+    trigger answers.
 
     What would change the size:
     - topic answers again
@@ -149,8 +149,8 @@ fn a_failing_trigger_wakes_nothing_either() {
 
     - queue (metrics-api) failed: timed out after 3 s.
 
-    A trigger fails, so nobody knows whether the workload may rest; it keeps its
-    size.
+    Until every trigger answers nobody knows whether there is work; the workload
+    stays at rest.
 
     What would change the size:
     - queue answers again
@@ -214,7 +214,7 @@ fn a_policy_paused_at_a_size_goes_there() {
     The policy is paused at 7 replicas.
 
     What would change the size:
-    - the annotation autoscaling.keda.sh/paused is removed
+    - the annotation autoscaling.keda.sh/paused-replicas is removed
     [ValidMetricFound Paused]
     "#);
 }
@@ -231,10 +231,12 @@ fn not_even_a_pause_leaves_the_bounds() {
     - queue (metrics-api) asks for 9 replicas: 90 in all, target 10 a replica;
       measured just now.
 
-    The policy is paused at 50 replicas. The policy's bounds turn 50 into 10.
+    The policy is paused at 50 replicas. The policy's bounds hold all the same: 10
+    rather than 50.
 
     What would change the size:
-    - the annotation autoscaling.keda.sh/paused is removed
+    - the annotation autoscaling.keda.sh/paused-replicas is removed
+    - spec.maxReplicaCount allows 50
     [ValidMetricFound Paused Bounded]
     "#);
 }
