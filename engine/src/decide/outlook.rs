@@ -44,8 +44,8 @@ fn rest(policy: &Policy, report: &Report) -> Option<Outlook> {
         .steps
         .iter()
         .any(|step| matches!(step, Step::CoolingDown { .. } | Step::RestWithheld));
-    let smallest = report.from == policy.replicas_min.max(1);
-    (policy.may_rest() && smallest && !held).then(|| Outlook::Quiet {
+    let smallest = report.from == at_work(policy).0;
+    (policy.may_rest() && smallest && !held).then_some(Outlook::Quiet {
         ms: policy.cooldown_ms,
     })
 }
@@ -69,24 +69,29 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
             outlook.push(wait(*left_ms));
         }
         Step::Stabilized {
-            window_ms, age_ms, ..
-        } if unmoved => outlook.push(
+            from,
+            to,
+            window_ms,
+            age_ms,
+        } if unmoved => {
             // Once the window is over, the bounds may hold the size all the same.
-            match (report.raw, inputs.policy.bounds().into_inner()) {
-                (Some(raw), (floor, _)) if raw < floor && floor == report.from => {
-                    field("spec.minReplicaCount", raw)
-                }
-                (Some(raw), (_, cap)) if raw > cap && cap == report.from => {
-                    field("spec.maxReplicaCount", raw)
-                }
-                _ => wait(window_ms.saturating_sub(*age_ms)),
-            },
-        ),
-        Step::Limited { from, by, .. } => match by {
-            Limited::TooMany => outlook.push(field("spec.maxReplicaCount", *from)),
-            Limited::TooFew if inputs.policy.replicas_min > 0 => {
-                outlook.push(field("spec.minReplicaCount", *from));
+            let (floor, cap) = at_work(inputs.policy);
+            if *from < floor && floor == report.from {
+                outlook.extend(at_floor(inputs.policy, *from));
+            } else if *from > cap && cap == report.from {
+                outlook.push(field("spec.maxReplicaCount", *from));
+            } else if (*from < report.from && report.from <= *to)
+                || (*to <= report.from && report.from < *from)
+            {
+                // Anywhere else something else holds the size.
+                outlook.push(wait(window_ms.saturating_sub(*age_ms)));
             }
+        }
+        Step::LastReplica => outlook.extend(at_floor(inputs.policy, 0)),
+        Step::JustChanged => outlook.push(wait(0)),
+        Step::Limited { from, to, by } => match by {
+            Limited::TooMany => outlook.push(field("spec.maxReplicaCount", *from)),
+            Limited::TooFew => outlook.extend(at_floor(inputs.policy, *from)),
             Limited::Up | Limited::Down if switched_off(inputs.policy, *by) => {
                 let direction = if *by == Limited::Up {
                     "scaleUp"
@@ -96,21 +101,39 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
                 let name = format!("spec.behavior.{direction}.selectPolicy");
                 outlook.push(field(&name, *from));
             }
-            Limited::Up | Limited::Down if unmoved => {
+            Limited::Up | Limited::Down if unmoved && *to == report.from => {
                 outlook.extend(next_expiry(inputs, *by).map(wait));
             }
             _ => {}
         },
         Step::ScaleInPaused { .. } => outlook.push(annotation("paused-scale-in")),
         Step::ScaleOutPaused { .. } => outlook.push(annotation("paused-scale-out")),
-        Step::LastReplica if inputs.policy.annotations.force_activation => {
-            outlook.push(annotation("force-activation"));
-        }
         Step::Bounded { from, to } if from < to => {
             outlook.push(field("spec.minReplicaCount", *from));
         }
         Step::Bounded { from, .. } => outlook.push(field("spec.maxReplicaCount", *from)),
         _ => {}
+    }
+}
+
+/// The smallest and the largest size of a workload that isn't at rest.
+fn at_work(policy: &Policy) -> (u32, u32) {
+    let (_, cap) = policy.bounds().into_inner();
+    let min = match policy.zero {
+        Zero::Activation => policy.replicas_min.max(1),
+        Zero::Hpa { .. } => policy.replicas_min,
+    };
+    (min.min(cap), cap)
+}
+
+/// What would let a workload at its smallest size shrink: the minimum, or what
+/// keeps it from resting. A cooldown speaks for itself.
+fn at_floor(policy: &Policy, wanted: u32) -> Option<Outlook> {
+    if policy.replicas_min > 0 {
+        Some(field("spec.minReplicaCount", wanted))
+    } else {
+        let forced = policy.annotations.force_activation;
+        forced.then(|| annotation("force-activation"))
     }
 }
 
@@ -223,12 +246,7 @@ fn thresholds(inputs: &Inputs<'_>, input: &Input, trigger: &Trigger) -> Option<O
     {
         return Some(Outlook::Samples { trigger });
     }
-    let (floor, cap) = policy.bounds().into_inner();
-    let floor = match policy.zero {
-        Zero::Activation => policy.replicas_min.max(1),
-        Zero::Hpa { .. } => policy.replicas_min.max(floor),
-    };
-    let current = inputs.current;
+    let ((floor, cap), current) = (at_work(policy), inputs.current);
     let (above, below) = (
         (current < cap).then_some(above),
         (current > floor).then_some(below),

@@ -3,6 +3,7 @@
 
 mod bands;
 mod failures;
+mod holds;
 mod limits;
 mod measures;
 mod objective;

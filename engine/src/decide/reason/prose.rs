@@ -143,7 +143,9 @@ fn explain(step: &Step, report: &Report) -> String {
                     format!("{one} counts as active while its fallback stands in, which")
                 }
                 [one] => format!("{one} is active, which"),
-                more => format!("{} are active, which", more.join(", ")),
+                [first @ .., last] => {
+                    format!("{} and {last} are active, which", first.join(", "))
+                }
             };
             format!("{who} wakes the workload with {}.", replicas(*to))
         }

@@ -129,6 +129,9 @@ fn a_second_pass_in_the_same_instant_changes_nothing() {
       measured just now.
 
     The size has changed at this very moment.
+
+    What would change the size:
+    - 1 s passes
     [ValidMetricFound JustChanged]
     "#);
 }

@@ -247,7 +247,7 @@ fn a_failure_below_the_threshold_only_holds() {
 
     What would change the size:
     - queue answers again
-    - queue fails 1 more time, and its fallback stands in
+    - queue fails once more, so that the fallback stands in
     [TriggerFailed NoMetrics]
     "#);
 }
@@ -262,9 +262,9 @@ fn recovery_takes_several_good_answers() {
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 6 replicas.
 
-    - queue (metrics-api) answers again, 1 of the 3 good answers needed so far;
-      until then the fallback of 6 replicas stands in: 8 in all, target 10 a
-      replica; measured just now.
+    - queue (metrics-api) answers again (8 in all, target 10 a replica; measured
+      just now), 1 of the 3 good answers needed so far; until then the fallback of 6
+      replicas stands in.
 
     What would change the size:
     - queue gives 2 more good answers
@@ -287,8 +287,8 @@ fn most_samples_missing_counts_as_a_failure() {
     insta::assert_snapshot!(explain(&decision), @r#"
     Stays at 8 replicas.
 
-    - cpu failed 4 times in a row (most replicas have no fresh sample; 2 replicas
-      counted, 4 without a fresh sample), so the fallback of 8 replicas stands in.
+    - cpu failed 4 times in a row (too few samples: 2 replicas counted, 4 without a
+      fresh sample), so the fallback of 8 replicas stands in.
 
     What would change the size:
     - cpu gives 3 more good answers

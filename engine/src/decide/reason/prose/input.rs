@@ -81,8 +81,8 @@ fn stands_in(input: &Input) -> String {
         ),
         (None, 0) => format!("failed {times} in a row, so {size}"),
         (None, _) if input.value.is_none() => format!(
-            "answered well {} since it failed, of the {RECOVERY} needed; until then {size}",
-            plural(*successes, "time")
+            "has given {successes} of the {RECOVERY} good answers needed after its failures; until \
+             then {size}"
         ),
         (None, _) => format!(
             "answers again ({}), {successes} of the {RECOVERY} good answers needed so far; until \
