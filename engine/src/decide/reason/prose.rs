@@ -7,6 +7,7 @@ use super::quantity::{Unit, decimal, duration, plural, replicas};
 use super::{Failure, Input, Outcome, Outlook, Pods, Report, Step};
 use crate::decide::health::RECOVERY;
 use crate::decide::limit::Limited;
+use crate::decide::objective::limits::Limits;
 use crate::policy::{FallbackBehavior, Goal};
 
 const COLUMNS: usize = 80;
@@ -381,12 +382,26 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
         Outlook::Recovery { trigger, more } => {
             format!("{trigger} gives {}", plural(*more, "more good answer"))
         }
+        Outlook::Load(limits) => load(limits),
         Outlook::Wait { ms } => format!("{} pass", duration(*ms)),
         Outlook::Field { field, wanted } => format!("{field} allows {wanted}"),
         Outlook::Annotation { name } => {
             format!("the annotation autoscaling.keda.sh/{name} is removed")
         }
         Outlook::Enable => "somebody sets a size above 0".into(),
+    }
+}
+
+fn load(limits: &Limits) -> String {
+    let slots = |load: f64| format!("{load:.1} busy slots");
+    match (limits.above(), limits.below()) {
+        (Some(above), Some(below)) => format!(
+            "the load goes above {} or stays below {below:.1}",
+            slots(above)
+        ),
+        (Some(above), None) => format!("the load goes above {}", slots(above)),
+        (None, Some(below)) => format!("the load stays below {}", slots(below)),
+        (None, None) => "the bounds are moved".into(),
     }
 }
 
