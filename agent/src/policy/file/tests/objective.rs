@@ -17,7 +17,7 @@ fn an_objective_is_read_in_the_units_that_people_write() {
         Strategy::Objective(objective) => *objective,
         other => panic!("{other:?}"),
     };
-    let full = "{wait: 250ms, missRatio: 3%, serviceTime: 40ms, slots: Some(4), arrivals: arrivals, \
+    let full = "{wait: 250ms, missRatio: 3%, serviceTime: 40ms, slots: 4, arrivals: arrivals, \
                 inSystem: arrivals}";
     let expected = Objective {
         wait_ms: 250,
