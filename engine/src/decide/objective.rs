@@ -114,6 +114,10 @@ impl Pass<'_> {
             }
             Err(missing) => {
                 self.wanted.reasons.push(missing);
+                // What `target` keeps meanwhile is held like any other size.
+                let window_ms = hold::window_ms(learn::start_s(&self.state));
+                let current = self.observation.current;
+                self.learn(hold::remember(current, window_ms, &self.state, self.now));
                 return None;
             }
         };
