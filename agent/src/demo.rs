@@ -27,7 +27,7 @@ use anyhow::Context as _;
 use self::cluster::{AGENTS_MAX, leftovers, process::Table};
 use self::play::{Play, Settings};
 use self::stop::Stop;
-use self::summary::Report;
+use self::summary::report::Report;
 use self::view::screen::Screen;
 
 /// Shorter demos have no time for the workers to get back to one.

@@ -209,7 +209,7 @@ pub enum Strategy {
 }
 
 /// How long work may wait, and where to read how much of it there is. While the
-/// arrivals or the service time aren't known, the triggers' goals decide as
+/// arrivals, the service time or the slots aren't known, the triggers' goals decide as
 /// under [`Strategy::Target`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objective {
@@ -220,8 +220,9 @@ pub struct Objective {
     pub miss_ppm: u32,
     /// How long a piece of work keeps a slot; measured where it isn't stated.
     pub service_ms: Option<u64>,
-    /// Pieces of work that one replica does at a time; 1 to [`SLOTS_MAX`].
-    pub slots: u32,
+    /// Pieces of work that one replica does at a time, 1 to [`SLOTS_MAX`];
+    /// measured where it isn't stated.
+    pub slots: Option<u32>,
     /// The external trigger whose value is the work that arrives each second.
     pub arrivals: Option<String>,
     /// The external trigger whose value is the work in service or waiting.

@@ -332,7 +332,7 @@ fn what_an_objective_learned_goes_when_its_settings_change_and_not_before() {
         web.strategy = Sizing::Objective(Box::new(Objective {
             wait_ms,
             miss_ppm: 30_000,
-            slots: 1,
+            slots: Some(1),
             ..Objective::default()
         }));
         put(web)

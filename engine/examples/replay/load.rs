@@ -98,16 +98,22 @@ impl Load {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the trace {}", path.display()))?;
         let mut rows = Vec::new();
-        for (index, line) in text.lines().enumerate().skip(1) {
+        for (index, line) in text.lines().enumerate() {
+            // The columns' names.
+            if index == 0 && line.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                continue;
+            }
             let row = parse(line).with_context(|| {
                 format!("{}:{}: want `seconds,rate`", path.display(), index + 1)
             })?;
             rows.push(row);
         }
-        if rows.len() < 2 || rows[1].0 <= rows[0].0 {
-            bail!("{}: needs two rows at rising times", path.display());
-        }
-        let step_s = (rows[1].0 - rows[0].0).round().max(1.0) as u32;
+        let step_s = step_s(&rows).with_context(|| {
+            format!(
+                "{}: needs two rows or more, whole seconds apart, all as far",
+                path.display()
+            )
+        })?;
         let known = KNOWN.iter().find(|(start, ..)| name.starts_with(start));
         let (profile, divisor, hours, dispersion) = match known {
             Some((_, profile, divisor, hours, dispersion)) => {
@@ -167,6 +173,15 @@ impl Load {
         let part = (place - left as f64).clamp(0.0, 1.0);
         self.rates[left] * (1.0 - part) + self.rates[right] * part
     }
+}
+
+/// The time from each row to the next, in seconds; `None` where it isn't the
+/// same whole number throughout.
+fn step_s(rows: &[(f64, f64)]) -> Option<u32> {
+    let step = rows.get(1)?.0 - rows[0].0;
+    let even = |pair: &[(f64, f64)]| (pair[1].0 - pair[0].0 - step).abs() < 1e-6;
+    let sound = (1.0..=86_400.0).contains(&step) && step.fract() == 0.0;
+    (sound && rows.windows(2).all(even)).then_some(step as u32)
 }
 
 fn parse(line: &str) -> Result<(f64, f64)> {

@@ -33,7 +33,7 @@ impl Ours {
                 wait_ms: (profile.wait_s * 1_000.0) as u64,
                 miss_ppm: MISS_PPM,
                 service_ms: Some((profile.service_s * 1_000.0) as u64),
-                slots: profile.slots,
+                slots: Some(profile.slots),
                 replicas_min: profile.min,
                 replicas_max: REPLICAS_MAX,
             },
@@ -59,6 +59,7 @@ impl Policy for Ours {
                 busy_milli: Some(milli(seen.busy[index])),
                 in_system_milli: Some(milli(seen.in_system[index])),
                 ready: seen.ready[index],
+                used_ppm: None,
             });
         }
         self.seen = visible;

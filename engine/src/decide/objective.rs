@@ -10,8 +10,10 @@ mod forecast;
 mod hold;
 mod idle;
 mod learn;
+pub mod limits;
 pub mod reason;
 pub mod signal;
+mod slots;
 mod staff;
 pub mod state;
 
@@ -31,8 +33,9 @@ pub struct Settings {
     pub miss_ppm: u32,
     /// How long a piece of work takes; measured where it isn't stated.
     pub service_ms: Option<u64>,
-    /// Pieces of work that one replica does at a time; 0 counts as 1.
-    pub slots: u32,
+    /// Pieces of work that one replica does at a time, 0 counts as 1; measured
+    /// where it isn't stated.
+    pub slots: Option<u32>,
     pub replicas_min: u32,
     pub replicas_max: u32,
 }
@@ -93,6 +96,12 @@ impl Pass<'_> {
             &self.state,
             self.now,
         ));
+        self.learn(slots::measure(
+            self.settings,
+            self.observation.signal,
+            &self.state,
+            self.now,
+        ));
         let needs = match staff::situation(self.settings, self.observation, &self.state) {
             Ok(situation) => {
                 self.learn(learn::headroom(&situation, &self.state, self.now));
@@ -105,6 +114,10 @@ impl Pass<'_> {
             }
             Err(missing) => {
                 self.wanted.reasons.push(missing);
+                // What `target` keeps meanwhile is held like any other size.
+                let window_ms = hold::window_ms(learn::start_s(&self.state));
+                let current = self.observation.current;
+                self.learn(hold::remember(current, window_ms, &self.state, self.now));
                 return None;
             }
         };
@@ -178,14 +191,20 @@ impl Pass<'_> {
             self.wanted.reasons.push(Reason::WithinHeadroom { enough });
             return current;
         }
-        if !self.observation.signal.is_warm() {
-            self.wanted.reasons.push(Reason::SignalShort);
+        let left_ms = self.observation.signal.cold_ms();
+        if left_ms > 0 {
+            self.wanted.reasons.push(Reason::SignalShort { left_ms });
             return current;
         }
         let held = hold::highest(enough, window_ms, &self.state, self.now).min(max);
         if held > enough {
-            let held = held.min(current);
-            self.wanted.reasons.push(Reason::Held { held, window_ms });
+            let left_ms = hold::worth_it(current, enough)
+                .then(|| hold::left_ms(current, window_ms, &self.state, self.now));
+            self.wanted.reasons.push(Reason::Held {
+                held: held.min(current),
+                window_ms,
+                left_ms,
+            });
         }
         if held >= current {
             return current;

@@ -7,6 +7,8 @@
 use super::Inputs;
 use super::health::RECOVERY;
 use super::limit::Limited;
+use super::objective::limits::Limits;
+use super::objective::reason::Reason;
 use super::reason::{Input, Outcome, Outlook, Report, Step};
 use crate::history::Event;
 use crate::policy::{Goal, Policy, Rules, Select, Strategy, Trigger, Zero};
@@ -106,6 +108,7 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
             }
             _ => {}
         },
+        Step::Objective(reason) if unmoved => objective(inputs, report, *reason, outlook),
         Step::ScaleInPaused { .. } => outlook.push(annotation("paused-scale-in")),
         Step::ScaleOutPaused { .. } => outlook.push(annotation("paused-scale-out")),
         Step::Bounded { from, to } if from < to => {
@@ -140,6 +143,64 @@ fn at_floor(policy: &Policy, wanted: u32) -> Option<Outlook> {
 /// KEDA's, without its prefix.
 fn annotation(name: &str) -> Outlook {
     Outlook::Annotation { name: name.into() }
+}
+
+/// Where the objective decided: the load that would take another size, and how
+/// long a smaller one has to wait.
+fn objective(inputs: &Inputs<'_>, report: &Report, reason: Reason, outlook: &mut Vec<Outlook>) {
+    let Strategy::Objective(objective) = &inputs.policy.strategy else {
+        return;
+    };
+    match reason {
+        Reason::Staffed {
+            service_us,
+            peakedness_milli,
+            headroom_milli,
+            slots_each,
+            replicas,
+            ..
+        } => {
+            let (min, max) = inputs.policy.bounds().into_inner();
+            if replicas > max && report.from == max {
+                outlook.push(field("spec.maxReplicaCount", replicas));
+            } else if replicas < min && report.from == min {
+                outlook.push(field("spec.minReplicaCount", replicas));
+            }
+            // Something else than the load keeps it from shrinking.
+            let kept = report.steps.iter().any(|step| {
+                matches!(
+                    step,
+                    Step::Frozen { .. }
+                        | Step::Objective(
+                            Reason::Held {
+                                left_ms: Some(_),
+                                ..
+                            } | Reason::Expected(_)
+                                | Reason::SignalShort { .. }
+                        )
+                )
+            });
+            outlook.push(Outlook::Load(Limits {
+                replicas: report.from,
+                may_grow: report.from < max,
+                may_shrink: !kept && report.from > min.max(1),
+                slots_each,
+                service_us,
+                wait_ms: objective.wait_ms,
+                miss_ppm: objective.miss_ppm,
+                peakedness_milli,
+                headroom_milli,
+            }));
+        }
+        Reason::Held {
+            left_ms: Some(ms), ..
+        }
+        | Reason::SignalShort { left_ms: ms } => outlook.push(Outlook::Wait { ms }),
+        Reason::Idle { idle_ms, keep_ms } if idle_ms < keep_ms => outlook.push(Outlook::Wait {
+            ms: keep_ms - idle_ms,
+        }),
+        _ => {}
+    }
 }
 
 fn field(name: &str, wanted: u32) -> Outlook {

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::limit::Limited;
+use super::objective::limits::Limits;
 use super::{metric, objective};
 use crate::policy::{FallbackBehavior, Goal, Source};
 use crate::unit::Ms;
@@ -240,6 +241,8 @@ pub enum Outlook {
     Samples { trigger: String },
     /// It would have to answer well so many times more.
     Recovery { trigger: String, more: u32 },
+    /// The load of an objective would have to leave these limits.
+    Load(Limits),
     /// So much time would have to pass.
     Wait { ms: u64 },
     /// A field would have to allow it.

@@ -24,7 +24,7 @@ pub const STARTED_MAX: usize = 64;
 /// A replica that takes longer has failed rather than started.
 pub const START_MS_MAX: u64 = 3_600_000;
 /// From here on all slots count as at work.
-const FULL_PERCENT: u64 = 95;
+const FULL_PPM: u32 = 950_000;
 
 /// What the leader knows at one second.
 #[derive(Debug, Clone)]
@@ -89,20 +89,25 @@ impl Watch {
         } else {
             look.running.unwrap_or(0)
         };
-        let slots_milli = u64::from(ready)
-            .saturating_mul(u64::from(objective.slots))
-            .saturating_mul(1_000);
         let in_system_milli = amount(look.in_system);
         // Part of the replicas would look like part of the work.
         let all_seen = look.size == 0 || (look.running.is_some() && look.cpu.missing_count() == 0);
-        // Counted work tells how many slots are at work whatever the work is
-        // made of; CPU tells it only of work that computes.
-        let counted = in_system_milli.map(|milli| milli.min(slots_milli));
+        let used_ppm = used(look.cpu).filter(|_| all_seen);
+        let busy_milli = match objective.slots {
+            Some(slots) => {
+                let slots_milli = u64::from(ready) * u64::from(slots) * 1_000;
+                // Counted work tells how many slots are at work whatever the
+                // work is made of; CPU tells it only of work that computes.
+                let counted = in_system_milli.map(|milli| milli.min(slots_milli));
+                counted.or_else(|| busy(used_ppm, slots_milli))
+            }
+            // All the work that is there is in service while CPU is left.
+            None => in_system_milli.filter(|_| used_ppm.is_some() || ready == 0),
+        };
         self.signal.push(Second {
             arrivals_milli: Some(arrivals_milli),
-            busy_milli: counted
-                .or_else(|| busy(look.cpu, slots_milli))
-                .filter(|_| all_seen),
+            busy_milli: busy_milli.filter(|_| all_seen),
+            used_ppm,
             in_system_milli,
             ready,
         });
@@ -198,22 +203,26 @@ fn amount(reading: &Reading) -> Option<u64> {
     }
 }
 
-/// CPU use of what was requested, as slots at work; `None` where a replica
-/// doesn't say what it asks for, and where all slots are at work: work that only
-/// joined the queue would then look like work that is done in no time.
-fn busy(cpu: &Sums, slots_milli: u64) -> Option<u64> {
-    if slots_milli == 0 {
-        return Some(0);
-    }
+/// CPU use of what was requested, in millionths; `None` where a replica doesn't
+/// say what it asks for, and where all of it is used: work that only joined the
+/// queue would then look like work that is done in no time.
+fn used(cpu: &Sums) -> Option<u32> {
     let request = u128::try_from(cpu.ready_request_milli).unwrap_or(0);
     let used = u128::try_from(cpu.ready_usage_milli).unwrap_or(0);
     if request == 0 || cpu.without_request > 0 {
         return None;
     }
-    let busy = used.saturating_mul(u128::from(slots_milli)) / request;
-    u64::try_from(busy)
-        .ok()
-        .filter(|busy| *busy < slots_milli / 100 * FULL_PERCENT)
+    let ppm = used.saturating_mul(1_000_000) / request;
+    u32::try_from(ppm).ok().filter(|ppm| *ppm < FULL_PPM)
+}
+
+/// Slots at work; without any none is.
+fn busy(used_ppm: Option<u32>, slots_milli: u64) -> Option<u64> {
+    if slots_milli == 0 {
+        return Some(0);
+    }
+    let busy = u128::from(slots_milli) * u128::from(used_ppm?) / 1_000_000;
+    u64::try_from(busy).ok()
 }
 
 #[cfg(test)]

@@ -296,9 +296,11 @@ fn objective(found: &mut Findings, policy: &Policy, objective: &Objective) {
         || "must be between 1 ms and 7 days".into(),
     );
     found.require(
-        (1..=SLOTS_MAX).contains(&objective.slots),
+        objective
+            .slots
+            .is_none_or(|slots| (1..=SLOTS_MAX).contains(&slots)),
         "spec.objective.slots",
-        || format!("is {}; must be between 1 and {SLOTS_MAX}", objective.slots),
+        || format!("must be between 1 and {SLOTS_MAX}"),
     );
     for (field, name) in [
         ("spec.objective.arrivals", &objective.arrivals),

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "45f4bcd6d2d1ee1ad0d7e00337d4ec34";
+const DIGEST: &str = "0d96ae51d2d0ff7e095ac499ddce4460";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {

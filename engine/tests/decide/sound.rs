@@ -210,7 +210,7 @@ fn an_objectives_bounds_and_triggers_are_checked() {
         wait_ms: 3_600_000,
         miss_ppm: 500_000,
         service_ms: Some(1),
-        slots: 10_000,
+        slots: Some(10_000),
         arrivals: Some("queue".into()),
         in_system: Some("queue".into()),
     };
@@ -223,8 +223,8 @@ fn an_objectives_bounds_and_triggers_are_checked() {
         ("missRatio", |o| o.miss_ppm += 1),
         ("serviceTime", |o| o.service_ms = Some(0)),
         ("serviceTime", |o| o.service_ms = Some(u64::MAX)),
-        ("slots", |o| o.slots = 0),
-        ("slots", |o| o.slots += 1),
+        ("slots", |o| o.slots = Some(0)),
+        ("slots", |o| o.slots = Some(10_001)),
         ("arrivals", |o| o.arrivals = Some("other".into())),
         ("inSystem", |o| o.in_system = Some("cpu".into())),
     ];

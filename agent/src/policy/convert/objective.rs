@@ -34,7 +34,9 @@ pub(super) fn objective(check: &mut Check, written: Option<&schema::Objective>) 
             let field = "spec.objective.serviceTime";
             duration(check, field, text, ("7 days", SERVICE_MS_MAX))
         }),
-        slots: check.number("spec.objective.slots", written.slots.unwrap_or(1), SLOTS) as u32,
+        slots: written
+            .slots
+            .map(|slots| check.number("spec.objective.slots", slots, SLOTS) as u32),
         arrivals: written.arrivals.clone(),
         in_system: written.in_system.clone(),
     }

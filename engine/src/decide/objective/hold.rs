@@ -49,6 +49,17 @@ pub fn highest(replicas: u32, window_ms: u64, state: &State, now: Ms) -> u32 {
     highest
 }
 
+/// How long recommendations still hold that forbid a step down from `current`.
+pub fn left_ms(current: u32, window_ms: u64, state: &State, now: Ms) -> u64 {
+    let ends = |index: usize| state.held.get(index + 1).map_or(now, |next| next.from);
+    let forbid = state.held.iter().enumerate();
+    forbid
+        .filter(|(_, held)| !worth_it(current, held.replicas))
+        .map(|(index, _)| ends(index).plus(window_ms).since(now))
+        .max()
+        .unwrap_or_default()
+}
+
 /// Whether going down from `current` to `wanted` is a step that counts.
 pub fn worth_it(current: u32, wanted: u32) -> bool {
     let step = current.saturating_sub(wanted);

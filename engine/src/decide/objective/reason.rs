@@ -14,6 +14,9 @@ pub enum Reason {
     ArrivalsUnknown,
     /// How long work takes is neither stated nor measured yet; `target` decides.
     ServiceUnknown,
+    /// How many pieces of work a replica does at a time is neither stated nor
+    /// measured yet; `target` decides.
+    SlotsUnknown,
     /// Nobody counts the work that waits; staffed by the rate alone.
     QueueUnknown,
     Forecast {
@@ -24,8 +27,10 @@ pub enum Reason {
         window_s: u32,
         service_us: u64,
         load_milli: u64,
+        peakedness_milli: u32,
         headroom_milli: u32,
         slots: u32,
+        slots_each: u32,
         replicas: u32,
     },
     Queue {
@@ -46,11 +51,16 @@ pub enum Reason {
         enough: u32,
     },
     /// Too little has been seen to shrink on.
-    SignalShort,
+    SignalShort {
+        left_ms: u64,
+    },
     /// So many were needed within the last while.
     Held {
         held: u32,
         window_ms: u64,
+        /// Until a step down is free, if nothing more is needed; `None` where
+        /// the step wouldn't be worth it.
+        left_ms: Option<u64>,
     },
     StepSmall {
         wanted: u32,
@@ -63,6 +73,7 @@ impl Reason {
         match self {
             Reason::ArrivalsUnknown => "ObjectiveArrivalsUnknown",
             Reason::ServiceUnknown => "ObjectiveServiceUnknown",
+            Reason::SlotsUnknown => "ObjectiveSlotsUnknown",
             Reason::QueueUnknown => "ObjectiveQueueUnknown",
             Reason::Forecast { .. } => "ObjectiveForecast",
             Reason::Staffed { .. } => "ObjectiveStaffed",
@@ -71,7 +82,7 @@ impl Reason {
             Reason::Expected(_) => "ObjectiveExpected",
             Reason::Bounded { .. } => "ObjectiveBounded",
             Reason::WithinHeadroom { .. } => "ObjectiveWithinHeadroom",
-            Reason::SignalShort => "ObjectiveSignalShort",
+            Reason::SignalShort { .. } => "ObjectiveSignalShort",
             Reason::Held { .. } => "ObjectiveHeld",
             Reason::StepSmall { .. } => "ObjectiveStepSmall",
         }
@@ -90,7 +101,10 @@ impl Reason {
 
     /// Whether `target` decides instead.
     pub fn falls_back(&self) -> bool {
-        matches!(self, Reason::ArrivalsUnknown | Reason::ServiceUnknown)
+        matches!(
+            self,
+            Reason::ArrivalsUnknown | Reason::ServiceUnknown | Reason::SlotsUnknown
+        )
     }
 }
 
@@ -109,6 +123,11 @@ impl fmt::Display for Reason {
                 "how long work takes is neither stated nor measured yet, so the triggers' goals \
                  decide"
             ),
+            Reason::SlotsUnknown => write!(
+                f,
+                "how much a replica does at a time is neither stated nor measured yet, so the \
+                 triggers' goals decide"
+            ),
             Reason::QueueUnknown => {
                 write!(f, "the work that waits is not counted; staffed by rate")
             }
@@ -124,11 +143,13 @@ impl fmt::Display for Reason {
                 load_milli,
                 headroom_milli,
                 slots,
+                slots_each,
                 replicas,
+                ..
             } => write!(
                 f,
                 "{:.1}/s over {window_s} s at {:.3} s each keep {:.1} slots busy; with {:.1} \
-                 deviations of headroom that takes {}, {}",
+                 deviations of headroom that takes {}, or {} of {slots_each}",
                 seconds(rate_milli),
                 service_us as f64 / 1e6,
                 seconds(load_milli),
@@ -158,8 +179,10 @@ impl fmt::Display for Reason {
             Reason::WithinHeadroom { enough } => {
                 write!(f, "{enough} would be roomier, but the size is enough")
             }
-            Reason::SignalShort => write!(f, "too little has been seen to shrink on"),
-            Reason::Held { held, window_ms } => {
+            Reason::SignalShort { .. } => write!(f, "too little has been seen to shrink on"),
+            Reason::Held {
+                held, window_ms, ..
+            } => {
                 write!(
                     f,
                     "{} needed in the last {:.0} s",

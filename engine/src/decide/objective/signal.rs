@@ -14,6 +14,10 @@ pub struct Second {
     pub arrivals_milli: Option<u64>,
     /// Mean of the slots at work on ready replicas.
     pub busy_milli: Option<u64>,
+    /// What the ready replicas used of the CPU that they request, in millionths;
+    /// `None` also where it is about all of it, because such replicas do an
+    /// unknown part of the work that is there.
+    pub used_ppm: Option<u32>,
     /// Work in service or waiting, at the end of the second.
     pub in_system_milli: Option<u64>,
     /// Replicas that were ready.
@@ -66,9 +70,9 @@ impl Signal {
         self.seconds.is_empty()
     }
 
-    /// Whether the shortest window is full.
-    pub fn is_warm(&self) -> bool {
-        self.seconds.len() >= WINDOWS_S[0]
+    /// Until the shortest window is full, in milliseconds.
+    pub fn cold_ms(&self) -> u64 {
+        WINDOWS_S[0].saturating_sub(self.seconds.len()) as u64 * 1_000
     }
 
     /// For how many seconds up to now nothing has arrived or been there; `None`

@@ -7,6 +7,7 @@
 use super::erlang::{self, Aim};
 use super::learn;
 use super::reason::Reason;
+use super::slots;
 use super::state::State;
 use super::{Observation, Settings};
 
@@ -18,6 +19,8 @@ pub struct Situation {
     /// Variance/mean of a second's arrivals.
     pub dispersion: f64,
     pub service_s: f64,
+    /// Slots of one replica.
+    pub slots_each: u32,
     /// How long a replica takes to become ready.
     pub start_s: f64,
     /// From what was measured to the first work of a replica that is wanted now.
@@ -27,6 +30,33 @@ pub struct Situation {
     /// How long the queue would take to drain into the slots that are ready,
     /// as a part of the wait that is allowed.
     pub queue: f64,
+}
+
+/// From busy slots to replicas.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    pub aim: Aim,
+    /// See [`erlang::slots_peaked`].
+    pub peakedness: f64,
+    /// In thousandths of the load's square root.
+    pub headroom_milli: u32,
+    pub slots_each: u32,
+}
+
+impl Rule {
+    /// Slots for a load without headroom.
+    pub fn least(&self, load: f64) -> f64 {
+        let staffed = erlang::slots_peaked(load, self.peakedness, &self.aim);
+        staffed.max(load * SLOTS_PER_BUSY_MIN)
+    }
+
+    pub fn enough(&self, load: f64) -> f64 {
+        self.least(load + load.sqrt() * f64::from(self.headroom_milli) / 1_000.0)
+    }
+
+    pub fn replicas(&self, slots: f64) -> u32 {
+        (slots / f64::from(self.slots_each)).ceil() as u32
+    }
 }
 
 /// What a number of replicas has to be at least, and should be.
@@ -66,7 +96,8 @@ pub fn situation(
     let rate = signal.rate().ok_or(Reason::ArrivalsUnknown)?;
     let service_s = learn::service_s(settings, state).ok_or(Reason::ServiceUnknown)?;
     let start_s = learn::start_s(state);
-    let ready_slots = f64::from(observation.ready) * f64::from(settings.slots.max(1));
+    let slots_each = slots::of_one(settings, state).ok_or(Reason::SlotsUnknown)?;
+    let ready_slots = f64::from(observation.ready) * f64::from(slots_each);
     let in_system = signal.in_system();
     let waiting = in_system.map_or(0.0, |count| (count - ready_slots).max(0.0));
     let drain_s = waiting * service_s / ready_slots.max(1.0);
@@ -75,6 +106,7 @@ pub fn situation(
         window_s: rate.window_s,
         dispersion: signal.dispersion(),
         service_s,
+        slots_each,
         start_s,
         lead_s: start_s + DELAY_S,
         in_system,
@@ -106,29 +138,28 @@ pub fn needs(
         });
     }
     let load = load_ahead(now, per_s);
-    let aim = Aim {
-        service_s: now.service_s,
-        wait_s: wait_s(settings),
-        miss: f64::from(settings.miss_ppm) / 1e6,
+    let rule = Rule {
+        aim: Aim {
+            service_s: now.service_s,
+            wait_s: wait_s(settings),
+            miss: f64::from(settings.miss_ppm) / 1e6,
+        },
+        // Of work that takes a random time half of the burstiness remains.
+        peakedness: f64::midpoint(now.dispersion, 1.0),
+        headroom_milli,
+        slots_each: now.slots_each,
     };
-    let padded = load + load.sqrt() * f64::from(headroom_milli) / 1_000.0;
-    // Of work that takes a random time half of the burstiness remains.
-    let peakedness = f64::midpoint(now.dispersion, 1.0);
-    let slots = |load: f64| {
-        let staffed = erlang::slots_peaked(load, peakedness, &aim);
-        staffed.max(load * SLOTS_PER_BUSY_MIN)
-    };
-    let (mut least, mut enough) = (slots(load), slots(padded));
-    let each = f64::from(settings.slots.max(1));
-    let replicas = |slots: f64| (slots / each).ceil() as u32;
+    let (mut least, mut enough) = (rule.least(load), rule.enough(load));
     reasons.push(Reason::Staffed {
         rate_milli: milli(now.per_s),
         window_s: now.window_s,
         service_us: (now.service_s * 1e6) as u64,
         load_milli: milli(load),
+        peakedness_milli: milli(rule.peakedness) as u32,
         headroom_milli,
         slots: enough.ceil() as u32,
-        replicas: replicas(enough),
+        slots_each: now.slots_each,
+        replicas: rule.replicas(enough),
     });
     match now.in_system {
         None => reasons.push(Reason::QueueUnknown),
@@ -141,14 +172,14 @@ pub fn needs(
             enough = enough.max(now.ready_slots + own);
             reasons.push(Reason::Queue {
                 waiting: waiting as u64,
-                replicas: replicas(enough),
+                replicas: rule.replicas(enough),
             });
         }
         Some(_) => {}
     }
     Needs {
-        least: replicas(least),
-        enough: replicas(enough),
+        least: rule.replicas(least),
+        enough: rule.replicas(enough),
         reasons,
     }
 }

@@ -10,6 +10,8 @@ use crate::unit::Ms;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     pub service: Option<Service>,
+    /// Kept only where the policy doesn't state the slots.
+    pub slots: Option<Slots>,
     /// How long the latest replicas took to become ready, in milliseconds, the
     /// newest last; at most [`STARTS_MAX`].
     pub starts_ms: Vec<u32>,
@@ -27,6 +29,16 @@ pub struct State {
 pub struct Service {
     pub work_milli: u64,
     pub slot_ms: u64,
+    pub at: Ms,
+}
+
+/// Work in service, and the replicas' worth of CPU that it used, both in
+/// thousandths and summed over seconds. Their quotient is the number of pieces
+/// that one replica does at a time. Older seconds count less and less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    pub work_milli: u64,
+    pub replicas_milli: u64,
     pub at: Ms,
 }
 
@@ -88,6 +100,7 @@ pub struct Foretold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     Service(Service),
+    Slots(Slots),
     /// Replicas became ready; their start times in milliseconds.
     Started(Vec<u32>),
     Headroom(Headroom),
@@ -114,6 +127,7 @@ impl State {
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Service(service) => self.service = Some(*service),
+            Change::Slots(slots) => self.slots = Some(*slots),
             Change::Started(starts_ms) => {
                 self.starts_ms.extend(starts_ms);
                 drop_oldest(&mut self.starts_ms, STARTS_MAX);

@@ -1,5 +1,6 @@
 //! The strategy on small made-up loads.
 
+mod measured;
 mod totality;
 
 use super::signal::Second;
@@ -12,7 +13,7 @@ fn web() -> Settings {
         wait_ms: 250,
         miss_ppm: 30_000,
         service_ms: Some(40),
-        slots: 4,
+        slots: Some(4),
         replicas_min: 2,
         replicas_max: 1_000,
     }
@@ -22,7 +23,7 @@ fn job() -> Settings {
     Settings {
         wait_ms: 10_000,
         service_ms: Some(20_000),
-        slots: 1,
+        slots: Some(1),
         replicas_min: 1,
         ..web()
     }
@@ -63,6 +64,7 @@ impl Play {
                 arrivals_milli: Some((per_s * 1_000.0) as u64),
                 busy_milli: Some((busy * 1_000.0) as u64),
                 in_system_milli: Some((busy * 1_000.0) as u64),
+                used_ppm: None,
                 ready: self.size,
             });
         }
@@ -111,7 +113,7 @@ fn the_reasons_read_as_an_account_of_the_size() {
     play.run(300, 870.0, 34.8).run(30, 435.0, 17.4);
     let words: Vec<String> = play.last.reasons.iter().map(Reason::to_string).collect();
     insta::assert_snapshot!(words.join("\n"), @"
-    435.0/s over 8 s at 0.040 s each keep 17.4 slots busy; with 0.3 deviations of headroom that takes 21 slots, 6 replicas
+    435.0/s over 8 s at 0.040 s each keep 17.4 slots busy; with 0.3 deviations of headroom that takes 21 slots, or 6 replicas of 4
     11 replicas were needed in the last 60 s
     ");
 }
@@ -148,6 +150,7 @@ fn more_load_is_answered_in_the_same_pass_and_only_once() {
         arrivals_milli: Some(1_000),
         busy_milli: Some(u64::from(before) * 1_000),
         in_system_milli: Some(u64::from(before + 40) * 1_000),
+        used_ppm: None,
         ready: before,
     });
     let first = Observation {
@@ -194,57 +197,42 @@ fn the_hold_grows_with_the_start_time() {
 }
 
 #[test]
-fn calibration_mends_replicas_that_are_a_fifth_slower_than_stated() {
-    let one_slot = Settings { slots: 1, ..web() };
-    let mut stated = Play::new(one_slot, 40);
-    stated.run(900, 435.0, 17.4);
-    let mut slower = Play::new(one_slot, 40);
-    slower.run(900, 435.0, 17.4 * 1.2);
-    let service_s = learn::service_s(&slower.settings, &slower.state).unwrap();
-    assert!((service_s - 0.048).abs() < 0.0005, "{service_s}");
-    assert_eq!((stated.size, slower.size), (21, 25));
-}
-
-#[test]
-fn without_a_stated_service_time_it_is_measured_first() {
-    let settings = Settings {
-        service_ms: None,
-        ..web()
+fn the_limits_of_a_size_are_where_it_changes() {
+    let steady = |size: u32, busy: f64| {
+        let mut play = Play::new(web(), size);
+        play.run(600, busy / 0.04, busy);
+        play.size
     };
-    let mut play = Play::new(settings, 10);
-    play.run(30, 435.0, 17.4);
-    assert_eq!(play.last.replicas, None);
-    assert_eq!(play.last.reasons, vec![Reason::ServiceUnknown]);
+    let size = steady(2, 17.4);
+    let mut play = Play::new(web(), size);
     play.run(600, 435.0, 17.4);
-    assert_eq!(play.last.replicas, Some(6));
-}
-
-#[test]
-fn without_arrivals_target_has_to_decide() {
-    let mut play = Play::new(web(), 10);
-    play.run(60, 435.0, 17.4);
-    play.second(Second {
-        busy_milli: Some(17_400),
-        ready: 10,
-        ..Second::default()
+    let staffed = play.last.reasons.iter().find_map(|reason| match *reason {
+        Reason::Staffed {
+            service_us,
+            peakedness_milli,
+            headroom_milli,
+            slots_each,
+            ..
+        } => Some(limits::Limits {
+            replicas: size,
+            may_grow: true,
+            may_shrink: true,
+            slots_each,
+            service_us,
+            wait_ms: 250,
+            miss_ppm: 30_000,
+            peakedness_milli,
+            headroom_milli,
+        }),
+        _ => None,
     });
-    assert_eq!(play.last.replicas, None);
-    assert_eq!(play.last.reasons, vec![Reason::ArrivalsUnknown]);
-}
-
-#[test]
-fn without_a_count_of_waiting_work_the_rate_alone_decides() {
-    let mut play = Play::new(web(), 10);
-    for _ in 0..300 {
-        play.second(Second {
-            arrivals_milli: Some(435_000),
-            busy_milli: Some(17_400),
-            in_system_milli: None,
-            ready: 10,
-        });
-    }
-    assert_eq!(play.size, 6);
-    assert!(play.says(|reason| *reason == Reason::QueueUnknown));
+    let limits = staffed.unwrap();
+    let (above, below) = (limits.above().unwrap(), limits.below().unwrap());
+    assert!(below < 17.4 && 17.4 < above, "{below} to {above}");
+    assert_eq!(steady(size, above - 0.1), size);
+    assert!(steady(size, above + 0.1) > size);
+    assert_eq!(steady(size, below + 0.1), size);
+    assert!(steady(size, below - 0.1) < size);
 }
 
 #[test]
@@ -255,7 +243,7 @@ fn a_new_leader_with_an_empty_signal_never_shrinks() {
         play.run(1, 100.0, 4.0);
         assert_eq!(play.size, 20);
     }
-    assert!(play.says(|reason| *reason == Reason::SignalShort));
+    assert!(play.says(|reason| *reason == Reason::SignalShort { left_ms: 1_000 }));
 }
 
 #[test]
@@ -265,6 +253,7 @@ fn headroom_rises_once_an_episode_and_fades() {
         arrivals_milli: Some(1_000),
         busy_milli: Some(10_000),
         in_system_milli: Some(30_000),
+        used_ppm: None,
         ready: 10,
     };
     for _ in 0..59 {

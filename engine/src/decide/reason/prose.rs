@@ -8,6 +8,7 @@ use std::fmt;
 use super::quantity::{Unit, decimal, duration, plural, replicas};
 use super::{Failure, Outcome, Outlook, Report, Step};
 use crate::decide::limit::Limited;
+use crate::decide::objective::limits::Limits;
 use input::sentence;
 
 const COLUMNS: usize = 80;
@@ -281,6 +282,7 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
             format!("{trigger} gives {}", plural(*more, "more good answer"))
         }
         Outlook::Wait { ms } => format!("{} {}", duration(*ms), passes(*ms)),
+        Outlook::Load(limits) => load(limits),
         Outlook::Field { field, wanted } => format!("{field} allows {wanted}"),
         Outlook::Annotation { name } => {
             format!("the annotation autoscaling.keda.sh/{name} is removed")
@@ -303,6 +305,19 @@ fn passes(ms: u64) -> &'static str {
         "passes"
     } else {
         "pass"
+    }
+}
+
+fn load(limits: &Limits) -> String {
+    let slots = |load: f64| format!("{load:.1} busy slots");
+    match (limits.above(), limits.below()) {
+        (Some(above), Some(below)) => format!(
+            "the load goes above {} or stays below {below:.1}",
+            slots(above)
+        ),
+        (Some(above), None) => format!("the load goes above {}", slots(above)),
+        (None, Some(below)) => format!("the load stays below {}", slots(below)),
+        (None, None) => "the bounds are moved".into(),
     }
 }
 

@@ -6,7 +6,7 @@ const NOW: Ms = Ms(1_000_000);
 
 fn objective() -> Objective {
     Objective {
-        slots: 4,
+        slots: Some(4),
         ..Objective::default()
     }
 }
@@ -82,6 +82,34 @@ fn counted_work_tells_how_many_slots_are_busy_and_else_cpu_does() {
 }
 
 #[test]
+fn without_stated_slots_all_counted_work_is_in_service_while_cpu_is_left() {
+    let unstated = Objective::default();
+    let (arrivals, in_system) = (value(10), value(50));
+    let mut web = Seconds::new();
+    let mut busy_with = |cpu: &Sums, in_system: &Reading| {
+        let look = Look {
+            arrivals: &arrivals,
+            in_system,
+            cpu,
+            size: 2,
+            resized_at: None,
+            running: Some(2),
+        };
+        web.watch.look(&unstated, &look, web.now);
+        (web.last().busy_milli, web.last().used_ppm)
+    };
+    let half = busy_with(&half_used(2), &in_system);
+    assert_eq!(half, (Some(50_000), Some(500_000)));
+    let uncounted = busy_with(&half_used(2), &Reading::None);
+    assert_eq!(uncounted, (None, Some(500_000)));
+    let full = Sums {
+        ready_usage_milli: 1_990,
+        ..half_used(2)
+    };
+    assert_eq!(busy_with(&full, &in_system), (None, None), "some may wait");
+}
+
+#[test]
 fn work_is_not_measured_by_part_of_the_replicas() {
     let mut web = Seconds::new();
     web.look(&value(10), &value(5), 2, None);
@@ -107,10 +135,12 @@ fn full_slots_tell_nothing_of_how_long_work_takes() {
         ready_usage_milli: 1_990,
         ..half_used(2)
     };
-    assert_eq!(busy(&cpu, 8_000), None);
-    assert_eq!(busy(&half_used(2), 8_000), Some(4_000));
-    assert_eq!(busy(&Sums::default(), 8_000), None, "nobody says");
-    assert_eq!(busy(&Sums::default(), 0), Some(0), "nothing runs");
+    assert_eq!(used(&cpu), None);
+    assert_eq!(used(&half_used(2)), Some(500_000));
+    assert_eq!(used(&Sums::default()), None, "nobody says");
+    assert_eq!(busy(Some(500_000), 8_000), Some(4_000));
+    assert_eq!(busy(None, 8_000), None);
+    assert_eq!(busy(None, 0), Some(0), "nothing runs");
 }
 
 #[test]

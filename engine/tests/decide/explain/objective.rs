@@ -3,6 +3,7 @@
 use super::*;
 use crate::objective::{run, web};
 use starling_engine::decide::objective::signal::Second;
+use starling_engine::policy;
 
 #[test]
 fn the_objective_grows() {
@@ -15,8 +16,8 @@ fn the_objective_grows() {
       measured just now.
 
     The objective decides: arrivals of 437.5/s over 8 s at 0.040 s each keep 17.5
-    slots busy; with 0.3 deviations of headroom that takes 23 slots, 6 replicas. The
-    work that waits is not counted; staffed by rate.
+    slots busy; with 0.3 deviations of headroom that takes 23 slots, or 6 replicas
+    of 4. The work that waits is not counted; staffed by rate.
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown]
     ");
 }
@@ -31,8 +32,11 @@ fn the_objective_is_steady() {
       measured just now.
 
     The objective decides: arrivals of 400.0/s over 8 s at 0.040 s each keep 16.0
-    slots busy; with 0.3 deviations of headroom that takes 19 slots, 5 replicas. The
-    work that waits is not counted; staffed by rate.
+    slots busy; with 0.3 deviations of headroom that takes 19 slots, or 5 replicas
+    of 4. The work that waits is not counted; staffed by rate.
+
+    What would change the size:
+    - the load goes above 18.2 busy slots or stays below 13.4
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown]
     ");
 }
@@ -48,9 +52,13 @@ fn the_objective_holds() {
       measured just now.
 
     The objective decides: arrivals of 200.0/s over 8 s at 0.040 s each keep 8.0
-    slots busy; with 0.3 deviations of headroom that takes 11 slots, 3 replicas. The
-    work that waits is not counted; staffed by rate. 12 replicas were needed in the
-    last 180 s.
+    slots busy; with 0.3 deviations of headroom that takes 11 slots, or 3 replicas
+    of 4. The work that waits is not counted; staffed by rate. 12 replicas were
+    needed in the last 180 s.
+
+    What would change the size:
+    - the load goes above 43.6 busy slots
+    - 2 min 54 s pass
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveHeld]
     ");
 }
@@ -64,6 +72,7 @@ fn the_objective_sees_work_that_waits() {
         arrivals_milli: Some(400_000),
         busy_milli: Some(40_000),
         in_system_milli: Some(2_000_000),
+        used_ppm: None,
         ready: web.size,
     });
     insta::assert_snapshot!(explain(&web.look()), @"
@@ -73,8 +82,8 @@ fn the_objective_sees_work_that_waits() {
       measured just now.
 
     The objective decides: arrivals of 400.0/s over 8 s at 0.040 s each keep 16.0
-    slots busy; with 0.5 deviations of headroom that takes 20 slots, 5 replicas.
-    1960 wait already, which takes 11 replicas.
+    slots busy; with 0.5 deviations of headroom that takes 20 slots, or 5 replicas
+    of 4. 1960 wait already, which takes 11 replicas.
     [ValidMetricFound ObjectiveStaffed ObjectiveQueue]
     ");
 }
@@ -95,6 +104,49 @@ fn the_objective_does_not_know_the_arrivals() {
 }
 
 #[test]
+fn the_objective_does_not_know_what_a_replica_does_at_a_time() {
+    let mut web = web(4).with(|p| {
+        if let policy::Strategy::Objective(objective) = &mut p.strategy {
+            objective.slots = None;
+        }
+    });
+    insta::assert_snapshot!(explain(&run(&mut web, 10, 200)), @"
+    Stays at 4 replicas.
+
+    - arrivals (metrics-api) is near enough to its target to keep 4 replicas: 200 in
+      all, target 50 a replica; measured just now.
+
+    How much a replica does at a time is neither stated nor measured yet, so the
+    triggers' goals decide.
+
+    What would change the size:
+    - arrivals goes above 220 or below 180
+    [ValidMetricFound ObjectiveSlotsUnknown]
+    ");
+}
+
+#[test]
+fn the_objective_meets_the_minimum() {
+    let mut web = web(2);
+    insta::assert_snapshot!(explain(&run(&mut web, 60, 20)), @"
+    Stays at 2 replicas.
+
+    - arrivals (metrics-api) asks for 1 replica: 20 in all, target 50 a replica;
+      measured just now.
+
+    The objective decides: arrivals of 20.0/s over 8 s at 0.040 s each keep 0.8
+    slots busy; with 0.3 deviations of headroom that takes 2 slots, or 1 replica of
+    4. The work that waits is not counted; staffed by rate. The bounds keep that
+    between 2 and 50.
+
+    What would change the size:
+    - spec.minReplicaCount allows 1
+    - the load goes above 7.3 busy slots
+    [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveBounded]
+    ");
+}
+
+#[test]
 fn the_objective_is_new_to_the_workload() {
     let mut web = web(9);
     insta::assert_snapshot!(explain(&run(&mut web, 3, 100)), @"
@@ -104,9 +156,13 @@ fn the_objective_is_new_to_the_workload() {
       measured just now.
 
     The objective decides: arrivals of 100.0/s over 3 s at 0.040 s each keep 4.0
-    slots busy; with 0.3 deviations of headroom that takes 6 slots, 2 replicas. The
-    work that waits is not counted; staffed by rate. Too little has been seen to
-    shrink on.
+    slots busy; with 0.3 deviations of headroom that takes 6 slots, or 2 replicas of
+    4. The work that waits is not counted; staffed by rate. Too little has been seen
+    to shrink on.
+
+    What would change the size:
+    - the load goes above 32.7 busy slots
+    - 5 s pass
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveSignalShort]
     ");
 }
@@ -122,9 +178,13 @@ fn the_objective_lets_the_last_replica_go() {
       measured just now.
 
     The objective decides: arrivals of 6.0/s over 100 s at 0.040 s each keep 0.2
-    slots busy; with 0.3 deviations of headroom that takes 1 slot, 1 replica. The
-    work that waits is not counted; staffed by rate. Idle for 70 s; the last replica
-    stays for 60 s. 1 replica was needed in the last 180 s.
+    slots busy; with 0.3 deviations of headroom that takes 1 slot, or 1 replica of
+    4. The work that waits is not counted; staffed by rate. Idle for 70 s; the last
+    replica stays for 60 s. 1 replica was needed in the last 180 s.
+
+    What would change the size:
+    - the load goes above 3.5 busy slots
+    - 2 min 50 s pass
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveIdle ObjectiveHeld]
     ");
 }
@@ -139,9 +199,13 @@ fn the_objective_meets_the_maximum() {
       measured just now.
 
     The objective decides: arrivals of 1000.0/s over 8 s at 0.040 s each keep 40.0
-    slots busy; with 0.3 deviations of headroom that takes 47 slots, 12 replicas.
-    The work that waits is not counted; staffed by rate. The bounds keep that
+    slots busy; with 0.3 deviations of headroom that takes 47 slots, or 12 replicas
+    of 4. The work that waits is not counted; staffed by rate. The bounds keep that
     between 2 and 6.
+
+    What would change the size:
+    - spec.maxReplicaCount allows 12
+    - the load stays below 16.9 busy slots
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown ObjectiveBounded]
     ");
 }

@@ -23,14 +23,14 @@ fn an_objective_is_read_in_the_units_that_people_write() {
         wait_ms: 250,
         miss_ppm: 30_000,
         service_ms: Some(40),
-        slots: 4,
+        slots: Some(4),
         arrivals: Some("arrivals".into()),
         in_system: Some("arrivals".into()),
     };
     assert_eq!(read(full), expected);
     let least = Objective {
         service_ms: None,
-        slots: 1,
+        slots: None,
         arrivals: None,
         in_system: None,
         ..expected

@@ -17,10 +17,12 @@ fn seconds() -> impl Strategy<Value = Second> {
             (0_u64..1_000_000).prop_map(Some)
         ]
     };
-    (count(), count(), count(), any::<u32>()).prop_map(
-        |(arrivals_milli, busy_milli, in_system_milli, ready)| Second {
+    let used = any::<Option<u32>>();
+    (count(), count(), used, count(), any::<u32>()).prop_map(
+        |(arrivals_milli, busy_milli, used_ppm, in_system_milli, ready)| Second {
             arrivals_milli,
             busy_milli,
+            used_ppm,
             in_system_milli,
             ready,
         },
@@ -34,7 +36,7 @@ proptest! {
     fn any_input_gives_an_answer_within_bounds_and_the_same_one_again(
         seen in proptest::collection::vec(seconds(), 0..80),
         wait_ms in any::<u64>(), miss_ppm in any::<u32>(), service_ms in any::<Option<u64>>(),
-        slots in any::<u32>(), min in 0_u32..50, more in 0_u32..100_000,
+        slots in any::<Option<u32>>(), min in 0_u32..50, more in 0_u32..100_000,
         starts in proptest::collection::vec(any::<u32>(), 0..40),
         jumps in proptest::collection::vec(any::<u64>(), 0..8),
         sizes in proptest::collection::vec((any::<u32>(), any::<u32>()), 1..8),
