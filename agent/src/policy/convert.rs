@@ -28,9 +28,11 @@ pub use process::process;
 pub const PROCESS_NAME_BYTES_MAX: usize = 63;
 /// KEDA's default for `maxReplicaCount`.
 const REPLICAS_MAX_DEFAULT: i64 = 100;
-/// Seconds between two questions to a trigger.
+/// Seconds between two questions to a trigger. KEDA's default is 30, but its HPA
+/// asks once more each 15 s; here one answer serves the whole way from 0 to many.
 const POLLING_DEFAULT: i64 = 5;
-const POLLING: RangeInclusive<i64> = 1..=3_600;
+/// Up to a week.
+const POLLING: RangeInclusive<i64> = 1..=604_800;
 /// KEDA's default for `cooldownPeriod`, in seconds.
 const COOLDOWN_DEFAULT: i64 = 300;
 /// A week, in seconds.

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use starling_engine::policy::{Behavior, Goal, Rate, RateKind, Rules, Source, Strategy};
+use starling_engine::policy::{
+    Annotations, Behavior, Fallback, FallbackBehavior, Goal, Rate, RateKind, Rules, Source,
+    Strategy,
+};
 
 use super::*;
 
@@ -213,6 +216,80 @@ fn kedas_annotations_are_understood_and_others_are_left_alone() {
         policy(&POLICY.replacen("metadata:\n  name: web\n", annotations, 1)).annotations;
     assert!(annotations.paused && !annotations.paused_scale_in);
     assert_eq!(annotations.paused_replicas, Some(3));
+}
+
+#[test]
+fn each_annotation_of_keda_means_one_thing() {
+    let written = |lines: &str| {
+        let metadata = format!("metadata:\n  name: web\n  annotations:\n{lines}");
+        policy(&POLICY.replacen("metadata:\n  name: web\n", &metadata, 1)).annotations
+    };
+    type Set = fn(&mut Annotations);
+    let flags: [(&str, Set); 4] = [
+        ("paused", |notes| notes.paused = true),
+        ("paused-scale-in", |notes| notes.paused_scale_in = true),
+        ("paused-scale-out", |notes| notes.paused_scale_out = true),
+        ("force-activation", |notes| notes.force_activation = true),
+    ];
+    for (name, set) in flags {
+        let line = |value| format!("    autoscaling.keda.sh/{name}: \"{value}\"\n");
+        let mut expected = Annotations::default();
+        for value in ["0", "f", "F", "false", "FALSE", "False"] {
+            assert_eq!(written(&line(value)), expected, "{name}: {value}");
+        }
+        set(&mut expected);
+        for value in ["1", "t", "true", "TRUE", "yes", "no", "fAlse"] {
+            assert_eq!(written(&line(value)), expected, "{name}: {value}");
+        }
+    }
+    let at_two = "    autoscaling.keda.sh/paused: \"false\"\n    \
+                  autoscaling.keda.sh/paused-replicas: \"2\"\n";
+    let expected = Annotations {
+        paused_replicas: Some(2),
+        ..Annotations::default()
+    };
+    assert_eq!(written(at_two), expected);
+}
+
+#[test]
+fn kedas_fields_keep_their_numbers() {
+    let with = |block: &str| policy(&POLICY.replace("  minReplicaCount: 1\n", block));
+    let waits = with(
+        "  minReplicaCount: 4\n  idleReplicaCount: 2\n  pollingInterval: 86400\n  \
+         cooldownPeriod: 0\n  initialCooldownPeriod: 90\n",
+    );
+    assert_eq!((waits.replicas_min, waits.replicas_idle), (4, Some(2)));
+    assert_eq!(waits.polling_interval_ms, 86_400_000);
+    assert_eq!((waits.cooldown_ms, waits.initial_cooldown_ms), (0, 90_000));
+    assert_eq!(
+        with("  minReplicaCount: 0\n  idleReplicaCount: 0\n").replicas_idle,
+        Some(0)
+    );
+    let behaviors = [
+        ("", FallbackBehavior::Static),
+        (", behavior: static", FallbackBehavior::Static),
+        (
+            ", behavior: currentReplicas",
+            FallbackBehavior::CurrentReplicas,
+        ),
+        (
+            ", behavior: currentReplicasIfHigher",
+            FallbackBehavior::CurrentReplicasIfHigher,
+        ),
+        (
+            ", behavior: currentReplicasIfLower",
+            FallbackBehavior::CurrentReplicasIfLower,
+        ),
+    ];
+    for (written, behavior) in behaviors {
+        let block = format!("  fallback: {{failureThreshold: 0, replicas: 7{written}}}\n");
+        let expected = Fallback {
+            failure_threshold: 0,
+            replicas: 7,
+            behavior,
+        };
+        assert_eq!(with(&block).fallback, Some(expected), "{written}");
+    }
 }
 
 #[test]

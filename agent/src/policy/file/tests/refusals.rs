@@ -61,7 +61,7 @@ fn all_that_is_wrong_is_said_at_once() {
         "minReplicaCount: -1\n  pollingInterval: 0\n  cooldownPeriod: -5",
         &[
             "9:20: spec.minReplicaCount: must be 0 to 100000, is -1",
-            "10:20: spec.pollingInterval: must be 1 to 3600, is 0",
+            "10:20: spec.pollingInterval: must be 1 to 604800, is 0",
             "11:19: spec.cooldownPeriod: must be 0 to 604800, is -5",
         ],
     );
@@ -264,11 +264,8 @@ fn fallbacks_that_are_incomplete_or_out_of_bounds_are_refused() {
         &["9:13: spec.fallback: `failureThreshold` is missing"],
     );
     refused_with(
-        "fallback: {replicas: 3, failureThreshold: 0}",
-        &[
-            "9:45: spec.fallback.failureThreshold: is missing or 0; say after how many failures in a \
-         row the fallback applies",
-        ],
+        "fallback: {replicas: 3, failureThreshold: -1}",
+        &["9:45: spec.fallback.failureThreshold: must be 0 to 1000, is -1"],
     );
     refused_with(
         "fallback: {replicas: 30, failureThreshold: 3}",
