@@ -4,16 +4,21 @@
 //! Comes in: the finished report. Goes out: conditions in the order of their
 //! causes. Never says more than the report's own steps and inputs bear out.
 
+use std::collections::BTreeSet;
+
 use super::Inputs;
 use super::health::RECOVERY;
-use super::limit::Limited;
+use super::limit::{self, Limited, Recent};
 use super::objective::limits::Limits;
 use super::objective::reason::Reason;
 use super::reason::{Input, Outcome, Outlook, Report, Step};
-use crate::history::Event;
+use crate::history::{Event, events::EVENTS_MAX};
 use crate::policy::{Goal, Policy, Rules, Select, Strategy, Trigger, Zero};
 use crate::unit::Ms;
 
+/// So many moments are tried for when a rate policy lets go; where none of them
+/// suffices no wait is offered.
+const EXPIRIES_MAX: usize = EVENTS_MAX;
 /// One, in millionths.
 const ONE_PPM: i128 = 1_000_000;
 
@@ -35,6 +40,11 @@ pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
         let pairs = report.inputs.iter().zip(&inputs.policy.triggers);
         outlook.extend(pairs.filter_map(|(input, trigger)| thresholds(inputs, input, trigger)));
         outlook.extend(rest(inputs.policy, report));
+    }
+    let (floor, cap) = at_work(inputs.policy);
+    let only = report.target == report.from && floor == cap;
+    if outlook.is_empty() && only {
+        outlook.push(Outlook::Bounds);
     }
     outlook.dedup();
     outlook
@@ -104,7 +114,7 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
                 outlook.push(field(&name, *from));
             }
             Limited::Up | Limited::Down if unmoved && *to == report.from => {
-                outlook.extend(next_expiry(inputs, *by).map(wait));
+                outlook.extend(rate_opens(inputs, *from).map(wait));
             }
             _ => {}
         },
@@ -254,20 +264,34 @@ fn silent(policy: &Policy, input: &Input) -> impl Iterator<Item = Outlook> {
     answer.into_iter().chain(fall_back)
 }
 
-/// When the first recent change of size stops counting against a direction.
-fn next_expiry(inputs: &Inputs<'_>, by: Limited) -> Option<u64> {
+/// In how many milliseconds enough of the recent changes of size have stopped
+/// counting for a rate policy to let the size go from `current` towards
+/// `desired`; `None` where time alone doesn't help.
+fn rate_opens(inputs: &Inputs<'_>, desired: u32) -> Option<u64> {
     let behavior = inputs.policy.behavior.as_ref()?;
-    let (rules, events): (&Rules, &[Event]) = if by == Limited::Up {
-        (&behavior.up, &inputs.history.ups)
+    let (ups, downs) = (&inputs.history.ups, &inputs.history.downs);
+    let (rules, events): (&Rules, &[Event]) = if desired > inputs.current {
+        (&behavior.up, ups)
     } else {
-        (&behavior.down, &inputs.history.downs)
+        (&behavior.down, downs)
     };
     let left = |period_ms: u64, at: Ms| period_ms.checked_sub(inputs.now.since(at));
     let lefts = rules
         .rates
         .iter()
         .flat_map(|rate| events.iter().filter_map(|e| left(rate.period_ms, e.at)));
-    lefts.filter(|left| *left > 0).min()
+    let lefts: BTreeSet<u64> = lefts.filter(|left| *left > 0).collect();
+    let (min, max) = at_work(inputs.policy);
+    let step = limit::Step {
+        current: inputs.current,
+        desired,
+        min,
+        max,
+    };
+    lefts.into_iter().take(EXPIRIES_MAX).find(|left| {
+        let now = inputs.now.plus(*left);
+        limit::by_rates(step, behavior, Recent { ups, downs, now }).0 != inputs.current
+    })
 }
 
 /// How far a trigger's value would have to move, in the unit that its input shows.

@@ -251,6 +251,8 @@ pub enum Outlook {
     Annotation { name: String },
     /// Somebody would have to set a size above 0.
     Enable,
+    /// The bounds would have to leave more than one size.
+    Bounds,
     /// No trigger would have to be active for so much time.
     Quiet { ms: u64 },
     /// A trigger would have to fail so many times more for its fallback.

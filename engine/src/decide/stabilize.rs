@@ -52,18 +52,32 @@ impl Log<'_> {
         let lowest = self
             .ages()
             .filter(|(replicas, age_ms)| *age_ms < windows.up_ms && *replicas < desired)
-            .min_by_key(|(replicas, age_ms)| (*replicas, *age_ms));
+            .map(|(replicas, _)| replicas)
+            .min();
         let highest = self
             .ages()
             .filter(|(replicas, age_ms)| *age_ms < windows.down_ms && *replicas > desired)
-            .max_by_key(|(replicas, age_ms)| (*replicas, u64::MAX - age_ms));
-        let up = lowest.map_or(desired, |(replicas, _)| replicas);
-        let down = highest.map_or(desired, |(replicas, _)| replicas);
+            .map(|(replicas, _)| replicas)
+            .max();
+        let up = lowest.unwrap_or(desired);
+        let down = highest.unwrap_or(desired);
         let replicas = current.max(up).min(down);
-        let held_by = if desired > current { lowest } else { highest };
+        // The youngest one that suffices: older ones may leave the window before
+        // it and nothing changes.
+        let grows = desired > current;
+        let held_by = self.ages().filter(|(each, age_ms)| {
+            if grows {
+                *age_ms < windows.up_ms && *each <= replicas
+            } else {
+                *age_ms < windows.down_ms && *each >= replicas
+            }
+        });
         Stable {
             replicas,
-            held_by_age_ms: held_by.map(|(_, age_ms)| age_ms),
+            held_by_age_ms: held_by
+                .map(|(_, age_ms)| age_ms)
+                .min()
+                .filter(|_| replicas != desired),
         }
     }
 }

@@ -13,7 +13,7 @@ use starling_engine::policy::{
 
 /// One thing that happens before a pass.
 #[derive(Debug, Clone)]
-enum Act {
+pub enum Act {
     /// Every trigger answers with a value of its own.
     Answers(Vec<i64>),
     Fails(usize),
@@ -27,7 +27,7 @@ enum Act {
     Restart,
 }
 
-fn act() -> impl Strategy<Value = (u64, Act)> {
+pub fn act() -> impl Strategy<Value = (u64, Act)> {
     let after_s = prop_oneof![4 => 1_u64..5, 4 => 10_u64..90, 1 => 290_u64..700];
     let act = prop_oneof![
         8 => prop::collection::vec(0_i64..300, 3).prop_map(Act::Answers),
@@ -79,7 +79,7 @@ fn trigger(index: usize, kind: u8) -> Trigger {
     trigger
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
+pub fn policy() -> impl Strategy<Value = Policy> {
     let fallback =
         (0_u32..4, 0_u32..12, 0_usize..4).prop_map(|(threshold, replicas, i)| Fallback {
             failure_threshold: threshold,
@@ -147,7 +147,7 @@ fn answer(web: &Scenario, index: usize, number: i64) -> Reading {
     }
 }
 
-fn happen(web: &mut Scenario, after_s: u64, act: &Act) {
+pub fn happen(web: &mut Scenario, after_s: u64, act: &Act) {
     web.later(after_s);
     let triggers = web.policy.triggers.len();
     let mut readings = web.readings.clone();

@@ -4,6 +4,7 @@
 
 mod scenario;
 
+mod accounts;
 mod banded;
 mod bounded;
 mod explain;

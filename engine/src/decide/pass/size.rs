@@ -73,7 +73,7 @@ impl<'a> Pass<'a> {
         let seed = Recommendation {
             replicas: inputs.current,
             from: inputs.now,
-            until: None,
+            until: Some(inputs.now),
         };
         if !history.seeded {
             self.changes.push(Change::Recommended {

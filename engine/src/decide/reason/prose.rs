@@ -288,6 +288,9 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
             format!("the annotation autoscaling.keda.sh/{name} is removed")
         }
         Outlook::Enable => "somebody sets a size above 0".into(),
+        Outlook::Bounds => {
+            "spec.minReplicaCount and spec.maxReplicaCount leave more than one size".into()
+        }
         Outlook::Quiet { ms: 0 } => "no trigger is active".into(),
         Outlook::Quiet { ms } => format!("no trigger is active for {}", duration(*ms)),
         Outlook::Failures { trigger, more: 1 } => {

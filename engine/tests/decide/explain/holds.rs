@@ -337,3 +337,23 @@ fn samples_may_be_missing_altogether() {
     [TriggerFailed NoMetrics]
     "#);
 }
+
+#[test]
+fn bounds_may_leave_no_choice() {
+    let mut web = Scenario::new(vec![ten_each()], 3).with(|p| {
+        p.replicas_min = 3;
+        p.replicas_max = 3;
+    });
+    web.read(vec![value(31)]);
+    let decision = web.pass();
+    insta::assert_snapshot!(explain(&decision), @r#"
+    Stays at 3 replicas.
+
+    - queue (metrics-api) is near enough to its target to keep 3 replicas: 31 in
+      all, target 10 a replica; measured just now.
+
+    What would change the size:
+    - spec.minReplicaCount and spec.maxReplicaCount leave more than one size
+    [ValidMetricFound]
+    "#);
+}
