@@ -4,6 +4,8 @@
 //! Comes in: the finished report. Goes out: conditions in the order of their
 //! causes. Never says more than the report's own steps and inputs bear out.
 
+mod value;
+
 use std::collections::BTreeSet;
 
 use super::Inputs;
@@ -13,14 +15,13 @@ use super::objective::limits::Limits;
 use super::objective::reason::Reason;
 use super::reason::{Input, Outcome, Outlook, Report, Step};
 use crate::history::{Event, events::EVENTS_MAX};
-use crate::policy::{Goal, Policy, Rules, Select, Strategy, Trigger, Zero};
+use crate::policy::{Policy, Rules, Select, Strategy, Zero};
 use crate::unit::Ms;
+use value::thresholds;
 
 /// So many moments are tried for when a rate policy lets go; where none of them
 /// suffices no wait is offered.
 const EXPIRIES_MAX: usize = EVENTS_MAX;
-/// One, in millionths.
-const ONE_PPM: i128 = 1_000_000;
 
 pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
     let mut outlook = Vec::new();
@@ -291,54 +292,5 @@ fn rate_opens(inputs: &Inputs<'_>, desired: u32) -> Option<u64> {
     lefts.into_iter().take(EXPIRIES_MAX).find(|left| {
         let now = inputs.now.plus(*left);
         limit::by_rates(step, behavior, Recent { ups, downs, now }).0 != inputs.current
-    })
-}
-
-/// How far a trigger's value would have to move, in the unit that its input shows.
-fn thresholds(inputs: &Inputs<'_>, input: &Input, trigger: &Trigger) -> Option<Outlook> {
-    let Outcome::Proposes { .. } = input.outcome else {
-        return None;
-    };
-    let policy = inputs.policy;
-    let (above, below) = match (trigger.goal, &policy.strategy) {
-        (Goal::Utilization { .. }, Strategy::Banded(bands)) => {
-            (i64::from(bands.high_percent), i64::from(bands.low_percent))
-        }
-        (goal, _) => {
-            let target = match goal {
-                Goal::Utilization { percent } => i128::from(percent),
-                Goal::Value { milli } => i128::from(milli),
-                Goal::AverageValue { milli } if input.pods.is_some() => i128::from(milli),
-                Goal::AverageValue { milli } => i128::from(milli) * i128::from(inputs.running),
-            };
-            let behavior = policy.behavior.as_ref();
-            let own = |rules: Option<&Rules>| rules.and_then(|r| r.tolerance_ppm);
-            let up = own(behavior.map(|b| &b.up)).unwrap_or(policy.controller.tolerance_up_ppm);
-            let down =
-                own(behavior.map(|b| &b.down)).unwrap_or(policy.controller.tolerance_down_ppm);
-            let scaled = |ppm: i128| i64::try_from(target * ppm / ONE_PPM).unwrap_or(i64::MAX);
-            (
-                scaled(ONE_PPM + i128::from(up)),
-                scaled(ONE_PPM - i128::from(down)),
-            )
-        }
-    };
-    let trigger = input.trigger.clone();
-    // Outside of them already: only what isn't known keeps the size as it is.
-    if input
-        .value
-        .is_some_and(|value| value > above || value < below)
-    {
-        return Some(Outlook::Samples { trigger });
-    }
-    let ((floor, cap), current) = (at_work(policy), inputs.current);
-    let (above, below) = (
-        (current < cap).then_some(above),
-        (current > floor).then_some(below),
-    );
-    (above.is_some() || below.is_some()).then_some(Outlook::Value {
-        trigger,
-        above,
-        below,
     })
 }

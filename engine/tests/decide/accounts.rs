@@ -2,10 +2,11 @@
 //! a reason, and never stays without a way to change it.
 
 use crate::invariants::{act, happen, policy};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, cpu, queue, usage};
 use proptest::prelude::*;
 use starling_engine::decide::Reading;
-use starling_engine::decide::reason::Outlook;
+use starling_engine::decide::reason::{Outlook, Report, Step};
+use starling_engine::policy::Goal;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
@@ -64,13 +65,62 @@ proptest! {
             later.now = later.now.plus(ms + 1);
             again(&mut later);
             let after = later.pass().report;
-            let codes = |report: &starling_engine::decide::reason::Report| {
-                report.steps.iter().map(|step| step.code()).collect::<Vec<_>>()
-            };
+            let codes = |report: &Report| report.steps.iter().map(Step::code).collect::<Vec<_>>();
             prop_assert!(
                 after.target != after.from || codes(&after) != codes(&before),
                 "{before}\n--- later\n{after}\n{:?}", web.policy
             );
+        }
+    }
+}
+
+/// A workload of `size` whose only trigger reads `number`: milli-units of an
+/// external source, or percent of the requests.
+fn reads(goal: Goal, size: u32, number: i64) -> Scenario {
+    let trigger = match goal {
+        Goal::Utilization { percent } => cpu(percent),
+        _ => queue(goal),
+    };
+    let mut web = Scenario::new(vec![trigger], size).with(|p| p.replicas_max = 100_000);
+    let at = web.now;
+    let reading = match goal {
+        Goal::Utilization { .. } => Reading::Pods(usage(size, number)),
+        _ => Reading::Value { milli: number, at },
+    };
+    web.read(vec![reading]);
+    web
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_value_just_beyond_what_a_report_says_asks_for_another_size(
+        kind in 0_u8..3,
+        target in 1_i32..5_000,
+        size in 1_u32..60,
+        within in 0.0_f64..1.0,
+    ) {
+        let (milli, many) = (i64::from(target) * 100, i64::from(size));
+        let (goal, middle) = match kind {
+            0 => (Goal::Value { milli }, milli),
+            1 => (Goal::AverageValue { milli }, milli * many),
+            _ => (Goal::Utilization { percent: target }, i64::from(target)),
+        };
+        let number = (middle as f64 * (0.5 + within)) as i64;
+        let report = reads(goal, size, number).look().report;
+        let Some(Outlook::Value { above, below, .. }) = report.outlook.first() else {
+            prop_assert_ne!(report.raw, Some(size), "{}", report);
+            return Ok(());
+        };
+        let raw = |number| reads(goal, size, number).look().report.raw.unwrap();
+        let above = above.unwrap();
+        prop_assert!(raw(above + 1) > size, "{report}");
+        prop_assert_eq!(raw(above), size, "{}", report);
+        prop_assert_eq!(below.is_none(), size == 1);
+        if let Some(below) = below {
+            prop_assert!(raw(below - 1) < size, "{report}");
+            prop_assert_eq!(raw(below + 1), size, "{}", report);
         }
     }
 }
