@@ -6,6 +6,8 @@
 
 #[path = "vectors/calculators.rs"]
 mod calculators;
+#[path = "vectors/edges.rs"]
+mod edges;
 #[path = "vectors/histories.rs"]
 mod histories;
 #[path = "vectors/pods.rs"]
