@@ -168,7 +168,7 @@ pub fn stabilization(of: &Value) -> Value {
 }
 
 /// Whole passes of [`decide`]: a trigger with target 1 a replica wants what the
-/// vector says.
+/// vector says. It may wake a workload at zero, since every wanted number counts.
 pub fn sequence(of: &Value) -> Value {
     let mut size = count(of, "start_replicas");
     let mut history = History {
@@ -178,13 +178,14 @@ pub fn sequence(of: &Value) -> Value {
             from: NOW,
             until: None,
         }],
+        scaled_to_zero: size == 0,
         ..History::default()
     };
     let policy = Policy {
         replicas_min: count(of, "min_replicas"),
         replicas_max: count(of, "max_replicas"),
         behavior: behavior_of(&of["behavior"]),
-        zero: Zero::Hpa { allowed: false },
+        zero: Zero::Hpa { allowed: true },
         controller: Controller {
             down_window_ms: ms(of, "downscale_stabilization_s").unwrap(),
             tolerance_up_ppm: 0,
