@@ -115,3 +115,16 @@ fn an_absent_minimum_is_one() {
         &json!({"replicas": 1, "rescaled": true}),
     );
 }
+
+#[test]
+fn a_pod_whose_readiness_has_no_date_has_been_so_for_long() {
+    let pod = |ready: &str| {
+        json!({"name": ready, "phase": "Running", "ready": ready, "start_age_s": 60,
+            "ready_transition_age_s": null, "request_milli": 1_000, "value_milli": 500,
+            "metric_age_s": 5, "metric_window_s": 60})
+    };
+    let inputs = json!({"resource": "cpu", "cpu_initialization_period_s": 120,
+        "initial_readiness_delay_s": 10, "pods": [pod("True"), pod("False")]});
+    let expected = json!({"ready_count": 1, "unready": ["False"], "missing": [], "ignored": []});
+    expect("pod_grouping", &inputs, &expected);
+}
