@@ -147,6 +147,7 @@ impl Agent {
             Event::Sampled(sampled) => {
                 let (collector, sample) = *sampled;
                 self.collector = Some(collector);
+                self.told.workloads(sample.workloads.len());
                 self.step(Input::Sampled(sample));
             }
             Event::Polled {

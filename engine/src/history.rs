@@ -153,6 +153,6 @@ impl Policy {
         from > 0
             && to == 0
             && self.replicas_min == 0
-            && self.triggers.iter().any(|t| t.source.is_outside())
+            && self.triggers.iter().any(|t| t.source.spans_zero())
     }
 }

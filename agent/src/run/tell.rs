@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use starling_consensus::Leadership;
+use starling_engine::demand::WORKLOADS_MAX;
 use starling_engine::ledger::{Cause, Ledger, Record};
 use starling_engine::unit::NodeId;
 use starling_proto::view::policy::summary;
@@ -64,6 +65,19 @@ impl Told {
         }
     }
 
+    /// How many workloads this machine could run; the cluster hears of no more
+    /// than a summary holds.
+    pub fn workloads(&mut self, can_run: usize) {
+        let problem = (can_run > WORKLOADS_MAX).then(|| {
+            let words = format!(
+                "{can_run} workloads are defined here and only the first {WORKLOADS_MAX} by name \
+                 run here; spread their `kind: Process` documents over more machines"
+            );
+            ("too many".to_owned(), words)
+        });
+        self.warn("workloads", problem.into_iter().collect());
+    }
+
     /// Replaces all warnings whose subject begins with `area`.
     pub fn warn(&mut self, area: &str, problems: BTreeMap<String, String>) {
         let of_area = |subject: &String| subject.starts_with(area);
@@ -106,5 +120,16 @@ mod tests {
         assert_eq!(rest.map(String::as_str), Some("900 more are not shown"));
         told.warn("policies", BTreeMap::new());
         assert_eq!(told.warnings().len(), 1);
+    }
+
+    #[test]
+    fn workloads_that_the_cluster_does_not_hear_of_are_a_warning() {
+        let mut told = Told::default();
+        told.workloads(WORKLOADS_MAX);
+        assert!(told.warnings().is_empty());
+        told.workloads(WORKLOADS_MAX + 1);
+        assert!(told.warnings().contains_key("workloads: too many"));
+        told.workloads(WORKLOADS_MAX);
+        assert!(told.warnings().is_empty());
     }
 }

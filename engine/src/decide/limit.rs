@@ -92,6 +92,7 @@ pub fn by_rates(step: Step, behavior: &Behavior, recent: Recent<'_>) -> (u32, Li
 }
 
 /// The raw limit upwards, before it is kept from falling below the current size.
+/// Within 32 bits, as HPA's counts are; so is [`down`].
 pub fn up(current: u32, rules: &Rules, recent: Recent<'_>) -> i64 {
     let proposals = rules.rates.iter().map(|rate| {
         let start = recent.start_of_period(current, rate.period_ms);
@@ -102,6 +103,7 @@ pub fn up(current: u32, rules: &Rules, recent: Recent<'_>) -> i64 {
             }
         }
     });
+    let proposals = proposals.map(narrow);
     match rules.select {
         Select::Disabled => i64::from(current),
         Select::Max => proposals.max().unwrap_or(i64::from(current)),
@@ -119,6 +121,7 @@ pub fn down(current: u32, rules: &Rules, recent: Recent<'_>) -> i64 {
             RateKind::Percent => (start as f64 * (1.0 - f64::from(rate.value) / 100.0)) as i64,
         }
     });
+    let proposals = proposals.map(narrow);
     match rules.select {
         Select::Disabled => i64::from(current),
         Select::Max => proposals.min().unwrap_or(i64::from(current)),
@@ -133,6 +136,10 @@ impl Recent<'_> {
         let removed = events::within(self.downs, self.now, period_ms);
         i64::from(current) - i64::from(added) + i64::from(removed)
     }
+}
+
+fn narrow(limit: i64) -> i64 {
+    limit.clamp(i64::from(i32::MIN), i64::from(i32::MAX))
 }
 
 fn replicas(limit: i64) -> u32 {

@@ -158,7 +158,10 @@ pub fn value_per_replica(milli: i64, target_milli: i64, scale: &Scale) -> Result
     } else {
         count(milli as f64 / target_milli as f64)
     };
-    let average_milli = if scale.running == 0 {
+    // A value at the end of its range isn't divided: it means "too much to say".
+    let average_milli = if milli as f64 >= i64::MAX as f64 {
+        i64::MAX
+    } else if scale.running == 0 {
         0
     } else {
         (milli as f64 / f64::from(scale.running)).ceil() as i64

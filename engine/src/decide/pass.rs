@@ -257,8 +257,8 @@ impl<'a> Pass<'a> {
         if self.inputs.current > 0 {
             return self.within(min);
         }
-        let outside = self.policy.triggers.iter().any(|t| t.source.is_outside());
-        if allowed && self.inputs.history.scaled_to_zero && (min > 0 || outside) {
+        let spans_zero = self.policy.triggers.iter().any(|t| t.source.spans_zero());
+        if allowed && self.inputs.history.scaled_to_zero && (min > 0 || spans_zero) {
             return self.compute(min);
         }
         self.step(Step::Disabled);

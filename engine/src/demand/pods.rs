@@ -21,6 +21,7 @@ pub struct Pod {
     /// The Ready condition; `None` where it is absent.
     pub ready: Option<bool>,
     pub started_at: Option<Ms>,
+    /// `None` counts as long ago, as Kubernetes' zero time does.
     pub ready_changed_at: Option<Ms>,
     pub cpu: Metric,
     pub memory: Metric,
@@ -142,7 +143,7 @@ fn counts_for_cpu(pod: &Pod, sample: Reading, controller: &Controller, now: Ms) 
     let (Some(ready), Some(started)) = (pod.ready, pod.started_at) else {
         return false;
     };
-    let changed = pod.ready_changed_at.unwrap_or(started);
+    let changed = pod.ready_changed_at.unwrap_or_default();
     if started.plus(controller.cpu_initialization_ms) > now {
         // The sample must cover a whole window of readiness.
         ready && sample.at >= changed.plus(sample.window_ms)

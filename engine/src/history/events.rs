@@ -3,10 +3,10 @@
 use super::Event;
 use crate::unit::Ms;
 
-/// More changes than this within the longest period (30 min) are joined: the two
-/// oldest become one with the newer's time, so that a limit counts them longer,
-/// never shorter.
-pub const EVENTS_MAX: usize = 64;
+/// More changes than HPA's passes, 15 s apart, can make within the longest period
+/// (30 min: 120). Past this the two oldest become one with the newer's time, so
+/// that the direction's own limits count them longer, never shorter.
+pub const EVENTS_MAX: usize = 128;
 
 /// Records a change of `change` replicas. Events older than the direction's
 /// longest period are outdated; the last outdated one is overwritten.

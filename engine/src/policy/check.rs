@@ -324,4 +324,9 @@ impl Source {
             Source::Object { .. } | Source::External { .. } | Source::Unknown { .. }
         )
     }
+
+    /// Whether HPA lets the source bring a workload to zero and back (hpa.md rule 17).
+    pub fn spans_zero(&self) -> bool {
+        matches!(self, Source::Object { .. } | Source::External { .. })
+    }
 }

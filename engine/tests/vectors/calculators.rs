@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use starling_engine::decide::metric::{self, Error, Scale};
 
 use crate::Answer;
-use crate::field::{int, list};
+use crate::field::{int, list, optional};
 use crate::pods::{CUSTOM, pick, ready, sums, tolerance};
 
 pub fn answer(kind: &str, of: &Value) -> Answer {
-    let count = |name: &str| of[name].as_u64().map_or(0, |n| u32::try_from(n).unwrap());
+    let count = |name: &str| optional(of, name).unwrap_or(0);
     let scale = Scale {
         current: count("current_replicas"),
         running: count("status_replicas"),

@@ -12,7 +12,7 @@ use starling_engine::policy::{
 };
 use starling_engine::unit::Ms;
 
-use crate::field::{NOW, count, int, list, moment, ms};
+use crate::field::{NOW, count, flag, int, list, moment, ms, unreadable};
 
 pub fn rules(of: &Value) -> Rules {
     Rules {
@@ -20,7 +20,8 @@ pub fn rules(of: &Value) -> Rules {
         select: match of["select_policy"].as_str() {
             Some("Min") => Select::Min,
             Some("Disabled") => Select::Disabled,
-            _ => Select::Max,
+            Some("Max") | None => Select::Max,
+            Some(other) => unreadable(format!("unknown select_policy {other}")),
         },
         rates: list(of, "policies").iter().map(rate).collect(),
         tolerance_ppm: None,
@@ -29,10 +30,10 @@ pub fn rules(of: &Value) -> Rules {
 
 fn rate(of: &Value) -> Rate {
     Rate {
-        kind: if of["type"] == "Pods" {
-            RateKind::Pods
-        } else {
-            RateKind::Percent
+        kind: match of["type"].as_str() {
+            Some("Pods") => RateKind::Pods,
+            Some("Percent") => RateKind::Percent,
+            other => unreadable(format!("unknown policy {other:?}")),
         },
         value: i32::try_from(int(of, "value")).unwrap(),
         period_ms: ms(of, "period_s").unwrap(),
@@ -52,7 +53,7 @@ fn events_of(of: &Value, name: &str) -> Vec<Event> {
         .map(|e| Event {
             change: count(e, "change"),
             at: moment(e, "age_s").unwrap(),
-            outdated: e["outdated"].as_bool().unwrap_or(false),
+            outdated: flag(e, "outdated"),
         })
         .collect()
 }
@@ -89,7 +90,7 @@ pub fn behavior(of: &Value) -> Value {
         max: count(of, "max_replicas"),
     };
     let answer = |(replicas, limited): (u32, Limited)| json!({"replicas": replicas, "reason": limited.code()});
-    match of["op"].as_str().unwrap() {
+    match of["op"].as_str().unwrap_or_default() {
         "rate_limit" => answer(limit::by_rates(step(), &behavior_of(of).unwrap(), recent)),
         "clamp_without_behavior" => answer(limit::plain(step())),
         "scale_up_limit" => {
@@ -99,14 +100,18 @@ pub fn behavior(of: &Value) -> Value {
             json!({"limit": limit::down(count(of, "current_replicas"), &rules(&of["rules"]), recent)})
         }
         "store_scale_event" => store(of),
-        other => panic!("unknown op {other}"),
+        other => unreadable(format!("unknown op {other}")),
     }
 }
 
 /// Through [`History::apply`], as a committed change of size.
 fn store(of: &Value) -> Value {
     let stored = events_of(of, "events");
-    let up = of["direction"] == "up";
+    let up = match of["direction"].as_str() {
+        Some("up") => true,
+        Some("down") => false,
+        other => unreadable(format!("unknown direction {other:?}")),
+    };
     let rules = Rules {
         rates: list(of, "policies").iter().map(rate).collect(),
         ..Rules::default()
@@ -150,10 +155,12 @@ pub fn stabilization(of: &Value) -> Value {
         now: NOW,
         last_pass: None,
     };
-    let stable = if of["op"] == "down_window_only" {
-        log.hold_down(desired, windows.down_ms)
-    } else {
-        log.hold_both(count(of, "current_replicas"), desired, windows)
+    let stable = match of["op"].as_str() {
+        Some("down_window_only") => log.hold_down(desired, windows.down_ms),
+        Some("up_and_down_windows") => {
+            log.hold_both(count(of, "current_replicas"), desired, windows)
+        }
+        other => unreadable(format!("unknown op {other:?}")),
     };
     runs::record(&mut recorded, desired, NOW, NOW, windows);
     let log: Vec<u32> = recorded.iter().map(|run| run.replicas).collect();
@@ -161,7 +168,7 @@ pub fn stabilization(of: &Value) -> Value {
 }
 
 /// Whole passes of [`decide`]: a trigger with target 1 a replica wants what the
-/// vector says.
+/// vector says. It may wake a workload at zero, since every wanted number counts.
 pub fn sequence(of: &Value) -> Value {
     let mut size = count(of, "start_replicas");
     let mut history = History {
@@ -171,13 +178,14 @@ pub fn sequence(of: &Value) -> Value {
             from: NOW,
             until: None,
         }],
+        scaled_to_zero: size == 0,
         ..History::default()
     };
     let policy = Policy {
         replicas_min: count(of, "min_replicas"),
         replicas_max: count(of, "max_replicas"),
         behavior: behavior_of(&of["behavior"]),
-        zero: Zero::Hpa { allowed: false },
+        zero: Zero::Hpa { allowed: true },
         controller: Controller {
             down_window_ms: ms(of, "downscale_stabilization_s").unwrap(),
             tolerance_up_ppm: 0,

@@ -8,7 +8,7 @@ use starling_engine::demand::pods::{Group, Metric, Phase, Pick, Pod, Reading, Su
 use starling_engine::policy::{Controller, Resource};
 
 use crate::Answer;
-use crate::field::{self, NOW, int, list, moment, ms};
+use crate::field::{self, NOW, flag, int, list, moment, ms, unreadable};
 
 /// The metric's name for kinds without a resource.
 pub const CUSTOM: &str = "custom";
@@ -27,8 +27,9 @@ pub fn controller(of: &Value) -> Controller {
 pub fn pick(of: &Value) -> Pick<'static> {
     match of["resource"].as_str() {
         Some("cpu") => Pick::Resource(Resource::Cpu),
-        Some("memory") => Pick::Resource(Resource::Memory),
-        _ => Pick::Custom(CUSTOM),
+        // All others are alike: only CPU looks at readiness.
+        Some(_) => Pick::Resource(Resource::Memory),
+        None => Pick::Custom(CUSTOM),
     }
 }
 
@@ -47,9 +48,10 @@ pub fn pod(of: &Value) -> Pod {
             Some("Pending") => Phase::Pending,
             Some("Failed") => Phase::Failed,
             Some("Succeeded") => Phase::Succeeded,
-            _ => Phase::Running,
+            Some("Running") => Phase::Running,
+            other => unreadable(format!("unknown phase {other:?}")),
         },
-        deleted: of["deleted"].as_bool().unwrap_or(false),
+        deleted: flag(of, "deleted"),
         // Only "False" makes a replica unready.
         ready: of["ready"].as_str().map(|status| status != "False"),
         started_at: moment(of, "start_age_s"),
@@ -109,11 +111,11 @@ pub fn requests(of: &Value) -> Answer {
                 .map(|c| Container {
                     name: c["name"].as_str().unwrap().to_owned(),
                     request_milli: c["request_milli"].as_i64(),
-                    restarts: c["restart_policy_always"].as_bool().unwrap_or(false),
+                    restarts: flag(c, "restart_policy_always"),
                 })
                 .collect()
         };
-        let enabled = of["pod_level_resources_enabled"].as_bool() == Some(true);
+        let enabled = flag(of, "pod_level_resources_enabled");
         let stated = Stated {
             containers: containers("containers"),
             init_containers: containers("init_containers"),

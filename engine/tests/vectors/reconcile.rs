@@ -13,7 +13,7 @@ use starling_engine::policy::{
     Zero,
 };
 
-use crate::field::{NOW, count, float, int, list, moment, ms};
+use crate::field::{NOW, count, flag, float, int, list, moment, ms, optional, unreadable};
 use crate::histories::{behavior_of, recommendations};
 use crate::pods::{CUSTOM, controller, ready, sums};
 
@@ -25,12 +25,13 @@ pub fn pass(of: &Value) -> Value {
         .map(|(i, metric)| trigger(i, metric, of))
         .unzip();
     let policy = Policy {
-        replicas_min: count(of, "min_replicas"),
+        // Unset means 1 (rule 1).
+        replicas_min: optional(of, "min_replicas").unwrap_or(1),
         replicas_max: count(of, "max_replicas"),
         triggers,
         behavior: behavior_of(&of["behavior"]),
         zero: Zero::Hpa {
-            allowed: of["scale_to_zero_gate"].as_bool().unwrap(),
+            allowed: flag(of, "scale_to_zero_gate"),
         },
         controller: Controller {
             down_window_ms: ms(of, "downscale_stabilization_s").unwrap(),
@@ -43,7 +44,7 @@ pub fn pass(of: &Value) -> Value {
     let history = History {
         seeded: !of["recommendations"].is_null(),
         recommendations: recommendations(of),
-        scaled_to_zero: of["initial_scaled_to_zero"].as_bool().unwrap(),
+        scaled_to_zero: flag(of, "initial_scaled_to_zero"),
         ..History::default()
     };
     let decision = decide(&Inputs {
@@ -90,8 +91,8 @@ pub fn pass(of: &Value) -> Value {
 fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
     let kind = metric["type"].as_str().unwrap_or_default();
     let resource = match metric["resource"].as_str() {
-        Some("memory") => Resource::Memory,
-        _ => Resource::Cpu,
+        Some("cpu") | None => Resource::Cpu,
+        Some(_) => Resource::Memory,
     };
     let pods = |pick| Reading::Pods(sums(of, pick));
     let metadata = BTreeMap::new();
@@ -158,7 +159,7 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
         "object_per_pod" => (object(), average(), single()),
         "external" => (outside(), whole(), series()),
         "external_per_pod" => (outside(), average(), series()),
-        other => panic!("unknown metric {other}"),
+        other => unreadable(format!("unknown metric {other}")),
     };
     let reading = if failing {
         Reading::Failed {
@@ -178,8 +179,8 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
 }
 
 pub fn activation(of: &Value) -> Value {
-    let flag = |name: &str| of[name].as_bool().unwrap();
-    let optional = |name: &str| of[name].as_u64().map(|n| u32::try_from(n).unwrap());
+    let flag = |name: &str| flag(of, name);
+    let optional = |name: &str| optional(of, name);
     let default = Policy::default();
     let policy = Policy {
         replicas_min: optional("min_replicas").unwrap_or(0),
