@@ -299,6 +299,7 @@ mod tests {
         let held = Reason::Held {
             held: 9,
             window_ms: 60_000,
+            left_ms: None,
         };
         let report = Report {
             winner: None,

@@ -231,7 +231,8 @@ fn case() -> impl Strategy<Value = Case> {
         .prop_map(|((sizes, waits, said, notes), ages)| Case {
             current: sizes.0,
             min: sizes.1,
-            idle: sizes.2.filter(|idle| *idle < sizes.1.unwrap_or(0)),
+            // Below the minimum, or both 0.
+            idle: sizes.2.filter(|idle| *idle < sizes.1.unwrap_or(0).max(1)),
             cooldown_s: waits.0,
             initial_cooldown_s: waits.1,
             created_age_s: ages.0,
