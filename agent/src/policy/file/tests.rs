@@ -220,11 +220,11 @@ fn kedas_annotations_are_understood_and_others_are_left_alone() {
 
 #[test]
 fn each_annotation_of_keda_means_one_thing() {
+    type Set = fn(&mut Annotations);
     let written = |lines: &str| {
         let metadata = format!("metadata:\n  name: web\n  annotations:\n{lines}");
         policy(&POLICY.replacen("metadata:\n  name: web\n", &metadata, 1)).annotations
     };
-    type Set = fn(&mut Annotations);
     let flags: [(&str, Set); 4] = [
         ("paused", |notes| notes.paused = true),
         ("paused-scale-in", |notes| notes.paused_scale_in = true),
