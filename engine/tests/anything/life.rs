@@ -8,7 +8,7 @@
 
 use starling_engine::decide::decide;
 use starling_engine::history::History;
-use starling_engine::policy::{Policy, Strategy};
+use starling_engine::policy::{Fallback, FallbackBehavior, Policy, Strategy};
 use starling_engine::unit::Ms;
 
 use super::draw::Draw;
@@ -47,6 +47,14 @@ pub fn live(draw: &mut Draw<'_>, now: Ms, tally: &mut Tally) -> Lived {
     let mut policy = drawn::policy(draw);
     if !draw.rarely(4) {
         drawn::settle(draw, &mut policy);
+    }
+    if draw.rarely(4) {
+        // A source that fails then leaves the size to the goals, soon.
+        policy.fallback = Some(Fallback {
+            failure_threshold: draw.below(4) as u32,
+            replicas: draw.below(8) as u32,
+            behavior: FallbackBehavior::Static,
+        });
     }
     let mut life = Life {
         workload: workload(draw, &policy, now),
@@ -97,7 +105,8 @@ impl Life<'_> {
         match draw.byte() % 32 {
             0..=3 => of.voices[which] = level(draw),
             4 | 5 => of.voices[which] = Voice::Says(draw.i64()),
-            6 | 7 => of.voices[which] = Voice::Fails,
+            6 => of.voices[which] = Voice::Fails,
+            7 => of.voices.fill(Voice::Fails),
             8 | 9 => of.voices[which] = Voice::Silent,
             10..=16 => of.voices.fill(level(draw)),
             17 => {

@@ -5,7 +5,7 @@ use starling_engine::ledger::{Command, Entry, Ledger, Outcome};
 use starling_engine::node::Input;
 use starling_engine::unit::{Ms, NodeId};
 
-use super::World;
+use super::{World, model};
 
 /// What is `Eq` all through holds no float, because floats aren't: none can
 /// reach the log or the ledger.
@@ -46,8 +46,14 @@ impl World<'_> {
     /// Applies what a leader has proposed, at its clock's time.
     pub fn grant(&mut self, id: NodeId, command: Command) -> Outcome {
         let planned = command.clone();
+        let learned = model::lessons(&planned, &self.ledger);
         let outcome = self.apply(self.clock(id), command);
         self.model.granted(&planned, &outcome, &self.ledger);
+        for (policy, target, learned) in learned {
+            let refused = outcome.refused.iter().any(|no| no.subject == policy);
+            let known = &self.ledger.workloads[&target].history.objective;
+            assert!(refused || *known == learned, "I6: {policy} learned more");
+        }
         outcome
     }
 

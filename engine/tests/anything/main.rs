@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "2c2e330049cbf9be46405c60f24d3007";
+const DIGEST: &str = "58fbc70c2dca92ac35bbc06c591f5d7d";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {
@@ -65,7 +65,7 @@ fn i5_lives_from_many_seeds_are_played_without_a_breach() {
 #[test]
 fn what_objective_may_do_is_played() {
     let mut tally = Tally::new();
-    for seed in 0..40 {
+    for seed in 0..80 {
         for (what, times) in world::play(generator::bytes(seed), 2_000).tally {
             *tally.entry(what).or_default() += times;
         }

@@ -17,7 +17,7 @@ use starling_engine::decide::{Decision, Inputs, Reading, decide};
 use starling_engine::policy::{Goal, Policy, Source, Strategy, TRIGGERS_MAX, Trigger};
 use starling_engine::unit::Ms;
 
-pub use leaders::Leaders;
+pub use leaders::{Leaders, lessons};
 pub use life::{Life, bounded};
 
 /// A size that `objective` called for is kept at least this long.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use starling_engine::decide::objective::state::State;
+use starling_engine::history::Change;
 use starling_engine::ledger::{Command, InForce, Item, Ledger, Outcome};
 use starling_engine::node::Input;
 use starling_engine::policy::{Source, Target};
@@ -113,6 +115,22 @@ impl Leaders {
             self.called.remove(&in_force.policy.target);
         }
     }
+}
+
+/// What every workload of a pass will have learned once it is granted, for the
+/// next leader to know (I6).
+pub fn lessons(command: &Command, ledger: &Ledger) -> Vec<(String, Target, Option<Box<State>>)> {
+    let lessons = planned(command, ledger).map(|(item, in_force)| {
+        let target = in_force.policy.target.clone();
+        let mut known = ledger.workloads[&target].history.objective.clone();
+        for change in &item.changes {
+            if let Change::Objective(lesson) = change {
+                known.get_or_insert_default().apply(lesson);
+            }
+        }
+        (item.policy.clone(), target, known)
+    });
+    lessons.collect()
 }
 
 /// The items whose policies are in force as they were decided on.
