@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use starling_engine::decide::objective::signal::Signal;
-use starling_engine::decide::objective::state::Forecast;
+use starling_engine::decide::objective::state::{Forecast, Held};
 use starling_engine::decide::reason::{Report, Step};
 use starling_engine::decide::{Decision, Inputs, Reading, decide};
 use starling_engine::policy::{Goal, Policy, Source, Strategy, TRIGGERS_MAX, Trigger};
@@ -82,7 +82,7 @@ fn objective(inputs: &Inputs<'_>, decision: &Decision, shrinks: bool) {
         let watched_s = inputs.signal.map_or(0, Signal::len);
         assert!(!shrinks || watched_s >= WATCHED_S_MIN, "I4: {report}");
     }
-    only_raises(inputs, report);
+    only_raises(inputs);
     let newest = inputs.signal.and_then(Signal::last);
     if newest.and_then(|second| second.arrivals_milli).is_none() {
         let policy = Policy {
@@ -99,20 +99,27 @@ fn objective(inputs: &Inputs<'_>, decision: &Decision, shrinks: bool) {
     }
 }
 
-/// Without its forecasts the strategy would ask for as much or for less.
-fn only_raises(inputs: &Inputs<'_>, report: &Report) {
-    let mut history = inputs.history.clone();
-    if let Some(learned) = &mut history.objective {
-        learned.forecast = Forecast::default();
-        let plain = decide(&Inputs {
-            history: &history,
+/// Without its forecasts the strategy would ask for as much or for less. What
+/// was held is left out: stretches in no order are dropped by the next one, and
+/// which sizes count as the next one depends on the forecast.
+fn only_raises(inputs: &Inputs<'_>) {
+    let report = |forecasts: bool| {
+        let mut history = inputs.history.clone();
+        if let Some(learned) = &mut history.objective {
+            learned.held = vec![Held::default()];
+            if !forecasts {
+                learned.forecast = Forecast::default();
+            }
+        }
+        let history = &history;
+        let inputs = Inputs {
+            history,
             ..inputs.clone()
-        });
-        assert!(
-            plain.report.raw <= report.raw,
-            "a forecast shrinks: {report}"
-        );
-    }
+        };
+        decide(&inputs).report
+    };
+    let (plain, report) = (report(false), report(true));
+    assert!(plain.raw <= report.raw, "a forecast shrinks: {report}");
 }
 
 /// Somebody said to which size the workload may fall without metrics.
