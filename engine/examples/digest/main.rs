@@ -4,10 +4,6 @@
 
 #![allow(clippy::expect_used, reason = "a panic says that the engine is wrong")]
 
-#[path = "../../tests/anything/draw.rs"]
-mod draw;
-#[path = "../../tests/anything/drawn.rs"]
-mod drawn;
 #[path = "../../tests/anything/generator.rs"]
 mod generator;
 #[path = "../../tests/anything/world.rs"]
@@ -17,8 +13,8 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let steps = arguments.next().map_or(Ok(1_000_000), |n| n.parse())?;
     let seed = arguments.next().map_or(Ok(1), |n| n.parse())?;
-    let digest = world::play(generator::bytes(seed), steps);
-    let digest = u128::from_be_bytes(digest);
+    let played = world::play(generator::bytes(seed), steps);
+    let digest = u128::from_be_bytes(played.digest);
     println!("{steps} steps from seed {seed}: {digest:032x}");
     Ok(())
 }

@@ -4,10 +4,6 @@
 
 #![no_main]
 
-#[path = "../../tests/anything/draw.rs"]
-mod draw;
-#[path = "../../tests/anything/drawn.rs"]
-mod drawn;
 #[path = "../../tests/anything/world.rs"]
 mod world;
 

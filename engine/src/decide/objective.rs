@@ -146,6 +146,9 @@ impl Pass<'_> {
                 &self.state.idle,
                 self.now,
             ));
+            if idle_s == 0 {
+                self.learn(idle::grew(needs.enough, &self.state.idle, self.now));
+            }
         }
         let keep_ms = idle::keep_ms(&self.state.idle);
         let idle_ms = self

@@ -45,8 +45,10 @@ pub struct Watch {
     /// The policy's, to begin anew with other settings.
     pub revision: u64,
     signal: Signal,
-    /// When arrivals were last known.
+    /// When arrivals were last known, and whether they were at the latest look:
+    /// log time may stand still between two looks, so times don't tell.
     heard_at: Option<Ms>,
+    hears: bool,
     looked_at: Option<Ms>,
     size: u32,
     /// The most replicas that were seen to run at this size.
@@ -76,7 +78,9 @@ impl Watch {
         self.note_grant(look, now);
         self.note_starts(look, now);
         self.looked_at = Some(now);
-        let Some(arrivals_milli) = amount(look.arrivals) else {
+        let arrivals_milli = amount(look.arrivals);
+        self.hears = arrivals_milli.is_some();
+        let Some(arrivals_milli) = arrivals_milli else {
             return;
         };
         let hole = self.heard_at.is_some_and(|at| now.since(at) > HOLE_MS_MAX);
@@ -115,8 +119,7 @@ impl Watch {
 
     /// The last minutes; `None` unless arrivals were known at the latest look.
     pub fn signal(&self) -> Option<&Signal> {
-        let current = self.heard_at.is_some() && self.heard_at == self.looked_at;
-        current.then_some(&self.signal)
+        self.hears.then_some(&self.signal)
     }
 
     /// The start-up times that no pass has seen yet, in milliseconds.

@@ -1,17 +1,13 @@
-//! Policies, readings, replicas and histories with any content, drawn byte by
-//! byte. Most are sound; the rest is what a user, a source or a broken clock
-//! might come up with.
+//! Policies with any content, drawn byte by byte. Most are sound; the rest is
+//! what a user might come up with.
 
 use std::collections::BTreeMap;
 
-use starling_engine::decide::Reading;
-use starling_engine::demand::pods::{self, Metric, Phase, Pod, Sums};
-use starling_engine::history::{Activity, Event, Health, History, Recommendation};
 use starling_engine::policy::{
-    Annotations, Banded, Behavior, Controller, Fallback, FallbackBehavior, Goal, Policy, Rate,
-    RateKind, Resource, Rules, Select, Source, Strategy, Target, Trigger, Zero,
+    Annotations, Banded, Behavior, Controller, Fallback, FallbackBehavior, Goal, MISS_PPM_MAX,
+    OBJECTIVE_WAIT_MS_MAX, Objective, Policy, Rate, RateKind, Resource, Rules, SLOTS_MAX, Select,
+    Source, Strategy, Target, Trigger, WAIT_MS_MAX, Zero,
 };
-use starling_engine::unit::Ms;
 
 use super::draw::Draw;
 
@@ -40,7 +36,7 @@ pub fn policy(draw: &mut Draw<'_>) -> Policy {
     } else {
         1 + draw.below(4)
     };
-    Policy {
+    let mut policy = Policy {
         name,
         target,
         replicas_min,
@@ -64,6 +60,90 @@ pub fn policy(draw: &mut Draw<'_>) -> Policy {
             _ => Zero::Activation,
         },
         controller: controller(draw),
+    };
+    if let Strategy::Objective(_) = policy.strategy {
+        settle(draw, &mut policy);
+    }
+    policy
+}
+
+/// Puts a policy under `objective`: gives most of them a trigger that counts
+/// their work, and lets half of those rest that can be woken.
+pub fn settle(draw: &mut Draw<'_>, policy: &mut Policy) {
+    if !draw.rarely(4) {
+        policy.triggers.retain(|t| t.name != "work");
+        policy.triggers.push(Trigger {
+            name: "work".into(),
+            source: Source::External {
+                kind: "k".into(),
+                metadata: BTreeMap::new(),
+            },
+            goal: Goal::AverageValue { milli: 10_000 },
+            activation_milli: 0,
+        });
+    }
+    let outside = policy.triggers.iter().any(|t| t.source.is_outside());
+    if draw.rarely(2) && outside {
+        (policy.replicas_min, policy.replicas_idle) = (0, None);
+    }
+    let (arrivals, in_system) = (named(draw, policy), named(draw, policy));
+    policy.strategy = Strategy::Objective(Box::new(objective(draw, arrivals, in_system)));
+}
+
+/// The name of a trigger that counts work, of any trigger, or of none.
+fn named(draw: &mut Draw<'_>, policy: &Policy) -> Option<String> {
+    match draw.byte() % 16 {
+        0 | 1 => None,
+        2 => Some("nobody".into()),
+        3 => {
+            let which = draw.below(policy.triggers.len());
+            policy.triggers.get(which).map(|t| t.name.clone())
+        }
+        _ => {
+            let outside = |t: &&Trigger| matches!(t.source, Source::External { .. });
+            let last = policy.triggers.iter().rfind(outside);
+            last.map(|t| t.name.clone())
+        }
+    }
+}
+
+fn objective(
+    draw: &mut Draw<'_>,
+    arrivals: Option<String>,
+    in_system: Option<String>,
+) -> Objective {
+    Objective {
+        wait_ms: match draw.byte() {
+            0 => 0,
+            1 => u64::MAX,
+            2 => OBJECTIVE_WAIT_MS_MAX,
+            3 => 1,
+            n => u64::from(n) * 20,
+        },
+        miss_ppm: match draw.byte() {
+            0 => 0,
+            1 => u32::MAX,
+            2 => MISS_PPM_MAX,
+            3 => 1,
+            n => u32::from(n) * 1_000,
+        },
+        service_ms: match draw.byte() {
+            0 => Some(0),
+            1 => Some(u64::MAX),
+            2 => Some(WAIT_MS_MAX),
+            3 => Some(1),
+            n if n % 4 == 0 => None,
+            n => Some(u64::from(n) * 10),
+        },
+        slots: match draw.byte() {
+            0 => Some(0),
+            1 => Some(u32::MAX),
+            2 => Some(SLOTS_MAX),
+            n if n % 4 == 0 => None,
+            n => Some(1 + u32::from(n) % 16),
+        },
+        arrivals,
+        in_system,
     }
 }
 
@@ -155,6 +235,8 @@ fn strategy(draw: &mut Draw<'_>) -> Strategy {
             step_down_percent: draw.u32(),
             cooldown_ms: draw.wait_ms(),
         }),
+        // Its content depends on the triggers, which come first.
+        2..=4 => Strategy::Objective(Box::default()),
         _ => Strategy::Target,
     }
 }
@@ -180,103 +262,5 @@ fn controller(draw: &mut Draw<'_>) -> Controller {
         tolerance_down_ppm: draw.u32(),
         cpu_initialization_ms: draw.wait_ms(),
         initial_readiness_ms: draw.wait_ms(),
-    }
-}
-
-pub fn pod(draw: &mut Draw<'_>, now: Ms) -> Pod {
-    Pod {
-        phase: draw.pick(&[
-            Phase::Running,
-            Phase::Running,
-            Phase::Pending,
-            Phase::Failed,
-        ]),
-        deleted: draw.rarely(16),
-        ready: draw.pick(&[Some(true), Some(true), Some(false), None]),
-        started_at: draw.maybe(|draw| draw.near(now)),
-        ready_changed_at: draw.maybe(|draw| draw.near(now)),
-        cpu: metric(draw, now),
-        memory: metric(draw, now),
-        ..Pod::default()
-    }
-}
-
-fn metric(draw: &mut Draw<'_>, now: Ms) -> Metric {
-    Metric {
-        request_milli: draw.maybe(Draw::i64),
-        sample: draw.maybe(|draw| pods::Reading {
-            milli: draw.i64(),
-            at: draw.near(now),
-            window_ms: draw.wait_ms(),
-        }),
-    }
-}
-
-pub fn reading(draw: &mut Draw<'_>, now: Ms) -> Reading {
-    match draw.byte() % 4 {
-        0 => Reading::None,
-        1 => Reading::Value {
-            milli: draw.i64(),
-            at: draw.near(now),
-        },
-        2 => Reading::Failed {
-            why: "down".into(),
-            at: draw.near(now),
-        },
-        _ => Reading::Pods(sums(draw, now)),
-    }
-}
-
-/// Sums that no replicas need ever have had.
-fn sums(draw: &mut Draw<'_>, now: Ms) -> Sums {
-    let missing = draw.below(4);
-    Sums {
-        pods: draw.u32(),
-        samples: draw.u32(),
-        ready: draw.u32(),
-        ready_usage_milli: draw.i64(),
-        ready_request_milli: draw.i64(),
-        unready: draw.u32(),
-        unready_request_milli: draw.i64(),
-        missing: (0..missing).map(|_| (draw.i64(), draw.u32())).collect(),
-        ignored: draw.u32(),
-        without_request: u32::from(draw.rarely(4)),
-        strangers: draw.u32(),
-        strangers_usage_milli: draw.i64(),
-        oldest: draw.maybe(|draw| draw.near(now)),
-    }
-}
-
-/// A history that no sequence of changes need ever have written.
-pub fn history(draw: &mut Draw<'_>, now: Ms) -> History {
-    let (runs, ups, downs) = (draw.below(70), draw.below(70), draw.below(70));
-    let run = |draw: &mut Draw<'_>| Recommendation {
-        replicas: draw.u32(),
-        from: draw.near(now),
-        until: draw.maybe(|draw| draw.near(now)),
-    };
-    let event = |draw: &mut Draw<'_>| Event {
-        change: draw.u32(),
-        at: draw.near(now),
-        outdated: draw.rarely(4),
-    };
-    let health = Health {
-        failures: draw.u32(),
-        successes: draw.u32(),
-        at: draw.near(now),
-    };
-    History {
-        seeded: draw.rarely(2),
-        recommendations: (0..runs).map(|_| run(draw)).collect(),
-        ups: (0..ups).map(|_| event(draw)).collect(),
-        downs: (0..downs).map(|_| event(draw)).collect(),
-        health: [("t0".to_owned(), health)].into(),
-        activity: Activity {
-            active: draw.rarely(2),
-            last_active: draw.maybe(|draw| draw.near(now)),
-        },
-        changed_at: draw.maybe(|draw| draw.near(now)),
-        scaled_to_zero: draw.rarely(2),
-        objective: None,
     }
 }

@@ -3,17 +3,20 @@
 
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
-mod draw;
-mod drawn;
 mod generator;
+// By its path, as its other hosts name it, so that its parts lie beside it here
+// and there.
+#[path = "world.rs"]
 mod world;
 
 use std::fs;
 use std::path::Path;
 
+use world::Tally;
+
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "0d96ae51d2d0ff7e095ac499ddce4460";
+const DIGEST: &str = "a3dc0ba9759df164c6faa1007f5344fd";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {
@@ -23,15 +26,15 @@ fn hex(digest: [u8; 16]) -> String {
 #[test]
 fn two_runs_from_one_seed_give_the_digest_of_every_build_and_machine() {
     for _ in 0..2 {
-        let digest = world::play(generator::bytes(1), STEPS);
-        assert_eq!(hex(digest), DIGEST);
+        let played = world::play(generator::bytes(1), STEPS);
+        assert_eq!(hex(played.digest), DIGEST);
     }
 }
 
 #[test]
 fn another_seed_gives_another_digest() {
-    let digest = world::play(generator::bytes(2), STEPS);
-    assert_ne!(hex(digest), DIGEST);
+    let played = world::play(generator::bytes(2), STEPS);
+    assert_ne!(hex(played.digest), DIGEST);
 }
 
 #[test]
@@ -54,5 +57,37 @@ fn i5_inputs_that_were_found_once_are_played_without_a_breach() {
 fn i5_lives_from_many_seeds_are_played_without_a_breach() {
     for seed in 0..100 {
         world::play(generator::bytes(seed), 1_000);
+    }
+}
+
+/// What is never played proves nothing. Left out is the forecast, which takes
+/// half an hour to be trusted: longer lives reach it.
+#[test]
+fn what_objective_may_do_is_played() {
+    let mut tally = Tally::new();
+    for seed in 0..80 {
+        for (what, times) in world::play(generator::bytes(seed), 2_000).tally {
+            *tally.entry(what).or_default() += times;
+        }
+    }
+    println!("{tally:#?}");
+    for what in [
+        "ObjectiveArrivalsUnknown",
+        "ObjectiveServiceUnknown",
+        "ObjectiveSlotsUnknown",
+        "ObjectiveQueueUnknown",
+        "ObjectiveStaffed",
+        "ObjectiveQueue",
+        "ObjectiveIdle",
+        "ObjectiveExpected",
+        "ObjectiveBounded",
+        "ObjectiveWithinHeadroom",
+        "ObjectiveSignalShort",
+        "ObjectiveHeld",
+        "ObjectiveStepSmall",
+        "shrinks",
+        "grows",
+    ] {
+        assert!(tally.contains_key(what), "{what} never happens");
     }
 }

@@ -51,11 +51,16 @@ pub fn observe(idle_s: u32, wanted: u32, idle: &Idle, now: Ms) -> Option<Change>
     match (idle.since, idle.wakes.last()) {
         (Some(since), _) => Some(resumed(Some(now.since(since)))),
         (None, None) => Some(resumed(None)),
-        (None, Some(latest)) => {
-            let grew = now.since(latest.at) < WAKE_MS && wanted > latest.replicas;
-            grew.then_some(Change::WakeGrew(wanted))
-        }
+        (None, Some(_)) => None,
     }
+}
+
+/// Notes that work which came a moment ago calls for more than it first did.
+/// Asked after [`observe`], because work may stop and go on within the moment.
+pub fn grew(wanted: u32, idle: &Idle, now: Ms) -> Option<Change> {
+    let latest = idle.wakes.last().filter(|_| idle.since.is_none())?;
+    let grew = now.since(latest.at) < WAKE_MS && wanted > latest.replicas;
+    grew.then_some(Change::WakeGrew(wanted))
 }
 
 /// Until when the last replica stays without work.

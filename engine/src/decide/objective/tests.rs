@@ -307,6 +307,28 @@ fn replicas_wait_for_work_that_has_come_at_even_intervals() {
 }
 
 #[test]
+fn i9_work_that_goes_on_stronger_after_a_short_pause_is_learned_in_one_pass() {
+    let settings = Settings {
+        replicas_min: 0,
+        service_ms: Some(1_000),
+        ..job()
+    };
+    let mut play = Play::new(settings, 0);
+    play.run(5, 1.0, 1.0).run(15, 0.0, 0.0);
+    assert!(play.state.idle.since.is_some(), "a pause within the minute");
+    play.run(1, 20.0, 20.0);
+    assert_eq!(play.state.idle.since, None);
+    let observation = Observation {
+        signal: &play.signal,
+        current: play.size,
+        ready: play.size,
+        started_ms: &[],
+    };
+    let again = want(&settings, &observation, &play.state, play.now);
+    assert_eq!(again.changes, []);
+}
+
+#[test]
 fn a_forecast_counts_only_where_it_has_been_better() {
     let forecasts = |play: &Play| play.says(|reason| matches!(reason, Reason::Forecast { .. }));
     // Up and down in turns: a trend is always over when it has been seen.

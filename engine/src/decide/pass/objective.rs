@@ -115,12 +115,29 @@ impl Pass<'_> {
 }
 
 fn settings(policy: &Policy, objective: &Objective) -> Settings {
+    let cap = *policy.bounds().end();
     Settings {
         wait_ms: objective.wait_ms,
         miss_ppm: objective.miss_ppm,
         service_ms: objective.service_ms,
         slots: objective.slots,
-        replicas_min: policy.replicas_min,
-        replicas_max: *policy.bounds().end(),
+        replicas_min: policy.replicas_min.min(cap),
+        replicas_max: cap,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i5_a_minimum_above_the_maximum_gives_way_as_in_the_bounds() {
+        let policy = Policy {
+            replicas_min: 200,
+            replicas_max: 100,
+            ..Policy::default()
+        };
+        let settings = settings(&policy, &Objective::default());
+        assert_eq!((settings.replicas_min, settings.replicas_max), (100, 100));
     }
 }

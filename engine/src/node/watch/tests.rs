@@ -69,6 +69,16 @@ impl Seconds {
 }
 
 #[test]
+fn arrivals_that_cease_while_log_time_stands_still_are_unknown_at_once() {
+    let mut seconds = Seconds::new();
+    seconds.look(&value(10), &Reading::None, 2, Some(2));
+    assert!(seconds.watch.signal().is_some());
+    seconds.now = NOW;
+    seconds.look(&Reading::None, &Reading::None, 2, Some(2));
+    assert_eq!(seconds.watch.signal(), None);
+}
+
+#[test]
 fn counted_work_tells_how_many_slots_are_busy_and_else_cpu_does() {
     let mut web = Seconds::new();
     web.look(&value(10), &value(5), 2, Some(2));

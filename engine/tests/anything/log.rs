@@ -1,0 +1,93 @@
+//! The log: what becomes of proposals, and what must hold of the ledger after
+//! every entry.
+
+use starling_engine::ledger::{Command, Entry, Ledger, Outcome};
+use starling_engine::node::Input;
+use starling_engine::unit::{Ms, NodeId};
+
+use super::{World, model};
+
+/// What is `Eq` all through holds no float, because floats aren't: none can
+/// reach the log or the ledger.
+const fn has_no_float<T: Eq>() {}
+const _: () = has_no_float::<Entry>();
+const _: () = has_no_float::<Ledger>();
+
+/// What becomes of a proposal.
+#[derive(Clone, Copy)]
+pub enum Fate {
+    Granted,
+    Lost,
+    /// Applied some seconds later.
+    Late,
+    /// Applied, and the proposer never hears of it.
+    Unheard,
+}
+
+impl World<'_> {
+    pub fn propose(&mut self, id: NodeId, command: Command) {
+        assert!(self.nodes[&id].leads, "node {id} proposes without leading");
+        self.mix(&command);
+        self.model.check(id, &command, &self.ledger);
+        match self.fate {
+            Fate::Granted => {
+                let outcome = self.grant(id, command);
+                assert_eq!(outcome.refused, [], "a plan from this state is granted");
+                self.step(id, Input::Proposed);
+            }
+            Fate::Lost => self.step(id, Input::Proposed),
+            Fate::Late => self.late.push((id, command)),
+            Fate::Unheard => {
+                self.grant(id, command);
+            }
+        }
+    }
+
+    /// Applies what a leader has proposed, at its clock's time.
+    pub fn grant(&mut self, id: NodeId, command: Command) -> Outcome {
+        let planned = command.clone();
+        let learned = model::lessons(&planned, &self.ledger);
+        let outcome = self.apply(self.clock(id), command);
+        self.model.granted(&planned, &outcome, &self.ledger);
+        for (policy, target, learned) in learned {
+            let refused = outcome.refused.iter().any(|no| no.subject == policy);
+            let known = &self.ledger.workloads[&target].history.objective;
+            assert!(refused || *known == learned, "I6: {policy} learned more");
+        }
+        outcome
+    }
+
+    /// Applies a command to both replicas and checks what must hold then (I5).
+    pub fn apply(&mut self, at: Ms, command: Command) -> Outcome {
+        self.steps += 1;
+        let (index, before) = (self.ledger.index + 1, self.ledger.time);
+        let entry = Entry { at, command };
+        let outcome = self.ledger.apply(index, &entry);
+        let bytes = postcard::to_allocvec(&entry).expect("an entry encodes");
+        let decoded: Entry = postcard::from_bytes(&bytes).expect("an entry decodes");
+        assert_eq!(decoded, entry);
+        assert_eq!(self.replica.apply(index, &decoded), outcome);
+        let ledger = &self.ledger;
+        assert_eq!(ledger.checkpoints.back(), self.replica.checkpoints.back());
+        assert_eq!(ledger.halted, None);
+        assert!(ledger.time >= before, "log time went back");
+        for in_force in ledger.policies.values() {
+            let policy = &in_force.policy;
+            let workload = &ledger.workloads[&policy.target];
+            assert!(policy.bounds().contains(&workload.size), "{workload:?}");
+            let placed: u64 = workload.shares.values().map(|n| u64::from(*n)).sum();
+            assert!(placed <= u64::from(workload.size), "{workload:?}");
+        }
+        if let Some(checkpoint) = ledger.checkpoints.back().copied() {
+            self.mix(&checkpoint);
+        }
+        outcome
+    }
+
+    /// Goes on from what a snapshot would bring.
+    pub fn restore(&mut self) {
+        let bytes = postcard::to_allocvec(&self.ledger).expect("the ledger encodes");
+        self.replica = postcard::from_bytes(&bytes).expect("the ledger decodes");
+        assert_eq!(self.replica, self.ledger);
+    }
+}
