@@ -11,14 +11,13 @@ mod tell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use starling_consensus::{Leadership, Log};
+use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::{Input, Node, Output};
 use starling_engine::policy::Trigger;
-use starling_engine::unit::Ms;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
@@ -68,6 +67,7 @@ enum Event {
 /// The parts that `start` put together.
 struct Agent {
     log: Log,
+    clock: Arc<Clock>,
     node: Node,
     gossip: Gossip,
     supervisor: Arc<Supervisor>,
@@ -88,12 +88,6 @@ struct Agent {
 /// standard input if asked to watch it).
 pub async fn main(config: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
     start::run(config, until_stdin_closes).await
-}
-
-/// This machine's clock, in milliseconds since the epoch.
-pub(crate) fn now() -> Ms {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Ms(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }
 
 impl Agent {
@@ -160,7 +154,8 @@ impl Agent {
                     trigger,
                     result,
                 });
-                if self.node.wakeup(now()) <= now() {
+                let now = self.clock.now();
+                if self.node.wakeup(now) <= now {
                     self.step(Input::Tick);
                 }
             }
@@ -175,7 +170,7 @@ impl Agent {
 
     fn step(&mut self, input: Input) {
         let ledger = self.log.ledger();
-        let outputs = self.node.step(now(), input, &read(&ledger));
+        let outputs = self.node.step(self.clock.now(), input, &read(&ledger));
         for output in outputs {
             match output {
                 Output::Publish(summary) => self.gossip.publish(summary),
@@ -206,9 +201,9 @@ impl Agent {
             return;
         };
         let events = self.events.clone();
-        let supervisor = self.supervisor.clone();
+        let (supervisor, clock) = (self.supervisor.clone(), self.clock.clone());
         tokio::task::spawn_blocking(move || {
-            let sample = collector.sample(now(), &supervisor.workers(), &specs);
+            let sample = collector.sample(clock.now(), &supervisor.workers(), &specs);
             // Refused only while the agent ends.
             let _ = events.blocking_send(Event::Sampled(Box::new((collector, sample))));
         });
@@ -266,7 +261,7 @@ impl Agent {
             .flat_map(|s| s.workloads.keys().cloned())
             .collect();
         let ledger = self.log.ledger();
-        let scan = directory.scan(&read(&ledger), &offered, now());
+        let scan = directory.scan(&read(&ledger), &offered, self.clock.now());
         self.told.warn("policies", scan.problems);
         self.supervisor.offer(scan.processes);
         for command in scan.proposals {
@@ -333,7 +328,7 @@ impl Agent {
         let troubles = self.supervisor.troubles();
         self.told.warn("workers", troubles);
         self.snapshot.send_replace(Arc::new(Snapshot {
-            at: now(),
+            at: self.clock.now(),
             summaries: self.node.summaries().clone(),
             alive: self.node.alive().iter().copied().collect(),
             live: self.node.decisions().cloned().unwrap_or_default(),

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{ConnectError, Status};
 
 use crate::acks::Acks;
+use crate::clock::Clock;
 use crate::net::client::{Lane, Peers};
 use crate::net::identity::envelope;
 use crate::propose::Proposal;
@@ -31,6 +32,7 @@ pub struct Core {
     pub peers: Arc<Peers>,
     pub acks: Arc<Acks>,
     pub ledger: Arc<RwLock<Ledger>>,
+    pub clock: Arc<Clock>,
     pub applied: watch::Receiver<u64>,
     pub leadership: watch::Receiver<Leadership>,
     /// Unset until this agent has an id.

@@ -10,6 +10,7 @@
 pub mod accept;
 mod acks;
 mod announce;
+mod clock;
 mod codec;
 mod core;
 mod join;
@@ -31,6 +32,7 @@ use starling_engine::ledger::{Command, Ledger, Member, Outcome};
 use starling_engine::unit::NodeId;
 use tokio::sync::watch;
 
+pub use clock::Clock;
 pub use propose::COMMAND_BYTES_MAX;
 
 /// How this agent takes part.
@@ -166,6 +168,11 @@ impl Log {
     /// The applied state. Hold the lock briefly: applying waits for it.
     pub fn ledger(&self) -> Arc<RwLock<Ledger>> {
         self.inner.core.ledger.clone()
+    }
+
+    /// The time by which commands are stamped; never behind the log.
+    pub fn clock(&self) -> Arc<Clock> {
+        self.inner.core.clock.clone()
     }
 
     /// Changes whenever commands have been applied, to the ledger index of the last.

@@ -14,6 +14,7 @@ use openraft::{
 use starling_engine::ledger::{Ledger, Outcome};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::store::disk::Disk;
 use crate::store::log::storage_error;
 use crate::store::snapshots::{Image, Snapshots};
@@ -21,6 +22,7 @@ use crate::types::{LogId, RaftEntry, SnapshotMeta, StorageError, StoredMembershi
 
 pub struct Machine {
     ledger: Arc<RwLock<Ledger>>,
+    clock: Arc<Clock>,
     applied_index: watch::Sender<u64>,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -39,10 +41,12 @@ impl Machine {
         disk: Disk,
         snapshots: Snapshots,
         ledger: Arc<RwLock<Ledger>>,
+        clock: Arc<Clock>,
         applied_index: watch::Sender<u64>,
     ) -> io::Result<Machine> {
         let mut machine = Machine {
             ledger,
+            clock,
             applied_index,
             applied: None,
             membership: StoredMembership::default(),
@@ -56,6 +60,7 @@ impl Machine {
 
     fn adopt(&mut self, image: Image) {
         let index = image.ledger.index;
+        self.clock.reach(image.ledger.time);
         *self.ledger.write().unwrap_or_else(PoisonError::into_inner) = image.ledger;
         self.applied = image.applied;
         self.membership = image.membership;
@@ -112,6 +117,7 @@ impl RaftStateMachine<Types> for Machine {
             });
         }
         let index = ledger.index;
+        self.clock.reach(ledger.time);
         drop(ledger);
         self.applied_index
             .send_if_modified(|applied| std::mem::replace(applied, index) != index);

@@ -3,13 +3,15 @@
 //! While one batch is being replicated, the next one gathers: that is what lets
 //! many proposers share a sync and a round of replication.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::error::{ClientWriteError, RaftError};
 use starling_engine::ledger::{Command, Entry, Outcome};
 use starling_engine::unit::Ms;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Clock;
 use crate::core::CALL_DEADLINE;
 use crate::types::{Batch, Raft};
 use crate::{Error, codec};
@@ -58,7 +60,7 @@ pub fn check_size(bytes: usize) -> Result<(), Error> {
 }
 
 /// Runs until the queue's last sender has gone.
-pub async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
+pub async fn run(raft: Raft, clock: Arc<Clock>, mut queue: mpsc::Receiver<Proposal>) {
     while let Some(first) = queue.recv().await {
         let mut bytes = first.bytes;
         let mut proposals = vec![first];
@@ -71,13 +73,12 @@ pub async fn run(raft: Raft, mut queue: mpsc::Receiver<Proposal>) {
         // better of the two.
         proposals.retain(|proposal| !proposal.reply.is_closed());
         if !proposals.is_empty() {
-            commit(&raft, proposals).await;
+            commit(&raft, clock.now(), proposals).await;
         }
     }
 }
 
-async fn commit(raft: &Raft, proposals: Vec<Proposal>) {
-    let at = now();
+async fn commit(raft: &Raft, at: Ms, proposals: Vec<Proposal>) {
     let (entries, replies): (Vec<_>, Vec<_>) = proposals
         .into_iter()
         .map(|Proposal { command, reply, .. }| (Entry { at, command }, reply))
@@ -111,10 +112,4 @@ fn why(error: &RaftError<u64, ClientWriteError<u64, crate::types::Peer>>) -> Str
         }
         other => other.to_string(),
     }
-}
-
-fn now() -> Ms {
-    Ms(SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64))
 }

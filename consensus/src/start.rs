@@ -118,6 +118,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         config,
         acks: Arc::default(),
         ledger: Arc::default(),
+        clock: Arc::default(),
         applied,
         leadership,
         member: OnceLock::new(),
@@ -148,7 +149,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         return Err(Error::Unknown("the log was started twice".into()));
     }
     tokio::spawn(observer.clone().run(leadership_sender));
-    tokio::spawn(propose::run(raft.clone(), queue));
+    tokio::spawn(propose::run(raft.clone(), core.clock.clone(), queue));
     tokio::spawn(steward::run(core.clone()));
     tokio::spawn(announce::run(core.clone()));
     tracing::info!(id = own.id, cluster = %own.cluster, "this agent takes part in the log");
@@ -179,6 +180,7 @@ async fn start_raft(
         opened.disk.clone(),
         opened.snapshots.clone(),
         core.ledger.clone(),
+        core.clock.clone(),
         applied,
     )
     .await

@@ -15,7 +15,6 @@ use super::leader::{self, Client, Leader};
 use super::page::Page;
 use super::watch::{self, Streams};
 use super::{DEADLINE, REQUESTS_MAX};
-use crate::run;
 use crate::view::View;
 
 /// How long an explanation waits for what only the leader can add to it.
@@ -174,7 +173,7 @@ pub fn see<R>(view: &View, look: impl FnOnce(Sight<'_>) -> R) -> R {
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     look(Sight {
         me: view.log.id(),
-        now: run::now(),
+        now: view.log.clock().now(),
         ledger: &ledger,
         leadership: &leadership,
         snapshot: &snapshot,

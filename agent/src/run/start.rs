@@ -175,6 +175,7 @@ fn assemble(
     };
     let agent = Agent {
         node: Node::new(log.id()),
+        clock: log.clock(),
         log,
         gossip,
         supervisor: Arc::new(supervisor),

@@ -28,9 +28,15 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
         let opened = open_in(&dir);
         let store = LogStore::new(opened.disk.clone(), opened.state.clone());
         let (applied, _) = watch::channel(0);
-        let machine = Machine::restore(opened.disk, opened.snapshots, Arc::default(), applied)
-            .await
-            .unwrap();
+        let machine = Machine::restore(
+            opened.disk,
+            opened.snapshots,
+            Arc::default(),
+            Arc::default(),
+            applied,
+        )
+        .await
+        .unwrap();
         Ok((dir, store, machine))
     }
 }

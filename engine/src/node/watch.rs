@@ -102,15 +102,17 @@ impl Watch {
                 let slots_milli = u64::from(ready) * u64::from(slots) * 1_000;
                 // Counted work tells how many slots are at work whatever the
                 // work is made of; CPU tells it only of work that computes.
-                let counted = in_system_milli.map(|milli| milli.min(slots_milli));
-                counted.or_else(|| busy(used_ppm, slots_milli))
+                // Less of it than the slots that are seen is all in service.
+                let counted = in_system_milli.filter(|milli| all_seen || *milli < slots_milli);
+                let counted = counted.map(|milli| milli.min(slots_milli));
+                counted.or_else(|| busy(used_ppm, slots_milli).filter(|_| all_seen))
             }
             // All the work that is there is in service while CPU is left.
-            None => in_system_milli.filter(|_| used_ppm.is_some() || ready == 0),
+            None => in_system_milli.filter(|_| used_ppm.is_some() || (all_seen && ready == 0)),
         };
         self.signal.push(Second {
             arrivals_milli: Some(arrivals_milli),
-            busy_milli: busy_milli.filter(|_| all_seen),
+            busy_milli,
             used_ppm,
             in_system_milli,
             ready,

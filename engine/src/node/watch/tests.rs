@@ -137,6 +137,13 @@ fn work_is_not_measured_by_part_of_the_replicas() {
     };
     web.watch.look(&objective(), &look, web.now);
     assert_eq!(web.last().busy_milli, None);
+    let few = Look {
+        in_system: &value(3),
+        ..look
+    };
+    web.watch.look(&objective(), &few, web.now);
+    let busy_milli = web.last().busy_milli;
+    assert_eq!(busy_milli, Some(3_000), "three have room in four slots");
 }
 
 #[test]
