@@ -10,10 +10,11 @@ use crate::unit::Ms;
 /// How often the service time is measured, over as long.
 const CALIBRATE_MS: u64 = 60_000;
 const CALIBRATE_S: usize = 60;
-/// Measured work is forgotten over five minutes …
+/// What was measured is forgotten over five minutes, or over more where there is
+/// little to measure.
 const KEEP_PERCENT_MIN: u64 = 80;
-/// … or, where it is sparse, over so many pieces: the mean of exponential times
-/// is then known to within a twentieth.
+/// So many pieces of work are remembered: the mean of exponential times is then
+/// known to within a twentieth.
 const MEMORY_WORK_MILLI: u64 = 400_000;
 /// A stated service time counts as so much measured work.
 const STATED_WORK_MILLI: u64 = 60_000;
@@ -44,14 +45,20 @@ pub fn calibrate(signal: &Signal, state: &State, now: Ms) -> Option<Change> {
         return None;
     }
     let (work_milli, slot_ms) = last_minute(signal)?;
-    let by_work = 100_u64.saturating_sub(work_milli.saturating_mul(100) / MEMORY_WORK_MILLI);
-    let keep = by_work.max(KEEP_PERCENT_MIN);
-    let kept = |value: u64| (value / 100).saturating_mul(keep);
+    let kept = forgetting(work_milli, MEMORY_WORK_MILLI);
     Some(Change::Service(Service {
         work_milli: kept(old.work_milli).saturating_add(work_milli),
         slot_ms: kept(old.slot_ms).saturating_add(slot_ms),
         at: now,
     }))
+}
+
+/// What is left of older measurements when `new` is added to a memory that holds
+/// `memory` of the same.
+pub fn forgetting(new: u64, memory: u64) -> impl Fn(u64) -> u64 {
+    let by_new = 100_u64.saturating_sub(new.saturating_mul(100) / memory);
+    let keep = by_new.max(KEEP_PERCENT_MIN);
+    move |old| (old / 100).saturating_mul(keep)
 }
 
 /// Work that started in the last minute, and the slot-time that was used. Work

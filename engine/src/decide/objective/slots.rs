@@ -1,8 +1,10 @@
 //! How many pieces of work one replica does at a time, where the policy doesn't
 //! say: the work in service, divided by the replicas' worth of CPU that it uses.
-//! Right for work that computes, which is the kind that fills its replica.
+//! Right for work that computes. Replicas that use little CPU may be full of work
+//! that waits for something else, so they tell nothing.
 
 use super::Settings;
+use super::learn::forgetting;
 use super::signal::{Second, Signal};
 use super::state::{Change, Slots, State};
 use crate::unit::Ms;
@@ -10,9 +12,9 @@ use crate::unit::Ms;
 /// How often it is measured, over as long.
 const MEASURE_MS: u64 = 60_000;
 const MEASURE_S: usize = 60;
-/// What was measured is forgotten over five minutes …
-const KEEP_PERCENT_MIN: u64 = 80;
-/// … or, where replicas have little to do, over so many seconds of a busy one.
+/// Less CPU than this part of what is requested isn't extrapolated from.
+const USED_PPM_MIN: u32 = 200_000;
+/// So many seconds of a busy replica are remembered.
 const MEMORY_REPLICAS_MILLI: u64 = 120_000;
 /// Ten seconds of a busy replica; less says nothing.
 const REPLICAS_MILLI_MIN: u64 = 10_000;
@@ -40,16 +42,14 @@ pub fn measure(settings: &Settings, signal: &Signal, state: &State, now: Ms) -> 
     }
     let (mut work, mut replicas) = (0_u64, 0_u64);
     for second in signal.newest(MEASURE_S) {
-        if let (Some(work_milli), Some(used_ppm)) = (in_service(settings, second), second.used_ppm)
-        {
+        let used_ppm = second.used_ppm.filter(|ppm| *ppm >= USED_PPM_MIN);
+        if let (Some(work_milli), Some(used_ppm)) = (in_service(settings, second), used_ppm) {
             let replicas_milli = u64::from(second.ready) * u64::from(used_ppm) / 1_000;
             work = work.saturating_add(work_milli);
             replicas = replicas.saturating_add(replicas_milli);
         }
     }
-    let by_work = 100_u64.saturating_sub(replicas.saturating_mul(100) / MEMORY_REPLICAS_MILLI);
-    let keep = by_work.max(KEEP_PERCENT_MIN);
-    let kept = |value: u64| (value / 100).saturating_mul(keep);
+    let kept = forgetting(replicas, MEMORY_REPLICAS_MILLI);
     let new = Slots {
         work_milli: kept(old.work_milli).saturating_add(work),
         replicas_milli: kept(old.replicas_milli).saturating_add(replicas),

@@ -69,6 +69,25 @@ fn without_stated_slots_they_are_measured_first() {
 }
 
 #[test]
+fn replicas_that_hardly_compute_do_not_tell_their_slots() {
+    let settings = Settings {
+        slots: None,
+        ..web()
+    };
+    let mut play = Play::new(settings, 10);
+    for _ in 0..300 {
+        play.second(Second {
+            arrivals_milli: Some(435_000),
+            busy_milli: Some(17_400),
+            in_system_milli: Some(17_400),
+            used_ppm: Some(100_000),
+            ready: 10,
+        });
+    }
+    assert_eq!(play.last.reasons, vec![Reason::SlotsUnknown]);
+}
+
+#[test]
 fn measured_slots_follow_replicas_that_do_more() {
     let settings = Settings {
         slots: None,
