@@ -21,7 +21,7 @@ use crate::types::{LogId, RaftEntry};
 /// sled's default is 1 GiB. The newest entries are kept in memory beside it.
 const CACHE_BYTES: u64 = 8 << 20;
 /// An agent that is just ending may still hold the lock for so long.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 /// With more logs moved aside than this, the disk needs a person.
 const ASIDE_MAX: usize = 4;
@@ -172,8 +172,28 @@ fn remove_half_written_indexes(sled_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// sled answers some damage with a panic, so it opens on a thread of its own.
+/// Waits for the threads of a former handle in this process: sled keeps its own
+/// lock until the last of them has ended, which nobody can join. Other processes
+/// are kept away by ours.
 fn open_sled(sled_dir: &Path) -> Result<sled::Db, Failure> {
+    let begin = Instant::now();
+    loop {
+        match try_open_sled(sled_dir) {
+            Err(Failure::Io(e)) if is_sleds_lock(&e) && begin.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled tells it by its words alone.
+fn is_sleds_lock(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+/// sled answers some damage with a panic, so it opens on a thread of its own.
+fn try_open_sled(sled_dir: &Path) -> Result<sled::Db, Failure> {
     let config = sled::Config::new()
         .path(sled_dir)
         .cache_capacity(CACHE_BYTES)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use openraft::testing::{StoreBuilder, Suite};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _};
+use rustix::fs::FlockOperation;
 use starling_engine::ledger::{Command, Entry};
 use starling_engine::unit::Ms;
 use tempfile::TempDir;
@@ -156,6 +157,33 @@ async fn a_half_written_index_of_sleds_does_not_keep_it_from_opening() {
     std::fs::write(&torn, b"torn").unwrap();
     let opened = open_in(&dir);
     assert!(opened.identity.is_some() && !torn.exists());
+}
+
+/// Our own lock is free before sled's is: the threads of a former handle end when
+/// they like.
+#[tokio::test]
+async fn a_former_handle_of_sled_is_waited_for_and_no_damage() {
+    let dir = TempDir::new().unwrap();
+    let opened = open_in(&dir);
+    own(&opened).await;
+    drop(opened);
+    let former = loop {
+        if let Ok(db) = sled::open(dir.path().join("raft/sled")) {
+            break db;
+        }
+        std::thread::yield_now();
+    };
+    let (path, lock) = (dir.path().to_owned(), dir.path().join("lock"));
+    let opening = std::thread::spawn(move || open(&path, "test"));
+    let lock = File::open(lock).unwrap();
+    let begun = || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err();
+    while !begun() && !opening.is_finished() {
+        rustix::fs::flock(&lock, FlockOperation::Unlock).unwrap();
+        std::thread::yield_now();
+    }
+    drop(former);
+    let opened = opening.join().unwrap().unwrap();
+    assert!(opened.identity.is_some() && opened.moved_aside.is_none());
 }
 
 #[tokio::test]
