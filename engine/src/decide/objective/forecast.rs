@@ -57,8 +57,10 @@ pub fn score(signal: &Signal, lead_s: f64, state: &State, now: Ms) -> Option<Cha
         return judged.then_some(Change::Forecast(forecast));
     };
     forecast.told_at = now;
-    forecast.pending = Some(Foretold {
-        due: now.plus((lead_s * 1_000.0) as u64),
+    let due = now.plus((lead_s * 1_000.0) as u64);
+    // Where time ends nothing is due later, and would be judged by itself.
+    forecast.pending = (due > now).then_some(Foretold {
+        due,
         milli: (then * 1_000.0) as u64,
         naive_milli: (rate * 1_000.0) as u64,
     });
