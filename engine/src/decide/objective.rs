@@ -107,7 +107,7 @@ impl Pass<'_> {
                 self.learn(learn::headroom(&situation, &self.state, self.now));
                 let signal = self.observation.signal;
                 let lead_s = situation.lead_s;
-                self.learn(forecast::score(signal, lead_s, &self.state, self.now));
+                self.learn(forecast::score(signal, &situation, &self.state, self.now));
                 let floor = forecast::floor(signal, lead_s, &self.state);
                 let headroom = learn::headroom_milli(&self.state, self.now);
                 staff::needs(self.settings, &situation, floor, headroom)

@@ -3,6 +3,7 @@
 //! now" for this workload at this lead.
 
 use super::signal::{SECONDS_MAX, Signal};
+use super::staff::Situation;
 use super::state::{Change, Forecast, Foretold, State};
 use crate::unit::Ms;
 
@@ -38,8 +39,8 @@ fn ahead(signal: &Signal, lead_s: f64) -> Option<f64> {
 }
 
 /// Judges what was foretold once its time has come, and foretells once a minute.
-pub fn score(signal: &Signal, lead_s: f64, state: &State, now: Ms) -> Option<Change> {
-    let rate = signal.rate()?.per_s;
+pub fn score(signal: &Signal, situation: &Situation, state: &State, now: Ms) -> Option<Change> {
+    let (rate, lead_s) = (situation.per_s, situation.lead_s);
     let mut forecast = state.forecast;
     if let Some(told) = forecast.pending {
         if now < told.due {

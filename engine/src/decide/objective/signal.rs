@@ -39,6 +39,8 @@ pub struct Rate {
     pub per_s: f64,
     /// The window that was chosen.
     pub window_s: u32,
+    /// Variance/mean of a second's arrivals.
+    pub dispersion: f64,
 }
 
 /// Windows that a rate may be taken over. The longest one bounds the error of
@@ -124,7 +126,7 @@ impl Signal {
     /// Variance/mean of the arrivals of a second, from the differences between
     /// neighbours, so that a slope isn't noise. At least 1: hardly a source is
     /// more even than chance, and a short sample that looks so is luck.
-    pub fn dispersion(&self) -> f64 {
+    fn dispersion(&self) -> f64 {
         let counts = self
             .newest(DISPERSION_S)
             .filter_map(|second| second.arrivals_milli)
@@ -168,6 +170,7 @@ impl Signal {
         let mut rate = Rate {
             per_s: count / window as f64,
             window_s: window as u32,
+            dispersion,
         };
         for shorter in WINDOWS_S.into_iter().filter(|&s| s < window) {
             let Some((count, _)) = over(shorter) else {
@@ -180,6 +183,7 @@ impl Signal {
                 rate = Rate {
                     per_s: count / shorter as f64,
                     window_s: shorter as u32,
+                    dispersion,
                 };
                 break;
             }

@@ -104,7 +104,7 @@ pub fn situation(
     Ok(Situation {
         per_s: rate.per_s,
         window_s: rate.window_s,
-        dispersion: signal.dispersion(),
+        dispersion: rate.dispersion,
         service_s,
         slots_each,
         start_s,
