@@ -1,0 +1,179 @@
+//! What a scrape says, and that Prometheus' conventions hold for all of it.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::reading::{Gossip, Log, POLICIES_MAX, Policy};
+
+/// One of everything.
+fn busy() -> Metrics {
+    let metrics = Metrics::default();
+    let ms = Duration::from_millis;
+    metrics.sampled(ms(3));
+    metrics.passed(ms(1));
+    metrics.decided(Direction::Up, "ScaleUpLimit");
+    metrics.decided(Direction::Down, "ScaleDownStabilized");
+    metrics.proposed(Proposal::Committed, ms(8));
+    metrics.proposed(Proposal::Unknown, ms(5_000));
+    metrics.polled(true, ms(4));
+    metrics.polled(false, ms(900));
+    metrics.patched(ms(1_200));
+    metrics.asked_kubernetes(Verb::Patch, Some(200), ms(7));
+    metrics.asked_kubernetes(Verb::Patch, None, ms(7));
+    metrics
+}
+
+fn reading() -> Reading {
+    Reading {
+        log: Log {
+            id: 3,
+            term: 4,
+            leader: Some(3),
+            leads: true,
+            votes: true,
+            voters: 3,
+            applied_index: 98,
+            committed_index: 100,
+            elections: 2,
+            ..Log::default()
+        },
+        gossip: Gossip {
+            dropped: vec![("replayed", 5), ("malformed", 0)],
+            oldest_age: Some(Duration::from_millis(1_500)),
+            ..Gossip::default()
+        },
+        members: 5,
+        policies: vec![Policy {
+            name: "default/web".into(),
+            replicas: 4,
+            min: 1,
+            max: 10,
+        }],
+        ..Reading::default()
+    }
+}
+
+fn page(metrics: &Metrics, format: Format) -> String {
+    metrics.encode(Some(reading()), format).unwrap()
+}
+
+#[test]
+fn what_happened_and_what_is_so_stand_on_the_page() {
+    let page = page(&busy(), Format::OpenMetrics);
+    for line in [
+        "starling_build_info{version=\"0.1.0\"} 1",
+        "starling_sample_duration_seconds_count 1",
+        "starling_pass_duration_seconds_count 1",
+        "starling_decisions_total{direction=\"up\",reason=\"ScaleUpLimit\"} 1",
+        "starling_proposals_total{outcome=\"unknown\"} 1",
+        "starling_commit_duration_seconds_count 1",
+        "starling_trigger_poll_duration_seconds_count 2",
+        "starling_trigger_poll_failures_total 1",
+        "starling_sample_to_patch_seconds_bucket{le=\"1.5\"} 1",
+        "starling_kubernetes_requests_total{verb=\"patch\",code=\"200\"} 1",
+        "starling_kubernetes_requests_total{verb=\"patch\",code=\"0\"} 1",
+        "starling_kubernetes_request_duration_seconds_count{verb=\"patch\"} 2",
+        "starling_raft_term 4",
+        "starling_raft_is_leader 1",
+        "starling_raft_lag_entries 2",
+        "starling_raft_elections_total 2",
+        "starling_gossip_oldest_summary_age_seconds 1.5",
+        "starling_gossip_dropped_datagrams_total{reason=\"replayed\"} 5",
+        "starling_members 5",
+        "starling_policy_replicas{policy=\"default/web\"} 4",
+    ] {
+        assert!(page.lines().any(|l| l == line), "no line {line} in\n{page}");
+    }
+    assert!(page.contains("\nprocess_resident_memory_bytes "), "{page}");
+    assert!(page.contains("\nprocess_cpu_seconds_total "), "{page}");
+    assert!(page.ends_with("# EOF\n"), "{page}");
+}
+
+/// The kind of every family, by name.
+fn families(page: &str) -> BTreeMap<String, String> {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let pairs = types.map(|line| line.split_once(' ').unwrap());
+    pairs
+        .map(|(name, kind)| (name.into(), kind.into()))
+        .collect()
+}
+
+#[test]
+fn every_number_has_a_help_text_and_a_name_by_the_conventions() {
+    let page = page(&busy(), Format::OpenMetrics);
+    let families = families(&page);
+    assert!(families.len() > 30, "{families:?}");
+    for (name, kind) in &families {
+        let help = format!("# HELP {name} ");
+        let help = page.lines().find_map(|line| line.strip_prefix(&help));
+        let help = help.unwrap_or_else(|| panic!("{name} has no help"));
+        assert!(help.ends_with('.') && help.len() > 15, "{name}: {help}");
+        let prefixed = name.starts_with("starling_") || name.starts_with("process_");
+        assert!(prefixed && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        for word in ["millis", "_ms", "kilobytes", "minutes", "_total", "percent"] {
+            assert!(!name.contains(word), "{name} is not in base units");
+        }
+        if kind == "histogram" {
+            assert!(name.ends_with("_seconds"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_family_is_written_once_and_no_series_twice() {
+    let page = page(&busy(), Format::OpenMetrics);
+    let types = page.lines().filter(|l| l.starts_with("# TYPE ")).count();
+    assert_eq!(types, families(&page).len());
+    let mut seen = std::collections::BTreeSet::new();
+    for line in page.lines().filter(|l| !l.starts_with('#')) {
+        let series = line.rsplit_once(' ').unwrap().0;
+        assert!(seen.insert(series), "{series} stands there twice");
+    }
+}
+
+#[test]
+fn a_scraper_that_knows_only_plain_text_gets_it() {
+    let plain = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
+    assert_eq!(Format::accepted(Some(plain)), Format::Prometheus);
+    let both = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    assert_eq!(Format::accepted(Some(both)), Format::OpenMetrics);
+    assert_eq!(Format::accepted(None), Format::OpenMetrics);
+    let page = page(&busy(), Format::Prometheus);
+    assert!(
+        page.contains("# TYPE starling_decisions_total counter\n"),
+        "{page}"
+    );
+    assert!(!page.contains("# EOF"), "{page}");
+}
+
+#[test]
+fn policies_beyond_the_bound_are_counted_and_not_listed() {
+    let policy = |n: usize| Policy {
+        name: format!("default/p{n}"),
+        replicas: 1,
+        min: 1,
+        max: 2,
+    };
+    let many = Reading {
+        policies: (0..POLICIES_MAX + 3).map(policy).collect(),
+        ..Reading::default()
+    };
+    let page = Metrics::default()
+        .encode(Some(many), Format::OpenMetrics)
+        .unwrap();
+    let listed = page
+        .lines()
+        .filter(|line| line.starts_with("starling_policy_replicas{"))
+        .count();
+    assert_eq!(listed, POLICIES_MAX);
+    assert!(page.contains("\nstarling_policies_unlisted 3\n"), "{page}");
+}
+
+#[test]
+fn before_the_agent_has_joined_there_are_only_its_own_numbers() {
+    let page = Metrics::default()
+        .encode(None, Format::OpenMetrics)
+        .unwrap();
+    assert!(!page.contains("starling_raft"), "{page}");
+    assert!(page.contains("process_threads"), "{page}");
+}
