@@ -1,0 +1,24 @@
+//! A whole Kubernetes cluster on the machine it runs on, as root, without Docker: control
+//! plane, and any number of real nodes with kubelet, containerd and kube-proxy in namespaces
+//! of their own. For tests, which start, break and end it, and for a person to play with.
+//! It knows nothing of Starling but how its image is built, and depends on none of its
+//! crates. The next fault goes beside `network` and `proxy`, the next image under `images/`.
+
+mod assets;
+mod cluster;
+mod component;
+mod control;
+mod error;
+pub mod image;
+mod network;
+mod node;
+mod pki;
+mod proxy;
+mod run;
+pub mod shell;
+
+pub use assets::{REQUIRED, check, left_out};
+pub use cluster::{Cluster, Settings};
+pub use error::{Error, Result};
+pub use network::Cut;
+pub use run::sweep;
