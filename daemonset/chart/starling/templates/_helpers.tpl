@@ -1,0 +1,61 @@
+{{/* Labels of every object. */}}
+{{- define "starling.labels" -}}
+app.kubernetes.io/name: starling
+app.kubernetes.io/part-of: starling
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Where a namespaced object is. */}}
+{{- define "starling.namespace" -}}
+{{ .Values.namespace.name }}
+{{- end }}
+
+{{- define "starling.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ printf "%s@%s" $image.repository $image.digest }}
+{{- else -}}
+{{ printf "%s:%s" $image.repository ($image.tag | default .Chart.AppVersion) }}
+{{- end -}}
+{{- end }}
+
+{{/* The agents' settings; the DaemonSet carries their checksum. */}}
+{{- define "starling.agent" -}}
+# The settings of every agent. What differs between them comes from the
+# environment: NODE_NAME, POD_IP, POD_NAMESPACE.
+cluster: {{ .Values.cluster }}
+dataDir: /var/lib/starling
+listen:
+  # Between agents, TCP, mutual TLS.
+  peer: 0.0.0.0:7400
+  # Between agents, UDP, sealed.
+  gossip: 0.0.0.0:7401
+  # For users, gRPC, mutual TLS.
+  api: 0.0.0.0:7402
+  # For the kubelet and Prometheus, plain HTTP.
+  health: 0.0.0.0:7403
+kubernetes:
+  # The headless Service by which agents find each other.
+  service: starling-peers
+  # The ConfigMap that says which cluster this is. Agents make it; whoever does founds.
+  clusterObject: starling-cluster
+  # By this token an agent proves on which node it runs.
+  token: /var/run/secrets/starling/token
+  # Sizes come from ScalingPolicy objects.
+  policies: true
+{{- end }}
+
+{{/* What a schema can't say. */}}
+{{- define "starling.guard" -}}
+{{- if eq .Values.profile "restricted" -}}
+{{- fail "profile: restricted isn't there yet, since agents can't measure without their node's /proc and /sys so far. Use profile: full, in a namespace that admits hostPath volumes." -}}
+{{- end -}}
+{{- if and .Values.gpu.enabled (dig "nodeAffinity" "" .Values.affinity) -}}
+{{- fail "gpu.enabled tells nodes with GPUs from the others by node affinity, so affinity.nodeAffinity can't be set as well. Use nodeSelector, or leave gpu.enabled false." -}}
+{{- end -}}
+{{- end }}
