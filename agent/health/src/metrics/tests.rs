@@ -177,3 +177,31 @@ fn before_the_agent_has_joined_there_are_only_its_own_numbers() {
     assert!(!page.contains("starling_raft"), "{page}");
     assert!(page.contains("process_threads"), "{page}");
 }
+
+#[test]
+fn alerts_and_dashboards_ask_for_numbers_that_exist() {
+    let page = page(&busy(), Format::Prometheus);
+    let series: Vec<&str> = page
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = folder.join("../../daemonset/components/monitoring");
+    for file in ["prometheus-rule.yaml", "starling.json"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let mut asked = 0;
+        for (at, _) in text.match_indices("{job=") {
+            let word = |c: char| c.is_ascii_lowercase() || c == '_';
+            let name = &text[text[..at].trim_end_matches(word).len()..at];
+            if name.starts_with("starling_") || name.starts_with("process_") {
+                assert!(
+                    series.contains(&name),
+                    "{file} asks for {name}, there is none"
+                );
+                asked += 1;
+            }
+        }
+        assert!(asked > 8, "{file} asks for {asked} numbers only");
+    }
+}
