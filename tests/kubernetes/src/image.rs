@@ -16,6 +16,8 @@ use crate::shell::{self, COMMAND_LIMIT};
 pub const PAUSE: &str = "localhost/starling-test/pause:1";
 /// Pods that burn CPU and tell a number: see `images/load/load`.
 pub const LOAD: &str = "localhost/starling-test/load:1";
+/// What the examples run.
+pub const BUSYBOX: &str = "docker.io/library/busybox:1.35";
 /// The project's own image, as `image` names it.
 pub const STARLING: &str = "localhost/starling:dev";
 
@@ -47,6 +49,11 @@ pub(crate) fn pause() -> Result<PathBuf> {
 /// The image for pods that work on demand.
 pub fn load() -> Result<PathBuf> {
     fixture("load", LOAD)
+}
+
+/// The image that the examples in `daemonset/` use.
+pub fn busybox() -> Result<PathBuf> {
+    fixture("busybox", BUSYBOX)
 }
 
 /// An image of a folder under `images/` and the machine's static busybox.

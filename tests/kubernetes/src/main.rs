@@ -56,6 +56,7 @@ async fn up(nodes: u8, mut images: Vec<PathBuf>, starling: Option<PathBuf>) -> a
     starling_kubernetes_rig::check()?;
     let began = Instant::now();
     images.push(image::load()?);
+    images.push(image::busybox()?);
     if let Some(binary) = starling {
         images.push(image::image(&binary)?);
     }
