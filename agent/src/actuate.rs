@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use starling_engine::ledger::Ledger;
 use starling_engine::policy::Target;
 use starling_engine::unit::{NodeId, Stamp};
-
-use crate::process::{self, Supervisor};
+use starling_process::Supervisor;
+use starling_process::spec::KIND;
 
 /// Tells the supervisor this node's share of each workload. Call it only with a
 /// ledger that has caught up with the cluster: workers of a workload that isn't
@@ -25,7 +25,7 @@ pub fn apply(ledger: &Ledger, me: NodeId, supervisor: &Supervisor) {
     let known = supervisor.names();
     let mut gone = known.clone();
     let here = ledger.workloads.iter();
-    for (target, workload) in here.filter(|(target, _)| target.kind == process::KIND) {
+    for (target, workload) in here.filter(|(target, _)| target.kind == KIND) {
         gone.remove(&target.name);
         let granted = workload.stamp != Stamp::default();
         let share = workload.shares.get(&me).copied().unwrap_or(0);

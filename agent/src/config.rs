@@ -12,8 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-use crate::policy::yaml::{Place, Problem, documents};
+use starling_policy::yaml::{Place, Problem, documents};
 
 /// A longer file is refused.
 const BYTES_MAX: u64 = 1 << 20;

@@ -1,18 +1,47 @@
 //! `starling`: the agent, the demo, and the commands that ask agents.
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use starling_agent::cli::{self, Ask, Cli, Command};
-use starling_agent::{demo, run};
+use clap::{Parser, Subcommand};
+use starling_agent::run;
+use starling_cli::Ask;
 use tracing_subscriber::EnvFilter;
 
 /// The agent's loop has the main thread, and its log has threads of its own. What
 /// is left, gossip and the API, is little; a thread for each core would only wake
 /// the others in vain.
 const WORKER_THREADS: usize = 1;
+
+/// An autoscaler without a central part.
+#[derive(Debug, Parser)]
+#[command(name = "starling", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an agent on this machine
+    Agent {
+        /// Its settings, YAML
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// End, with all workers, when standard input does
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
+    },
+    /// Show three agents, a bursty load and the death of the leader on this machine
+    Demo(starling_demo::Args),
+    /// One replica of the demo's workload
+    #[command(hide = true)]
+    DemoWorker(starling_demo::worker::Args),
+    #[command(flatten)]
+    Ask(Ask),
+}
 
 fn main() -> ExitCode {
     // Before anything can use TLS. It fails only where one is installed already.
@@ -25,8 +54,8 @@ fn main() -> ExitCode {
             log();
             block_on(run::main(&config, until_stdin_closes)).map(|()| ExitCode::SUCCESS)
         }
-        Command::Demo(args) => demo::main(&args),
-        Command::DemoWorker(args) => demo::worker::main(&args),
+        Command::Demo(args) => starling_demo::main(&args),
+        Command::DemoWorker(args) => starling_demo::worker::main(&args),
         Command::Ask(command) => ask(command),
     };
     done.unwrap_or_else(|error| {
@@ -41,7 +70,7 @@ fn ask(command: Ask) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build();
     let runtime = runtime.context("can't start the program's own runtime")?;
-    Ok(match runtime.block_on(cli::ask(command)) {
+    Ok(match runtime.block_on(starling_cli::ask(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.message.is_empty() {
@@ -75,4 +104,16 @@ fn log() {
         .with_ansi(!plain && std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

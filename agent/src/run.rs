@@ -13,21 +13,22 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::Duration;
 
+use starling_api::view::Snapshot;
+use starling_collect::Collector;
 use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::{Input, Node, Output};
 use starling_engine::policy::Trigger;
+use starling_gossip::{self as gossip, Gossip};
+use starling_policy::Directory;
+use starling_process::Supervisor;
+use starling_sources::Poller;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
-use crate::collect::Collector;
-use crate::gossip::{self, Gossip};
-use crate::policy::Directory;
-use crate::process::Supervisor;
-use crate::trigger::Poller;
-use crate::view::Snapshot;
+use crate::{actuate, measure};
 use tell::Told;
 
 /// How often the node and its workers are measured, and the policy directory is read.
@@ -203,7 +204,8 @@ impl Agent {
         let events = self.events.clone();
         let (supervisor, clock) = (self.supervisor.clone(), self.clock.clone());
         tokio::task::spawn_blocking(move || {
-            let sample = collector.sample(clock.now(), &supervisor.workers(), &specs);
+            let replicas = measure::replicas(&specs, &supervisor.workers());
+            let sample = collector.sample(clock.now(), measure::offered(&specs), &replicas);
             // Refused only while the agent ends.
             let _ = events.blocking_send(Event::Sampled(Box::new((collector, sample))));
         });
@@ -291,7 +293,7 @@ impl Agent {
             return;
         }
         let ledger = self.log.ledger();
-        crate::actuate::apply(&read(&ledger), self.log.id(), &self.supervisor);
+        actuate::apply(&read(&ledger), self.log.id(), &self.supervisor);
     }
 
     fn know_members(&self) {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use starling_agent::actuate;
-use starling_agent::process::{KIND, Spec, Supervisor};
 use starling_engine::ledger::{InForce, Ledger, Workload};
 use starling_engine::policy::{Policy, Target};
 use starling_engine::unit::{Ms, NodeId, Stamp};
+use starling_process::Supervisor;
+use starling_process::spec::{KIND, Spec};
 
 const ME: NodeId = NodeId(3);
 

@@ -2,18 +2,18 @@
 //! cluster goes without a decision.
 //!
 //! A source that wants another size each time keeps decisions coming. What is
-//! measured is defined in [`starling_agent::demo::observe::failover`].
+//! measured is defined in [`starling_rig::observe::failover`].
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use starling_agent::demo::cluster::Cluster;
-use starling_agent::demo::observe::failover::{self, Before, Failover};
-use starling_agent::demo::observe::{Observer, Status};
-use starling_agent::demo::queue::http::Server;
-use starling_agent::demo::workload::{self, Workload};
+use starling_rig::cluster::Cluster;
+use starling_rig::observe::failover::{self, Before, Failover};
+use starling_rig::observe::{Observer, Status};
+use starling_rig::queue::http::Server;
+use starling_rig::workload::{self, Workload};
 
 use crate::gauge::Gauge;
 use crate::times::Times;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use serde::Serialize;
-use starling_agent::demo::cluster::Cluster;
-use starling_agent::demo::queue::http::Server;
-use starling_agent::demo::workload::{self, Workload};
+use starling_rig::cluster::Cluster;
+use starling_rig::queue::http::Server;
+use starling_rig::workload::{self, Workload};
 
 use crate::times::Times;
 

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
-use starling_agent::demo::cluster::{leftovers, process::Table};
-use starling_agent::demo::stop::Stop;
 use starling_chaos::{failover, load_step, rest};
+use starling_rig::cluster::{leftovers, process::Table};
+use starling_rig::stop::Stop;
 
 /// What a shell reports of a program that SIGINT ended.
 const INTERRUPTED: u8 = 130;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use starling_agent::demo::cluster::process::Process;
-use starling_agent::demo::cluster::{Cluster, Documents};
-use starling_agent::demo::observe::Observer;
+use starling_rig::cluster::Cluster;
+use starling_rig::cluster::files::Documents;
+use starling_rig::cluster::process::Process;
+use starling_rig::observe::Observer;
 
 const AGENTS: usize = 3;
 const WORKERS: usize = 4;
@@ -215,7 +216,7 @@ impl fmt::Display for Usage {
 
 #[cfg(test)]
 mod tests {
-    use starling_agent::demo::cluster::process::Role;
+    use starling_rig::cluster::process::Role;
 
     use super::*;
 

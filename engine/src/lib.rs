@@ -12,4 +12,5 @@ pub mod history;
 pub mod ledger;
 pub mod node;
 pub mod policy;
+pub mod quantity;
 pub mod unit;

@@ -24,5 +24,9 @@ pub mod gossip {
     tonic::include_proto!("starling.gossip.v1");
 }
 
+/// A reply of the public API is never larger: servers cut pages and stream
+/// messages to stay well below it, clients refuse more.
+pub const REPLY_BYTES_MAX: usize = 4 << 20;
+
 /// Descriptors of all of the above, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use starling_agent::demo::cluster::Cluster;
-use starling_agent::demo::cluster::files::{Documents, Files};
-use starling_agent::demo::observe::Observer;
+use starling_rig::cluster::Cluster;
+use starling_rig::cluster::files::{Documents, Files};
+use starling_rig::observe::Observer;
 use starling_tests::{binary, until};
 
 const PROCESS: &str = "\

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use starling_agent::cli::context::{Agent, Context};
-use starling_agent::demo::cluster::Cluster;
-use starling_agent::demo::cluster::files::Documents;
+use starling_cli::context::{Agent, Context};
+use starling_rig::cluster::Cluster;
+use starling_rig::cluster::files::Documents;
 use starling_tests::{DEADLINE, binary, until};
 use tokio::process::Command;
 

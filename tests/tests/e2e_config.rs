@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use starling_agent::keys;
+use starling_keys as keys;
 use starling_tests::{DEADLINE, binary, until};
 use tokio::process::{Child, Command};
 

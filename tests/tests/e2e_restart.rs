@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
-use starling_agent::demo::cluster::Cluster;
-use starling_agent::demo::cluster::files::Documents;
-use starling_agent::demo::observe::{Observer, Status};
+use starling_rig::cluster::Cluster;
+use starling_rig::cluster::files::Documents;
+use starling_rig::observe::{Observer, Status};
 use starling_tests::{binary, until};
 
 const PROCESS: &str = "\

@@ -39,11 +39,11 @@ fn sources() -> Vec<PathBuf> {
 fn the_files_on_a_samples_way_exist_and_stand_in_the_readme() {
     let readme = text("README.md");
     let trail = [
-        "agent/src/collect.rs",
+        "agent/collect/src/lib.rs",
         "agent/src/run.rs",
         "engine/src/node.rs",
         "engine/src/demand.rs",
-        "agent/src/gossip.rs",
+        "agent/gossip/src/lib.rs",
         "engine/src/decide.rs",
         "consensus/src/lib.rs",
         "engine/src/ledger.rs",
@@ -143,6 +143,61 @@ fn what_is_replicated_and_what_routes_it_holds_no_floats() {
         }
     }
     assert!(seen >= 8, "only {seen} files were looked at");
+}
+
+/// The crates under `agent/` and `tests/`, by folder.
+fn rooms() -> Vec<String> {
+    let manifest = text("Cargo.toml");
+    let members = manifest.split("members = [").nth(1);
+    let members = members.and_then(|rest| rest.split(']').next());
+    let quoted = members
+        .expect("a list of members")
+        .split('"')
+        .skip(1)
+        .step_by(2);
+    let rooms = quoted.filter(|member| member.contains('/'));
+    rooms.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_room_says_at_its_door_what_it_is_for_and_stands_in_the_architecture() {
+    let architecture = text("ARCHITECTURE.md");
+    let rooms = rooms();
+    assert!(rooms.len() > 10, "too few rooms: {rooms:?}");
+    for room in &rooms {
+        let door = text(&format!("{room}/src/lib.rs"));
+        let said = door.lines().take_while(|line| line.starts_with("//!"));
+        // Those that hold nothing yet have little to say.
+        let empty = door.lines().all(|line| line.starts_with("//!"));
+        let lines = said.count();
+        assert!(
+            empty || (5..=20).contains(&lines),
+            "{room}/src/lib.rs begins with {lines} lines; about ten say what the room is for, \
+             what it never does, and where the next of its kind goes"
+        );
+        let row = format!("| `{room}` |");
+        assert!(architecture.contains(&row), "ARCHITECTURE.md lacks {row}");
+    }
+}
+
+#[test]
+fn the_shipped_library_knows_neither_the_rig_nor_the_demo() {
+    for path in sources() {
+        let name = path.strip_prefix(root()).expect("within the workspace");
+        if !name.starts_with("agent") || name.starts_with("agent/demo") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("readable");
+        let binary = name == Path::new("agent/src/main.rs");
+        for crate_name in ["starling_rig", "starling_demo"] {
+            let used = text.contains(crate_name);
+            assert!(
+                !used || (binary && crate_name == "starling_demo"),
+                "{} uses {crate_name}",
+                name.display()
+            );
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use starling_policy::{is_label, is_subdomain};
+
 use super::Config;
-use crate::policy::{is_label, is_subdomain};
 
 /// Bytes in a node's or a cluster's name.
 const NAME_BYTES_MAX: usize = 63;

@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use starling_policy::is_subdomain;
 use tempfile::TempDir;
 
 use super::*;
-use crate::policy::is_subdomain;
 
 const GOOD: &str = "\
 cluster: demo

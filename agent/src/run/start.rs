@@ -7,9 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use starling_api as api;
+use starling_api::view::{Snapshot, View};
+use starling_collect::{Collector, HostRoot};
 use starling_consensus::{Log, Timing};
 use starling_engine::ledger::Member;
 use starling_engine::node::Node;
+use starling_gossip as gossip;
+use starling_keys::{self as keys, Keys};
+use starling_policy::Directory;
+use starling_process::Supervisor;
+use starling_sources::Poller;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
@@ -17,15 +25,7 @@ use tracing::{info, warn};
 use super::addresses::{self, Sockets};
 use super::tell::Told;
 use super::{Agent, EVENTS_MAX, POLLS_MAX};
-use crate::api;
-use crate::collect::{Collector, HostRoot};
 use crate::config::{Config, WorkersOnExit};
-use crate::gossip;
-use crate::keys::{self, Keys};
-use crate::policy::Directory;
-use crate::process::Supervisor;
-use crate::trigger::Poller;
-use crate::view::{Snapshot, View};
 
 /// Time for open API calls to end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -161,7 +161,7 @@ fn assemble(
             name: name.to_owned(),
             cluster: config.cluster.clone(),
             generation: log.generation(),
-            keys: keys.gossip.clone(),
+            keys: keys.gossip.iter().map(|key| gossip::Key(key.0)).collect(),
             advertise,
             timing: gossip::Timing::default(),
         },

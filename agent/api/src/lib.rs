@@ -1,0 +1,133 @@
+//! The room of the public gRPC API, `starling.v1`: what this agent knows of the
+//! cluster, for users and their tools.
+//!
+//! Comes in: questions over mutual TLS, from holders of a user's or an agent's
+//! certificate, and a [`view::View`] to answer them from. Goes out: answers that
+//! say who answered and how fresh they are, and streams.
+//!
+//! Never changes anything, never asks the agent's loop, and never waits for
+//! anything but the log's confirmation and the leader.
+//!
+//! A question is a method in `service` and its answer a function of one moment
+//! in `answer`, where it can be tested without a server; a stream is a file in
+//! `watch`. Its messages are defined in `proto`. A listener of another kind
+//! (health, metrics) is a room of its own.
+
+mod answer;
+mod caller;
+mod leader;
+mod near;
+mod page;
+mod see;
+mod service;
+pub mod view;
+mod watch;
+
+use std::future::Future;
+use std::time::Duration;
+
+use starling_consensus::{Tls, accept};
+use starling_proto::REPLY_BYTES_MAX;
+use starling_proto::v1::starling_service_server::{SERVICE_NAME, StarlingServiceServer};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::InterceptorLayer;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use view::View;
+
+/// A larger question is refused with `OUT_OF_RANGE`.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// An answer that takes longer ends as `DEADLINE_EXCEEDED`; a caller may ask for less.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+/// More questions in progress are refused with `RESOURCE_EXHAUSTED`.
+pub const REQUESTS_MAX: usize = 256;
+/// The same for a single connection.
+pub const REQUESTS_PER_CONNECTION_MAX: usize = 64;
+/// More streams are refused with `RESOURCE_EXHAUSTED`.
+pub const STREAMS_MAX: usize = 64;
+/// More connections wait in the system's backlog until one ends.
+pub const CONNECTIONS_MAX: usize = 256;
+/// A client that takes longer to prove itself is cut off.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How often an idle connection is asked for a sign of life, and how long it has.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// Header bytes of a single request.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// After the shutdown signal, answers in progress have this long.
+const GRACE: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the API's TLS identity is unusable; make the agent's keys anew with `starling keys`")]
+    Tls(#[source] tonic::transport::Error),
+    #[error("the API server ended")]
+    Serve(#[source] tonic::transport::Error),
+    #[error("the API's descriptors are unreadable")]
+    Descriptors(#[source] tonic_reflection::server::Error),
+}
+
+/// Serves the API on `listener` until `shutdown`, then lets answers in progress
+/// end. Streams are told to go elsewhere.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Tls,
+    view: View,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let ending = CancellationToken::new();
+    let service = service::Service::new(view, &tls, ending.clone());
+    let starling = StarlingServiceServer::new(service)
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(REPLY_BYTES_MAX);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter
+        .set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving)
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(starling_proto::DESCRIPTORS)
+        .with_service_name(SERVICE_NAME)
+        .build_v1()
+        .map_err(Error::Descriptors)?;
+    let server = builder(&tls)?
+        .layer(InterceptorLayer::new(caller::admit))
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(starling)
+        .serve_with_incoming_shutdown(
+            accept::connections(listener, CONNECTIONS_MAX),
+            ending.clone().cancelled_owned(),
+        );
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        ended = &mut server => return ended.map_err(Error::Serve),
+        () = shutdown => {}
+    }
+    reporter
+        .set_service_status(SERVICE_NAME, tonic_health::ServingStatus::NotServing)
+        .await;
+    ending.cancel();
+    // A client that doesn't end its connection in time is dropped with it.
+    match tokio::time::timeout(GRACE, server).await {
+        Ok(ended) => ended.map_err(Error::Serve),
+        Err(_) => Ok(()),
+    }
+}
+
+fn builder(tls: &Tls) -> Result<Server, Error> {
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(&tls.certificate, &tls.key))
+        .client_ca_root(Certificate::from_pem(&tls.ca))
+        .timeout(HANDSHAKE);
+    Server::builder()
+        .timeout(DEADLINE)
+        .load_shed(true)
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
+        .max_concurrent_streams(REQUESTS_PER_CONNECTION_MAX as u32)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .tls_config(tls)
+        .map_err(Error::Tls)
+}

@@ -1,0 +1,169 @@
+//! Who is refused, and the bounds on what is asked.
+
+use rcgen::{CertificateParams, Issuer, KeyPair};
+use starling_api::{REQUEST_BYTES_MAX, STREAMS_MAX};
+use starling_consensus::Tls;
+use starling_proto::v1;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::harness::{Home, client, eventually, next};
+
+fn status_request() -> v1::GetClusterStatusRequest {
+    v1::GetClusterStatusRequest::default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_users_and_agents_of_this_cluster_are_answered() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    // Another cluster's user: the connection itself fails, at the latest when used.
+    let stranger = Tls {
+        ca: home.user().ca,
+        ..Home::new().user()
+    };
+    if let Ok(mut client) = client(&agent.address, &stranger).await {
+        client
+            .get_cluster_status(status_request())
+            .await
+            .unwrap_err();
+    }
+    // Signed by this cluster's authority, but for something else.
+    let read = |name: &str| std::fs::read_to_string(home.keys("").join(name)).unwrap();
+    let key = KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("ca.pem"), key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["other.starling".into()]).unwrap();
+    let other = Tls {
+        ca: home.user().ca,
+        certificate: params.signed_by(&key, &issuer).unwrap().pem(),
+        key: key.serialize_pem(),
+    };
+    let mut client_of_other = client(&agent.address, &other).await.unwrap();
+    let status = client_of_other
+        .get_cluster_status(status_request())
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(
+        status.message().contains("client.starling"),
+        "{}",
+        status.message()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_beyond_a_limit_is_refused_and_the_next_one_answered() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    let mut client = client(&agent.address, &home.user()).await.unwrap();
+    let name = "x".repeat(REQUEST_BYTES_MAX);
+    let asked = v1::GetPolicyRequest {
+        name,
+        ..Default::default()
+    };
+    let status = client.get_policy(asked).await.unwrap_err();
+    assert!(
+        matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted),
+        "{status:?}"
+    );
+    let asked = v1::GetClusterStatusRequest { consistency: 99 };
+    let status = client.get_cluster_status(asked).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let asked = v1::ListNodesRequest {
+        page_token: "nonsense".into(),
+        ..Default::default()
+    };
+    let status = client.list_nodes(asked).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(client.get_cluster_status(status_request()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_beyond_the_limit_are_refused_until_one_ends() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    let user = home.user();
+    let mut streams = Vec::new();
+    // On two connections: one alone has a limit of its own.
+    let mut clients = [
+        client(&agent.address, &user).await.unwrap(),
+        client(&agent.address, &user).await.unwrap(),
+    ];
+    for n in 0..STREAMS_MAX {
+        let asked = v1::WatchDecisionsRequest::default();
+        let mut stream = clients[n % 2]
+            .watch_decisions(asked)
+            .await
+            .unwrap()
+            .into_inner();
+        next(&mut stream).await.unwrap();
+        streams.push(stream);
+    }
+    let asked = v1::WatchClusterRequest::default();
+    let status = clients[0].watch_cluster(asked.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(
+        clients[0]
+            .get_cluster_status(status_request())
+            .await
+            .is_ok()
+    );
+    streams.pop();
+    let client = clients[0].clone();
+    eventually("a stream's place is free again", || {
+        let (mut client, asked) = (client.clone(), asked.clone());
+        async move { client.watch_cluster(asked).await.ok() }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_reflection_are_served() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let home = Home::new();
+    let agent = home.leader().await;
+    let channel: Channel = {
+        use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+        let user = home.user();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&user.ca))
+            .identity(Identity::from_pem(&user.certificate, &user.key))
+            .domain_name("peer.starling");
+        let endpoint = Endpoint::from_shared(format!("https://{}", agent.address)).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+    };
+    let asked = HealthCheckRequest {
+        service: "starling.v1.StarlingService".into(),
+    };
+    let health = HealthClient::new(channel.clone())
+        .check(asked)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(health.status(), ServingStatus::Serving);
+
+    let asked = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(
+            "starling.v1.StarlingService.ExplainPolicy".into(),
+        )),
+    };
+    let mut answers = ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::once(asked))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = next(&mut answers).await.unwrap().message_response;
+    assert!(
+        matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))),
+        "{answer:?}"
+    );
+}

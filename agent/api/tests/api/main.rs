@@ -1,0 +1,11 @@
+//! The public API over real mutual TLS, with a real log behind it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod harness;
+mod limits;
+mod reads;
+mod streams;

@@ -1,0 +1,283 @@
+//! Asks the agents of a context, one after the other, until one answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use starling_proto::v1::starling_service_client::StarlingServiceClient;
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Response, Status};
+
+use super::context::{self, Agent, Context};
+use super::exit::{self, Error, Kind};
+use super::handshake::{self, Credentials};
+use super::human;
+use starling_keys::PEER;
+use starling_proto::REPLY_BYTES_MAX;
+
+pub type Stub = StarlingServiceClient<Channel>;
+
+/// One agent may take this long to accept a connection; then the next is asked.
+const CONNECT: Duration = Duration::from_secs(2);
+/// A quiet connection is checked this often, so that a stream notices that its
+/// agent's machine is gone.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// What the command line says about whom to ask.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// Context file: whom to ask, and as whom
+    #[arg(long, value_name = "FILE")]
+    pub context: Option<PathBuf>,
+    /// Ask this agent of the context
+    #[arg(long, value_name = "NAME", conflicts_with = "server")]
+    pub agent: Option<String>,
+    /// Ask the agent at this address, with the context's identity
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: Option<String>,
+    /// Give up after this long
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = human::duration)]
+    pub timeout: Duration,
+}
+
+/// Agents that can be asked.
+pub struct Client {
+    agents: Vec<Agent>,
+    tls: ClientTlsConfig,
+    credentials: Credentials,
+    source: PathBuf,
+    pub timeout: Duration,
+}
+
+impl From<context::Error> for Error {
+    fn from(error: context::Error) -> Error {
+        let kind = match &error {
+            context::Error::None { .. } => Kind::Unreachable,
+            context::Error::Content { .. } => Kind::Usage,
+            context::Error::Unsafe { .. } => Kind::Denied,
+            context::Error::Read { .. } | context::Error::Write { .. } => Kind::Failure,
+        };
+        let why = match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        Error::new(kind, why)
+    }
+}
+
+impl Client {
+    /// Finds the context and reads its keys; connects to nobody yet.
+    pub fn new(args: &Args) -> Result<Client, Error> {
+        let (source, context) = Context::find(args.context.as_deref())?;
+        let agents = chosen(&context, args)?;
+        let credentials = Credentials {
+            ca: read(&context.ca)?,
+            certificate: read(&context.certificate)?,
+            key: read(&context.key)?,
+        };
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&credentials.ca))
+            .identity(Identity::from_pem(
+                &credentials.certificate,
+                &credentials.key,
+            ))
+            .domain_name(PEER)
+            .timeout(CONNECT);
+        Ok(Client {
+            agents,
+            tls,
+            credentials,
+            source,
+            timeout: args.timeout,
+        })
+    }
+
+    /// The first answer. An agent that can't be reached, or can't answer now, is
+    /// passed over; a refusal is final.
+    pub async fn ask<Q, R, F>(
+        &self,
+        question: Q,
+        call: impl Fn(Stub, Request<Q>) -> F,
+    ) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        self.first(deadline, async |agent, stub| {
+            let mut request = Request::new(question.clone());
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            let answer = call(stub, request).await;
+            answer
+                .map(Response::into_inner)
+                .map_err(|status| Error::refused(&agent.name, &status))
+        })
+        .await
+    }
+
+    /// Opens a stream at the first agent that has one to give, without a deadline
+    /// for its end. `None`: that agent has forgotten what the question went on from.
+    pub async fn open<Q, R, F>(
+        &self,
+        question: impl Fn(&Agent) -> Q,
+        call: impl Fn(Stub, Request<Q>) -> F,
+    ) -> Result<Option<(Agent, R)>, Error>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        self.first(deadline, async |agent, stub| {
+            match call(stub, Request::new(question(agent))).await {
+                Ok(stream) => Ok(Some((agent.clone(), stream.into_inner()))),
+                Err(status) => match status.code() {
+                    Code::OutOfRange => Ok(None),
+                    // Another agent may have room.
+                    Code::ResourceExhausted => {
+                        let why = format!("{}: {}", agent.name, status.message());
+                        Err(Error::new(Kind::Unreachable, why))
+                    }
+                    _ => Err(Error::refused(&agent.name, &status)),
+                },
+            }
+        })
+        .await
+    }
+
+    async fn first<R>(
+        &self,
+        deadline: Instant,
+        ask: impl AsyncFn(&Agent, Stub) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut failed = Vec::new();
+        for agent in &self.agents {
+            let answer = async { ask(agent, self.connect(agent).await?).await };
+            match timeout_at(deadline, answer).await {
+                Ok(Err(error)) if matches!(error.kind, Kind::Unreachable | Kind::Failure) => {
+                    if let Some(refusal) = self.refusal(agent).await {
+                        return Err(refusal);
+                    }
+                    if error.kind == Kind::Failure {
+                        return Err(error);
+                    }
+                    failed.push(error.message);
+                }
+                Ok(answer) => return answer,
+                Err(_) => {
+                    failed.push(format!("{}: no answer in time", agent.name));
+                    break;
+                }
+            }
+        }
+        Err(self.unreachable(&failed))
+    }
+
+    /// Whether an agent that gave no answer refuses these certificates. It may
+    /// have cut the connection before its refusal was read.
+    async fn refusal(&self, agent: &Agent) -> Option<Error> {
+        let (address, credentials) = (agent.address.clone(), self.credentials.clone());
+        let shake = move || handshake::shake(&address, &credentials);
+        let error = tokio::task::spawn_blocking(shake).await.ok()?.err()?;
+        exit::denied(&error).then(|| {
+            let words = format!("{}: {error}; {}", agent.name, exit::WRONG_KEYS);
+            Error::new(Kind::Denied, words)
+        })
+    }
+
+    async fn connect(&self, agent: &Agent) -> Result<Stub, Error> {
+        let usage = |why: &tonic::transport::Error| {
+            Error::new(
+                Kind::Usage,
+                format!(
+                    "{}: {:?} or the keys of {} are unusable ({}); an address is HOST:PORT",
+                    agent.name,
+                    agent.address,
+                    self.source.display(),
+                    exit::words(why),
+                ),
+            )
+        };
+        let endpoint = Endpoint::from_shared(format!("https://{}", agent.address))
+            .map_err(|why| usage(&why))?
+            .tls_config(self.tls.clone())
+            .map_err(|why| usage(&why))?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE);
+        let channel = endpoint.connect().await.map_err(|why| {
+            let words = exit::words(&why);
+            let (kind, hint) = if exit::denied(&why) {
+                (Kind::Denied, format!("; {}", exit::WRONG_KEYS))
+            } else {
+                (Kind::Unreachable, String::new())
+            };
+            Error::new(
+                kind,
+                format!("{} ({}): {words}{hint}", agent.name, agent.address),
+            )
+        })?;
+        Ok(StarlingServiceClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX))
+    }
+
+    fn unreachable(&self, failed: &[String]) -> Error {
+        Error::new(
+            Kind::Unreachable,
+            format!(
+                "no agent of {} answers; are they running? A demo that has ended leaves its \
+                 context behind\n  {}",
+                self.source.display(),
+                failed.join("\n  ")
+            ),
+        )
+    }
+}
+
+fn chosen(context: &Context, args: &Args) -> Result<Vec<Agent>, Error> {
+    if let Some(address) = &args.server {
+        return Ok(vec![Agent {
+            name: address.clone(),
+            address: address.clone(),
+        }]);
+    }
+    let Some(name) = &args.agent else {
+        return Ok(context.agents.clone());
+    };
+    let found: Vec<Agent> = context
+        .agents
+        .iter()
+        .filter(|a| a.name == *name)
+        .cloned()
+        .collect();
+    if found.is_empty() {
+        let known: Vec<&str> = context
+            .agents
+            .iter()
+            .map(|agent| agent.name.as_str())
+            .collect();
+        return Err(Error::new(
+            Kind::NotFound,
+            format!(
+                "the context names no agent {name:?}; it names {}",
+                known.join(", ")
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|why| {
+        let kind = match why.kind() {
+            std::io::ErrorKind::PermissionDenied => Kind::Denied,
+            _ => Kind::Failure,
+        };
+        Error::new(
+            kind,
+            format!(
+                "can't read {}: {why}; the context names it, and `starling keys` makes such files",
+                path.display()
+            ),
+        )
+    })
+}

@@ -1,0 +1,143 @@
+//! The room of the command line: what people and scripts ask, and how it is
+//! answered.
+//!
+//! Comes in: a parsed [`Ask`]. Goes out: data on standard output, everything else
+//! on standard error. Exit codes: 0 done, 1 failed, 2 used wrongly, 4 not found,
+//! 5 nobody answers, 6 denied.
+//!
+//! Never reads an agent's files or its memory: it asks over the public API as
+//! any other client would, or reads what the user names. Runs no agent and no
+//! demo; the binary does.
+//!
+//! A new verb is a variant of [`Ask`]; what it asks stands in `read`, what is
+//! shown of the answer, as a table and as JSON, in a file of `show`.
+
+mod check;
+pub mod client;
+pub mod context;
+pub mod exit;
+mod handshake;
+pub mod human;
+mod keys;
+pub mod output;
+mod read;
+mod show;
+mod watch;
+
+use clap::Subcommand;
+
+pub use exit::Error;
+pub use read::Consistency;
+
+/// What agents are asked, or files are checked for: everything that ends by itself.
+#[derive(Debug, Subcommand)]
+pub enum Ask {
+    /// Show how the cluster is
+    Status {
+        #[command(flatten)]
+        read: read::Args,
+    },
+    /// List the agents and their parts in the log
+    Members {
+        #[command(flatten)]
+        read: read::Args,
+    },
+    /// Show what machines or workloads use
+    Top {
+        what: Top,
+        #[command(flatten)]
+        read: read::Args,
+    },
+    /// List policies, their sizes and their triggers
+    Policies {
+        #[command(flatten)]
+        read: read::Args,
+    },
+    /// Say why a workload has its size
+    Explain {
+        policy: String,
+        /// Explain the change of size at this index instead of the last one
+        #[arg(
+            long,
+            value_name = "INDEX",
+            default_value_t = 0,
+            hide_default_value = true
+        )]
+        decision: u64,
+        #[command(flatten)]
+        read: read::Args,
+    },
+    /// List changes of size, newest first
+    Decisions {
+        /// Only this policy's
+        policy: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+        #[command(flatten)]
+        read: read::Args,
+    },
+    /// Follow the cluster or its decisions until Ctrl-C
+    Watch {
+        #[arg(value_enum, default_value_t)]
+        what: watch::What,
+        /// Only this policy's decisions
+        #[arg(long)]
+        policy: Option<String>,
+        #[command(flatten)]
+        output: output::Args,
+        #[command(flatten)]
+        client: client::Args,
+    },
+    /// Make a cluster's certificates and keys, or those of new nodes
+    Keys(keys::Args),
+    /// Check policy files as an agent would
+    Check(check::Args),
+    /// Show this program's version
+    Version {
+        #[command(flatten)]
+        output: output::Args,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Top {
+    Nodes,
+    Workloads,
+}
+
+/// Asks, and prints the answer.
+pub async fn ask(command: Ask) -> Result<(), Error> {
+    match command {
+        Ask::Status { read } => read::status(&read).await,
+        Ask::Members { read } => read::members(&read).await,
+        Ask::Top {
+            what: Top::Nodes,
+            read,
+        } => read::nodes(&read).await,
+        Ask::Top {
+            what: Top::Workloads,
+            read,
+        } => read::workloads(&read).await,
+        Ask::Policies { read } => read::policies(&read).await,
+        Ask::Explain {
+            policy,
+            decision,
+            read,
+        } => read::explain(policy, decision, &read).await,
+        Ask::Decisions {
+            policy,
+            limit,
+            read,
+        } => read::decisions(policy.unwrap_or_default(), limit as usize, &read).await,
+        Ask::Watch {
+            what,
+            policy,
+            output,
+            client,
+        } => watch::watch(what, policy.unwrap_or_default(), output, &client).await,
+        Ask::Keys(args) => keys::generate(args),
+        Ask::Check(args) => check::check(&args),
+        Ask::Version { output } => read::version(output),
+    }
+}

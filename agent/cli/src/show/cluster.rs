@@ -1,0 +1,288 @@
+//! `starling status` and `starling members`.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use starling_proto::v1;
+
+use super::{Header, notes, some, time};
+use crate::human;
+use crate::output::{Show, Style, left, right, table};
+
+#[derive(Debug, Serialize)]
+pub struct Status {
+    pub header: Header,
+    #[serde(flatten)]
+    pub cluster: Cluster,
+}
+
+/// The cluster's status, as `status` and `watch` print it.
+#[derive(Debug, Serialize)]
+pub struct Cluster {
+    #[serde(rename = "cluster")]
+    pub name: String,
+    pub generation: u64,
+    pub term: u64,
+    pub leader_id: Option<u64>,
+    pub leader: Option<String>,
+    pub voters: Vec<u64>,
+    pub learners: Vec<u64>,
+    pub last_log_index: u64,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    pub applied_time: Option<String>,
+    pub digests: &'static str,
+    pub checkpoints: Vec<Checkpoint>,
+    pub warnings: Vec<Warning>,
+    pub halted: Option<String>,
+    pub members: u32,
+    pub members_alive: u32,
+    pub policies: u32,
+    pub replicas_granted: u64,
+    pub replicas_running: u64,
+    pub decisions_remembered: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Checkpoint {
+    pub node_id: u64,
+    pub node: String,
+    pub index: u64,
+    pub digest: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Warning {
+    pub subject: String,
+    pub text: String,
+}
+
+impl From<v1::GetClusterStatusResponse> for Status {
+    fn from(reply: v1::GetClusterStatusResponse) -> Status {
+        Status {
+            header: reply.header.into(),
+            cluster: reply.status.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<v1::ClusterStatus> for Cluster {
+    fn from(status: v1::ClusterStatus) -> Cluster {
+        Cluster {
+            digests: match status.digest_state() {
+                v1::DigestState::Unspecified => "unknown",
+                v1::DigestState::Equal => "equal",
+                v1::DigestState::Different => "different",
+            },
+            applied_time: time(status.applied_time.as_ref()),
+            name: status.cluster,
+            generation: status.generation,
+            term: status.term,
+            leader_id: status.leader_id,
+            leader: some(status.leader_name),
+            voters: status.voter_ids,
+            learners: status.learner_ids,
+            last_log_index: status.last_log_index,
+            committed_index: status.committed_index,
+            applied_index: status.applied_index,
+            checkpoints: status
+                .checkpoints
+                .into_iter()
+                .map(|c| Checkpoint {
+                    node_id: c.node_id,
+                    node: c.node_name,
+                    index: c.index,
+                    digest: c.digest,
+                })
+                .collect(),
+            warnings: status
+                .warnings
+                .into_iter()
+                .map(|w| Warning {
+                    subject: w.subject,
+                    text: w.text,
+                })
+                .collect(),
+            halted: some(status.halted_reason),
+            members: status.members,
+            members_alive: status.members_alive,
+            policies: status.policies,
+            replicas_granted: status.replicas_granted,
+            replicas_running: status.replicas_running,
+            decisions_remembered: status.decisions_remembered,
+        }
+    }
+}
+
+impl Show for Status {
+    fn text(&self, style: Style) -> String {
+        let of = &self.cluster;
+        let leader = of.leader.as_deref().unwrap_or("none known");
+        let mut rows = vec![
+            (
+                "Cluster",
+                format!("{} (generation {})", of.name, of.generation),
+            ),
+            ("Leader", format!("{leader} (term {})", of.term)),
+            (
+                "Members",
+                format!(
+                    "{} of {} alive, {} voting, {} learning",
+                    of.members_alive,
+                    of.members,
+                    of.voters.len(),
+                    of.learners.len()
+                ),
+            ),
+            (
+                "Log",
+                format!(
+                    "{} of {} entries committed",
+                    of.committed_index, of.last_log_index
+                ),
+            ),
+            (
+                "Ledger",
+                format!(
+                    "at command {}; {}",
+                    of.applied_index,
+                    match of.digests {
+                        "equal" => "equal at all who told their digest",
+                        "different" => "DIFFERENT among nodes",
+                        _ => "not compared yet",
+                    }
+                ),
+            ),
+            ("Policies", of.policies.to_string()),
+            (
+                "Replicas",
+                format!(
+                    "{} running of {} granted",
+                    of.replicas_running, of.replicas_granted
+                ),
+            ),
+            (
+                "Answered by",
+                format!(
+                    "{}{}, data {} old",
+                    self.header.node,
+                    if self.header.answered_by_leader {
+                        " (the leader)"
+                    } else {
+                        ""
+                    },
+                    human::age(self.header.data_age_ms)
+                ),
+            ),
+        ];
+        if let Some(halted) = &of.halted {
+            rows.push(("Halted", halted.clone()));
+        }
+        let mut text = String::new();
+        for (name, value) in rows {
+            // Writing to a string can't fail.
+            let _ = writeln!(text, "{:<13}{}", format!("{name}:"), human::clean(&value));
+        }
+        if style.wide {
+            text.push('\n');
+            let columns = [left("NODE"), right("INDEX"), left("LEDGER DIGEST")];
+            let rows = of.checkpoints.iter();
+            let rows = rows.map(|c| [c.node.clone(), c.index.to_string(), c.digest.clone()]);
+            text += &table(columns, rows, style);
+        }
+        if !of.warnings.is_empty() {
+            text.push_str("\nWarnings:\n");
+            for warning in &of.warnings {
+                let (subject, words) =
+                    (human::clean(&warning.subject), human::clean(&warning.text));
+                let _ = writeln!(text, "  {subject}: {words}");
+            }
+        }
+        text
+    }
+
+    fn note(&self) -> Option<String> {
+        self.header.caution()
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Members {
+    pub header: Header,
+    pub members: Vec<Member>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    pub id: u64,
+    pub name: String,
+    pub role: &'static str,
+    pub alive: bool,
+    pub applied_index: Option<u64>,
+    pub heard_age_ms: Option<u64>,
+    pub api_address: String,
+    pub peer_address: String,
+    pub gossip_address: String,
+}
+
+impl From<v1::Member> for Member {
+    fn from(member: v1::Member) -> Member {
+        Member {
+            role: match member.role() {
+                v1::Role::Unspecified => "unknown",
+                v1::Role::Leader => "leader",
+                v1::Role::Voter => "voter",
+                v1::Role::Learner => "learner",
+                v1::Role::Member => "member",
+            },
+            id: member.id,
+            name: member.name,
+            alive: member.alive,
+            applied_index: member.applied_index,
+            heard_age_ms: member.heard_age_ms,
+            api_address: member.api_address,
+            peer_address: member.peer_address,
+            gossip_address: member.gossip_address,
+        }
+    }
+}
+
+impl Show for Members {
+    fn text(&self, style: Style) -> String {
+        let columns = [
+            left("NAME"),
+            left("ROLE"),
+            left("ALIVE"),
+            right("APPLIED"),
+            right("HEARD"),
+            left("API"),
+            left("PEER").only_wide(),
+            left("GOSSIP").only_wide(),
+            right("ID").only_wide(),
+        ];
+        let rows = self.members.iter().cloned().map(|member| {
+            [
+                member.name,
+                member.role.into(),
+                if member.alive { "yes" } else { "no" }.into(),
+                member
+                    .applied_index
+                    .map(|index| index.to_string())
+                    .unwrap_or_default(),
+                member.heard_age_ms.map(human::age).unwrap_or_default(),
+                member.api_address,
+                member.peer_address,
+                member.gossip_address,
+                member.id.to_string(),
+            ]
+        });
+        table(columns, rows, style)
+    }
+
+    fn note(&self) -> Option<String> {
+        notes(
+            self.header.caution(),
+            self.members.is_empty().then_some("No members yet."),
+        )
+    }
+}

@@ -1,0 +1,82 @@
+//! `starling decisions`: what changed its size, when, and why.
+
+use serde::Serialize;
+use starling_engine::unit::Ms;
+use starling_proto::{v1, view};
+
+use super::{Header, notes};
+use crate::human;
+use crate::output::{Show, Style, left, right, table};
+
+#[derive(Debug, Serialize)]
+pub struct Decisions {
+    pub header: Header,
+    pub decisions: Vec<Decision>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    pub index: u64,
+    pub time: String,
+    pub policy: String,
+    pub from: u32,
+    pub to: u32,
+    pub node_id: u64,
+    pub node: String,
+    pub reason: String,
+    #[serde(skip)]
+    pub(super) at: Ms,
+}
+
+impl From<v1::Decision> for Decision {
+    fn from(decision: v1::Decision) -> Decision {
+        let at = decision.time.as_ref().map(view::ms).unwrap_or_default();
+        Decision {
+            index: decision.index,
+            time: human::time(at),
+            at,
+            policy: decision.policy,
+            from: decision.from,
+            to: decision.to,
+            node_id: decision.node_id,
+            node: decision.node_name,
+            reason: decision.reason,
+        }
+    }
+}
+
+impl Show for Decisions {
+    fn text(&self, style: Style) -> String {
+        let columns = [
+            right("INDEX"),
+            right("AGE"),
+            left("POLICY"),
+            right("FROM"),
+            right("TO"),
+            left("BY"),
+            left("TIME").only_wide(),
+            left("REASON"),
+        ];
+        let rows = self.decisions.iter().cloned().map(|decision| {
+            [
+                decision.index.to_string(),
+                self.header.age(decision.at),
+                decision.policy,
+                decision.from.to_string(),
+                decision.to.to_string(),
+                decision.node,
+                decision.time,
+                decision.reason,
+            ]
+        });
+        table(columns, rows, style)
+    }
+
+    fn note(&self) -> Option<String> {
+        let empty = "No workload has changed its size yet.";
+        notes(
+            self.header.caution(),
+            self.decisions.is_empty().then_some(empty),
+        )
+    }
+}

@@ -1,0 +1,185 @@
+//! Triggers: cpu and memory as the agents measure them, and what others answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use starling_engine::policy::{Goal, Resource, Source, Trigger};
+
+use super::Check;
+use crate::schema::{self, MetricType};
+use crate::yaml::clip;
+use starling_engine::quantity::Quantity;
+use starling_sources::METRICS_API;
+
+/// Percent of the requests.
+const UTILIZATION: RangeInclusive<i64> = 1..=100_000;
+
+pub(super) fn triggers(check: &mut Check, written: &[schema::Trigger]) -> Vec<Trigger> {
+    let mut given: BTreeSet<String> = written
+        .iter()
+        .filter_map(|trigger| trigger.name.clone())
+        .collect();
+    written
+        .iter()
+        .enumerate()
+        .map(|(index, trigger)| {
+            let name = trigger
+                .name
+                .clone()
+                .unwrap_or_else(|| free_name(&mut given, &trigger.kind));
+            let field = format!("spec.triggers[{index}]");
+            if trigger.name.is_some() {
+                check.label(&format!("{field}.name"), &name);
+            }
+            self::trigger(check, &field, name, trigger)
+        })
+        .collect()
+}
+
+/// The type's name, with a number behind it from the second of its type on.
+fn free_name(taken: &mut BTreeSet<String>, kind: &str) -> String {
+    let mut name = kind.to_owned();
+    // One of these is free: at most `taken.len()` aren't.
+    for number in 2..=taken.len() + 2 {
+        if taken.insert(name.clone()) {
+            break;
+        }
+        name = format!("{kind}-{number}");
+    }
+    name
+}
+
+fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigger) -> Trigger {
+    let (source, goal, activation_milli) = match written.kind.as_str() {
+        "cpu" => resource(check, field, Resource::Cpu, written),
+        "memory" => resource(check, field, Resource::Memory, written),
+        METRICS_API => metrics_api(check, field, written),
+        other => {
+            check.fails(
+                &format!("{field}.type"),
+                format!(
+                    "`{}` is not known; allowed: cpu, memory, {METRICS_API}",
+                    clip(other)
+                ),
+            );
+            (Source::Resource(Resource::Cpu), Goal::Value { milli: 1 }, 0)
+        }
+    };
+    Trigger {
+        name,
+        source,
+        goal,
+        activation_milli,
+    }
+}
+
+fn resource(
+    check: &mut Check,
+    field: &str,
+    resource: Resource,
+    written: &schema::Trigger,
+) -> (Source, Goal, i64) {
+    let only = |key: &String| {
+        (key != "value").then(|| (key.clone(), "is not known; allowed: value".to_owned()))
+    };
+    refuse(check, field, written.metadata.keys().filter_map(only));
+    let value_field = format!("{field}.metadata.value");
+    let value = required(check, field, &written.metadata, "value");
+    let goal = match (written.metric_type, value) {
+        (Some(MetricType::Utilization), value) => Goal::Utilization {
+            percent: value.map_or(1, |text| percent(check, &value_field, text)),
+        },
+        (Some(MetricType::AverageValue), value) => Goal::AverageValue {
+            milli: value.map_or(1, |text| {
+                check.some_amount(&value_field, text, Quantity::milli)
+            }),
+        },
+        (other, _) => {
+            let is = other.map_or("missing", |_| "Value");
+            check.fails(
+                &format!("{field}.metricType"),
+                format!(
+                    "must be Utilization (percent of the requests) or AverageValue (amount for \
+                     each replica), is {is}"
+                ),
+            );
+            Goal::AverageValue { milli: 1 }
+        }
+    };
+    (Source::Resource(resource), goal, 0)
+}
+
+fn percent(check: &mut Check, field: &str, text: &str) -> i32 {
+    if let Ok(percent) = text.parse() {
+        return check.number(field, percent, UTILIZATION) as i32;
+    }
+    check.fails(
+        field,
+        format!(
+            "must be a whole number of percent without a sign, is `{}`",
+            clip(text)
+        ),
+    );
+    1
+}
+
+fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {
+    refuse(
+        check,
+        field,
+        starling_sources::check(&written.metadata).into_iter(),
+    );
+    let goal_field = format!("{field}.metadata.targetValue");
+    let milli = required(check, field, &written.metadata, "targetValue").map_or(1, |text| {
+        check.some_amount(&goal_field, text, Quantity::milli)
+    });
+    let goal = match written.metric_type {
+        None | Some(MetricType::AverageValue) => Goal::AverageValue { milli },
+        Some(MetricType::Value) => Goal::Value { milli },
+        Some(MetricType::Utilization) => {
+            check.fails(
+                &format!("{field}.metricType"),
+                "must be AverageValue or Value: only cpu and memory have a utilization".to_owned(),
+            );
+            Goal::AverageValue { milli }
+        }
+    };
+    let activation = written
+        .metadata
+        .get("activationTargetValue")
+        .map_or(0, |text| {
+            check.amount(
+                &format!("{field}.metadata.activationTargetValue"),
+                text,
+                Quantity::milli,
+            )
+        });
+    let source = Source::External {
+        kind: METRICS_API.to_owned(),
+        metadata: written.metadata.clone(),
+    };
+    (source, goal, activation)
+}
+
+fn required<'a>(
+    check: &mut Check,
+    field: &str,
+    metadata: &'a BTreeMap<String, String>,
+    key: &str,
+) -> Option<&'a str> {
+    let value = metadata.get(key).map(String::as_str);
+    if value.is_none() {
+        check.fails(&format!("{field}.metadata"), format!("`{key}` is missing"));
+    }
+    value
+}
+
+fn refuse(check: &mut Check, field: &str, wrong: impl Iterator<Item = (String, String)>) {
+    for (key, why) in wrong {
+        // A key that is missing has no place of its own.
+        match key.as_str() {
+            "" => check.fails(&format!("{field}.metadata"), why),
+            key => check.fails(&format!("{field}.metadata.{key}"), why),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The policy directory: looked at about once a second, read where it changed.
+//!
+//! Comes in: a path, the ledger, the time. Goes out: a [`Scan`]. Blocks for one
+//! directory listing, a `stat` for each file, and reading what changed.
+
+mod files;
+mod gather;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use starling_engine::ledger::{Command, Ledger, Outcome};
+use starling_engine::policy::{Policy, Target};
+use starling_engine::unit::Ms;
+
+use super::memory::{self, Loaded, Memory, Seen, Stamp};
+use super::reconcile::{self, Legible, Verdict, Wish, Wishes};
+use files::Files;
+pub use files::{ENTRIES_MAX, FILES_MAX, READ_MAX, SETTLE_MS};
+use starling_process::spec::Spec;
+
+/// A proposal that came to nothing is made again after this long.
+pub const RETRY_MS: u64 = 5_000;
+/// Files that can't be read in so many scans aren't waited for.
+const SCANS_MAX: u32 = 5;
+/// More proposals wait for the next scan.
+pub const PROPOSALS_MAX: usize = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "can't read {}, which keeps what was applied from the policy directory; make it readable, \
+         or delete it: policies that differ from those in force are then reported, not applied",
+        .path.display()
+    )]
+    Memory { path: PathBuf, source: io::Error },
+}
+
+/// What one look at the directory found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// To be proposed in this order. What became of each goes to [`Directory::answered`].
+    pub proposals: Vec<Command>,
+    /// What this machine can run now, by name: last good versions included.
+    pub processes: BTreeMap<String, Spec>,
+    /// What is wrong, by file and line or by policy; gone once it is mended.
+    pub problems: BTreeMap<String, String>,
+}
+
+/// A directory of YAML files, and the memory of what it had acknowledged.
+pub struct Directory {
+    path: PathBuf,
+    data_dir: PathBuf,
+    node: String,
+    files: Files,
+    memory: Memory,
+    /// As it is on disk; `None` where nothing is.
+    saved: Option<Memory>,
+    /// Nothing was remembered at the start, and not every file has been read since.
+    fresh: bool,
+    scans: u32,
+    /// What became of a memory that couldn't be read.
+    lost: Option<String>,
+    /// By policy: the last proposal and when it was made.
+    proposed: BTreeMap<String, (Proposal, Ms)>,
+    /// By policy: the proposal that the ledger refused, and why.
+    refused: BTreeMap<String, (Proposal, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Proposal {
+    command: Command,
+    /// The file's; `None` for a removal.
+    stamp: Option<Stamp>,
+}
+
+impl Directory {
+    /// Remembers what was acknowledged in `data_dir`. `node` is this agent's
+    /// name. The directory itself may come, go and come back later.
+    pub fn open(path: &Path, data_dir: &Path, node: &str) -> Result<Directory, Error> {
+        let loaded = memory::load(data_dir).map_err(|source| Error::Memory {
+            path: memory::path(data_dir),
+            source,
+        })?;
+        let (saved, lost) = match loaded {
+            Loaded::Found(memory) => (Some(memory), None),
+            Loaded::Absent => (None, None),
+            Loaded::Broken { aside, why } => (
+                None,
+                Some(format!(
+                    "what was applied from the policy directory couldn't be read ({why}) and was \
+                     moved to {}; policies that differ from those in force are reported, not \
+                     applied",
+                    aside.display()
+                )),
+            ),
+        };
+        Ok(Directory {
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+            data_dir: data_dir.to_owned(),
+            node: node.to_owned(),
+            files: Files::default(),
+            memory: saved.clone().unwrap_or_default(),
+            fresh: saved.is_none(),
+            scans: 0,
+            saved,
+            lost,
+            proposed: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        })
+    }
+
+    /// What this machine can run, as far as that is known: as it was remembered
+    /// until the first scan. `None` before anything is known; an agent that said
+    /// that it can run nothing would have its workers moved away from it.
+    pub fn processes(&self) -> Option<&BTreeMap<String, Spec>> {
+        let known = !self.fresh || self.scans >= SCANS_MAX;
+        known.then_some(&self.memory.processes)
+    }
+
+    /// Looks at the directory. Call it once this agent has applied the log as
+    /// far as its own admission; before that, policies of others look absent.
+    /// `offered` is what live nodes can run; this machine's own processes count
+    /// too. `now` is the wall clock.
+    pub fn scan(&mut self, ledger: &Ledger, offered: &BTreeSet<Target>, now: Ms) -> Scan {
+        let mut scan = Scan::default();
+        self.scans = self.scans.saturating_add(1);
+        if let Some(lost) = &self.lost {
+            let subject = memory::path(&self.data_dir).display().to_string();
+            scan.problems.insert(subject, lost.clone());
+        }
+        if let Err(why) = self.files.refresh(&self.path, now) {
+            let words = format!("{why}; what was read from it before stays in force");
+            scan.problems.insert(self.path.display().to_string(), words);
+            scan.processes.clone_from(&self.memory.processes);
+            return scan;
+        }
+        let mut wishes = self.gather(&mut scan);
+        self.distrust_a_missing_mount(&mut wishes, &mut scan);
+        self.memory.processes.clone_from(&scan.processes);
+        let verdicts = reconcile::verdicts(&wishes, &self.memory, ledger, self.fresh);
+        self.proposed
+            .retain(|_, (_, at)| *at <= now && now.since(*at) < RETRY_MS);
+        for (name, verdict) in &verdicts {
+            self.remember(name, verdict, wishes.policies.get(name));
+            self.report(name, verdict, &wishes, offered, &mut scan);
+        }
+        self.propose(&verdicts, &wishes, now, &mut scan);
+        self.fresh &= !self.files.are_read();
+        self.save(&mut scan);
+        scan
+    }
+
+    /// What became of a proposal of [`Scan::proposals`]. A refused one is made
+    /// again only when its file changes; one whose outcome never comes, after
+    /// [`RETRY_MS`].
+    pub fn answered(&mut self, command: &Command, outcome: &Outcome) {
+        let Some(name) = name_of(command) else { return };
+        let Some((proposal, _)) = self
+            .proposed
+            .get(name)
+            .filter(|(it, _)| it.command == *command)
+        else {
+            return;
+        };
+        if !outcome.refused.is_empty() {
+            let why: Vec<_> = outcome.refused.iter().map(ToString::to_string).collect();
+            self.refused
+                .insert(name.to_owned(), (proposal.clone(), why.join("; ")));
+            self.proposed.remove(name);
+            return;
+        }
+        // Remembered at once: should somebody else's wish come next in the log,
+        // before this agent's next scan, that one stands.
+        match (command, proposal.stamp) {
+            (Command::PutPolicy { policy, .. }, Some(stamp)) => {
+                let seen = Seen {
+                    policy: policy.clone(),
+                    stamp,
+                };
+                self.memory.policies.insert(name.to_owned(), seen);
+            }
+            _ => _ = self.memory.policies.remove(name),
+        }
+    }
+
+    /// An empty directory in the place of the one that held files is a mount that
+    /// is missing, not a wish to remove them.
+    fn distrust_a_missing_mount(&mut self, wishes: &mut Wishes, scan: &mut Scan) {
+        let (identity, empty) = self.files.identity();
+        if !empty {
+            self.memory.directory = identity;
+        } else if self.memory.directory != identity {
+            scan.processes.clone_from(&self.memory.processes);
+            wishes.legible = Legible::Not(format!(
+                "{} (empty, and not the directory that held it)",
+                self.path.display()
+            ));
+        }
+    }
+
+    fn remember(&mut self, name: &str, verdict: &Verdict, wish: Option<&Wish>) {
+        let known = self.memory.policies.get(name);
+        let seen = |wish: &Wish| Seen {
+            policy: Policy::clone(&wish.policy),
+            stamp: wish.stamp,
+        };
+        match (verdict, wish) {
+            (Verdict::Forgotten, _) => _ = self.memory.policies.remove(name),
+            // A difference that was there first counts as seen, so that a restart
+            // doesn't apply it either.
+            (Verdict::Kept(_), Some(wish)) if self.fresh && known.is_none() => {
+                self.memory.policies.insert(name.to_owned(), seen(wish));
+            }
+            (Verdict::Settled, Some(wish))
+                if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != *wish.policy) =>
+            {
+                self.memory.policies.insert(name.to_owned(), seen(wish));
+            }
+            _ => {}
+        }
+    }
+
+    fn report(
+        &self,
+        name: &str,
+        verdict: &Verdict,
+        wishes: &Wishes,
+        offered: &BTreeSet<Target>,
+        scan: &mut Scan,
+    ) {
+        let words = match (verdict, wishes.policies.get(name)) {
+            // Accepted just now; this agent's ledger is about to show it.
+            (Verdict::Kept(_), _) if self.proposed.contains_key(name) => return,
+            (Verdict::Kept(why) | Verdict::Blocked(why), _) => why.clone(),
+            (Verdict::Settled, Some(wish)) => {
+                let target = &wish.policy.target;
+                if offered.contains(target) || scan.processes.contains_key(&target.name) {
+                    return;
+                }
+                format!(
+                    "no live node can run {0} {1}; write a `kind: {0}` document named {1} on the \
+                     machines that should",
+                    target.kind, target.name
+                )
+            }
+            _ => return,
+        };
+        scan.problems.insert(gather::policy_subject(name), words);
+    }
+
+    /// Removals come first, so that a renamed policy finds its target free.
+    fn propose(
+        &mut self,
+        verdicts: &BTreeMap<String, Verdict>,
+        wishes: &Wishes,
+        now: Ms,
+        scan: &mut Scan,
+    ) {
+        let wanted = |wanted: Verdict| verdicts.iter().filter(move |(_, it)| **it == wanted);
+        let open: BTreeSet<&String> = wanted(Verdict::Remove)
+            .chain(wanted(Verdict::Put))
+            .map(|(name, _)| name)
+            .collect();
+        self.refused.retain(|name, _| open.contains(name));
+        for (name, verdict) in wanted(Verdict::Remove).chain(wanted(Verdict::Put)) {
+            let proposal = self.proposal(name, verdict, wishes);
+            if let Some((_, why)) = self.refused.get(name).filter(|(it, _)| *it == proposal) {
+                let words =
+                    format!("was refused by the cluster ({why}); edit the file to try again");
+                scan.problems.insert(gather::policy_subject(name), words);
+                continue;
+            }
+            let waiting = self
+                .proposed
+                .get(name)
+                .is_some_and(|(it, _)| *it == proposal);
+            if !waiting && scan.proposals.len() < PROPOSALS_MAX {
+                scan.proposals.push(proposal.command.clone());
+                self.proposed.insert(name.clone(), (proposal, now));
+            }
+        }
+    }
+
+    fn proposal(&self, name: &str, verdict: &Verdict, wishes: &Wishes) -> Proposal {
+        match wishes
+            .policies
+            .get(name)
+            .filter(|_| *verdict == Verdict::Put)
+        {
+            Some(wish) => Proposal {
+                command: Command::PutPolicy {
+                    policy: Policy::clone(&wish.policy),
+                    source: format!("{}:{}", self.node, wish.file.display()),
+                },
+                stamp: Some(wish.stamp),
+            },
+            None => Proposal {
+                command: Command::RemovePolicy {
+                    name: name.to_owned(),
+                },
+                stamp: None,
+            },
+        }
+    }
+
+    fn save(&mut self, scan: &mut Scan) {
+        if self.fresh || self.saved.as_ref() == Some(&self.memory) {
+            return;
+        }
+        match memory::save(&self.data_dir, &self.memory) {
+            Ok(()) => self.saved = Some(self.memory.clone()),
+            Err(error) => {
+                let subject = memory::path(&self.data_dir).display().to_string();
+                let words = format!(
+                    "can't be written ({error}); until it can, files that are deleted while this \
+                     agent is down go unnoticed"
+                );
+                scan.problems.insert(subject, words);
+            }
+        }
+    }
+}
+
+fn name_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::PutPolicy { policy, .. } => Some(&policy.name),
+        Command::RemovePolicy { name } => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,93 @@
+//! Finds the number in an answer.
+//!
+//! Comes in: a body of at most 1 MiB and a gjson path. Goes out: milli-units,
+//! rounded up as Kubernetes rounds them. Never panics, whatever was answered.
+
+use serde::de::IgnoredAny;
+
+use super::Reason;
+use starling_engine::quantity::{Error, Quantity};
+
+const LOCATION_BYTES_MAX: usize = 256;
+
+/// Modifiers (`@pretty`) and multipaths (`{a,b}`) rewrite the answer and never
+/// give a number that a plain path doesn't, so they are not allowed.
+pub(super) fn check_location(location: &str) -> Result<(), String> {
+    if location.is_empty() || location.len() > LOCATION_BYTES_MAX {
+        return Err(format!(
+            "must hold 1 to {LOCATION_BYTES_MAX} bytes, holds {}",
+            location.len()
+        ));
+    }
+    if location
+        .split(['.', '|'])
+        .any(|part| part.starts_with(['@', '{', '[', '!']))
+    {
+        return Err(
+            "must be a plain path such as `queue.jobs` or `queues.#(name==\"a\").jobs`: \
+             modifiers, multipaths and literals are not supported"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {
+    // gjson takes anything for JSON, so validity is checked first; serde_json
+    // also bounds the nesting.
+    serde_json::from_slice::<IgnoredAny>(body)
+        .map_err(|error| Reason::NotJson(error.to_string()))?;
+    let text = std::str::from_utf8(body).map_err(|error| Reason::NotJson(error.to_string()))?;
+    let found = gjson::get(text, location);
+    let owned = || location.to_owned();
+    if !found.exists() {
+        return Err(Reason::Missing { location: owned() });
+    }
+    let number = match found.kind() {
+        gjson::Kind::Number => found.json().trim(),
+        gjson::Kind::String => found.str(),
+        gjson::Kind::Null => return Err(not_a_number(location, "null")),
+        gjson::Kind::True | gjson::Kind::False => return Err(not_a_number(location, found.json())),
+        gjson::Kind::Array => return Err(not_a_number(location, "a list")),
+        gjson::Kind::Object => return Err(not_a_number(location, "an object")),
+    };
+    let quantity = match Quantity::parse(number) {
+        Ok(quantity) => quantity,
+        Err(Error::Malformed) => return Err(not_a_number(location, &quoted(number))),
+        Err(Error::TooLarge) => {
+            return Err(Reason::TooLarge {
+                location: owned(),
+                is: clip(number),
+            });
+        }
+    };
+    if quantity.is_negative() {
+        return Err(Reason::Negative {
+            location: owned(),
+            is: clip(number),
+        });
+    }
+    quantity.milli().ok_or_else(|| Reason::TooLarge {
+        location: owned(),
+        is: clip(number),
+    })
+}
+
+fn not_a_number(location: &str, is: &str) -> Reason {
+    Reason::NotANumber {
+        location: location.to_owned(),
+        is: is.to_owned(),
+    }
+}
+
+/// The beginning of what a source answered, in one line, for a message.
+fn clip(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let rest = text.chars().nth(CHARS_MAX).map(|_| '…');
+    let begin = text.chars().take(CHARS_MAX).flat_map(char::escape_debug);
+    begin.chain(rest).collect()
+}
+
+fn quoted(text: &str) -> String {
+    format!("`{}`", clip(text))
+}

@@ -1,0 +1,95 @@
+//! What the collector shall measure, from what may run on this machine and what does.
+//!
+//! Comes in: the commands that are offered and the supervisor's workers. Goes
+//! out: targets and replicas, as the collector takes them. Reads nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starling_collect::Replica;
+use starling_collect::proc::Id;
+use starling_engine::policy::Target;
+use starling_process::spec::{KIND, Spec};
+use starling_process::worker::{READY_AFTER_MS, Worker};
+
+/// All that can run here, whether it does or not.
+pub fn offered(specs: &BTreeMap<String, Spec>) -> BTreeSet<Target> {
+    specs.keys().map(|name| target(name)).collect()
+}
+
+/// The workers; those of a command that isn't offered any more request nothing.
+pub fn replicas(specs: &BTreeMap<String, Spec>, workers: &[Worker]) -> Vec<Replica> {
+    let replica = |worker: &Worker| {
+        let spec = specs.get(&worker.name);
+        Replica {
+            target: target(&worker.name),
+            root: Id {
+                pid: worker.pid,
+                start_ticks: worker.start_ticks,
+            },
+            started_at: worker.started_at,
+            ready: worker.ready,
+            ready_changed_at: if worker.ready {
+                worker.started_at.plus(READY_AFTER_MS)
+            } else {
+                worker.started_at
+            },
+            cpu_request_milli: spec.and_then(|spec| spec.cpu_request_milli),
+            memory_request_bytes: spec.and_then(|spec| spec.memory_request_bytes),
+        }
+    };
+    workers.iter().map(replica).collect()
+}
+
+fn target(name: &str) -> Target {
+    Target {
+        kind: KIND.into(),
+        name: name.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_engine::unit::Ms;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_is_a_replica_of_what_is_offered_under_its_name() {
+        let spec = Spec {
+            name: "web".into(),
+            cpu_request_milli: Some(250),
+            ..Spec::default()
+        };
+        let specs = BTreeMap::from([("web".to_owned(), spec)]);
+        let worker = |name: &str, ready| Worker {
+            name: name.into(),
+            pid: 10,
+            start_ticks: 7,
+            started_at: Ms(5_000),
+            ready,
+        };
+        let workers = [
+            worker("web", true),
+            worker("web", false),
+            worker("old", true),
+        ];
+        let seen = replicas(&specs, &workers);
+        let changes: Vec<Ms> = seen
+            .iter()
+            .map(|replica| replica.ready_changed_at)
+            .collect();
+        assert_eq!(changes, [Ms(6_000), Ms(5_000), Ms(6_000)]);
+        let requests: Vec<_> = seen
+            .iter()
+            .map(|replica| replica.cpu_request_milli)
+            .collect();
+        assert_eq!(requests, [Some(250), Some(250), None]);
+        let id = Id {
+            pid: 10,
+            start_ticks: 7,
+        };
+        assert!(seen.iter().all(|replica| replica.root == id));
+        let offered = offered(&specs);
+        assert!(offered.contains(&seen[0].target) && !offered.contains(&seen[2].target));
+    }
+}

@@ -1,0 +1,232 @@
+//! The commands against real agents: where words go, and which exit codes tell what.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+#[expect(dead_code, reason = "the API's own tests use the rest")]
+#[path = "../../api/tests/api/harness.rs"]
+mod harness;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use starling_cli::context::{Agent, Context};
+
+use crate::harness::{Home, policy};
+
+/// Writes a context for the command line.
+fn context_file(home: &Home, agents: &[(&str, &str)], keys: &Path) -> PathBuf {
+    let agent = |(name, address): &(&str, &str)| Agent {
+        name: (*name).into(),
+        address: (*address).into(),
+    };
+    let context = Context {
+        cluster: "test".into(),
+        agents: agents.iter().map(agent).collect(),
+        ca: keys.join("ca.pem"),
+        certificate: keys.join("client.pem"),
+        key: keys.join("client.key"),
+    };
+    let path = home.dir.path().join("context.yaml");
+    context.write(&path).unwrap();
+    path
+}
+
+fn starling(context: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling"));
+    command
+        .env("STARLING_CONTEXT", context)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Off the runtime's own threads: the agent that is asked runs on them.
+async fn run(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+async fn outcome(context: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = starling(context);
+    command.args(arguments);
+    let output = run(command).await;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_goes_to_standard_output_and_exit_codes_tell_failures_apart() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    agent.put(policy("checkout", 1)).await;
+    let context = context_file(&home, &[("a", &agent.address)], &home.keys("client"));
+
+    let (code, out, err) = outcome(&context, &["status", "-o", "json"]).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let status: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&status["leader"], &status["header"]["node"]),
+        (&"a".into(), &"a".into())
+    );
+    let (code, out, _) = outcome(&context, &["policies", "--no-headers"]).await;
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with("checkout  Process/checkout "), "{out}");
+    assert_eq!(out.lines().count(), 1);
+
+    let (code, out, err) = outcome(&context, &["explain", "chekout"]).await;
+    assert_eq!((code, out.as_str()), (Some(4), ""));
+    assert!(err.contains("did you mean checkout?"), "{err}");
+    assert_eq!(
+        outcome(&context, &["status", "--agent", "z"]).await.0,
+        Some(4)
+    );
+    assert_eq!(
+        outcome(&context, &["status", "--timeout", "never"]).await.0,
+        Some(2)
+    );
+    assert_eq!(
+        outcome(&context, &["watch", "--policy", "checkout"])
+            .await
+            .0,
+        Some(2)
+    );
+
+    // Nobody listens on port 1.
+    let (code, _, err) = outcome(&context, &["status", "--server", "127.0.0.1:1"]).await;
+    assert_eq!(code, Some(5));
+    assert!(
+        err.contains("127.0.0.1:1") && err.contains("no agent"),
+        "{err}"
+    );
+    let missing = home.dir.path().join("missing.yaml");
+    assert_eq!(outcome(&missing, &["status"]).await.0, Some(1));
+
+    // Another cluster's keys, and another cluster's user who trusts this one.
+    let other = Home::new();
+    let mixed = other.keys("client");
+    for ca in [other.keys("ca.pem"), home.keys("ca.pem")] {
+        std::fs::copy(ca, mixed.join("ca.pem")).unwrap();
+        let context = context_file(&home, &[("a", &agent.address)], &mixed);
+        let (code, _, err) = outcome(&context, &["status"]).await;
+        assert_eq!(code, Some(6), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_agent_is_asked_where_one_is_gone() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    let agents = [("gone", "127.0.0.1:1"), ("a", agent.address.as_str())];
+    let context = context_file(&home, &agents, &home.keys("client"));
+    let (code, out, _) = outcome(&context, &["members", "-o", "json"]).await;
+    assert_eq!(code, Some(0));
+    let members: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(members["members"][0]["role"], "leader");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_enough_is_no_failure() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    let context = context_file(&home, &[("a", &agent.address)], &home.keys("client"));
+    let mut command = starling(&context);
+    command
+        .args(["watch", "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let (line, output) = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        // The pipe is closed now; the next line has nowhere to go.
+        (line, child.wait_with_output().unwrap())
+    })
+    .await
+    .unwrap();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(event["event"], "snapshot");
+    assert_eq!(
+        (output.status.code(), output.stderr.as_slice()),
+        (Some(0), [].as_slice())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupting_a_stream_is_no_failure() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let home = Home::new();
+    let agent = home.leader().await;
+    let context = context_file(&home, &[("a", &agent.address)], &home.keys("client"));
+    let mut command = starling(&context);
+    command.args(["watch"]).stdout(Stdio::piped());
+    let code = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert!(line.starts_with("TIME"), "{line}");
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        child.wait().unwrap().code()
+    })
+    .await
+    .unwrap();
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn checking_files_names_place_field_and_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let document = |name: &str, min: i32| {
+        format!(
+            "apiVersion: starling.sh/v1alpha1\nkind: ScalingPolicy\nmetadata: {{name: {name}}}\n\
+             spec:\n  scaleTargetRef: {{kind: Process, name: w}}\n  minReplicaCount: {min}\n  \
+             maxReplicaCount: 5\n  triggers:\n    - type: cpu\n      metricType: Utilization\n      \
+             metadata: {{value: \"70\"}}\n"
+        )
+    };
+    let check = |arguments: &[&str]| {
+        let output = starling(Path::new(""))
+            .arg("check")
+            .args(arguments)
+            .current_dir(dir.path())
+            .output();
+        let output = output.unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    std::fs::write(dir.path().join("a.yaml"), document("a", 1)).unwrap();
+    assert_eq!(
+        check(&["."]),
+        (
+            Some(0),
+            "./a.yaml: sound; 1 policy and 0 processes\n".into()
+        )
+    );
+    std::fs::write(dir.path().join("b.yaml"), document("b", 7)).unwrap();
+    std::fs::write(dir.path().join("c.yaml"), document("c", 2)).unwrap();
+    let (code, out) = check(&["a.yaml", "b.yaml", "c.yaml"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        out.contains("b.yaml:") && out.contains("minReplicaCount"),
+        "{out}"
+    );
+    assert!(
+        out.contains("a.yaml:2 already holds a policy for Process/w"),
+        "{out}"
+    );
+    assert_eq!(check(&["missing.yaml"]).0, Some(4));
+}
