@@ -14,7 +14,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use starling_engine::decide::objective::reason::Reason;
 use starling_engine::decide::objective::signal::SECONDS_MAX;
 use starling_engine::decide::reason::Step;
-use starling_engine::decide::{Decision, Inputs, Reading, decide};
+use starling_engine::decide::{Decision, Inputs, Platform, Reading, decide};
 use starling_engine::demand::pods::{Metric, Pick, Pod, Reading as Sample, Sums};
 use starling_engine::history::{Change, History};
 use starling_engine::node::watch::{Look, Watch};
@@ -87,11 +87,8 @@ fn workload(number: u32, strategy: &Strategy) -> Workload {
     }
     let policy = Policy {
         strategy: strategy.clone(),
-        name: format!("workload-{number}"),
-        target: Target {
-            kind: "Process".into(),
-            name: format!("workload-{number}"),
-        },
+        name: format!("workload-{number}").as_str().into(),
+        target: Target::process(format!("workload-{number}")),
         replicas_min: 1,
         triggers,
         behavior: number.is_multiple_of(2).then(Behavior::default),
@@ -156,6 +153,7 @@ impl Workload {
             signal: self.watch.signal(),
             started_ms: self.watch.started_ms(),
             history: &self.history,
+            platform: Platform::default(),
         });
         self.watch.forget_started();
         decision

@@ -56,6 +56,20 @@ pub struct Inputs<'a> {
     /// milliseconds.
     pub started_ms: &'a [u32],
     pub history: &'a History,
+    pub platform: Platform<'a>,
+}
+
+/// What the platform of a scaled workload allows just now; the default, and every
+/// placed workload's, allows everything.
+#[derive(Debug, Clone, Default)]
+pub struct Platform<'a> {
+    /// Why the size can't be known or written.
+    pub held: Option<reason::Held>,
+    /// Somebody else has set the size to 0, or it was found there. That switches
+    /// scaling off where the policy itself would never go to 0 (hpa.md rule 17).
+    pub off: bool,
+    /// Why more replicas couldn't run, in words.
+    pub blocked: Option<&'a str>,
 }
 
 /// What is known of one trigger.

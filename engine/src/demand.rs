@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Checkpoint;
-use crate::policy::{Controller, Resource, Target};
+use crate::ledger::part::{Part, Wanted};
+use crate::policy::{Resource, Target};
 use crate::unit::{Ms, NodeId};
 use pods::{Phase, Pick, Pod, Sums};
 
@@ -20,21 +21,60 @@ use pods::{Phase, Pick, Pod, Sums};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
     pub totals: Totals,
-    /// Every workload that this node can run, with the replicas that it runs.
+    /// Every workload that this node can run or has replicas of, with those replicas.
     pub workloads: BTreeMap<Target, Vec<Pod>>,
 }
 
-/// A node's own resources. Rates are means over the last sampling interval.
+/// A node's own resources by name, such as [`CPU`]. A resource that could not be
+/// read is absent, never zero. At most [`RESOURCES_MAX`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals(pub BTreeMap<String, Amount>);
+
+/// How much of one resource there is. Units are the resource's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    pub cpu_used_milli: u64,
-    pub cpu_capacity_milli: u64,
-    pub memory_used_bytes: u64,
-    pub memory_capacity_bytes: u64,
-    pub disk_read_bytes_per_s: u64,
-    pub disk_write_bytes_per_s: u64,
-    pub network_received_bytes_per_s: u64,
-    pub network_sent_bytes_per_s: u64,
+pub struct Amount {
+    pub used: u64,
+    /// What replicas asked for; `None` where nobody says.
+    pub requested: Option<u64>,
+    /// What there is for replicas; `None` where the resource has no such limit.
+    pub allocatable: Option<u64>,
+}
+
+/// In milli-cores, as a mean over the last sampling interval.
+pub const CPU: &str = "cpu";
+/// In bytes.
+pub const MEMORY: &str = "memory";
+/// Bytes per second, as are the next three.
+pub const DISK_READ: &str = "disk-read";
+pub const DISK_WRITE: &str = "disk-write";
+pub const NETWORK_RECEIVED: &str = "network-received";
+pub const NETWORK_SENT: &str = "network-sent";
+
+/// More resources of one node than this are left out, the last by name first.
+pub const RESOURCES_MAX: usize = 64;
+/// More metrics of one workload than this are left out, the last by name first;
+/// triggers that read them then lack samples.
+pub const METRICS_MAX: usize = 32;
+
+impl Totals {
+    pub fn used(&self, resource: &str) -> u64 {
+        self.0.get(resource).map_or(0, |amount| amount.used)
+    }
+
+    /// 0 where nobody says.
+    pub fn allocatable(&self, resource: &str) -> u64 {
+        let amount = self.0.get(resource);
+        amount.and_then(|amount| amount.allocatable).unwrap_or(0)
+    }
+
+    pub fn set(&mut self, resource: &str, used: u64, allocatable: Option<u64>) {
+        let amount = Amount {
+            used,
+            requested: None,
+            allocatable,
+        };
+        self.0.insert(resource.to_owned(), amount);
+    }
 }
 
 /// What one node tells the others, once a second. The newest one of a node
@@ -49,7 +89,8 @@ pub struct Summary {
     /// receives one sets it to its own now minus the age that came with it.
     pub at: Ms,
     pub totals: Totals,
-    /// At most [`WORKLOADS_MAX`]; presence means that the node can run it.
+    /// At most [`WORKLOADS_MAX`]. Presence of a placed one means that the node can
+    /// run it, of a scaled one that it has replicas there.
     pub workloads: BTreeMap<Target, Usage>,
     /// The ledger's digest at the last checkpoint that this node applied (I7).
     pub checkpoint: Option<Checkpoint>,
@@ -60,13 +101,22 @@ pub struct Summary {
 pub struct Usage {
     /// Replicas that run, ready or not.
     pub running: u32,
-    pub cpu_used_milli: u64,
-    pub memory_used_bytes: u64,
-    pub cpu: Sums,
-    pub memory: Sums,
+    /// Running and ready ones, deleted ones included, as HPA counts them for values
+    /// of the whole workload (hpa.md rule 8).
+    pub ready: u32,
+    /// By [`Pick::key`]; `cpu` and `memory` always, others where a policy asks for
+    /// them. At most [`METRICS_MAX`].
+    pub metrics: BTreeMap<String, Measure>,
+}
+
+/// One metric of one workload's replicas on one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    /// All samples, whether they count for a decision or not; milli-units.
+    pub used_milli: u64,
+    pub sums: Sums,
     /// What each replica asks for, where it says so.
-    pub cpu_request_milli: Option<i64>,
-    pub memory_request_milli: Option<i64>,
+    pub request_milli: Option<i64>,
 }
 
 /// More workloads than this on one node are left out of its summary, the last
@@ -74,26 +124,27 @@ pub struct Usage {
 pub const WORKLOADS_MAX: usize = 256;
 
 impl Summary {
-    /// Folds what `node` sampled at `now`. Workloads that no policy sizes are
-    /// sorted by the default controller.
+    /// Folds what `node` sampled at `now`. Of each workload is measured what
+    /// `part` asks for; of those that it doesn't know, CPU and memory.
     pub fn of(
         node: NodeId,
         sequence: u64,
         now: Ms,
         sample: &Sample,
         checkpoint: Option<Checkpoint>,
-        controllers: &BTreeMap<&Target, Controller>,
+        part: &Part<'_>,
     ) -> Self {
         let workloads = sample.workloads.iter().take(WORKLOADS_MAX);
+        let unknown = Wanted::default();
         Summary {
             node,
             sequence,
             at: now,
-            totals: sample.totals,
+            totals: sample.totals.clone(),
             workloads: workloads
                 .map(|(target, pods)| {
-                    let controller = controllers.get(target).copied().unwrap_or_default();
-                    (target.clone(), Usage::of(pods, &controller, now))
+                    let wanted = part.measured.get(target).unwrap_or(&unknown);
+                    (target.clone(), Usage::of(pods, wanted, now))
                 })
                 .collect(),
             checkpoint,
@@ -102,30 +153,37 @@ impl Summary {
 }
 
 impl Usage {
-    fn of(pods: &[Pod], controller: &Controller, now: Ms) -> Self {
-        let used = |milli: fn(&Pod) -> pods::Metric| {
-            let samples = pods.iter().filter_map(|pod| milli(pod).sample);
-            samples.fold(0_u64, |sum, s| {
-                sum.saturating_add(u64::try_from(s.milli).unwrap_or(0))
-            })
-        };
+    fn of(pods: &[Pod], wanted: &Wanted<'_>, now: Ms) -> Self {
+        let always = [Resource::Cpu, Resource::Memory].map(Pick::Resource);
+        let picks = always.into_iter().chain(wanted.picks.iter().copied());
         let running = pods.iter().filter(|pod| pod.phase == Phase::Running);
         Usage {
             running: u32::try_from(running.count()).unwrap_or(u32::MAX),
-            cpu_used_milli: used(|pod| pod.cpu),
-            memory_used_bytes: used(|pod| pod.memory) / 1_000,
-            cpu: Sums::of(pods, Pick::Resource(Resource::Cpu), controller, now),
-            memory: Sums::of(pods, Pick::Resource(Resource::Memory), controller, now),
-            cpu_request_milli: pods.iter().find_map(|pod| pod.cpu.request_milli),
-            memory_request_milli: pods.iter().find_map(|pod| pod.memory.request_milli),
+            ready: pods::running_and_ready(pods).unwrap_or(0),
+            metrics: picks
+                .take(METRICS_MAX)
+                .map(|pick| (pick.key(), Measure::of(pods, pick, wanted, now)))
+                .collect(),
         }
     }
 
-    /// The sums for one resource and what each replica asks for of it.
-    pub fn of_resource(&self, resource: Resource) -> (&Sums, Option<i64>) {
-        match resource {
-            Resource::Cpu => (&self.cpu, self.cpu_request_milli),
-            Resource::Memory => (&self.memory, self.memory_request_milli),
+    /// All samples of one resource, in milli-units.
+    pub fn used_milli(&self, resource: Resource) -> u64 {
+        let measure = self.metrics.get(resource.name());
+        measure.map_or(0, |measure| measure.used_milli)
+    }
+}
+
+impl Measure {
+    fn of(pods: &[Pod], pick: Pick<'_>, wanted: &Wanted<'_>, now: Ms) -> Self {
+        let metrics = || pods.iter().map(|pod| pick.metric(pod));
+        let samples = metrics().filter_map(|metric| metric.sample);
+        Measure {
+            used_milli: samples.fold(0, |sum: u64, sample| {
+                sum.saturating_add(u64::try_from(sample.milli).unwrap_or(0))
+            }),
+            sums: Sums::of(pods, pick, &wanted.controller, now),
+            request_milli: metrics().find_map(|metric| metric.request_milli),
         }
     }
 }

@@ -8,6 +8,8 @@
 #![deny(clippy::float_arithmetic)]
 
 mod apply;
+pub mod part;
+pub mod scaled;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,8 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::reason::Report;
 use crate::history::{Change, History};
-use crate::policy::{Policy, Target};
+use crate::policy::{self, Policy, Target};
 use crate::unit::{Ms, NodeId, Stamp};
+use scaled::{Scaled, Seen};
 
 /// What the log carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +57,7 @@ pub enum Command {
         source: String,
     },
     RemovePolicy {
-        name: String,
+        name: policy::Name,
     },
     /// What a leader's pass over all policies wants changed.
     Pass {
@@ -77,7 +80,7 @@ pub struct Member {
 /// One workload's part of a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    pub policy: String,
+    pub policy: policy::Name,
     /// The policy's revision that was decided on.
     pub revision: u64,
     /// The size that was decided on; refused where it has changed since.
@@ -85,8 +88,11 @@ pub struct Item {
     pub to: u32,
     /// Replicas for each node; `None` leaves them as they are.
     pub shares: Option<BTreeMap<NodeId, u32>>,
+    /// What the platform says of a scaled workload, where that is news. It is taken
+    /// in first: `from` is the size after it.
+    pub seen: Option<Seen>,
     pub changes: Vec<Change>,
-    /// Kept where the size changes.
+    /// Kept where the size changes, or what a dry run would do.
     pub report: Option<Report>,
 }
 
@@ -120,12 +126,8 @@ pub enum Why {
     UnknownMember,
     #[error("the policy is not sound: {0}")]
     Unsound(String),
-    #[error("policy {by} sizes {kind} {name} already; a workload has one policy")]
-    TargetTaken {
-        by: String,
-        kind: String,
-        name: String,
-    },
+    #[error("policy {by} sizes {target} already; a workload has one policy")]
+    TargetTaken { by: policy::Name, target: Target },
     #[error("the ledger holds {0} of them, which is its limit")]
     Full(usize),
     #[error("it was decided for revision {decided}, revision {now} is in force")]
@@ -138,6 +140,10 @@ pub enum Why {
     TooManyShares { sum: u64, size: u32 },
     #[error("node {0} has a share but is no member")]
     ShareOfStranger(NodeId),
+    #[error("{0} is sized by the platform, which alone says where its replicas run")]
+    NotPlaced(Target),
+    #[error("{0} has not been seen on its platform yet")]
+    Unseen(Target),
     #[error("member {by} has this name")]
     NameTaken { by: NodeId },
 }
@@ -152,7 +158,7 @@ pub struct Ledger {
     /// Never goes back.
     pub time: Ms,
     pub members: BTreeMap<NodeId, Admitted>,
-    pub policies: BTreeMap<String, InForce>,
+    pub policies: BTreeMap<policy::Name, InForce>,
     pub workloads: BTreeMap<Target, Workload>,
     /// The last [`DECISIONS_MAX`] changes of size, oldest first.
     pub decisions: VecDeque<Record>,
@@ -186,8 +192,13 @@ pub struct Workload {
     pub size: u32,
     /// The grant of `size` and `shares`.
     pub stamp: Stamp,
-    /// Replicas for each node; adds up to `size` as soon as enough nodes can run it.
+    /// Of a placed workload, replicas for each node; adds up to `size` as soon as
+    /// enough nodes can run it.
     pub shares: BTreeMap<NodeId, u32>,
+    /// Of a scaled workload.
+    pub scaled: Option<Scaled>,
+    /// What a dry run was last recorded to want.
+    pub would: Option<u32>,
     pub history: History,
 }
 
@@ -196,7 +207,7 @@ pub struct Workload {
 pub struct Record {
     pub index: u64,
     pub at: Ms,
-    pub policy: String,
+    pub policy: policy::Name,
     pub from: u32,
     pub to: u32,
     pub cause: Cause,
@@ -214,6 +225,8 @@ pub enum Cause {
         floor: u32,
         cap: u32,
     },
+    /// Somebody else has set the size of a scaled workload.
+    ByHand,
 }
 
 /// The digest of the state after the entry at `index`.

@@ -7,6 +7,8 @@
 
 mod pass;
 mod placement;
+pub mod platform;
+mod sums;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::decide::{Decision, Reading};
 use crate::demand::{Sample, Summary};
 use crate::ledger::{Command, Ledger};
-use crate::policy::{Source, Trigger};
+use crate::policy::{self, Target, Trigger};
 use crate::unit::{Ms, NodeId};
+use platform::{Failure, Observation, Patch, Patching, Scale};
 use watch::Watch;
 
 /// All that can happen to an agent.
@@ -29,9 +32,21 @@ pub enum Input {
     Heard(Summary),
     /// An external trigger was asked; milli-units or why there is no answer.
     Polled {
-        policy: String,
+        policy: policy::Name,
         trigger: String,
         result: Result<i64, String>,
+    },
+    /// Whether the platform of scaled workloads can be read and written just now.
+    Platform(bool),
+    /// What the platform says of a scaled workload.
+    Observed {
+        target: Target,
+        observation: Observation,
+    },
+    /// What became of an [`Output::Patch`].
+    Patched {
+        target: Target,
+        result: Result<Scale, Failure>,
     },
     /// The nodes that gossip believes alive; this one always is.
     Alive(BTreeSet<NodeId>),
@@ -51,7 +66,12 @@ pub enum Output {
     /// Tell the other nodes.
     Publish(Summary),
     /// Ask an external trigger and come back with [`Input::Polled`].
-    Poll { policy: String, trigger: Trigger },
+    Poll {
+        policy: policy::Name,
+        trigger: Trigger,
+    },
+    /// Write a scaled workload's size and come back with [`Input::Patched`].
+    Patch(Patch),
     /// Propose to the log and come back with [`Input::Proposed`].
     Propose(Command),
     /// This node's ledger differs from the majority's: stop acting, say so (I7).
@@ -84,6 +104,11 @@ pub struct Node {
     /// The newest summary of every member, this node included.
     summaries: BTreeMap<NodeId, Summary>,
     alive: BTreeSet<NodeId>,
+    /// What the platform last said of each scaled workload. Whoever keeps the log
+    /// is told, so that a new leader knows it.
+    observations: BTreeMap<Target, Observation>,
+    /// The platform can be read and written just now.
+    platform: bool,
     lead: Option<Lead>,
     /// Rises with each summary, across restarts too.
     sequence: u64,
@@ -100,13 +125,15 @@ struct Lead {
     /// Log time of the last pass.
     passed_at: Option<Ms>,
     proposed_at: Option<Ms>,
-    polls: BTreeMap<(String, String), Poll>,
+    polls: BTreeMap<(policy::Name, String), Poll>,
+    /// Writes that are under way or failed, by workload.
+    patches: BTreeMap<Target, Patching>,
     /// Since when a member has not been alive.
     missed_since: BTreeMap<NodeId, Ms>,
     /// What the last pass decided, by policy.
-    decisions: BTreeMap<String, Decision>,
+    decisions: BTreeMap<policy::Name, Decision>,
     /// What is seen of the workloads under strategy `objective`, by policy.
-    watches: BTreeMap<String, Watch>,
+    watches: BTreeMap<policy::Name, Watch>,
     next_look: Ms,
 }
 
@@ -123,6 +150,8 @@ impl Node {
             id,
             summaries: BTreeMap::new(),
             alive: BTreeSet::from([id]),
+            observations: BTreeMap::new(),
+            platform: false,
             lead: None,
             sequence: 0,
             halted: false,
@@ -138,7 +167,7 @@ impl Node {
     }
 
     /// What the last pass decided, by policy; `None` unless this agent leads.
-    pub fn decisions(&self) -> Option<&BTreeMap<String, Decision>> {
+    pub fn decisions(&self) -> Option<&BTreeMap<policy::Name, Decision>> {
         self.lead.as_ref().map(|lead| &lead.decisions)
     }
 
@@ -153,6 +182,21 @@ impl Node {
                 trigger,
                 result,
             } => self.polled(now, policy, trigger, result),
+            Input::Platform(reachable) => {
+                self.platform = reachable;
+                Vec::new()
+            }
+            Input::Observed {
+                target,
+                observation,
+            } => {
+                self.observe(target, observation, ledger);
+                self.due_patches(now, ledger)
+            }
+            Input::Patched { target, result } => {
+                self.patched(now, target, result, ledger);
+                self.due_patches(now, ledger)
+            }
             Input::Alive(alive) => {
                 self.alive = alive;
                 self.alive.insert(self.id);
@@ -163,7 +207,7 @@ impl Node {
                 if let Some(lead) = &mut self.lead {
                     lead.proposed_at = None;
                 }
-                Vec::new()
+                self.due_patches(now, ledger)
             }
         }
     }
@@ -179,19 +223,8 @@ impl Node {
     fn sampled(&mut self, now: Ms, sample: &Sample, ledger: &Ledger) -> Vec<Output> {
         self.sequence = now.0.max(self.sequence.saturating_add(1));
         let checkpoint = ledger.checkpoints.back().copied();
-        let controllers = ledger
-            .policies
-            .values()
-            .map(|p| (&p.policy.target, p.policy.controller))
-            .collect();
-        let summary = Summary::of(
-            self.id,
-            self.sequence,
-            now,
-            sample,
-            checkpoint,
-            &controllers,
-        );
+        let part = ledger.part(self.id);
+        let summary = Summary::of(self.id, self.sequence, now, sample, checkpoint, &part);
         self.summaries.insert(self.id, summary.clone());
         vec![Output::Publish(summary)]
     }
@@ -208,7 +241,7 @@ impl Node {
     fn polled(
         &mut self,
         now: Ms,
-        policy: String,
+        policy: policy::Name,
         trigger: String,
         result: Result<i64, String>,
     ) -> Vec<Output> {
@@ -246,6 +279,8 @@ impl Node {
     fn tick(&mut self, now: Ms, ledger: &Ledger) -> Vec<Output> {
         self.summaries
             .retain(|node, _| ledger.members.contains_key(node) || *node == self.id);
+        self.observations
+            .retain(|target, _| ledger.workloads.contains_key(target));
         if let Some(why) = self.differs(ledger) {
             let first = !self.halted;
             self.halted = true;
@@ -259,6 +294,7 @@ impl Node {
         let mut outputs = self.due_polls(now, ledger);
         self.look(now, ledger);
         outputs.extend(self.due_pass(now, ledger));
+        outputs.extend(self.due_patches(now, ledger));
         outputs
     }
 
@@ -295,9 +331,9 @@ impl Node {
         let mut outputs = Vec::new();
         for policy in ledger.policies.values().map(|p| &p.policy) {
             for trigger in &policy.triggers {
-                let Source::External { .. } = trigger.source else {
+                if !trigger.source.is_polled() {
                     continue;
-                };
+                }
                 let key = (policy.name.clone(), trigger.name.clone());
                 let poll = lead.polls.entry(key).or_insert(Poll {
                     asked_at: Ms::default(),

@@ -6,19 +6,25 @@
 
 mod check;
 mod defaults;
+mod target;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+pub use target::{Form, NAMESPACE, Name, PROCESS, Target};
+
 /// A policy names one workload and says how large it may and should be. The
 /// default has KEDA's defaults and no trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// Unique in the cluster; at most [`NAME_BYTES_MAX`] bytes.
-    pub name: String,
+    /// Unique in the cluster; each part at most [`NAME_BYTES_MAX`] bytes.
+    pub name: Name,
+    /// In the policy's own namespace.
     pub target: Target,
+    /// The version of the target's API, such as `v1`, for the host to find it by.
+    pub target_version: String,
     pub replicas_min: u32,
     pub replicas_max: u32,
     /// The size while no trigger is active, where it differs from the minimum (KEDA).
@@ -63,14 +69,6 @@ pub struct Controller {
     pub cpu_initialization_ms: u64,
     /// A replica that became unready within this time of its start was never ready.
     pub initial_readiness_ms: u64,
-}
-
-/// The workload that a policy sizes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Target {
-    /// `Process` on bare machines.
-    pub kind: String,
-    pub name: String,
 }
 
 /// One source of demand.

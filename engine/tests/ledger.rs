@@ -18,10 +18,7 @@ use starling_engine::unit::{Ms, NodeId};
 fn policy(name: &str, target: &str, min: u32, max: u32) -> Policy {
     Policy {
         name: name.into(),
-        target: Target {
-            kind: "Process".into(),
-            name: target.into(),
-        },
+        target: Target::process(target),
         replicas_min: min,
         replicas_max: max,
         triggers: vec![Trigger {
@@ -55,6 +52,7 @@ fn item(policy: &str, revision: u64, from: u32, to: u32) -> Item {
         from,
         to,
         shares: None,
+        seen: None,
         changes: Vec::new(),
         report: None,
     }
@@ -235,7 +233,7 @@ fn an_unsound_policy_is_refused_whoever_proposes_it() {
 fn putting_the_same_policy_again_changes_nothing() {
     let mut fixture = Fixture::new();
     fixture.grant(put(policy("web", "web", 2, 10)));
-    assert_eq!(fixture.ledger.policies["web"].revision, 5);
+    assert_eq!(fixture.ledger.policies[&"web".into()].revision, 5);
 }
 
 #[test]

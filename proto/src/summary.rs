@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use starling_engine::demand::pods::Sums;
-use starling_engine::demand::{Summary, Totals, Usage, WORKLOADS_MAX};
+use starling_engine::demand::{
+    Amount, METRICS_MAX, Measure, RESOURCES_MAX, Summary, Totals, Usage, WORKLOADS_MAX,
+};
 use starling_engine::ledger::Checkpoint;
 use starling_engine::policy::{NAME_BYTES_MAX, Target};
 use starling_engine::unit::{Ms, NodeId};
@@ -23,6 +25,8 @@ pub const BYTES_MAX: usize = 60_000;
 /// requests for each workload and metric; those with the largest requests then
 /// count as if they had the largest one, which errs towards keeping replicas.
 pub const MISSING_MAX: usize = 32;
+/// The longest name of a metric or a resource: a prefix and a container's name.
+pub const KEY_BYTES_MAX: usize = 320;
 /// The longest `kind` of a target.
 pub const KIND_BYTES_MAX: usize = 63;
 
@@ -54,7 +58,7 @@ pub fn encode(summary: &Summary) -> Vec<u8> {
         workloads: summary
             .workloads
             .iter()
-            .filter(|(target, _)| check_target(&target.kind, &target.name).is_ok())
+            .filter(|(target, _)| check_target(target).is_ok())
             .take(WORKLOADS_MAX)
             .map(|(target, usage)| workload_out(target, usage, summary.at))
             .collect(),
@@ -85,41 +89,63 @@ pub fn decode(node: NodeId, sequence: u64, at: Ms, bytes: &[u8]) -> Result<Summa
         node,
         sequence,
         at,
-        totals: message.totals.map(totals_in).unwrap_or_default(),
+        totals: message
+            .totals
+            .map(totals_in)
+            .transpose()?
+            .unwrap_or_default(),
         workloads,
         checkpoint: message.checkpoint.as_ref().map(checkpoint_in).transpose()?,
     })
 }
 
 fn workload_out(target: &Target, usage: &Usage, at: Ms) -> wire::Workload {
+    let metrics = usage.metrics.iter();
     wire::Workload {
+        group: target.group.clone(),
         kind: target.kind.clone(),
+        namespace: target.namespace.clone(),
         name: target.name.clone(),
         running: usage.running,
-        cpu_used_milli: usage.cpu_used_milli,
-        memory_used_bytes: usage.memory_used_bytes,
-        cpu: Some(sums_out(&usage.cpu, at)),
-        memory: Some(sums_out(&usage.memory, at)),
-        cpu_request_milli: usage.cpu_request_milli,
-        memory_request_milli: usage.memory_request_milli,
+        ready: usage.ready,
+        metrics: metrics
+            .filter(|(name, _)| name.len() <= KEY_BYTES_MAX)
+            .take(METRICS_MAX)
+            .map(|(name, measure)| wire::Metric {
+                name: name.clone(),
+                used_milli: measure.used_milli,
+                sums: Some(sums_out(&measure.sums, at)),
+                request_milli: measure.request_milli,
+            })
+            .collect(),
     }
 }
 
 fn workload_in(workload: wire::Workload, at: Ms) -> Result<(Target, Usage), Error> {
-    check_target(&workload.kind, &workload.name)?;
     let target = Target {
+        group: workload.group,
         kind: workload.kind,
+        namespace: workload.namespace,
         name: workload.name,
     };
-    let usage = Usage {
+    check_target(&target)?;
+    at_most("metrics", workload.metrics.len(), METRICS_MAX)?;
+    let mut usage = Usage {
         running: workload.running,
-        cpu_used_milli: workload.cpu_used_milli,
-        memory_used_bytes: workload.memory_used_bytes,
-        cpu: sums_in(workload.cpu.unwrap_or_default(), at)?,
-        memory: sums_in(workload.memory.unwrap_or_default(), at)?,
-        cpu_request_milli: workload.cpu_request_milli,
-        memory_request_milli: workload.memory_request_milli,
+        ready: workload.ready,
+        metrics: BTreeMap::new(),
     };
+    for metric in workload.metrics {
+        at_most("bytes in a metric's name", metric.name.len(), KEY_BYTES_MAX)?;
+        let measure = Measure {
+            used_milli: metric.used_milli,
+            sums: sums_in(metric.sums.unwrap_or_default(), at)?,
+            request_milli: metric.request_milli,
+        };
+        if usage.metrics.insert(metric.name, measure).is_some() {
+            return Err(Error::Twice("metric"));
+        }
+    }
     Ok((target, usage))
 }
 
@@ -185,29 +211,40 @@ fn missing_out(missing: &BTreeMap<i64, u32>) -> Vec<wire::Missing> {
 }
 
 fn totals_out(totals: &Totals) -> wire::Totals {
+    let resources = totals.0.iter();
     wire::Totals {
-        cpu_used_milli: totals.cpu_used_milli,
-        cpu_capacity_milli: totals.cpu_capacity_milli,
-        memory_used_bytes: totals.memory_used_bytes,
-        memory_capacity_bytes: totals.memory_capacity_bytes,
-        disk_read_bytes_per_s: totals.disk_read_bytes_per_s,
-        disk_write_bytes_per_s: totals.disk_write_bytes_per_s,
-        network_received_bytes_per_s: totals.network_received_bytes_per_s,
-        network_sent_bytes_per_s: totals.network_sent_bytes_per_s,
+        resources: resources
+            .filter(|(name, _)| name.len() <= KEY_BYTES_MAX)
+            .take(RESOURCES_MAX)
+            .map(|(name, amount)| wire::Resource {
+                name: name.clone(),
+                used: amount.used,
+                requested: amount.requested,
+                allocatable: amount.allocatable,
+            })
+            .collect(),
     }
 }
 
-fn totals_in(totals: wire::Totals) -> Totals {
-    Totals {
-        cpu_used_milli: totals.cpu_used_milli,
-        cpu_capacity_milli: totals.cpu_capacity_milli,
-        memory_used_bytes: totals.memory_used_bytes,
-        memory_capacity_bytes: totals.memory_capacity_bytes,
-        disk_read_bytes_per_s: totals.disk_read_bytes_per_s,
-        disk_write_bytes_per_s: totals.disk_write_bytes_per_s,
-        network_received_bytes_per_s: totals.network_received_bytes_per_s,
-        network_sent_bytes_per_s: totals.network_sent_bytes_per_s,
+fn totals_in(totals: wire::Totals) -> Result<Totals, Error> {
+    at_most("resources", totals.resources.len(), RESOURCES_MAX)?;
+    let mut known = Totals::default();
+    for resource in totals.resources {
+        at_most(
+            "bytes in a resource's name",
+            resource.name.len(),
+            KEY_BYTES_MAX,
+        )?;
+        let amount = Amount {
+            used: resource.used,
+            requested: resource.requested,
+            allocatable: resource.allocatable,
+        };
+        if known.0.insert(resource.name, amount).is_some() {
+            return Err(Error::Twice("resource"));
+        }
     }
+    Ok(known)
 }
 
 fn checkpoint_in(checkpoint: &wire::Checkpoint) -> Result<Checkpoint, Error> {
@@ -222,12 +259,18 @@ fn checkpoint_in(checkpoint: &wire::Checkpoint) -> Result<Checkpoint, Error> {
     })
 }
 
-fn check_target(kind: &str, name: &str) -> Result<(), Error> {
-    if kind.is_empty() || name.is_empty() {
+fn check_target(target: &Target) -> Result<(), Error> {
+    if target.kind.is_empty() || target.name.is_empty() {
         return Err(Error::Nameless);
     }
-    at_most("bytes in a kind", kind.len(), KIND_BYTES_MAX)?;
-    at_most("bytes in a name", name.len(), NAME_BYTES_MAX)
+    at_most("bytes in a kind", target.kind.len(), KIND_BYTES_MAX)?;
+    at_most("bytes in a group", target.group.len(), NAME_BYTES_MAX)?;
+    at_most(
+        "bytes in a namespace",
+        target.namespace.len(),
+        NAME_BYTES_MAX,
+    )?;
+    at_most("bytes in a name", target.name.len(), NAME_BYTES_MAX)
 }
 
 fn at_most(what: &'static str, found: usize, max: usize) -> Result<(), Error> {

@@ -8,9 +8,9 @@ pub mod policy;
 
 use prost_types::Timestamp;
 use starling_engine::decide::reason::Report;
-use starling_engine::demand::{Totals, Usage};
+use starling_engine::demand::{self, Totals, Usage};
 use starling_engine::ledger::{Cause, Checkpoint, Record};
-use starling_engine::policy::Target;
+use starling_engine::policy::{Resource, Target};
 use starling_engine::unit::{Ms, NodeId};
 
 use crate::v1;
@@ -40,14 +40,14 @@ pub fn target(target: &Target) -> v1::Target {
 
 pub fn totals(totals: &Totals) -> v1::NodeTotals {
     v1::NodeTotals {
-        cpu_used_milli: totals.cpu_used_milli,
-        cpu_capacity_milli: totals.cpu_capacity_milli,
-        memory_used_bytes: totals.memory_used_bytes,
-        memory_capacity_bytes: totals.memory_capacity_bytes,
-        disk_read_bytes_per_s: totals.disk_read_bytes_per_s,
-        disk_write_bytes_per_s: totals.disk_write_bytes_per_s,
-        network_received_bytes_per_s: totals.network_received_bytes_per_s,
-        network_sent_bytes_per_s: totals.network_sent_bytes_per_s,
+        cpu_used_milli: totals.used(demand::CPU),
+        cpu_capacity_milli: totals.allocatable(demand::CPU),
+        memory_used_bytes: totals.used(demand::MEMORY),
+        memory_capacity_bytes: totals.allocatable(demand::MEMORY),
+        disk_read_bytes_per_s: totals.used(demand::DISK_READ),
+        disk_write_bytes_per_s: totals.used(demand::DISK_WRITE),
+        network_received_bytes_per_s: totals.used(demand::NETWORK_RECEIVED),
+        network_sent_bytes_per_s: totals.used(demand::NETWORK_SENT),
     }
 }
 
@@ -56,8 +56,8 @@ pub fn usage(of: &Target, usage: &Usage, granted: u32) -> v1::WorkloadUsage {
         target: Some(target(of)),
         running: usage.running,
         granted,
-        cpu_used_milli: usage.cpu_used_milli,
-        memory_used_bytes: usage.memory_used_bytes,
+        cpu_used_milli: usage.used_milli(Resource::Cpu),
+        memory_used_bytes: usage.used_milli(Resource::Memory) / 1_000,
     }
 }
 
@@ -81,11 +81,12 @@ pub fn decision(record: &Record, node_name: String) -> v1::Decision {
     let (by, reason) = match &record.cause {
         Cause::Decided { by, report } => (by.0, policy::summary(report)),
         Cause::Bounds { floor, cap } => (0, bounds(*floor, *cap)),
+        Cause::ByHand => (0, BY_HAND.into()),
     };
     v1::Decision {
         index: record.index,
         time: Some(time(record.at)),
-        policy: record.policy.clone(),
+        policy: record.policy.to_string(),
         from: record.from,
         to: record.to,
         node_id: by,
@@ -98,16 +99,8 @@ pub fn decision(record: &Record, node_name: String) -> v1::Decision {
 pub fn account(record: &Record) -> v1::Explanation {
     match &record.cause {
         Cause::Decided { report, .. } => policy::explanation(report),
-        Cause::Bounds { floor, cap } => {
-            let text = bounds(*floor, *cap);
-            v1::Explanation {
-                lines: vec![text.clone()],
-                reasons: vec![v1::Reason {
-                    code: "PolicyBounds".into(),
-                    text,
-                }],
-            }
-        }
+        Cause::Bounds { floor, cap } => plain("PolicyBounds", bounds(*floor, *cap)),
+        Cause::ByHand => plain("ScaledByHand", BY_HAND.into()),
     }
 }
 
@@ -115,7 +108,20 @@ pub fn account(record: &Record) -> v1::Explanation {
 pub fn report(record: &Record) -> Option<&Report> {
     match &record.cause {
         Cause::Decided { report, .. } => Some(report),
-        Cause::Bounds { .. } => None,
+        Cause::Bounds { .. } | Cause::ByHand => None,
+    }
+}
+
+const BY_HAND: &str =
+    "Somebody else has set the size on the platform; it is taken as it is, as HPA does.";
+
+fn plain(code: &str, text: String) -> v1::Explanation {
+    v1::Explanation {
+        lines: vec![text.clone()],
+        reasons: vec![v1::Reason {
+            code: code.into(),
+            text,
+        }],
     }
 }
 

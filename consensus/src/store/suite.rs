@@ -53,7 +53,7 @@ fn the_store_passes_openrafts_suite() {
 
 fn entry(index: u64, bytes: usize) -> RaftEntry {
     let command = Command::RemovePolicy {
-        name: "x".repeat(bytes),
+        name: starling_engine::policy::Name::new("default", "x".repeat(bytes)),
     };
     RaftEntry {
         log_id: LogId::new(CommittedLeaderId::new(1, 1), index),

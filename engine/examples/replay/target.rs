@@ -1,7 +1,7 @@
 //! A target of 70 % utilization, decided by the engine itself, on signals as
 //! Kubernetes has them or as an agent has them.
 
-use starling_engine::decide::{Inputs, Reading, decide};
+use starling_engine::decide::{Inputs, Platform, Reading, decide};
 use starling_engine::demand::pods::Sums;
 use starling_engine::history::History;
 use starling_engine::policy::{Behavior, Goal, Policy as Spec, Resource, Source, Trigger, Zero};
@@ -134,6 +134,7 @@ impl Policy for Target {
             signal: None,
             started_ms: &[],
             history: &self.history,
+            platform: Platform::default(),
         });
         self.last_pass = Some(now);
         for change in &decision.changes {

@@ -11,7 +11,7 @@ use super::activation::{self, Active, Situation, Write};
 use super::metric::Scale;
 use super::objective::Wanted;
 use super::ratio::Tolerance;
-use super::reason::{Condition, ConditionKind, Outcome, Report, Status, Step};
+use super::reason::{self, Condition, ConditionKind, Outcome, Report, Status, Step};
 use super::{Decision, Inputs, outlook, trigger};
 use crate::history::{Activity, Change, runs};
 use crate::policy::{Policy, TRIGGERS_MAX, Zero};
@@ -119,6 +119,14 @@ impl<'a> Pass<'a> {
             self.recommended = true;
             self.step(Step::JustChanged);
             return self.inputs.current;
+        }
+        if let Some(held) = &self.inputs.platform.held {
+            self.recommended = true;
+            self.step(Step::Held(held.clone()));
+            return self.inputs.current;
+        }
+        if self.switched_off() {
+            return self.disabled();
         }
         let notes = &self.policy.annotations;
         if notes.paused || notes.paused_replicas.is_some() {
@@ -261,13 +269,40 @@ impl<'a> Pass<'a> {
         if allowed && self.inputs.history.scaled_to_zero && (min > 0 || spans_zero) {
             return self.compute(min);
         }
+        self.disabled()
+    }
+
+    /// Whether somebody else switched the workload off, where the policy itself
+    /// would never do so.
+    fn switched_off(&self) -> bool {
+        self.inputs.platform.off
+            && self.inputs.current == 0
+            && self.policy.zero == Zero::Activation
+            && !self.policy.bounds().contains(&0)
+    }
+
+    fn disabled(&mut self) -> u32 {
         self.step(Step::Disabled);
         self.condition(ConditionKind::ScalingActive, false, "ScalingDisabled");
         0
     }
 
+    /// Growth that couldn't run is put off, though never below the minimum.
+    fn unblocked(&mut self, size: u32) -> u32 {
+        let current = self.inputs.current;
+        let Some(why) = self.inputs.platform.blocked.filter(|_| size > current) else {
+            return size;
+        };
+        self.step(Step::Blocked {
+            wanted: size,
+            why: reason::clip(why),
+        });
+        current
+    }
+
     fn finish(mut self, size: u32) -> Decision {
         let current = self.inputs.current;
+        let size = self.unblocked(size);
         let target = self.bounded(size);
         let history = self.inputs.history;
         if !self.recommended && runs::open(&history.recommendations).is_some() {
@@ -276,12 +311,13 @@ impl<'a> Pass<'a> {
             });
         }
         let rescaled = target != current;
-        let able = if rescaled {
-            "SucceededRescale"
-        } else {
-            self.able
+        let held = self.inputs.platform.held.is_some();
+        let able = match (held, rescaled) {
+            (true, _) => "FailedGetScale",
+            (false, true) => "SucceededRescale",
+            (false, false) => self.able,
         };
-        self.condition(ConditionKind::AbleToScale, true, able);
+        self.condition(ConditionKind::AbleToScale, !held, able);
         self.scaled_to_zero(target);
         self.report.conditions.sort_by_key(|c| c.kind);
         self.report.target = target;
@@ -303,7 +339,8 @@ impl<'a> Pass<'a> {
     /// The bounds hold whatever was decided before (I5), but for a workload that
     /// a human switched off under HPA's rules.
     fn bounded(&mut self, size: u32) -> u32 {
-        if self.report.steps.contains(&Step::Disabled) {
+        let fixed = |step: &Step| matches!(step, Step::Disabled | Step::Held(_));
+        if self.report.steps.iter().any(fixed) {
             return size;
         }
         let bounds = self.policy.bounds();

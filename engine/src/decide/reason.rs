@@ -112,6 +112,18 @@ pub enum Failure {
 /// Longer words of a source are cut.
 pub const WHY_BYTES_MAX: usize = 200;
 
+/// Why a scaled workload's size can't be known or written just now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Held {
+    /// The platform doesn't answer.
+    Away,
+    /// It hasn't said anything of the workload yet.
+    Unseen,
+    /// There is no such workload, or it has no size; in its words, cut to
+    /// [`WHY_BYTES_MAX`].
+    Gone(String),
+}
+
 /// One thing that moved or held the size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
@@ -193,6 +205,14 @@ pub enum Step {
     Objective(objective::reason::Reason),
     /// The limits go no lower than 1 while the workload isn't at rest.
     LastReplica,
+    /// The platform can't say or take a size.
+    Held(Held),
+    /// More replicas couldn't run; why in the platform's words, cut to
+    /// [`WHY_BYTES_MAX`].
+    Blocked {
+        wanted: u32,
+        why: String,
+    },
 }
 
 /// As HPA's and KEDA's conditions.
@@ -251,6 +271,10 @@ pub enum Outlook {
     Annotation { name: String },
     /// Somebody would have to set a size above 0.
     Enable,
+    /// The platform would have to answer, or have the workload.
+    Platform,
+    /// What keeps more replicas from running would have to go.
+    Room,
     /// The bounds would have to leave more than one size.
     Bounds,
     /// No trigger would have to be active for so much time.
@@ -285,6 +309,10 @@ impl Step {
             Step::Bounded { .. } => "Bounded",
             Step::Objective(reason) => reason.code(),
             Step::LastReplica => Limited::TooFew.code(),
+            Step::Held(Held::Away) => "PlatformAway",
+            Step::Held(Held::Unseen) => "TargetUnseen",
+            Step::Held(Held::Gone(_)) => "TargetGone",
+            Step::Blocked { .. } => "ReplicasBlocked",
         }
     }
 }
@@ -296,6 +324,7 @@ impl Step {
             Step::JustChanged
             | Step::Paused { .. }
             | Step::Disabled
+            | Step::Held(_)
             | Step::AtRest
             | Step::Frozen { .. }
             | Step::NoMetrics => true,
@@ -361,11 +390,16 @@ impl Status {
 impl Failure {
     /// The source's own words, cut at a character.
     pub(crate) fn source(why: &str) -> Failure {
-        let end = (0..=why.len().min(WHY_BYTES_MAX))
-            .rev()
-            .find(|&i| why.is_char_boundary(i));
-        Failure::Source(why[..end.unwrap_or(0)].to_owned())
+        Failure::Source(clip(why))
     }
+}
+
+/// At most [`WHY_BYTES_MAX`] of somebody else's words, cut at a character.
+pub(crate) fn clip(why: &str) -> String {
+    let end = (0..=why.len().min(WHY_BYTES_MAX))
+        .rev()
+        .find(|&i| why.is_char_boundary(i));
+    why[..end.unwrap_or(0)].to_owned()
 }
 
 /// How a source is called in reports.

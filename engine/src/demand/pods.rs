@@ -85,7 +85,16 @@ impl<'a> Pick<'a> {
         }
     }
 
-    fn metric(self, pod: &Pod) -> Metric {
+    /// What it is called in summaries: `cpu`, `cpu/CONTAINER`, `pods/METRIC`.
+    pub fn key(self) -> String {
+        match self {
+            Pick::Resource(resource) => resource.name().to_owned(),
+            Pick::Container(resource, name) => format!("{}/{name}", resource.name()),
+            Pick::Custom(name) => format!("pods/{name}"),
+        }
+    }
+
+    pub(super) fn metric(self, pod: &Pod) -> Metric {
         let (resource, cpu, memory) = match self {
             Pick::Resource(resource) => (resource, pod.cpu, pod.memory),
             Pick::Container(resource, name) => {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
+use super::scaled::{Meaning, Scaled};
 use super::{
     Admitted, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Cause, Checkpoint, Command, DECISIONS_MAX, Entry,
     FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome, POLICIES_MAX, Record, Refusal,
     WORKLOADS_MAX, Why, Workload,
 };
-use crate::policy::Policy;
+use crate::policy::{self, Form, Policy};
 use crate::unit::{NodeId, Stamp};
 
 impl Ledger {
@@ -131,7 +132,7 @@ impl Ledger {
     }
 
     fn put_policy(&mut self, index: u64, policy: &Policy, source: &str) -> Result<(), Refusal> {
-        let refuse = |why| Err(Refusal::new(&policy.name, why));
+        let refuse = |why| Err(Refusal::of(&policy.name, why));
         let violations = policy.check();
         if !violations.is_empty() {
             let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
@@ -144,8 +145,7 @@ impl Ledger {
         if let Some(other) = taken {
             return refuse(Why::TargetTaken {
                 by: other.policy.name.clone(),
-                kind: policy.target.kind.clone(),
-                name: policy.target.name.clone(),
+                target: policy.target.clone(),
             });
         }
         let former = self.policies.get(&policy.name);
@@ -180,22 +180,33 @@ impl Ledger {
     }
 
     /// I5 holds from the moment at which a policy is in force. A new workload
-    /// starts at its minimum.
+    /// starts at its minimum. A scaled one is taken at the size that it has; the
+    /// next pass brings it within the bounds, as HPA does.
     fn bring_into_bounds(&mut self, index: u64, policy: &Policy) {
         let (floor, cap) = policy.bounds().into_inner();
         let stamp = Stamp {
             generation: self.generation,
             index,
         };
+        let form = policy.target.form();
         let Some(workload) = self.workloads.get_mut(&policy.target) else {
-            let workload = Workload {
-                size: policy.replicas_min,
-                stamp,
-                ..Workload::default()
+            let workload = match form {
+                Form::Placed => Workload {
+                    size: policy.replicas_min,
+                    stamp,
+                    ..Workload::default()
+                },
+                Form::Scaled => Workload {
+                    scaled: Some(Scaled::default()),
+                    ..Workload::default()
+                },
             };
             self.workloads.insert(policy.target.clone(), workload);
             return;
         };
+        if form == Form::Scaled {
+            return;
+        }
         let (from, to) = (workload.size, workload.size.clamp(floor, cap));
         if from != to {
             workload.size = to;
@@ -207,34 +218,41 @@ impl Ledger {
     }
 
     /// The workload keeps its last size, as one does whose HPA or `ScaledObject`
-    /// is deleted; one without replicas is forgotten.
-    fn remove_policy(&mut self, name: &str) -> Result<(), Refusal> {
+    /// is deleted; one without replicas is forgotten, as is one whose size the
+    /// platform keeps.
+    fn remove_policy(&mut self, name: &policy::Name) -> Result<(), Refusal> {
         let removed = self
             .policies
             .remove(name)
-            .ok_or_else(|| Refusal::new(name, Why::UnknownPolicy))?;
+            .ok_or_else(|| Refusal::of(name, Why::UnknownPolicy))?;
         let target = &removed.policy.target;
-        if self.workloads.get(target).is_some_and(|w| w.size == 0) {
+        let forgotten = |w: &Workload| w.size == 0 || w.scaled.is_some();
+        if self.workloads.get(target).is_some_and(forgotten) {
             self.workloads.remove(target);
         }
         Ok(())
     }
 
     fn resize(&mut self, index: u64, by: NodeId, item: &Item) -> Result<(), Refusal> {
-        let refuse = |why| Err(Refusal::new(&item.policy, why));
+        let refuse = |why| Err(Refusal::of(&item.policy, why));
         let Some(in_force) = self.policies.get(&item.policy) else {
             return refuse(Why::UnknownPolicy);
         };
-        let (now, revision, policy) = (self.time, in_force.revision, &in_force.policy);
+        if item.revision != in_force.revision {
+            return refuse(Why::StaleRevision {
+                decided: item.revision,
+                now: in_force.revision,
+            });
+        }
+        self.take_in(index, item)?;
+        // Looked up anew, for what was seen is on record by now.
+        let (Some(in_force), now) = (self.policies.get(&item.policy), self.time) else {
+            return refuse(Why::UnknownPolicy);
+        };
+        let policy = &in_force.policy;
         let Some(workload) = self.workloads.get_mut(&policy.target) else {
             return refuse(Why::UnknownPolicy);
         };
-        if item.revision != revision {
-            return refuse(Why::StaleRevision {
-                decided: item.revision,
-                now: revision,
-            });
-        }
         if item.from != workload.size {
             return refuse(Why::StaleSize {
                 decided: item.from,
@@ -242,11 +260,17 @@ impl Ledger {
             });
         }
         let (floor, cap) = policy.bounds().into_inner();
-        if !(floor..=cap).contains(&item.to) {
+        // A scaled workload may be found outside the bounds, and stays there while
+        // it is switched off or can't be written.
+        let kept = workload.scaled.is_some() && item.to == item.from;
+        if !kept && !(floor..=cap).contains(&item.to) {
             let to = item.to;
             return refuse(Why::OutOfBounds { to, floor, cap });
         }
         if let Some(shares) = &item.shares {
+            if workload.scaled.is_some() {
+                return refuse(Why::NotPlaced(policy.target.clone()));
+            }
             let sum: u64 = shares.values().map(|n| u64::from(*n)).sum();
             if sum > u64::from(item.to) {
                 let size = item.to;
@@ -262,6 +286,9 @@ impl Ledger {
         }
         let moved = item.shares.as_ref().is_some_and(|s| *s != workload.shares);
         if item.to != item.from || moved {
+            if let Some(scaled) = &mut workload.scaled {
+                scaled.granted_anew(workload.size);
+            }
             workload.size = item.to;
             workload.stamp = Stamp {
                 generation: self.generation,
@@ -272,23 +299,67 @@ impl Ledger {
             }
             trim(&mut workload.shares, item.to);
         }
-        if item.to != item.from {
+        let would = item.report.as_ref().filter(|_| policy.dry_run);
+        workload.would = would.map_or(workload.would, |report| Some(report.target));
+        if item.to != item.from || would.is_some() {
+            let to = would.map_or(item.to, |report| report.target);
             let report = item.report.clone().unwrap_or_default();
             let cause = Cause::Decided { by, report };
-            self.remember(index, &item.policy, item.from, item.to, cause);
+            self.remember(index, &item.policy, item.from, to, cause);
         }
-        self.audit(&item.policy);
+        if !kept {
+            self.audit(&item.policy);
+        }
         Ok(())
     }
 
-    fn remember(&mut self, index: u64, policy: &str, from: u32, to: u32, cause: Cause) {
+    /// Takes in what the platform says of a scaled workload. It counts whatever
+    /// becomes of the rest of the item.
+    fn take_in(&mut self, index: u64, item: &Item) -> Result<(), Refusal> {
+        let Some(in_force) = self.policies.get(&item.policy) else {
+            return Ok(());
+        };
+        let target = &in_force.policy.target;
+        let stamp = Stamp {
+            generation: self.generation,
+            index,
+        };
+        let refuse = |why| Err(Refusal::of(&item.policy, why));
+        let Some(workload) = self.workloads.get_mut(target) else {
+            return refuse(Why::UnknownPolicy);
+        };
+        let (from, Some(scaled)) = (workload.size, &mut workload.scaled) else {
+            return match item.seen {
+                Some(_) => refuse(Why::NotPlaced(target.clone())),
+                None => Ok(()),
+            };
+        };
+        let Some(seen) = &item.seen else {
+            return match scaled.carried {
+                Some(_) => Ok(()),
+                None => refuse(Why::Unseen(target.clone())),
+            };
+        };
+        let by_hand = scaled.meaning(from, seen) == Meaning::ByHand;
+        let to = scaled.take_in(from, seen, self.time);
+        if to != from || workload.stamp == Stamp::default() {
+            workload.size = to;
+            workload.stamp = stamp;
+        }
+        if by_hand {
+            self.remember(index, &item.policy, from, to, Cause::ByHand);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, index: u64, policy: &policy::Name, from: u32, to: u32, cause: Cause) {
         if self.decisions.len() == DECISIONS_MAX {
             self.decisions.pop_front();
         }
         self.decisions.push_back(Record {
             index,
             at: self.time,
-            policy: policy.to_owned(),
+            policy: policy.clone(),
             from,
             to,
             cause,
@@ -298,7 +369,7 @@ impl Ledger {
     /// What must be true after every grant. A breach is a bug: it panics where
     /// bugs are looked for, and elsewhere halts the cluster's scaling, on every
     /// node at the same entry.
-    fn audit(&mut self, policy: &str) {
+    fn audit(&mut self, policy: &policy::Name) {
         let Some(in_force) = self.policies.get(policy) else {
             return;
         };
@@ -324,6 +395,10 @@ impl Refusal {
             subject: subject.to_owned(),
             why,
         }
+    }
+
+    fn of(policy: &policy::Name, why: Why) -> Self {
+        Refusal::new(&policy.to_string(), why)
     }
 }
 

@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::platform::{Observation, Scale};
 use super::watch::{Look, Watch};
 use super::{
     FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_EVERY_MS, PASS_ITEMS_MAX,
     PROPOSAL_PATIENCE_MS, placement,
 };
-use crate::decide::{self, Decision, Inputs, Reading};
-use crate::demand::{Usage, pods::Sums};
+use crate::decide::reason::{Held, clip};
+use crate::decide::{self, Decision, Inputs, Platform, Reading};
+use crate::demand::pods::Pick;
 use crate::ledger::{Command, InForce, Item, Ledger, Workload};
-use crate::policy::{Policy, Resource, Source, Strategy, Target};
+use crate::policy::{self, Policy, Resource, Strategy, Target};
 use crate::unit::{Ms, NodeId};
 
 impl Node {
@@ -47,7 +49,7 @@ impl Node {
     fn look_at(
         &self,
         lead: &Lead,
-        watches: &mut BTreeMap<String, Watch>,
+        watches: &mut BTreeMap<policy::Name, Watch>,
         now: Ms,
         in_force: &InForce,
         ledger: &Ledger,
@@ -66,7 +68,7 @@ impl Node {
         let look = Look {
             arrivals: &read(&objective.arrivals),
             in_system: &read(&objective.in_system),
-            cpu: &self.sums(now, &policy.target, workload, Resource::Cpu),
+            cpu: &self.sums(now, &policy.target, workload, Pick::Resource(Resource::Cpu)),
             size: workload.size,
             resized_at: workload.history.changed_at,
             running: self.seen_running(now, &policy.target, workload),
@@ -132,72 +134,61 @@ impl Node {
         ledger: &Ledger,
     ) -> Decision {
         let policy = &in_force.policy;
-        let readings = policy.triggers.iter().map(|trigger| match &trigger.source {
-            Source::Resource(resource) => {
-                Reading::Pods(self.sums(now, &policy.target, workload, *resource))
+        let target = &policy.target;
+        let readings = policy.triggers.iter().map(|trigger| {
+            if trigger.source.is_polled() {
+                return polled(lead, policy, &trigger.name);
             }
-            Source::External { .. } => polled(lead, policy, &trigger.name),
-            // What a Kubernetes host reads; summaries don't carry it.
-            Source::Container { .. }
-            | Source::Pods { .. }
-            | Source::Object { .. }
-            | Source::Unknown { .. } => Reading::None,
+            match Pick::of(&trigger.source) {
+                Some(pick) => Reading::Pods(self.sums(now, target, workload, pick)),
+                None => Reading::None,
+            }
         });
         let watch = lead.watches.get(&policy.name);
+        let scale = self.scale(target).filter(|_| workload.scaled.is_some());
+        let current = self.size(target, workload);
         decide::decide(&Inputs {
             policy,
             now: now.max(ledger.time),
             created_at: in_force.created_at,
-            current: workload.size,
-            running: workload.size,
-            ready: self.seen_running(now, &policy.target, workload),
+            current,
+            running: scale.map_or(workload.size, |scale| scale.running),
+            ready: self.seen_ready(now, target, workload),
             last_pass: lead.passed_at,
             readings: readings.collect(),
             signal: watch.and_then(Watch::signal),
             started_ms: watch.map_or(&[], Watch::started_ms),
             history: &workload.history,
+            platform: self.allows(target, workload),
         })
     }
 
-    /// The workload's replicas, summed over the nodes that should run them. A
-    /// replica that a node was given but doesn't report yet is starting; those
-    /// of a node without a fresh summary are missing.
-    fn sums(&self, now: Ms, target: &Target, workload: &Workload, resource: Resource) -> Sums {
-        let mut all = Sums::default();
-        let mut silent = 0;
-        let mut unplaced = workload.size;
-        let mut request = None;
-        for (node, share) in &workload.shares {
-            unplaced = unplaced.saturating_sub(*share);
-            let Some(usage) = self.fresh_usage(*node, now, target) else {
-                silent += share;
-                continue;
-            };
-            let (sums, asked) = usage.of_resource(resource);
-            request = request.or(asked);
-            all.merge(sums);
-            all.merge(&starting(share.saturating_sub(sums.pods), asked));
-        }
-        all.add_missing(silent, request);
-        all.merge(&starting(unplaced, request));
-        all
+    /// The size that counts as granted, with what the platform shows taken in.
+    fn size(&self, target: &Target, workload: &Workload) -> u32 {
+        let scale = self.scale(target).zip(workload.scaled.as_ref());
+        scale.map_or(workload.size, |(scale, scaled)| {
+            scaled.size_after(workload.size, &scale.seen())
+        })
     }
 
-    /// Replicas that fresh summaries speak of; `None` where there is none.
-    fn seen_running(&self, now: Ms, target: &Target, workload: &Workload) -> Option<u32> {
-        let nodes = workload.shares.keys();
-        nodes
-            .filter_map(|node| self.fresh_usage(*node, now, target))
-            .map(|usage| usage.running)
-            .reduce(u32::saturating_add)
-    }
-
-    fn fresh_usage(&self, node: NodeId, now: Ms, target: &Target) -> Option<&Usage> {
-        let summary = self.summaries.get(&node)?;
-        if now.since(summary.at) > FRESH_MS {
-            return None;
+    /// What a workload's platform allows just now.
+    fn allows(&self, target: &Target, workload: &Workload) -> Platform<'_> {
+        let Some(scaled) = &workload.scaled else {
+            return Platform::default();
+        };
+        let mut allows = Platform::default();
+        match self.observations.get(target) {
+            _ if !self.platform => allows.held = Some(Held::Away),
+            None => allows.held = Some(Held::Unseen),
+            Some(Observation::Gone(why)) => allows.held = Some(Held::Gone(clip(why))),
+            Some(Observation::Scale(scale)) => {
+                let mut after = scaled.clone();
+                after.take_in(workload.size, &scale.seen(), Ms::default());
+                allows.off = after.off;
+                allows.blocked = scale.blocked.as_deref();
+            }
         }
-        summary.workloads.get(target)
+        allows
     }
 
     fn item(
@@ -210,18 +201,34 @@ impl Node {
         placed: &BTreeMap<NodeId, u32>,
     ) -> Option<Item> {
         let policy = &in_force.policy;
-        let to = decision.target;
-        let shares = self.place(lead, now, policy, workload, to, placed);
-        let moved = shares != workload.shares;
-        let resized = to != workload.size;
-        (resized || moved || !decision.changes.is_empty()).then(|| Item {
+        let (from, to) = (decision.report.from, decision.target);
+        let (shares, seen) = match &workload.scaled {
+            None => {
+                let shares = self.place(lead, now, policy, workload, to, placed);
+                ((shares != workload.shares).then_some(shares), None)
+            }
+            Some(scaled) => {
+                let seen = self.scale(&policy.target).map(Scale::seen);
+                if scaled.carried.is_none() && seen.is_none() {
+                    return None;
+                }
+                let news = seen.filter(|seen| scaled.is_news(workload.size, seen));
+                (None, news)
+            }
+        };
+        let resized = to != from;
+        let would = decision.report.target;
+        let told = policy.dry_run && workload.would.unwrap_or(from) != would;
+        let news = resized || told || shares.is_some() || seen.is_some();
+        (news || !decision.changes.is_empty()).then(|| Item {
             policy: policy.name.clone(),
             revision: in_force.revision,
-            from: workload.size,
+            from,
             to,
-            shares: moved.then_some(shares),
+            shares,
+            seen,
             changes: decision.changes.clone(),
-            report: resized.then(|| decision.report.clone()),
+            report: (resized || told).then(|| decision.report.clone()),
         })
     }
 
@@ -271,16 +278,4 @@ fn placed(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
         }
     }
     placed
-}
-
-/// Replicas that exist and don't run yet.
-fn starting(count: u32, request_milli: Option<i64>) -> Sums {
-    let request = request_milli.unwrap_or(0);
-    Sums {
-        pods: count,
-        unready: count,
-        unready_request_milli: request.saturating_mul(i64::from(count)),
-        without_request: request_milli.map_or(count, |_| 0),
-        ..Sums::default()
-    }
 }

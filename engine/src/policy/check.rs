@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Banded, FAILURES_MAX, Goal, MISS_PPM_MAX, NAME_BYTES_MAX, OBJECTIVE_WAIT_MS_MAX, Objective,
-    PERIOD_MS_MAX, Policy, RATES_MAX, REPLICAS_MAX, Rate, RateKind, Resource, Rules, SLOTS_MAX,
-    Source, Strategy, TRIGGERS_MAX, Trigger, Violation, WAIT_MS_MAX, WINDOW_MS_MAX, Zero,
+    Banded, FAILURES_MAX, Form, Goal, MISS_PPM_MAX, NAME_BYTES_MAX, OBJECTIVE_WAIT_MS_MAX,
+    Objective, PERIOD_MS_MAX, Policy, RATES_MAX, REPLICAS_MAX, Rate, RateKind, Resource, Rules,
+    SLOTS_MAX, Source, Strategy, TRIGGERS_MAX, Trigger, Violation, WAIT_MS_MAX, WINDOW_MS_MAX,
+    Zero,
 };
 
 /// Collects violations under a path.
@@ -35,9 +36,9 @@ impl Findings {
 
 pub(super) fn policy(policy: &Policy) -> Vec<Violation> {
     let mut found = Findings(Vec::new());
-    found.name("metadata.name", &policy.name);
-    found.name("spec.scaleTargetRef.kind", &policy.target.kind);
-    found.name("spec.scaleTargetRef.name", &policy.target.name);
+    found.name("metadata.name", &policy.name.name);
+    found.name("metadata.namespace", &policy.name.namespace);
+    target(&mut found, policy);
     replicas(&mut found, policy);
     waits(&mut found, policy);
     triggers(&mut found, policy);
@@ -49,6 +50,31 @@ pub(super) fn policy(policy: &Policy) -> Vec<Violation> {
         Strategy::Objective(objective) => self::objective(&mut found, policy, objective),
     }
     found.0
+}
+
+fn target(found: &mut Findings, policy: &Policy) {
+    let target = &policy.target;
+    found.name("spec.scaleTargetRef.kind", &target.kind);
+    found.name("spec.scaleTargetRef.name", &target.name);
+    let version = &policy.target_version;
+    let sound = target.group.len() <= NAME_BYTES_MAX && version.len() <= NAME_BYTES_MAX;
+    found.require(sound, "spec.scaleTargetRef.apiVersion", || {
+        format!("has a part of more than {NAME_BYTES_MAX} bytes")
+    });
+    let own = target.namespace == policy.name.namespace;
+    found.require(own, "spec.scaleTargetRef", || {
+        format!(
+            "is in namespace {}; a policy sizes a workload of its own namespace, {}",
+            target.namespace, policy.name.namespace
+        )
+    });
+    let known = target.form() == Form::Placed || !version.is_empty();
+    found.require(known, "spec.scaleTargetRef.apiVersion", || {
+        format!(
+            "must name group and version of kind {}, such as apps/v1",
+            target.kind
+        )
+    });
 }
 
 fn replicas(found: &mut Findings, policy: &Policy) {
@@ -323,6 +349,11 @@ impl Source {
             self,
             Source::Object { .. } | Source::External { .. } | Source::Unknown { .. }
         )
+    }
+
+    /// Whether its value comes from asking, not from what the agents measure.
+    pub fn is_polled(&self) -> bool {
+        matches!(self, Source::Object { .. } | Source::External { .. })
     }
 
     /// Whether HPA lets the source bring a workload to zero and back (hpa.md rule 17).

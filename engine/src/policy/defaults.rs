@@ -2,15 +2,16 @@
 //! HPA's for `behavior` and the controller, our own for the bands.
 
 use super::{
-    Annotations, Banded, Behavior, Controller, DOWN_WINDOW_MS, Policy, Rate, RateKind, Rules,
+    Annotations, Banded, Behavior, Controller, DOWN_WINDOW_MS, Name, Policy, Rate, RateKind, Rules,
     Select, Strategy, TOLERANCE_PPM, Target, Zero,
 };
 
 impl Default for Policy {
     fn default() -> Self {
         Policy {
-            name: String::new(),
+            name: Name::default(),
             target: Target::default(),
+            target_version: String::new(),
             replicas_min: 0,
             replicas_max: 100,
             replicas_idle: None,

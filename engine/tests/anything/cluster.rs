@@ -79,6 +79,7 @@ impl World<'_> {
                     }
                 }
                 Output::Propose(command) => self.propose(id, command),
+                Output::Patch(patch) => panic!("nothing here is scaled: {patch:?}"),
                 Output::Halt(why) => panic!("node {id} halted: {why}"),
             }
         }

@@ -14,22 +14,17 @@ use super::draw::Draw;
 pub const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 pub fn target(draw: &mut Draw<'_>) -> Target {
-    Target {
-        kind: "Process".into(),
-        name: draw.pick(&NAMES).into(),
-    }
+    Target::process(draw.pick(&NAMES))
 }
 
 pub fn policy(draw: &mut Draw<'_>) -> Policy {
-    let name: String = draw.pick(&NAMES).into();
-    let kind = "Process".into();
+    let name = draw.pick(&NAMES);
     let elsewhere = draw.rarely(16);
     let replicas_min = draw.u32();
     let target = if elsewhere {
         target(draw)
     } else {
-        let name = name.clone();
-        Target { kind, name }
+        Target::process(name)
     };
     let triggers = if draw.rarely(64) {
         110
@@ -37,8 +32,9 @@ pub fn policy(draw: &mut Draw<'_>) -> Policy {
         1 + draw.below(4)
     };
     let mut policy = Policy {
-        name,
+        name: name.into(),
         target,
+        target_version: String::new(),
         replicas_min,
         replicas_max: replicas_min.saturating_add(draw.u32()),
         replicas_idle: draw.rarely(8).then(|| draw.u32()),

@@ -50,7 +50,10 @@ impl World<'_> {
         let outcome = self.apply(self.clock(id), command);
         self.model.granted(&planned, &outcome, &self.ledger);
         for (policy, target, learned) in learned {
-            let refused = outcome.refused.iter().any(|no| no.subject == policy);
+            let refused = outcome
+                .refused
+                .iter()
+                .any(|no| no.subject == policy.to_string());
             let known = &self.ledger.workloads[&target].history.objective;
             assert!(refused || *known == learned, "I6: {policy} learned more");
         }

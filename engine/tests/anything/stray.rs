@@ -1,9 +1,9 @@
 //! What no sound leader would propose and no cluster need bring about: entries
 //! and decisions from anything.
 
-use starling_engine::decide::{Inputs, decide};
+use starling_engine::decide::{Inputs, Platform, decide};
 use starling_engine::ledger::{Command, Item, Member};
-use starling_engine::policy::Strategy;
+use starling_engine::policy::{self, Strategy};
 use starling_engine::unit::NodeId;
 
 use super::draw::Draw;
@@ -38,18 +38,19 @@ impl World<'_> {
 
     fn draw_item(&mut self) -> Item {
         let (draw, now) = (&mut self.draw, self.now);
-        let name = draw.pick(&drawn::NAMES);
-        let in_force = self.ledger.policies.get(name);
+        let name: policy::Name = draw.pick(&drawn::NAMES).into();
+        let in_force = self.ledger.policies.get(&name);
         let from = in_force.map_or(0, |p| self.ledger.workloads[&p.policy.target].size);
         let shares = draw.below(4);
         let share = |draw: &mut Draw<'_>| (NodeId(u64::from(draw.byte() % 8)), draw.u32());
         let learns = in_force.is_some_and(|p| matches!(p.policy.strategy, Strategy::Objective(_)));
         Item {
-            policy: name.into(),
+            policy: name,
             revision: in_force.map_or(0, |p| p.revision),
             from,
             to: draw.u32(),
             shares: draw.maybe(|draw| (0..shares).map(|_| share(draw)).collect()),
+            seen: None,
             changes: if learns {
                 let lessons = draw.below(4);
                 (0..lessons).map(|_| seen::lesson(draw, now)).collect()
@@ -77,6 +78,7 @@ impl World<'_> {
             history: &seen::history(draw, now, &policy),
             signal: None,
             started_ms: &[],
+            platform: Platform::default(),
         };
         let (signal, started_ms);
         if let Strategy::Objective(_) = policy.strategy {

@@ -4,7 +4,7 @@
 //! Uses what production uses: a [`Watch`] looks at each second, and a history
 //! takes in what was committed.
 
-use starling_engine::decide::{Decision, Inputs, Reading};
+use starling_engine::decide::{Decision, Inputs, Platform, Reading};
 use starling_engine::demand::pods::{Pick, Pod, Sums};
 use starling_engine::history::History;
 use starling_engine::node::watch::{Look, Watch};
@@ -135,6 +135,7 @@ impl Workload<'_> {
             signal: self.leader.watch.signal(),
             started_ms: self.leader.watch.started_ms(),
             history: &self.history,
+            platform: Platform::default(),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use starling_engine::decide::objective::signal::Signal;
-use starling_engine::decide::{Decision, Inputs, Reading, decide};
+use starling_engine::decide::{Decision, Inputs, Platform, Reading, decide};
 use starling_engine::demand::pods::Sums;
 use starling_engine::history::History;
 use starling_engine::policy::{
@@ -35,10 +35,7 @@ impl Scenario {
     pub fn new(triggers: Vec<Trigger>, size: u32) -> Scenario {
         let policy = Policy {
             name: "web".into(),
-            target: Target {
-                kind: "Process".into(),
-                name: "web".into(),
-            },
+            target: Target::process("web"),
             replicas_min: 1,
             replicas_max: 10,
             triggers,
@@ -97,6 +94,7 @@ impl Scenario {
             signal: self.signal.as_ref(),
             started_ms: &self.started_ms,
             history: &self.history,
+            platform: Platform::default(),
         })
     }
 

@@ -9,10 +9,7 @@ use starling_engine::policy::{
 fn sound() -> Policy {
     Policy {
         name: "web".into(),
-        target: Target {
-            kind: "Process".into(),
-            name: "web".into(),
-        },
+        target: Target::process("web"),
         replicas_min: 1,
         triggers: vec![cpu(60), ten_each()],
         ..Policy::default()
@@ -33,8 +30,8 @@ fn a_sound_policy_passes() {
 fn every_kind_of_nonsense_is_named_with_its_field() {
     type Break = fn(&mut Policy);
     let cases: Vec<(&str, Break)> = vec![
-        ("metadata.name", |p| p.name = "x".repeat(254)),
-        ("metadata.name", |p| p.name.clear()),
+        ("metadata.name", |p| p.name.name = "x".repeat(254)),
+        ("metadata.name", |p| p.name.name.clear()),
         ("metadata.name", |p| p.name = "a\nb".into()),
         ("spec.scaleTargetRef.name", |p| p.target.name.clear()),
         ("spec.scaleTargetRef.kind", |p| p.target.kind.clear()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::scenario::{START, Scenario, cpu, named, usage};
 use proptest::prelude::*;
-use starling_engine::decide::{Inputs, Reading, decide};
+use starling_engine::decide::{Inputs, Platform, Reading, decide};
 use starling_engine::demand::pods::{Metric, Pick, Pod, Sums};
 use starling_engine::history::{Activity, Event, Health, History, Recommendation};
 use starling_engine::policy::{
@@ -271,6 +271,7 @@ proptest! {
             signal: None,
             started_ms: &[],
             history: &history,
+            platform: Platform::default(),
         });
         prop_assert!(policy.bounds().contains(&decision.target));
         for line in decision.report.to_string().lines() {

@@ -19,10 +19,7 @@ const B: NodeId = NodeId(3);
 const C: NodeId = NodeId(4);
 
 fn target() -> Target {
-    Target {
-        kind: "Process".into(),
-        name: "web".into(),
-    }
+    Target::process("web")
 }
 
 fn queue() -> Trigger {
@@ -161,6 +158,7 @@ impl World {
                     self.apply(command);
                     self.step(id, Input::Proposed);
                 }
+                Output::Patch(patch) => panic!("nothing here is scaled: {patch:?}"),
                 Output::Halt(_) => self.halted.push(id),
             }
         }

@@ -36,7 +36,7 @@ impl World {
     fn objectives_reasons(&self) -> Vec<Reason> {
         let leader = &self.nodes[&self.leader.expect("a leader")];
         let decisions = leader.decisions().expect("it leads");
-        let steps = decisions["web"].report.steps.iter();
+        let steps = decisions[&"web".into()].report.steps.iter();
         let reasons = steps.filter_map(|step| match step {
             Step::Objective(reason) => Some(*reason),
             _ => None,

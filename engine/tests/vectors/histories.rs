@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use starling_engine::decide::limit::{self, Limited, Recent, Step};
 use starling_engine::decide::stabilize::Log;
-use starling_engine::decide::{Inputs, Reading, decide};
+use starling_engine::decide::{Inputs, Platform, Reading, decide};
 use starling_engine::history::{Event, History, Recommendation, events, runs};
 use starling_engine::policy::{
     Behavior, Controller, Goal, Policy, Rate, RateKind, Rules, Select, Source, Trigger, Windows,
@@ -230,6 +230,7 @@ fn one_pass(
     wanted: i64,
 ) -> u32 {
     let decision = decide(&Inputs {
+        platform: Platform::default(),
         policy,
         now,
         created_at: NOW,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use starling_engine::decide::activation::{self, Situation, Write};
 use starling_engine::decide::reason::Outcome;
-use starling_engine::decide::{Inputs, Reading, decide, metric};
+use starling_engine::decide::{Inputs, Platform, Reading, decide, metric};
 use starling_engine::demand::pods::Pick;
 use starling_engine::history::History;
 use starling_engine::policy::{
@@ -59,6 +59,7 @@ pub fn pass(of: &Value) -> Value {
         signal: None,
         started_ms: &[],
         history: &history,
+        platform: Platform::default(),
     });
     let report = &decision.report;
     let current = count(of, "spec_replicas");

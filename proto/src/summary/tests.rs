@@ -30,34 +30,52 @@ fn sums(at: u64) -> impl Strategy<Value = Sums> {
 }
 
 fn usage(at: u64) -> impl Strategy<Value = Usage> {
-    let requests = any::<[Option<i64>; 2]>();
-    (
-        any::<u32>(),
-        any::<[u64; 2]>(),
-        sums(at),
-        sums(at),
-        requests,
-    )
-        .prop_map(|(running, used, cpu, memory, requests)| Usage {
-            running,
-            cpu_used_milli: used[0],
-            memory_used_bytes: used[1],
-            cpu,
-            memory,
-            cpu_request_milli: requests[0],
-            memory_request_milli: requests[1],
-        })
+    let metrics = btree_map("\\PC{1,63}", measure(at), 0..4);
+    (any::<[u32; 2]>(), metrics).prop_map(|(counts, metrics)| Usage {
+        running: counts[0],
+        ready: counts[1],
+        metrics,
+    })
+}
+
+fn measure(at: u64) -> impl Strategy<Value = Measure> {
+    (any::<u64>(), sums(at), any::<Option<i64>>()).prop_map(|(used_milli, sums, request_milli)| {
+        Measure {
+            used_milli,
+            sums,
+            request_milli,
+        }
+    })
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    ("[A-Za-z]{1,63}", "\\PC{1,63}").prop_map(|(kind, name)| Target { kind, name })
+    (
+        "[a-z.]{0,63}",
+        "[A-Za-z]{1,63}",
+        "[a-z]{1,63}",
+        "\\PC{1,63}",
+    )
+        .prop_map(|(group, kind, namespace, name)| Target {
+            group,
+            kind,
+            namespace,
+            name,
+        })
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    any::<(u64, Option<u64>, Option<u64>)>().prop_map(|(used, requested, allocatable)| Amount {
+        used,
+        requested,
+        allocatable,
+    })
 }
 
 fn summary(workloads_max: usize) -> impl Strategy<Value = Summary> {
     (0..=u64::MAX / 2).prop_flat_map(move |at| {
         (
             any::<[u64; 2]>(),
-            any::<[u64; 8]>(),
+            btree_map("[a-z.]{1,63}", amount(), 0..4),
             btree_map(target(), usage(at), 0..=workloads_max),
             proptest::option::of(any::<(u64, [u8; 16])>()),
         )
@@ -65,27 +83,26 @@ fn summary(workloads_max: usize) -> impl Strategy<Value = Summary> {
                 node: NodeId(ids[0]),
                 sequence: ids[1],
                 at: Ms(at),
-                totals: Totals {
-                    cpu_used_milli: totals[0],
-                    cpu_capacity_milli: totals[1],
-                    memory_used_bytes: totals[2],
-                    memory_capacity_bytes: totals[3],
-                    disk_read_bytes_per_s: totals[4],
-                    disk_write_bytes_per_s: totals[5],
-                    network_received_bytes_per_s: totals[6],
-                    network_sent_bytes_per_s: totals[7],
-                },
+                totals: Totals(totals),
                 workloads,
                 checkpoint: checkpoint.map(|(index, digest)| Checkpoint { index, digest }),
             })
     })
 }
 
-fn named(name: String, usage: Usage) -> Summary {
-    let target = Target {
-        kind: "Process".into(),
-        name,
+fn of_cpu(sums: Sums) -> Usage {
+    let measure = Measure {
+        sums,
+        ..Measure::default()
     };
+    Usage {
+        metrics: BTreeMap::from([("cpu".into(), measure)]),
+        ..Usage::default()
+    }
+}
+
+fn named(name: String, usage: Usage) -> Summary {
+    let target = Target::process(name);
     Summary {
         workloads: BTreeMap::from([(target, usage)]),
         ..Summary::default()
@@ -107,7 +124,7 @@ proptest! {
         let mut expected = summary;
         expected.at = there;
         for usage in expected.workloads.values_mut() {
-            for sums in [&mut usage.cpu, &mut usage.memory] {
+            for sums in usage.metrics.values_mut().map(|measure| &mut measure.sums) {
                 sums.oldest = sums.oldest.map(|oldest| oldest.plus(ahead));
             }
         }
@@ -138,19 +155,13 @@ proptest! {
 
 #[test]
 fn a_summary_that_is_too_large_loses_its_last_workloads() {
-    let usage = Usage {
-        cpu: Sums {
-            missing: (0..32).map(|n| (i64::MAX - n, u32::MAX)).collect(),
-            ..Sums::default()
-        },
-        ..Usage::default()
-    };
+    let usage = of_cpu(Sums {
+        missing: (0..32).map(|n| (i64::MAX - n, u32::MAX)).collect(),
+        ..Sums::default()
+    });
     let mut large = Summary::default();
     for n in 0..WORKLOADS_MAX {
-        let target = Target {
-            kind: "Process".into(),
-            name: format!("{n:0>NAME_BYTES_MAX$}"),
-        };
+        let target = Target::process(format!("{n:0>NAME_BYTES_MAX$}"));
         large.workloads.insert(target, usage.clone());
     }
     let bytes = encode(&large);
@@ -173,15 +184,11 @@ fn too_many_different_requests_count_as_the_largest() {
         missing: (1..=40).map(|request| (request * 100, 2)).collect(),
         ..Sums::default()
     };
-    let summary = named(
-        "web".into(),
-        Usage {
-            cpu: sums,
-            ..Usage::default()
-        },
-    );
+    let summary = named("web".into(), of_cpu(sums));
     let back = decode(NodeId(0), 0, Ms(0), &encode(&summary)).unwrap();
-    let missing = &back.workloads.values().next().unwrap().cpu.missing;
+    let missing = &back.workloads.values().next().unwrap().metrics["cpu"]
+        .sums
+        .missing;
     assert_eq!(missing.len(), MISSING_MAX);
     assert_eq!(missing.values().sum::<u32>(), 80);
     assert_eq!(missing.last_key_value(), Some((&4_000, &18)));
@@ -247,10 +254,13 @@ fn counts_beyond_the_bounds_are_refused() {
         })
         .collect();
     let greedy = wire::Workload {
-        cpu: Some(wire::Sums {
-            missing,
-            ..wire::Sums::default()
-        }),
+        metrics: vec![wire::Metric {
+            sums: Some(wire::Sums {
+                missing,
+                ..wire::Sums::default()
+            }),
+            ..wire::Metric::default()
+        }],
         ..workload(1)
     };
     assert!(matches!(

@@ -21,7 +21,7 @@ pub fn policy(put: &InForce, workload: Option<&Workload>) -> v1::Policy {
     let policy = &put.policy;
     let history = workload.map(|w| &w.history);
     v1::Policy {
-        name: policy.name.clone(),
+        name: policy.name.to_string(),
         target: Some(target(&policy.target)),
         replicas_min: policy.replicas_min,
         replicas_max: policy.replicas_max,

@@ -6,7 +6,7 @@ mod input;
 use std::fmt;
 
 use super::quantity::{Unit, decimal, duration, plural, replicas};
-use super::{Failure, Outcome, Outlook, Report, Step};
+use super::{Failure, Held, Outcome, Outlook, Report, Step};
 use crate::decide::limit::Limited;
 use crate::decide::objective::limits::Limits;
 use input::sentence;
@@ -189,7 +189,22 @@ fn explain(step: &Step, report: &Report) -> String {
             "The answers there are would allow {}, but nothing shrinks until every trigger answers.",
             replicas(*wanted)
         ),
+        Step::Held(held) => self::held(held),
+        Step::Blocked { wanted, why } => {
+            format!(
+                "{} would be wanted, but no more can run: {why}.",
+                replicas(*wanted)
+            )
+        }
         other => limits(other),
+    }
+}
+
+fn held(held: &Held) -> String {
+    match held {
+        Held::Away => "The platform's API doesn't answer, so the size stays as it is.".into(),
+        Held::Unseen => "The platform hasn't said yet which size the workload has.".into(),
+        Held::Gone(why) => format!("There is nothing to size: {why}."),
     }
 }
 
@@ -288,6 +303,8 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
             format!("the annotation autoscaling.keda.sh/{name} is removed")
         }
         Outlook::Enable => "somebody sets a size above 0".into(),
+        Outlook::Platform => "the platform answers and has the workload".into(),
+        Outlook::Room => "more replicas can run".into(),
         Outlook::Bounds => {
             "spec.minReplicaCount and spec.maxReplicaCount leave more than one size".into()
         }

@@ -7,7 +7,7 @@ use starling_engine::decide::objective::state::State;
 use starling_engine::history::Change;
 use starling_engine::ledger::{Command, InForce, Item, Ledger, Outcome};
 use starling_engine::node::Input;
-use starling_engine::policy::{Source, Target};
+use starling_engine::policy::{self, Source, Target};
 use starling_engine::unit::NodeId;
 
 use super::{Called, HOLD_MS_MIN, WATCHED_S_MIN, by_objective, ordered};
@@ -15,9 +15,9 @@ use super::{Called, HOLD_MS_MIN, WATCHED_S_MIN, by_objective, ordered};
 #[derive(Default)]
 pub struct Leaders {
     /// Whether the last answer to a leader was a good one, by policy and trigger.
-    answers: BTreeMap<(NodeId, String, String), bool>,
+    answers: BTreeMap<(NodeId, policy::Name, String), bool>,
     /// For how many ticks a leader has known a revision of a policy.
-    ticks: BTreeMap<(NodeId, String), (u64, usize)>,
+    ticks: BTreeMap<(NodeId, policy::Name), (u64, usize)>,
     /// What `objective` grew a workload to under a revision of its policy.
     called: BTreeMap<Target, (u64, Called)>,
 }
@@ -96,7 +96,10 @@ impl Leaders {
     /// A proposal was applied.
     pub fn granted(&mut self, command: &Command, outcome: &Outcome, ledger: &Ledger) {
         for (item, in_force) in planned(command, ledger) {
-            let refused = outcome.refused.iter().any(|no| no.subject == item.policy);
+            let refused = outcome
+                .refused
+                .iter()
+                .any(|no| no.subject == item.policy.to_string());
             let report = item.report.as_ref().filter(|report| by_objective(report));
             if let Some(report) = report.filter(|_| !refused && item.to > item.from) {
                 let target = in_force.policy.target.clone();
@@ -119,7 +122,10 @@ impl Leaders {
 
 /// What every workload of a pass will have learned once it is granted, for the
 /// next leader to know (I6).
-pub fn lessons(command: &Command, ledger: &Ledger) -> Vec<(String, Target, Option<Box<State>>)> {
+pub fn lessons(
+    command: &Command,
+    ledger: &Ledger,
+) -> Vec<(policy::Name, Target, Option<Box<State>>)> {
     let lessons = planned(command, ledger).map(|(item, in_force)| {
         let target = in_force.policy.target.clone();
         let mut known = ledger.workloads[&target].history.objective.clone();

@@ -1,0 +1,138 @@
+//! A workload whose size the platform carries out: what it was last seen to
+//! have, and what that means for the size that was granted.
+//!
+//! Comes in: what the platform says. Goes out: whether a grant has been carried
+//! out, is still to be, or was overruled by hand. Replicated, so that the next
+//! leader knows as much. Never guesses: a size that nobody granted is somebody's wish.
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::Ms;
+
+/// The memory of one scaled workload, beside its size.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// Of the object itself; another one under the same name has another. Empty
+    /// until it has been seen.
+    pub uid: String,
+    /// The label selector of its pods, as its scale states it.
+    pub selector: String,
+    /// What the platform was last seen to have; `None` until it has been seen.
+    /// Where it isn't the granted size, that one is still to be written.
+    pub carried: Option<u32>,
+    /// A size that was granted and replaced before it was seen carried out: a late
+    /// write of it is nobody's wish.
+    pub superseded: Option<u32>,
+    /// The last size that somebody else set, and when it was seen.
+    pub by_hand: Option<ByHand>,
+    /// It was found at 0, or somebody else set it to 0: switched off, as HPA
+    /// understands it (hpa.md rule 17).
+    pub off: bool,
+}
+
+/// A size that was set by somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    pub at: Ms,
+    pub from: u32,
+    pub to: u32,
+}
+
+/// What the platform says of a workload, as far as the ledger keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub uid: String,
+    pub selector: String,
+    /// The size that it is to have (`spec.replicas`).
+    pub replicas: u32,
+}
+
+/// What a look at the platform means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// Seen for the first time, or another object under the same name: it is
+    /// taken at the size that it has.
+    Adopted,
+    /// The granted size is what the platform has.
+    Carried,
+    /// The granted size is still to be written.
+    Pending,
+    /// An older grant was written late; the granted size is still to be written.
+    Late,
+    /// Somebody else has set the size: it is taken as it is, as HPA does.
+    ByHand,
+}
+
+impl Scaled {
+    /// What `seen` means where `size` is granted.
+    pub fn meaning(&self, size: u32, seen: &Seen) -> Meaning {
+        if self.carried.is_none() || self.uid != seen.uid {
+            Meaning::Adopted
+        } else if seen.replicas == size {
+            Meaning::Carried
+        } else if self.carried == Some(seen.replicas) {
+            Meaning::Pending
+        } else if self.superseded == Some(seen.replicas) {
+            Meaning::Late
+        } else {
+            Meaning::ByHand
+        }
+    }
+
+    /// The size that counts as granted once `seen` is taken in.
+    pub fn size_after(&self, size: u32, seen: &Seen) -> u32 {
+        match self.meaning(size, seen) {
+            Meaning::Adopted | Meaning::ByHand => seen.replicas,
+            Meaning::Carried | Meaning::Pending | Meaning::Late => size,
+        }
+    }
+
+    /// Whether taking `seen` in would change anything.
+    pub fn is_news(&self, size: u32, seen: &Seen) -> bool {
+        let mut after = self.clone();
+        after.take_in(size, seen, Ms::default());
+        after != *self || self.size_after(size, seen) != size
+    }
+
+    /// Takes `seen` in at log time `now`; the size that counts from now on.
+    pub fn take_in(&mut self, size: u32, seen: &Seen, now: Ms) -> u32 {
+        let meaning = self.meaning(size, seen);
+        let after = self.size_after(size, seen);
+        seen.uid.clone_into(&mut self.uid);
+        seen.selector.clone_into(&mut self.selector);
+        self.carried = Some(seen.replicas);
+        match meaning {
+            Meaning::Adopted => {
+                self.superseded = None;
+                self.by_hand = None;
+                self.off = after == 0;
+            }
+            Meaning::Carried => self.superseded = None,
+            Meaning::Pending | Meaning::Late => {}
+            Meaning::ByHand => {
+                self.superseded = None;
+                self.off = after == 0;
+                self.by_hand = Some(ByHand {
+                    at: now,
+                    from: size,
+                    to: after,
+                });
+            }
+        }
+        after
+    }
+
+    /// Notes that another size than `size` is granted now.
+    pub fn granted_anew(&mut self, size: u32) {
+        if self.carried != Some(size) {
+            self.superseded = Some(size);
+        }
+        self.by_hand = None;
+        self.off = false;
+    }
+
+    /// Whether the granted `size` is still to be written.
+    pub fn pending(&self, size: u32) -> bool {
+        self.carried.is_some_and(|carried| carried != size)
+    }
+}

@@ -1,0 +1,228 @@
+//! Workloads whose size a platform carries out: what it says of them, and which
+//! granted sizes are still to be written there.
+//!
+//! Comes in: observations and what became of writes. Goes out: [`Patch`]es, each
+//! derived from the ledger and the newest observation, so that a new leader goes
+//! on where the last one was. Only what is committed is ever written.
+
+use std::collections::BTreeMap;
+
+use super::{Node, Output};
+use crate::ledger::Ledger;
+use crate::ledger::scaled::{Meaning, Seen};
+use crate::policy::{self, Target};
+use crate::unit::{Ms, Stamp};
+
+/// What the platform says of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    Scale(Scale),
+    /// There is no such object, or it has no size; why, in words.
+    Gone(String),
+}
+
+/// A target's `scale` subresource, and what keeps its replicas from running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scale {
+    /// Of the object; another one under the same name has another.
+    pub uid: String,
+    /// A write says which one it is based on.
+    pub resource_version: String,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// `status.replicas`.
+    pub running: u32,
+    /// `status.selector`, the label selector of its pods.
+    pub selector: String,
+    /// Its pods that are on no node yet.
+    pub unscheduled: u32,
+    /// Why no more pods of it can be made or placed just now, in words.
+    pub blocked: Option<String>,
+}
+
+/// A size to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    pub policy: policy::Name,
+    pub target: Target,
+    /// Of the target's API.
+    pub target_version: String,
+    pub from: u32,
+    pub to: u32,
+    /// The write must fail where the object has moved on from this.
+    pub resource_version: String,
+    /// Of the grant.
+    pub stamp: Stamp,
+}
+
+/// Why a size was not written, or may not have been.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The object has moved on; its scale is observed anew.
+    #[error("somebody else has changed it meanwhile")]
+    Conflict,
+    #[error("it doesn't exist: {0}")]
+    Gone(String),
+    /// It will go on being refused until somebody changes something.
+    #[error("{0}")]
+    Refused(String),
+    /// It may have been written: the host reads it back as an observation.
+    #[error("its outcome is unknown: {0}")]
+    Unknown(String),
+}
+
+/// A write at the leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Patching {
+    /// Until then no other one of this workload is begun.
+    until: Ms,
+    /// It is under way.
+    waiting: bool,
+    /// In a row.
+    failures: u32,
+    /// Of the last failure.
+    why: Option<String>,
+}
+
+/// A write without an answer is given up after this, and derived anew.
+pub const PATCH_PATIENCE_MS: u64 = 15_000;
+/// After a failed write the next one waits so long, twice as long after each
+/// further failure.
+pub const PATCH_PAUSE_MS: u64 = 500;
+/// The longest such wait.
+pub const PATCH_PAUSE_MS_MAX: u64 = 30_000;
+
+impl Scale {
+    /// What of it the ledger keeps.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            uid: self.uid.clone(),
+            selector: self.selector.clone(),
+            replicas: self.replicas,
+        }
+    }
+}
+
+impl Node {
+    /// What the platform last said of each scaled workload.
+    pub fn observations(&self) -> &BTreeMap<Target, Observation> {
+        &self.observations
+    }
+
+    /// Whether the platform can be read and written just now.
+    pub fn platform(&self) -> bool {
+        self.platform
+    }
+
+    /// Why the last write of a workload's size failed, where it did; only the
+    /// leader knows.
+    pub fn write_failure(&self, target: &Target) -> Option<&str> {
+        let patching = self.lead.as_ref()?.patches.get(target)?;
+        patching.why.as_deref()
+    }
+
+    /// The newest scale of a target, while it has one.
+    pub(super) fn scale(&self, target: &Target) -> Option<&Scale> {
+        match self.observations.get(target)? {
+            Observation::Scale(scale) => Some(scale),
+            Observation::Gone(_) => None,
+        }
+    }
+
+    pub(super) fn observe(&mut self, target: Target, observation: Observation, ledger: &Ledger) {
+        if ledger.workloads.contains_key(&target) {
+            self.observations.insert(target, observation);
+        }
+    }
+
+    pub(super) fn patched(
+        &mut self,
+        now: Ms,
+        target: Target,
+        result: Result<Scale, Failure>,
+        ledger: &Ledger,
+    ) {
+        let Some(lead) = &mut self.lead else { return };
+        match result {
+            Ok(scale) => {
+                lead.patches.remove(&target);
+                // What keeps pods from running isn't part of an answer to a write.
+                let former = match self.observations.get(&target) {
+                    Some(Observation::Scale(former)) => former.clone(),
+                    _ => Scale::default(),
+                };
+                let scale = Scale {
+                    unscheduled: former.unscheduled,
+                    blocked: former.blocked,
+                    ..scale
+                };
+                self.observe(target, Observation::Scale(scale), ledger);
+            }
+            Err(failure) => {
+                let former = lead.patches.get(&target);
+                let failures = former.map_or(0, |f| f.failures).saturating_add(1);
+                let pause_ms = match failure {
+                    // Right after the next observation.
+                    Failure::Conflict => PATCH_PAUSE_MS,
+                    _ => (PATCH_PAUSE_MS << failures.min(10)).min(PATCH_PAUSE_MS_MAX),
+                };
+                let patching = Patching {
+                    until: now.plus(pause_ms),
+                    waiting: false,
+                    failures,
+                    why: Some(failure.to_string()),
+                };
+                lead.patches.insert(target, patching);
+            }
+        }
+    }
+
+    /// Every granted size that the platform doesn't have yet.
+    pub(super) fn due_patches(&mut self, now: Ms, ledger: &Ledger) -> Vec<Output> {
+        let Some(mut lead) = self.lead.take() else {
+            return Vec::new();
+        };
+        lead.patches
+            .retain(|target, _| ledger.workloads.contains_key(target));
+        let mut outputs = Vec::new();
+        for in_force in ledger.policies.values().filter(|_| self.platform) {
+            let policy = &in_force.policy;
+            let Some((scale, workload)) = self
+                .scale(&policy.target)
+                .zip(ledger.workloads.get(&policy.target))
+            else {
+                continue;
+            };
+            let Some(scaled) = &workload.scaled else {
+                continue;
+            };
+            let meaning = scaled.meaning(workload.size, &scale.seen());
+            let due = matches!(meaning, Meaning::Pending | Meaning::Late);
+            if !due || policy.dry_run {
+                continue;
+            }
+            let former = lead.patches.get(&policy.target);
+            if former.is_some_and(|former| now < former.until) {
+                continue;
+            }
+            let patching = Patching {
+                until: now.plus(PATCH_PATIENCE_MS),
+                waiting: true,
+                failures: former.map_or(0, |f| f.failures),
+                why: former.and_then(|f| f.why.clone()),
+            };
+            lead.patches.insert(policy.target.clone(), patching);
+            outputs.push(Output::Patch(Patch {
+                policy: policy.name.clone(),
+                target: policy.target.clone(),
+                target_version: policy.target_version.clone(),
+                from: scale.replicas,
+                to: workload.size,
+                resource_version: scale.resource_version.clone(),
+                stamp: workload.stamp,
+            }));
+        }
+        self.lead = Some(lead);
+        outputs
+    }
+}
