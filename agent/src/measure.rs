@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_collect::Replica;
 use starling_collect::proc::Id;
 use starling_engine::policy::Target;
-use starling_process::spec::{KIND, Spec};
+use starling_process::spec::Spec;
 use starling_process::worker::{READY_AFTER_MS, Worker};
 
 /// All that can run here, whether it does or not.
@@ -41,10 +41,7 @@ pub fn replicas(specs: &BTreeMap<String, Spec>, workers: &[Worker]) -> Vec<Repli
 }
 
 fn target(name: &str) -> Target {
-    Target {
-        kind: KIND.into(),
-        name: name.into(),
-    }
+    Target::process(name)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::{Input, Node, Output};
-use starling_engine::policy::Trigger;
+use starling_engine::policy::{self, Trigger};
 use starling_gossip::{self as gossip, Gossip};
 use starling_policy::Directory;
 use starling_process::Supervisor;
@@ -50,7 +50,7 @@ const EVENTS_MAX: usize = 1_024;
 enum Event {
     Sampled(Box<(Collector, Sample)>),
     Polled {
-        policy: String,
+        policy: policy::Name,
         trigger: String,
         result: Result<i64, String>,
     },
@@ -177,6 +177,8 @@ impl Agent {
                 Output::Publish(summary) => self.gossip.publish(summary),
                 Output::Poll { policy, trigger } => self.poll(policy, trigger),
                 Output::Propose(command) => self.propose(command),
+                // Never asked for while no platform is said to be reachable.
+                Output::Patch(_) => {}
                 Output::Halt(why) => self.halt(&why),
             }
         }
@@ -211,7 +213,7 @@ impl Agent {
         });
     }
 
-    fn poll(&self, policy: String, trigger: Trigger) {
+    fn poll(&self, policy: policy::Name, trigger: Trigger) {
         let (events, poller, polls) =
             (self.events.clone(), self.poller.clone(), self.polls.clone());
         tokio::spawn(async move {
@@ -293,7 +295,7 @@ impl Agent {
             return;
         }
         let ledger = self.log.ledger();
-        actuate::apply(&read(&ledger), self.log.id(), &self.supervisor);
+        actuate::apply(&read(&ledger).part(self.log.id()), &self.supervisor);
     }
 
     fn know_members(&self) {

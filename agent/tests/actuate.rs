@@ -16,7 +16,7 @@ const ME: NodeId = NodeId(3);
 fn target(kind: &str, name: &str) -> Target {
     Target {
         kind: kind.into(),
-        name: name.into(),
+        ..Target::process(name)
     }
 }
 
@@ -98,12 +98,12 @@ async fn this_nodes_share_runs_and_follows_the_ledger() {
     grant(&mut ledger, target(KIND, "b"), 11, 1);
     grant(&mut ledger, target("Deployment", "a"), 12, 4);
     grant(&mut ledger, target(KIND, "elsewhere"), 12, 0);
-    actuate::apply(&ledger, ME, &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor);
     until_running(&supervisor, &[("a", 2), ("b", 1)]).await;
     let before = supervisor.workers();
-    actuate::apply(&ledger, ME, &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor);
     grant(&mut ledger, target(KIND, "b"), 13, 2);
-    actuate::apply(&ledger, ME, &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor);
     until_running(&supervisor, &[("a", 2), ("b", 2)]).await;
     let pids: Vec<u32> = supervisor
         .workers()
@@ -115,10 +115,10 @@ async fn this_nodes_share_runs_and_follows_the_ledger() {
 
     ledger.workloads.remove(&target(KIND, "a"));
     ledger.index = 20;
-    actuate::apply(&ledger, ME, &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor);
     until_running(&supervisor, &[("b", 2)]).await;
     grant(&mut ledger, target(KIND, "a"), 21, 1);
-    actuate::apply(&ledger, ME, &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor);
     until_running(&supervisor, &[("a", 1), ("b", 2)]).await;
     supervisor.stop_all().await;
 }
@@ -131,12 +131,12 @@ async fn i1_a_ledger_that_lags_behind_changes_nothing() {
     grant(&mut old, target(KIND, "a"), 10, 3);
     let mut new = Ledger::default();
     grant(&mut new, target(KIND, "a"), 12, 1);
-    actuate::apply(&new, ME, &supervisor);
-    actuate::apply(&old, ME, &supervisor);
-    actuate::apply(&Ledger::default(), ME, &supervisor);
+    actuate::apply(&new.part(ME), &supervisor);
+    actuate::apply(&old.part(ME), &supervisor);
+    actuate::apply(&Ledger::default().part(ME), &supervisor);
     // A sentinel that is carried out after whatever the older ones asked for.
     grant(&mut new, target(KIND, "b"), 13, 1);
-    actuate::apply(&new, ME, &supervisor);
+    actuate::apply(&new.part(ME), &supervisor);
     until_running(&supervisor, &[("a", 1), ("b", 1)]).await;
     supervisor.stop_all().await;
 }
@@ -148,12 +148,12 @@ async fn a_dry_run_and_a_workload_without_a_grant_are_left_as_they_are() {
     let mut ledger = Ledger::default();
     grant(&mut ledger, target(KIND, "a"), 10, 2);
     put_policy(&mut ledger, "a", false);
-    actuate::apply(&ledger, ME, &first);
+    actuate::apply(&ledger.part(ME), &first);
     until_running(&first, &[("a", 2)]).await;
     put_policy(&mut ledger, "a", true);
     grant(&mut ledger, target(KIND, "a"), 11, 0);
     grant(&mut ledger, target(KIND, "b"), 12, 1);
-    actuate::apply(&ledger, ME, &first);
+    actuate::apply(&ledger.part(ME), &first);
     until_running(&first, &[("a", 2), ("b", 1)]).await;
     drop(first);
 
@@ -162,10 +162,10 @@ async fn a_dry_run_and_a_workload_without_a_grant_are_left_as_they_are() {
     ledger
         .workloads
         .insert(target(KIND, "b"), Workload::default());
-    actuate::apply(&ledger, ME, &second);
+    actuate::apply(&ledger.part(ME), &second);
     until_running(&second, &[("a", 2), ("b", 1)]).await;
     put_policy(&mut ledger, "a", false);
-    actuate::apply(&ledger, ME, &second);
+    actuate::apply(&ledger.part(ME), &second);
     until_running(&second, &[("b", 1)]).await;
     second.stop_all().await;
 }

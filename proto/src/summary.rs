@@ -13,7 +13,7 @@ use starling_engine::demand::{
     Amount, METRICS_MAX, Measure, RESOURCES_MAX, Summary, Totals, Usage, WORKLOADS_MAX,
 };
 use starling_engine::ledger::Checkpoint;
-use starling_engine::policy::{NAME_BYTES_MAX, Target};
+use starling_engine::policy::{NAME_BYTES_MAX, NAMESPACE, PROCESS, Target};
 use starling_engine::unit::{Ms, NodeId};
 
 use crate::gossip as wire;
@@ -43,7 +43,7 @@ pub enum Error {
         found: usize,
         max: usize,
     },
-    #[error("a workload without kind or name")]
+    #[error("a workload without a name")]
     Nameless,
     #[error("the same {0} twice")]
     Twice(&'static str),
@@ -101,10 +101,12 @@ pub fn decode(node: NodeId, sequence: u64, at: Ms, bytes: &[u8]) -> Result<Summa
 
 fn workload_out(target: &Target, usage: &Usage, at: Ms) -> wire::Workload {
     let metrics = usage.metrics.iter();
+    // What most workloads of a machine have in common takes no room.
+    let unless = |text: &str, usual: &str| if text == usual { "" } else { text }.to_owned();
     wire::Workload {
         group: target.group.clone(),
-        kind: target.kind.clone(),
-        namespace: target.namespace.clone(),
+        kind: unless(&target.kind, PROCESS),
+        namespace: unless(&target.namespace, NAMESPACE),
         name: target.name.clone(),
         running: usage.running,
         ready: usage.ready,
@@ -122,10 +124,11 @@ fn workload_out(target: &Target, usage: &Usage, at: Ms) -> wire::Workload {
 }
 
 fn workload_in(workload: wire::Workload, at: Ms) -> Result<(Target, Usage), Error> {
+    let or = |text: String, usual: &str| if text.is_empty() { usual.into() } else { text };
     let target = Target {
         group: workload.group,
-        kind: workload.kind,
-        namespace: workload.namespace,
+        kind: or(workload.kind, PROCESS),
+        namespace: or(workload.namespace, NAMESPACE),
         name: workload.name,
     };
     check_target(&target)?;
@@ -260,7 +263,7 @@ fn checkpoint_in(checkpoint: &wire::Checkpoint) -> Result<Checkpoint, Error> {
 }
 
 fn check_target(target: &Target) -> Result<(), Error> {
-    if target.kind.is_empty() || target.name.is_empty() {
+    if target.name.is_empty() {
         return Err(Error::Nameless);
     }
     at_most("bytes in a kind", target.kind.len(), KIND_BYTES_MAX)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use starling_consensus::Log;
 use starling_engine::decide::Decision;
 use starling_engine::demand::Summary;
+use starling_engine::policy::Name;
 use starling_engine::unit::{Ms, NodeId};
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ pub struct Snapshot {
     /// Nodes that gossip believes alive.
     pub alive: Vec<NodeId>,
     /// What the last pass decided, by policy; empty unless this agent leads.
-    pub live: BTreeMap<String, Decision>,
+    pub live: BTreeMap<Name, Decision>,
     /// What an operator should know, in words, by subject: a policy file that
     /// was refused, a port that moved, a digest that differs.
     pub warnings: BTreeMap<String, String>,

@@ -121,7 +121,7 @@ fn read(path: PathBuf, said: &mut Said) -> Result<Checked, Error> {
         let here = format!("{}:{}", path.display(), place.line);
         let target = format!("{}/{}", policy.target.kind, policy.target.name);
         let claims = [
-            ("metadata.name", format!("policy {:?}", policy.name)),
+            ("metadata.name", format!("policy \"{}\"", policy.name)),
             ("spec.scaleTargetRef", format!("a policy for {target}")),
         ];
         for (field, claim) in claims {
@@ -139,7 +139,7 @@ fn read(path: PathBuf, said: &mut Said) -> Result<Checked, Error> {
         policies: contents
             .policies
             .iter()
-            .map(|(_, policy)| policy.name.clone())
+            .map(|(_, policy)| policy.name.to_string())
             .collect(),
         processes: contents
             .processes

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use starling_engine::demand::Totals;
+use starling_engine::demand::{self, Totals};
 use sysinfo::{DiskRefreshKind, Disks, System};
 
 /// Keeps the counters of the last read.
@@ -62,22 +62,29 @@ impl Meter {
             system.refresh_cpu_usage();
             system.refresh_memory();
             let capacity_milli = system.cpus().len() as u64 * 1_000;
-            totals.cpu_capacity_milli = capacity_milli;
-            totals.cpu_used_milli = cpu_milli(system.global_cpu_usage(), capacity_milli);
-            totals.memory_capacity_bytes = system.total_memory();
+            let used_milli = cpu_milli(system.global_cpu_usage(), capacity_milli);
+            totals.set(demand::CPU, used_milli, Some(capacity_milli));
             // What could be had without swapping isn't used.
-            totals.memory_used_bytes = system
-                .total_memory()
-                .saturating_sub(system.available_memory());
+            let all = system.total_memory();
+            let used = all.saturating_sub(system.available_memory());
+            totals.set(demand::MEMORY, used, Some(all));
         }
         let counters = self.counters();
         let read_at = Instant::now();
         let elapsed = read_at - self.read_at;
         let former = &self.counters;
-        totals.disk_read_bytes_per_s = rate(&former.disk_read, &counters.disk_read, elapsed);
-        totals.disk_write_bytes_per_s = rate(&former.disk_write, &counters.disk_write, elapsed);
-        totals.network_received_bytes_per_s = rate(&former.received, &counters.received, elapsed);
-        totals.network_sent_bytes_per_s = rate(&former.sent, &counters.sent, elapsed);
+        for (resource, former, counters) in [
+            (demand::DISK_READ, &former.disk_read, &counters.disk_read),
+            (demand::DISK_WRITE, &former.disk_write, &counters.disk_write),
+            (
+                demand::NETWORK_RECEIVED,
+                &former.received,
+                &counters.received,
+            ),
+            (demand::NETWORK_SENT, &former.sent, &counters.sent),
+        ] {
+            totals.set(resource, rate(former, counters, elapsed), None);
+        }
         self.counters = counters;
         self.read_at = read_at;
         totals
@@ -223,6 +230,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut meter = Meter::new(dir.path().join("missing"));
         assert_eq!(meter.counters().received, counters(&[]));
-        assert_eq!(meter.read().network_sent_bytes_per_s, 0);
+        assert_eq!(meter.read().used(demand::NETWORK_SENT), 0);
     }
 }

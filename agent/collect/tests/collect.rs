@@ -9,6 +9,7 @@ use starling_collect::proc::{Id, Proc, Stat};
 use starling_collect::tree::{Rate, Trees, Usage};
 use starling_collect::{Collector, HostRoot, Replica};
 use starling_engine::demand::pods::{Phase, Pod};
+use starling_engine::demand::{CPU, MEMORY};
 use starling_engine::policy::Target;
 use starling_engine::unit::Ms;
 
@@ -288,10 +289,7 @@ fn host(proc: &Path) -> HostRoot {
 }
 
 fn target(name: &str) -> Target {
-    Target {
-        kind: "Process".into(),
-        name: name.into(),
-    }
+    Target::process(name)
 }
 
 fn replica(name: &str, pid: u32) -> Replica {
@@ -331,10 +329,10 @@ fn a_sample_lists_what_can_run_here_with_the_replicas_that_do() {
         .collect();
     assert_eq!(sizes, [("idle", 0), ("web", 1)]);
     let totals = sample.totals;
-    assert!(totals.cpu_capacity_milli >= 1_000);
-    assert!(totals.cpu_used_milli <= totals.cpu_capacity_milli);
-    assert!(totals.memory_used_bytes > 0);
-    assert!(totals.memory_used_bytes < totals.memory_capacity_bytes);
+    assert!(totals.allocatable(CPU) >= 1_000);
+    assert!(totals.used(CPU) <= totals.allocatable(CPU));
+    assert!(totals.used(MEMORY) > 0);
+    assert!(totals.used(MEMORY) < totals.allocatable(MEMORY));
 
     let mut pods = web(&mut collector, &[replica("web", 10)]);
     let pod = pods.remove(0);

@@ -5,7 +5,7 @@ mod hostile;
 
 use std::time::Duration;
 
-use starling_engine::demand::{Summary, Totals};
+use starling_engine::demand::{CPU, Summary, Totals};
 use starling_engine::unit::NodeId;
 use tokio::sync::mpsc;
 
@@ -32,14 +32,13 @@ fn bind() -> (std::net::UdpSocket, std::net::SocketAddr) {
 }
 
 fn summary(node: u64, cpu_used_milli: u64) -> Summary {
+    let mut totals = Totals::default();
+    totals.set(CPU, cpu_used_milli, None);
     Summary {
         node: NodeId(node),
         sequence: clock().0 * 1_000 + cpu_used_milli,
         at: clock(),
-        totals: Totals {
-            cpu_used_milli,
-            ..Totals::default()
-        },
+        totals,
         ..Summary::default()
     }
 }

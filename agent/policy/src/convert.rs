@@ -14,8 +14,8 @@ mod trigger;
 use std::ops::RangeInclusive;
 
 use starling_engine::policy::{
-    Banded, Fallback, FallbackBehavior, NAME_BYTES_MAX, Policy, REPLICAS_MAX, Source, Strategy,
-    Target, Violation,
+    Banded, Fallback, FallbackBehavior, NAME_BYTES_MAX, Name, Policy, REPLICAS_MAX, Source,
+    Strategy, Target, Violation,
 };
 
 use super::schema;
@@ -55,7 +55,7 @@ pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>
         .iter()
         .any(|trigger| matches!(trigger.source, Source::External { .. }));
     let policy = Policy {
-        name: document.metadata.name.clone(),
+        name: Name::from(document.metadata.name.as_str()),
         target,
         replicas_min: check.replicas(
             "spec.minReplicaCount",
@@ -119,10 +119,7 @@ fn target(check: &mut Check, target: &schema::ScaleTargetRef) -> Target {
         );
     }
     check.label("spec.scaleTargetRef.name", &target.name);
-    Target {
-        kind: target.kind.clone(),
-        name: target.name.clone(),
-    }
+    Target::process(&target.name)
 }
 
 fn fallback(check: &mut Check, fallback: &schema::Fallback) -> Fallback {

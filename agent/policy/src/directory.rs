@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use starling_engine::ledger::{Command, Ledger, Outcome};
-use starling_engine::policy::{Policy, Target};
+use starling_engine::policy::{Name, Policy, Target};
 use starling_engine::unit::Ms;
 
 use super::memory::{self, Loaded, Memory, Seen, Stamp};
@@ -65,9 +65,9 @@ pub struct Directory {
     /// What became of a memory that couldn't be read.
     lost: Option<String>,
     /// By policy: the last proposal and when it was made.
-    proposed: BTreeMap<String, (Proposal, Ms)>,
+    proposed: BTreeMap<Name, (Proposal, Ms)>,
     /// By policy: the proposal that the ledger refused, and why.
-    refused: BTreeMap<String, (Proposal, String)>,
+    refused: BTreeMap<Name, (Proposal, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Directory {
         if !outcome.refused.is_empty() {
             let why: Vec<_> = outcome.refused.iter().map(ToString::to_string).collect();
             self.refused
-                .insert(name.to_owned(), (proposal.clone(), why.join("; ")));
+                .insert(name.clone(), (proposal.clone(), why.join("; ")));
             self.proposed.remove(name);
             return;
         }
@@ -181,7 +181,7 @@ impl Directory {
                     policy: policy.clone(),
                     stamp,
                 };
-                self.memory.policies.insert(name.to_owned(), seen);
+                self.memory.policies.insert(name.clone(), seen);
             }
             _ => _ = self.memory.policies.remove(name),
         }
@@ -202,7 +202,7 @@ impl Directory {
         }
     }
 
-    fn remember(&mut self, name: &str, verdict: &Verdict, wish: Option<&Wish>) {
+    fn remember(&mut self, name: &Name, verdict: &Verdict, wish: Option<&Wish>) {
         let known = self.memory.policies.get(name);
         let seen = |wish: &Wish| Seen {
             policy: Policy::clone(&wish.policy),
@@ -213,12 +213,12 @@ impl Directory {
             // A difference that was there first counts as seen, so that a restart
             // doesn't apply it either.
             (Verdict::Kept(_), Some(wish)) if self.fresh && known.is_none() => {
-                self.memory.policies.insert(name.to_owned(), seen(wish));
+                self.memory.policies.insert(name.clone(), seen(wish));
             }
             (Verdict::Settled, Some(wish))
                 if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != *wish.policy) =>
             {
-                self.memory.policies.insert(name.to_owned(), seen(wish));
+                self.memory.policies.insert(name.clone(), seen(wish));
             }
             _ => {}
         }
@@ -226,7 +226,7 @@ impl Directory {
 
     fn report(
         &self,
-        name: &str,
+        name: &Name,
         verdict: &Verdict,
         wishes: &Wishes,
         offered: &BTreeSet<Target>,
@@ -255,13 +255,13 @@ impl Directory {
     /// Removals come first, so that a renamed policy finds its target free.
     fn propose(
         &mut self,
-        verdicts: &BTreeMap<String, Verdict>,
+        verdicts: &BTreeMap<Name, Verdict>,
         wishes: &Wishes,
         now: Ms,
         scan: &mut Scan,
     ) {
         let wanted = |wanted: Verdict| verdicts.iter().filter(move |(_, it)| **it == wanted);
-        let open: BTreeSet<&String> = wanted(Verdict::Remove)
+        let open: BTreeSet<&Name> = wanted(Verdict::Remove)
             .chain(wanted(Verdict::Put))
             .map(|(name, _)| name)
             .collect();
@@ -285,7 +285,7 @@ impl Directory {
         }
     }
 
-    fn proposal(&self, name: &str, verdict: &Verdict, wishes: &Wishes) -> Proposal {
+    fn proposal(&self, name: &Name, verdict: &Verdict, wishes: &Wishes) -> Proposal {
         match wishes
             .policies
             .get(name)
@@ -299,9 +299,7 @@ impl Directory {
                 stamp: Some(wish.stamp),
             },
             None => Proposal {
-                command: Command::RemovePolicy {
-                    name: name.to_owned(),
-                },
+                command: Command::RemovePolicy { name: name.clone() },
                 stamp: None,
             },
         }
@@ -325,7 +323,7 @@ impl Directory {
     }
 }
 
-fn name_of(command: &Command) -> Option<&str> {
+fn name_of(command: &Command) -> Option<&Name> {
     match command {
         Command::PutPolicy { policy, .. } => Some(&policy.name),
         Command::RemovePolicy { name } => Some(name),

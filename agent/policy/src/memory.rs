@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use starling_engine::policy::Policy;
+use starling_engine::policy::{Name, Policy};
 
 use starling_process::spec::Spec;
 
@@ -17,7 +17,7 @@ const FILE: &str = "policies.json";
 /// By name. Holds no more than the directory does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memory {
-    pub policies: BTreeMap<String, Seen>,
+    pub policies: BTreeMap<Name, Seen>,
     /// The last good version of each process: it stays in force while its file
     /// is broken, over a restart too.
     pub processes: BTreeMap<String, Spec>,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use starling_engine::ledger::{InForce, Ledger};
-use starling_engine::policy::{Policy, Target};
+use starling_engine::policy::{Name, Policy, Target};
 
 use super::memory::{Memory, Seen, Stamp};
 
@@ -25,9 +25,9 @@ pub(super) struct Wish {
 /// What the files say.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
-    pub policies: BTreeMap<String, Wish>,
+    pub policies: BTreeMap<Name, Wish>,
     /// Present, but not to be applied as they stand.
-    pub held: BTreeSet<String>,
+    pub held: BTreeSet<Name>,
     pub legible: Legible,
 }
 
@@ -66,8 +66,8 @@ pub(super) fn verdicts(
     memory: &Memory,
     ledger: &Ledger,
     fresh: bool,
-) -> BTreeMap<String, Verdict> {
-    let mut found: BTreeMap<String, Verdict> = BTreeMap::new();
+) -> BTreeMap<Name, Verdict> {
+    let mut found: BTreeMap<Name, Verdict> = BTreeMap::new();
     for (name, seen) in &memory.policies {
         if !wishes.policies.contains_key(name) && !wishes.held.contains(name) {
             found.insert(
@@ -76,7 +76,7 @@ pub(super) fn verdicts(
             );
         }
     }
-    let mut owners: BTreeMap<&Target, Vec<(&String, &InForce)>> = BTreeMap::new();
+    let mut owners: BTreeMap<&Target, Vec<(&Name, &InForce)>> = BTreeMap::new();
     for (name, in_force) in &ledger.policies {
         owners
             .entry(&in_force.policy.target)
@@ -134,18 +134,18 @@ fn absent(seen: &Seen, in_force: Option<&InForce>, legible: &Legible) -> Verdict
 /// Another policy for the same workload. One that is about to be removed is
 /// none: removals are proposed first.
 fn rival(
-    name: &str,
+    name: &Name,
     target: &Target,
-    owners: &BTreeMap<&Target, Vec<(&String, &InForce)>>,
-    found: &BTreeMap<String, Verdict>,
+    owners: &BTreeMap<&Target, Vec<(&Name, &InForce)>>,
+    found: &BTreeMap<Name, Verdict>,
 ) -> Option<Verdict> {
     let (rival, in_force) = owners
         .get(target)?
         .iter()
         .find(|(other, _)| *other != name && found.get(*other) != Some(&Verdict::Remove))?;
     Some(Verdict::Blocked(format!(
-        "is not applied: policy {rival} (put there by {}) already scales {} {}, and a workload \
+        "is not applied: policy {rival} (put there by {}) already scales {}, and a workload \
          can have one policy; remove one of the two, or change scaleTargetRef",
-        in_force.source, target.kind, target.name
+        in_force.source, target
     )))
 }

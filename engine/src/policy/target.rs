@@ -13,8 +13,9 @@ pub const NAMESPACE: &str = "default";
 /// The kind of the workloads that the agents run themselves.
 pub const PROCESS: &str = "Process";
 
-/// A policy's name, unique in the cluster.
+/// A policy's name, unique in the cluster. Stored and sent as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
 pub struct Name {
     pub namespace: String,
     pub name: String,
@@ -63,6 +64,31 @@ impl From<&str> for Name {
             Some((namespace, name)) => Name::new(namespace, name),
             None => Name::new(NAMESPACE, text),
         }
+    }
+}
+
+/// Compares with what is shown.
+impl PartialEq<str> for Name {
+    fn eq(&self, text: &str) -> bool {
+        *self == Name::from(text)
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, text: &&str) -> bool {
+        *self == **text
+    }
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.to_string()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use starling_engine::decide::Decision;
 use starling_engine::ledger::Record;
+use starling_engine::policy::Name;
 use starling_proto::{v1, view};
 use tonic::Status;
 
@@ -9,7 +10,7 @@ use super::Sight;
 
 impl<'a> Sight<'a> {
     /// What this agent's last pass decided; only one that leads and may act has any.
-    pub(super) fn live(&self, policy: &str) -> Option<&'a Decision> {
+    pub(super) fn live(&self, policy: &Name) -> Option<&'a Decision> {
         let snapshot = self.snapshot;
         self.leadership
             .acting
@@ -26,7 +27,7 @@ impl<'a> Sight<'a> {
     ) -> Result<v1::ExplainPolicyResponse, Status> {
         let policy = self.policy(name)?;
         let record = self.record(name, decision_index)?;
-        let live = self.live(name);
+        let live = self.live(&Name::from(name));
         Ok(v1::ExplainPolicyResponse {
             header: None,
             policy: Some(policy),
@@ -45,10 +46,8 @@ impl<'a> Sight<'a> {
 
     fn record(&self, policy: &str, index: u64) -> Result<Option<&'a Record>, Status> {
         let records = &self.ledger.decisions;
-        let mut own = records
-            .iter()
-            .rev()
-            .filter(|record| record.policy == policy);
+        let name = Name::from(policy);
+        let mut own = records.iter().rev().filter(|record| record.policy == name);
         if index == 0 {
             return Ok(own.next());
         }

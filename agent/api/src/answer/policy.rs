@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use starling_engine::demand::Summary;
 use starling_engine::ledger::{Cause, InForce, Record};
-use starling_engine::policy::Target;
+use starling_engine::policy::{Name, Target};
 use starling_engine::unit::NodeId;
 use starling_proto::{v1, view};
 use tonic::Status;
@@ -17,18 +17,18 @@ use crate::near;
 struct Index<'a> {
     /// Running replicas by workload and node.
     running: BTreeMap<&'a Target, BTreeMap<NodeId, u32>>,
-    last: BTreeMap<&'a str, &'a Record>,
+    last: BTreeMap<&'a Name, &'a Record>,
 }
 
 impl<'a> Sight<'a> {
     /// By name, beyond `after`; the key is the name.
     pub fn policies(&self, after: Option<&str>) -> impl Iterator<Item = (String, v1::Policy)> {
         let index = self.index();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(Name::from(name)));
         self.ledger
             .policies
-            .range::<str, _>((from, Bound::Unbounded))
-            .map(move |(name, put)| (name.clone(), self.shown(put, &index)))
+            .range((from, Bound::Unbounded))
+            .map(move |(name, put)| (name.to_string(), self.shown(put, &index)))
     }
 
     /// `NOT_FOUND` names what is near.
@@ -45,12 +45,13 @@ impl<'a> Sight<'a> {
         }
         self.ledger
             .policies
-            .get(name)
+            .get(&Name::from(name))
             .ok_or_else(|| self.unknown_policy(name))
     }
 
     fn unknown_policy(&self, name: &str) -> Status {
-        let near = near::matches(name, self.ledger.policies.keys());
+        let known: Vec<String> = self.ledger.policies.keys().map(Name::to_string).collect();
+        let near = near::matches(name, known.iter());
         let shown: String = name.chars().take(80).collect();
         Status::not_found(match near.as_slice() {
             [] if self.ledger.policies.is_empty() => format!(
@@ -73,18 +74,20 @@ impl<'a> Sight<'a> {
         policy: &str,
     ) -> Result<impl Iterator<Item = (String, v1::Decision)>, Status> {
         self.check_filter(policy)?;
+        let only = (!policy.is_empty()).then(|| Name::from(policy));
         Ok(self
             .ledger
             .decisions
             .iter()
             .rev()
             .filter(move |record| before.is_none_or(|before| record.index < before))
-            .filter(move |record| policy.is_empty() || record.policy == policy)
+            .filter(move |record| only.as_ref().is_none_or(|only| record.policy == *only))
             .map(|record| (record.index.to_string(), self.decision(record))))
     }
 
     /// Oldest first, newer than `after`.
     pub fn decisions_after(&self, after: u64, policy: &str) -> Vec<v1::Decision> {
+        let only = (!policy.is_empty()).then(|| Name::from(policy));
         let fresh = self
             .ledger
             .decisions
@@ -92,20 +95,21 @@ impl<'a> Sight<'a> {
         self.ledger
             .decisions
             .range(fresh..)
-            .filter(|record| policy.is_empty() || record.policy == policy)
+            .filter(|record| only.as_ref().is_none_or(|only| record.policy == *only))
             .map(|record| self.decision(record))
             .collect()
     }
 
     /// A policy to filter by must be in force, or its decisions remembered.
     pub fn check_filter(&self, policy: &str) -> Result<(), Status> {
+        let name = Name::from(policy);
         let known = policy.is_empty()
-            || self.ledger.policies.contains_key(policy)
+            || self.ledger.policies.contains_key(&name)
             || self
                 .ledger
                 .decisions
                 .iter()
-                .any(|record| record.policy == policy);
+                .any(|record| record.policy == name);
         if known {
             Ok(())
         } else {
@@ -116,7 +120,7 @@ impl<'a> Sight<'a> {
     pub(super) fn decision(&self, record: &Record) -> v1::Decision {
         let by = match &record.cause {
             Cause::Decided { by, .. } => self.name(*by),
-            Cause::Bounds { .. } => String::new(),
+            Cause::Bounds { .. } | Cause::ByHand => String::new(),
         };
         view::decision(record, by)
     }
@@ -142,14 +146,14 @@ impl<'a> Sight<'a> {
         let records = self.ledger.decisions.iter();
         Index {
             running,
-            last: records.map(|r| (r.policy.as_str(), r)).collect(),
+            last: records.map(|r| (&r.policy, r)).collect(),
         }
     }
 
     fn shown(&self, put: &InForce, index: &Index<'_>) -> v1::Policy {
         let workload = self.ledger.workloads.get(&put.policy.target);
         let running = index.running.get(&put.policy.target);
-        let last = index.last.get(put.policy.name.as_str()).copied();
+        let last = index.last.get(&put.policy.name).copied();
         let live = self.live(&put.policy.name);
         let mut shown = view::policy::policy(put, workload);
         shown.running = running.map_or(0, |nodes| nodes.values().sum());

@@ -33,10 +33,7 @@ impl State {
                 ..Member::default()
             },
         };
-        let target = Target {
-            kind: "Process".into(),
-            name: "worker".into(),
-        };
+        let target = Target::process("worker");
         let put = InForce {
             policy: Policy {
                 name: "p".into(),
@@ -70,7 +67,7 @@ impl State {
                 cluster: "home".into(),
                 index: 48,
                 members: [(A, member("a")), (B, member("b")), (C, member("c"))].into(),
-                policies: [("p".to_owned(), put)].into(),
+                policies: [("p".into(), put)].into(),
                 workloads: [(target.clone(), workload)].into(),
                 ..Ledger::default()
             },

@@ -149,10 +149,7 @@ impl Agent {
 pub fn policy(name: &str, replicas_min: u32) -> Policy {
     Policy {
         name: name.into(),
-        target: Target {
-            kind: "Process".into(),
-            name: name.into(),
-        },
+        target: Target::process(name),
         replicas_min,
         replicas_max: 9,
         triggers: vec![Trigger {
@@ -220,7 +217,7 @@ pub fn live(policy: &str, target: u32) -> Arc<Snapshot> {
     };
     Arc::new(Snapshot {
         at: now(),
-        live: BTreeMap::from([(policy.to_owned(), decision)]),
+        live: BTreeMap::from([(policy.into(), decision)]),
         ..Snapshot::default()
     })
 }

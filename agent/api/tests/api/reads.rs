@@ -159,7 +159,7 @@ async fn a_follower_asks_the_leader_where_the_caller_wants_it() {
             .read()
             .unwrap()
             .policies
-            .contains_key("checkout")
+            .contains_key(&"checkout".into())
             .then_some(())
     })
     .await;

@@ -4,7 +4,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use rand::seq::{IteratorRandom as _, SliceRandom as _};
 use starling_engine::demand::pods::Sums;
-use starling_engine::demand::{Usage, WORKLOADS_MAX};
+use starling_engine::demand::{Measure, Usage, WORKLOADS_MAX};
 use starling_engine::ledger::Checkpoint;
 use starling_engine::policy::Target;
 
@@ -28,19 +28,19 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
         oldest: Some(CLOCK.minus(900)),
         ..Sums::default()
     };
+    let measure = |request| Measure {
+        used_milli: 1_234_567,
+        sums: sums.clone(),
+        request_milli: Some(request),
+    };
     let usage = Usage {
         running: 3,
-        cpu_used_milli: 1_234,
-        memory_used_bytes: 123_456_789,
-        cpu: sums.clone(),
-        memory: sums,
-        cpu_request_milli: Some(1_000_000),
-        memory_request_milli: Some(64 << 30),
+        ready: 3,
+        metrics: [("cpu", 1_000_000), ("memory", 64 << 30)]
+            .map(|(name, request)| (name.into(), measure(request)))
+            .into(),
     };
-    let target = |n| Target {
-        kind: "Process".into(),
-        name: format!("workload-number-{n:04}"),
-    };
+    let target = |n| Target::process(format!("workload-number-{n:04}"));
     Summary {
         node: NodeId(node),
         sequence,
@@ -77,7 +77,9 @@ fn an_age_grows_by_the_time_that_each_holder_held_it() {
     let later = start + ms(500);
     let news = hand_over(&mut c, b.fill(NodeId(3), later), later);
     assert_eq!(news[0].at, CLOCK.minus(530));
-    let oldest = news[0].workloads.values().next().unwrap().cpu.oldest;
+    let oldest = news[0].workloads.values().next().unwrap().metrics["cpu"]
+        .sums
+        .oldest;
     assert_eq!(
         oldest,
         Some(CLOCK.minus(530 + 900)),

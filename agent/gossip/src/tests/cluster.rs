@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use starling_engine::demand::Summary;
+use starling_engine::demand::{CPU, Summary};
 use starling_engine::unit::NodeId;
 use tokio::sync::mpsc;
 
@@ -132,7 +132,7 @@ async fn three_nodes_learn_of_each_other_and_of_what_each_measured() {
                 agent
                     .until("summary", |agent| {
                         let heard = agent.summaries.get(&other);
-                        heard.is_some_and(|heard| heard.totals.cpu_used_milli == round)
+                        heard.is_some_and(|heard| heard.totals.used(CPU) == round)
                     })
                     .await;
                 let age_ms = clock().since(agent.summaries[&other].at);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
+use starling_engine::demand::CPU;
 use starling_engine::unit::NodeId;
 use starling_proto::gossip as wire;
 use starling_proto::summary as codec;
@@ -65,7 +66,7 @@ fn sealed(keys: &[Key], cluster: &str, generation: u64, message: &wire::Datagram
 fn unmoved(agents: &mut [Agent]) {
     agents[0].catch_up();
     assert_eq!(agents[0].summaries.len(), 1, "heard of a stranger");
-    assert_eq!(agents[0].summaries[&2].totals.cpu_used_milli, 22);
+    assert_eq!(agents[0].summaries[&2].totals.used(CPU), 22);
     assert_eq!(agents[0].alive, [1, 2].into());
 }
 

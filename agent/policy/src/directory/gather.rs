@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use starling_engine::policy::{Policy, Target};
+use starling_engine::policy::{Name, Policy, Target};
 
 use super::files::Latest;
 use super::{Directory, Scan};
@@ -24,7 +24,7 @@ struct Found<'a, T> {
 }
 
 /// The key of a policy's problem.
-pub(super) fn policy_subject(name: &str) -> String {
+pub(super) fn policy_subject(name: &Name) -> String {
     format!("policy {name}")
 }
 
@@ -91,7 +91,7 @@ fn legible(files: &[Latest<'_>]) -> Legible {
 }
 
 fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
-    wishes.held = refused(files, Kind::Policy).map(str::to_owned).collect();
+    wishes.held = refused(files, Kind::Policy).map(Name::from).collect();
     let found = || {
         files.iter().flat_map(|file| {
             let policies = file.contents.policies.iter();
@@ -102,7 +102,7 @@ fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
             })
         })
     };
-    let mut by_name: BTreeMap<&str, Vec<Found<'_, Arc<Policy>>>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&Name, Vec<Found<'_, Arc<Policy>>>> = BTreeMap::new();
     let mut by_target: BTreeMap<&Target, Vec<Found<'_, Arc<Policy>>>> = BTreeMap::new();
     for it in found() {
         by_target.entry(&it.what.target).or_default().push(it);
@@ -115,10 +115,7 @@ fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
         if several.iter().all(|it| it.what.name == *first) {
             continue;
         }
-        let words = twice(
-            &format!("a policy for {} {}", target.kind, target.name),
-            several,
-        );
+        let words = twice(&format!("a policy for {target}"), several);
         for it in several {
             wishes.held.insert(it.what.name.clone());
             scan.problems
@@ -133,11 +130,11 @@ fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
                     stamp: one.file.stamp,
                     file: one.file.path.to_owned(),
                 };
-                wishes.policies.insert(name.to_owned(), wish);
+                wishes.policies.insert(name.clone(), wish);
             }
             [_] => {}
             several => {
-                wishes.held.insert(name.to_owned());
+                wishes.held.insert(name.clone());
                 scan.problems
                     .insert(policy_subject(name), twice("this policy", several));
             }

@@ -135,7 +135,7 @@ impl Bench {
 
     /// Somebody else changes the maximum of a policy that is in force.
     fn interfere(&mut self, name: &str, max: u32) {
-        let mut policy = self.ledger.policies[name].policy.clone();
+        let mut policy = self.ledger.policies[&name.into()].policy.clone();
         policy.replicas_max = max;
         self.put(policy, "n2:/other.yaml");
     }
@@ -143,16 +143,13 @@ impl Bench {
     fn max(&self, name: &str) -> Option<u32> {
         self.ledger
             .policies
-            .get(name)
+            .get(&name.into())
             .map(|in_force| in_force.policy.replicas_max)
     }
 }
 
 fn target(name: &str) -> Target {
-    Target {
-        kind: "Process".to_owned(),
-        name: name.to_owned(),
-    }
+    Target::process(name)
 }
 
 /// Subjects without the temporary directory's path.
@@ -182,7 +179,7 @@ fn a_new_policy_is_put_with_its_source_and_then_left_alone() {
     let [Command::PutPolicy { policy, source }] = scan.proposals.as_slice() else {
         panic!("{:?}", scan.proposals)
     };
-    assert_eq!((policy.name.as_str(), policy.replicas_max), ("web", 5));
+    assert_eq!((policy.name.name.as_str(), policy.replicas_max), ("web", 5));
     assert_eq!(*source, format!("n1:{}", bench.path("web.yaml").display()));
     bench.grant(&scan.proposals[0]);
     for _ in 0..10 {
@@ -213,7 +210,7 @@ fn a_deleted_file_removes_its_policy_once_the_deletion_has_lasted() {
     let [Command::RemovePolicy { name }] = scan.proposals.as_slice() else {
         panic!("{:?}", scan.proposals)
     };
-    assert_eq!(name, "web");
+    assert_eq!(*name, "web");
     bench.grant(&scan.proposals[0]);
     bench.agree();
     assert_eq!(bench.max("web"), None);
@@ -236,7 +233,7 @@ fn a_renamed_policy_takes_its_target_along() {
     let names: Vec<_> = scan
         .proposals
         .iter()
-        .map(|command| name_of(command).unwrap())
+        .map(|command| name_of(command).unwrap().clone())
         .collect();
     assert_eq!(names, ["web", "web2"], "the removal comes first");
     problems(&scan, &bench, &[]);

@@ -126,7 +126,9 @@ fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
 
 #[test]
 fn a_second_policy_for_a_target_names_the_first_and_waits_for_its_end() {
-    let first = Bench::settled().ledger.policies["web"].policy.clone();
+    let first = Bench::settled().ledger.policies[&"web".into()]
+        .policy
+        .clone();
     let mut bench = Bench::new();
     bench.put(first, "n2:/other.yaml");
     bench.write("mine.yaml", &policy("mine", "web", 3));
