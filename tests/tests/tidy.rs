@@ -201,6 +201,13 @@ fn the_shipped_library_knows_neither_the_rig_nor_the_demo() {
 }
 
 #[test]
+fn what_acts_on_a_machine_asks_for_its_part_and_not_the_ledger() {
+    for path in ["agent/src/actuate.rs", "agent/src/measure.rs"] {
+        assert!(!text(path).contains("Ledger"), "{path} reads the ledger");
+    }
+}
+
+#[test]
 fn nothing_is_left_to_do_in_the_code() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("readable");
