@@ -9,10 +9,11 @@
 //! reading. What can't be read is missing, never zero.
 //!
 //! The next thing to measure gets a file of its own beside [`node`] (the whole
-//! machine) and [`tree`] (processes), which takes the folder that it reads from
+//! machine), [`tree`] (processes) and [`cgroup`] (a node's pods), which takes the folder that it reads from
 //! as an argument, so that a recorded folder tests it. What is read out of
 //! `/proc` for others too, as for [`proc`], is public.
 
+pub mod cgroup;
 pub mod node;
 pub mod proc;
 pub mod tree;
@@ -29,9 +30,10 @@ use proc::{Id, Proc, boot_ms};
 use tree::{Trees, Usage};
 
 /// Where the kernel's files are. Replicas are looked up in `proc`, so it must
-/// show the agent's own pids. Node totals other than network traffic come from
-/// sysinfo, which always reads `/proc` and `/sys`; CPU, memory and disk are the
-/// host's there, in a container too.
+/// show the agent's own pids; pods' cgroups in `sys`, so in a container it must
+/// be the host's. Node totals other than network traffic come from sysinfo,
+/// which always reads `/proc` and `/sys`; CPU, memory and disk are the host's
+/// there, in a container too.
 #[derive(Debug, Clone)]
 pub struct HostRoot {
     pub proc: PathBuf,

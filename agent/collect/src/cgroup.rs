@@ -1,0 +1,268 @@
+//! Measures the containers of this node's pods by their cgroups.
+//!
+//! Comes in: the pods that the node's own watch knows, once a second. Goes out:
+//! CPU as a rate, the working set, throttling, for each container, and what
+//! couldn't be measured and why. Reads only; blocks for the time that the reads
+//! take. Never takes a cgroup that isn't one of those pods', and never invents a
+//! value: what can't be read is missing, and stops nobody else from being measured.
+
+pub mod container;
+pub mod counter;
+pub mod file;
+pub mod layout;
+pub mod place;
+pub mod problem;
+pub mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use starling_engine::unit::Ms;
+
+use crate::HostRoot;
+use container::{Backoff, Container, Values};
+use file::Descriptors;
+use layout::{Layout, Roots};
+use problem::{Problem, Why};
+
+/// One pod of this node, as the API server knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodRef {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+    /// The annotation `kubernetes.io/config.hash`. A static pod's cgroup carries
+    /// it in place of the uid that the API server gave to its mirror.
+    pub static_hash: Option<String>,
+    /// Those that run, as the status says: sidecars too, and an init container
+    /// while it runs. The sandbox isn't in the status, so it is never measured.
+    pub containers: Vec<ContainerRef>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerRef {
+    pub name: String,
+    /// As in the status: `containerd://<64 hexadecimal digits>`. A restarted
+    /// container has another one, so its counters start anew.
+    pub container_id: String,
+}
+
+/// What one call of [`Cgroups::measure`] has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// By uid; every pod that was asked for is here.
+    pub pods: BTreeMap<String, usage::Pod>,
+    /// At most [`PROBLEMS_MAX`], in the order in which the pods were read.
+    pub problems: Vec<Problem>,
+    /// Problems beyond those.
+    pub problems_left_out: usize,
+}
+
+/// Problems beyond those are only counted.
+pub const PROBLEMS_MAX: usize = 32;
+/// A node runs 110 pods as a rule, and 500 where somebody has raised that;
+/// containers beyond this many aren't measured, and named as such.
+pub const CONTAINERS_MAX: usize = 8_192;
+/// One measurement reads no further container after this time. The next one
+/// begins with those that were left, so nobody is left out forever.
+pub const BUDGET_MS: u64 = 500;
+
+/// Time since some fixed moment, on a clock that nobody can set.
+type Clock = Box<dyn Fn() -> Duration + Send>;
+
+/// Keeps the files of the containers that it measures open, and what they said last.
+pub struct Cgroups {
+    root: PathBuf,
+    cpus_online: PathBuf,
+    clock: Clock,
+    descriptors: Descriptors,
+    layout: Option<Layout>,
+    roots: Roots,
+    search: Backoff,
+    containers: HashMap<String, Container>,
+    /// Counts the measurements, so that a container that isn't asked for any
+    /// more is known by its round.
+    round: u64,
+    /// Where the next measurement begins among the pods.
+    first: usize,
+    buffer: Vec<u8>,
+}
+
+impl fmt::Debug for Cgroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cgroups")
+            .field("layout", &self.layout)
+            .field("roots", &self.roots)
+            .field("containers", &self.containers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cgroups {
+    /// Looks for the cgroups of this host. That there are none isn't an error:
+    /// each measurement says so, and looks again now and then.
+    pub fn open(host: &HostRoot) -> Cgroups {
+        let started = Instant::now();
+        let clock = Box::new(move || started.elapsed());
+        Cgroups::with(&host.sys, clock, Descriptors::from_limit())
+    }
+
+    fn with(sys: &Path, clock: Clock, descriptors: Descriptors) -> Cgroups {
+        let mut cgroups = Cgroups {
+            root: sys.join("fs/cgroup"),
+            cpus_online: sys.join("devices/system/cpu/online"),
+            clock,
+            descriptors,
+            layout: None,
+            roots: Roots::default(),
+            search: Backoff::default(),
+            containers: HashMap::new(),
+            round: 0,
+            first: 0,
+            buffer: vec![0; file::BYTES_MAX],
+        };
+        cgroups.look(cgroups.now());
+        cgroups
+    }
+
+    /// What was found: which version, mounted where. `None` without cgroups.
+    pub fn layout(&self) -> Option<&Layout> {
+        self.layout.as_ref()
+    }
+
+    /// How many files are open for containers.
+    pub fn open_files(&self) -> usize {
+        self.descriptors.open()
+    }
+
+    /// Measures now. `now` is the time that the readings carry. Rates are means
+    /// since the call before; the files of pods that aren't named any more are closed.
+    pub fn measure(&mut self, now: Ms, pods: &[PodRef]) -> Measured {
+        let began = self.now();
+        self.round += 1;
+        let cpus = counter::cpus(&self.cpus_online);
+        let mut measured = Measured::default();
+        let first = if self.first < pods.len() {
+            self.first
+        } else {
+            0
+        };
+        self.first = 0;
+        let mut lost = false;
+        for at in (first..pods.len()).chain(0..first) {
+            let Some(pod) = pods.get(at) else { continue };
+            let mut usage = usage::Pod::default();
+            let mut absent = false;
+            for container in &pod.containers {
+                let (of_it, why) = match self.values(began, pod, container) {
+                    Ok(values) => {
+                        let (of_it, why) = usage::rated(now, began, &values, cpus);
+                        (Some(of_it), why)
+                    }
+                    Err(why) => (None, Some(why)),
+                };
+                if let Some(of_it) = of_it {
+                    usage.containers.insert(container.name.clone(), of_it);
+                }
+                let Some(why) = why else { continue };
+                if why == Why::NoTime && self.first == 0 {
+                    self.first = at;
+                }
+                // A pod that isn't there is named once, not for each container.
+                if !(absent && why.is_of_the_pod()) {
+                    absent |= why.is_of_the_pod();
+                    measured.note(pod, container, why);
+                }
+            }
+            lost |= absent;
+            usage.sum(pod.containers.len());
+            measured.pods.insert(pod.uid.clone(), usage);
+        }
+        let round = self.round;
+        self.containers.retain(|_, held| held.round == round);
+        if lost {
+            self.look(self.now());
+        } else {
+            self.search = Backoff::default();
+        }
+        measured
+    }
+
+    /// One container's counters, from its open files; looks for its cgroup first
+    /// where it isn't known yet.
+    fn values(
+        &mut self,
+        began: Duration,
+        pod: &PodRef,
+        named: &ContainerRef,
+    ) -> Result<Values, Why> {
+        let at = self.now();
+        let Some(layout) = &self.layout else {
+            return Err(Why::NoCgroups(self.root.clone()));
+        };
+        let id = place::id(&named.container_id)?;
+        let full = self.containers.len() >= CONTAINERS_MAX;
+        let held = match self.containers.get_mut(id) {
+            Some(held) => held,
+            None if full => return Err(Why::TooMany),
+            None => self.containers.entry(id.to_owned()).or_default(),
+        };
+        held.round = self.round;
+        if at.saturating_sub(began) >= Duration::from_millis(BUDGET_MS) {
+            return Ok(held.unread(at, Why::NoTime));
+        }
+        if held.place.is_none() {
+            held.look(at, layout, &self.roots, pod, id)?;
+        }
+        held.read(layout, &self.descriptors, &self.clock, &mut self.buffer)
+    }
+
+    /// Finds the hierarchies and the kubepods cgroups in them, unless that was
+    /// tried a moment ago.
+    fn look(&mut self, at: Duration) {
+        if !self.search.due(at) {
+            return;
+        }
+        self.search.wait(at, LOOK_WAIT_MAX);
+        if self.layout.is_none() {
+            self.layout = Layout::detect(&self.root);
+        }
+        let Some(layout) = &self.layout else { return };
+        let roots = Roots::find(layout.base());
+        if roots != self.roots {
+            self.roots = roots;
+            self.search = Backoff::default();
+            for held in self.containers.values_mut() {
+                held.search = Backoff::default();
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        (self.clock)()
+    }
+}
+
+/// All cgroups are searched for kubepods again while a pod isn't found, at
+/// first each second, then ever more seldom, at last as often as this says.
+const LOOK_WAIT_MAX: Duration = Duration::from_mins(1);
+
+impl Measured {
+    fn note(&mut self, pod: &PodRef, container: &ContainerRef, why: Why) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            self.problems_left_out += 1;
+            return;
+        }
+        self.problems.push(Problem {
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            container: (!why.is_of_the_pod()).then(|| container.name.clone()),
+            why,
+        });
+    }
+}
