@@ -15,4 +15,5 @@
 pub mod actuate;
 pub mod config;
 pub mod measure;
+pub mod prepare;
 pub mod run;

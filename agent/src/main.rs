@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use starling_agent::run;
+use starling_agent::{prepare, run};
 use starling_cli::Ask;
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +34,8 @@ enum Command {
         #[arg(long, hide = true)]
         until_stdin_closes: bool,
     },
+    /// Give an agent's data directory to the user that it runs as
+    Prepare(prepare::Args),
     /// Show three agents, a bursty load and the death of the leader on this machine
     Demo(starling_demo::Args),
     /// One replica of the demo's workload
@@ -54,6 +56,9 @@ fn main() -> ExitCode {
             log();
             block_on(run::main(&config, until_stdin_closes)).map(|()| ExitCode::SUCCESS)
         }
+        Command::Prepare(args) => prepare::main(&args)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
         Command::Demo(args) => starling_demo::main(&args),
         Command::DemoWorker(args) => starling_demo::worker::main(&args),
         Command::Ask(command) => ask(command),
