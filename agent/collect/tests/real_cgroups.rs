@@ -4,7 +4,7 @@
 mod made;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use made::{HELD_BYTES, Made, cpu_ms, pod, within};
 use starling_collect::HostRoot;
@@ -34,6 +34,18 @@ fn usage(measured: &Measured, pod: &PodRef, container: usize) -> Container {
     usage.containers[&pod.containers[container].name]
 }
 
+/// Measures until each pod has a rate: on a machine with much else to do, a
+/// reading may take too long for one.
+fn rated(pods: &[PodRef], mut measure: impl FnMut() -> Measured) -> Measured {
+    let mut measured = Measured::default();
+    let all_rated = within(PATIENCE, || {
+        measured = measure();
+        pods.iter().all(|pod| measured.pods[&pod.uid].cpu.is_some())
+    });
+    assert!(all_rated, "{measured:?}");
+    measured
+}
+
 #[test]
 fn a_rate_is_what_the_process_used_and_memory_what_it_holds() {
     let Some(mut made) = Made::new() else { return };
@@ -43,21 +55,26 @@ fn a_rate_is_what_the_process_used_and_memory_what_it_holds() {
     let burner = made.run(of_them, &of_them.containers[0], "burn");
     made.run(of_them, &of_them.containers[1], "hold");
     let mut cgroups = cgroups();
-    let first = cgroups.measure(Ms(0), &pods);
+    // The kernel's own account, from before and after each measurement: what is
+    // measured lies between the least and the most that it can be.
     let before = cpu_ms(burner);
+    let first = cgroups.measure(Ms(0), &pods);
+    let begun = cpu_ms(burner);
     assert_eq!(first.problems, [], "{:?}", cgroups.layout());
     assert_eq!(usage(&first, of_them, 0).cpu, None);
-    assert!(within(PATIENCE, || cpu_ms(burner) >= before + 1_000));
-    let after = cpu_ms(burner);
-    let second = cgroups.measure(Ms(1), &pods);
-    assert_eq!(second.problems, []);
+    assert!(within(PATIENCE, || cpu_ms(burner) >= begun + 1_000));
+    let mut least_ms = 0;
+    let second = rated(&pods, || {
+        least_ms = (cpu_ms(burner) - begun) as i64;
+        cgroups.measure(Ms(1), &pods)
+    });
+    let most_ms = (cpu_ms(burner) - before) as i64;
     let cpu = usage(&second, of_them, 0).cpu.expect("a rate");
     let measured_ms = cpu.milli * cpu.window_ms as i64 / 1_000;
-    let used_ms = (after - before) as i64;
-    // A twentieth, and a few ticks between one look and the other.
+    // Within a twentieth, and two ticks of that account.
     assert!(
-        (measured_ms - used_ms).abs() <= used_ms / 20 + 40,
-        "{measured_ms} ms measured, {used_ms} ms used, {cpu:?}"
+        measured_ms >= least_ms * 19 / 20 - 20 && measured_ms <= most_ms * 21 / 20 + 20,
+        "{measured_ms} ms measured, {least_ms} to {most_ms} ms used, {cpu:?}"
     );
     let idle = usage(&second, of_them, 1).cpu.expect("a rate");
     assert!(idle.milli < 50, "{idle:?}");
@@ -68,8 +85,9 @@ fn a_rate_is_what_the_process_used_and_memory_what_it_holds() {
         "{bytes} of {held}"
     );
     println!(
-        "measured on {:?}: {} of {used_ms} ms of CPU, {bytes} of {held} bytes held",
-        made.layout.form, measured_ms
+        "measured on {:?}: {measured_ms} ms of CPU where {least_ms} to {most_ms} were used, \
+         {bytes} bytes where {held} are held",
+        made.layout.form
     );
 }
 
@@ -85,7 +103,7 @@ fn a_quota_shows_as_throttling() {
     assert_eq!(cgroups.measure(Ms(0), &pods).problems, []);
     let before = cpu_ms(burner);
     assert!(within(PATIENCE, || cpu_ms(burner) >= before + 100));
-    let measured = cgroups.measure(Ms(1), &pods);
+    let measured = rated(&pods, || cgroups.measure(Ms(1), &pods));
     let usage = usage(&measured, of_them, 0);
     let (cpu, throttled) = (
         usage.cpu.expect("a rate"),
@@ -112,15 +130,15 @@ fn a_container_that_ends_is_named_and_its_files_are_closed() {
     let open = cgroups.open_files();
     assert_eq!(open, 2 * made.layout.sources.len());
     made.end(of_them, &of_them.containers[0]);
-    let started = Instant::now();
-    assert!(within(PATIENCE, || started.elapsed() > Duration::from_millis(100)));
-    let measured = cgroups.measure(Ms(1), &pods);
-    let problems: Vec<String> = measured.problems.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        problems,
-        ["default/pod-3, container c0: its cgroup has gone"]
-    );
-    assert!(usage(&measured, of_them, 1).cpu.is_some());
+    let gone = cgroups.measure(Ms(1), &pods);
+    let named = gone.problems.iter().map(ToString::to_string);
+    let of_c0: Vec<String> = named.filter(|problem| problem.contains("c0")).collect();
+    assert_eq!(of_c0, ["default/pod-3, container c0: its cgroup has gone"]);
+    let mut measured = gone;
+    assert!(within(PATIENCE, || {
+        measured = cgroups.measure(Ms(2), &pods);
+        usage(&measured, of_them, 1).cpu.is_some()
+    }));
     assert_eq!(cgroups.open_files(), open / 2);
     // Nobody counts half a pod.
     assert_eq!(measured.pods[&of_them.uid].cpu, None);
