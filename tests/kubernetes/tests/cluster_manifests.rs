@@ -341,6 +341,8 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         "watch nodes",
         "update scalingpolicies.starling.sh --subresource=status -n default",
         "create events.events.k8s.io -n default",
+        "patch events.events.k8s.io -n default",
+        "watch events -A",
         "create tokenreviews.authentication.k8s.io",
         "create subjectaccessreviews.authorization.k8s.io",
         "list horizontalpodautoscalers.autoscaling -A",
