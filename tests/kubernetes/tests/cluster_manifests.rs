@@ -216,6 +216,8 @@ fn values_that_are_set_are_followed() {
         "priorityClassName=,networkPolicy.enabled=false,crds.install=false,crds.keep=false",
         "--set",
         "commonLabels.team=platform,nodeSelector.disk=fast",
+        "--set",
+        "keys.secretName=starling-tls,keys.gossipSecretName=starling-gossip",
     ]));
     let objects = objects(&chart);
     for name in ["ResourceQuota starling", "NetworkPolicy starling"] {
@@ -239,6 +241,7 @@ fn values_that_are_set_are_followed() {
     assert_eq!(pod["nodeSelector"]["disk"], "fast");
     assert!(pod.get("priorityClassName").is_none());
     assert!(chart.contains("path: /srv/it\n"));
+    assert!(chart.contains("keys: /etc/starling-keys\n"));
     assert!(chart.contains("audience: starling/east\n"));
     assert!(chart.contains("cluster: east\n"));
 }
@@ -348,7 +351,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         "list horizontalpodautoscalers.autoscaling -A",
         "list customresourcedefinitions.apiextensions.k8s.io",
         "watch endpointslices.discovery.k8s.io -n starling-system",
-        "update configmaps/starling-cluster -n starling-system",
+        "get configmaps/starling-cluster -n starling-system",
         "create configmaps -n starling-system",
     ] {
         let words: Vec<_> = allowed.split(' ').collect();
@@ -366,6 +369,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         "update scalingpolicies.starling.sh -n default",
         "get configmaps -n default",
         "update configmaps/starling -n starling-system",
+        "delete configmaps/starling-cluster -n starling-system",
         "patch rollouts.argoproj.io --subresource=scale -n default",
         "impersonate users",
         "escalate clusterroles.rbac.authorization.k8s.io",

@@ -30,6 +30,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 # environment: NODE_NAME, POD_IP, POD_NAMESPACE.
 cluster: {{ .Values.cluster }}
 dataDir: /var/lib/starling
+{{- if .Values.keys.secretName }}
+# Certificates of one's own: agents don't certify each other.
+keys: /etc/starling-keys
+{{- end }}
 listen:
   # Between agents, TCP, mutual TLS.
   peer: 0.0.0.0:7400
@@ -54,6 +58,9 @@ kubernetes:
 {{- define "starling.guard" -}}
 {{- if eq .Values.profile "restricted" -}}
 {{- fail "profile: restricted isn't there yet, since agents can't measure without their node's /proc and /sys so far. Use profile: full, in a namespace that admits hostPath volumes." -}}
+{{- end -}}
+{{- if ne (empty .Values.keys.secretName) (empty .Values.keys.gossipSecretName) -}}
+{{- fail "keys.secretName and keys.gossipSecretName go together: agents that don't certify each other don't give each other the gossip key either. Set both, or neither." -}}
 {{- end -}}
 {{- if and .Values.gpu.enabled (dig "nodeAffinity" "" .Values.affinity) -}}
 {{- fail "gpu.enabled tells nodes with GPUs from the others by node affinity, so affinity.nodeAffinity can't be set as well. Use nodeSelector, or leave gpu.enabled false." -}}
