@@ -27,21 +27,19 @@ pub struct Component {
 }
 
 impl Component {
-    /// Starts `words` in the cgroup of this name, logging to `logs/NAME.log`.
-    pub fn start(name: &str, words: Vec<String>, cgroup: &str, logs: &Path) -> Result<Component> {
-        let mut component = Component {
+    /// What is to run in the cgroup of this name, logging to `logs/NAME.log`.
+    pub fn new(name: &str, words: Vec<String>, cgroup: &str, logs: &Path) -> Component {
+        Component {
             name: name.into(),
             words,
             cgroup: cgroup_path(cgroup),
             log: logs.join(format!("{name}.log")),
             child: None,
-        };
-        component.restart()?;
-        Ok(component)
+        }
     }
 
-    /// Starts it again, with the same arguments, where it doesn't run.
-    pub fn restart(&mut self) -> Result<()> {
+    /// Starts it where it doesn't run.
+    pub fn start(&mut self) -> Result<()> {
         if self.is_running() {
             return Ok(());
         }
@@ -122,7 +120,7 @@ fn cgroup_path(cgroup: &str) -> PathBuf {
 pub fn kill_all(cgroup: &str) -> Result<()> {
     let began = Instant::now();
     loop {
-        let left = members(&cgroup_path(cgroup));
+        let left = members(cgroup);
         if left.is_empty() {
             return Ok(());
         }
@@ -141,7 +139,22 @@ pub fn kill_all(cgroup: &str) -> Result<()> {
     }
 }
 
-fn members(cgroup: &Path) -> Vec<Pid> {
+/// Removes a cgroup and those below it. One that isn't empty stays, of no harm to others.
+pub fn remove_cgroups(cgroup: &Path) {
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(cgroup);
+}
+
+/// All processes in a cgroup and below it.
+pub(crate) fn members(cgroup: &str) -> Vec<Pid> {
+    members_at(&cgroup_path(cgroup))
+}
+
+fn members_at(cgroup: &Path) -> Vec<Pid> {
     let procs = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     let mut pids: Vec<Pid> = procs
         .lines()
@@ -149,7 +162,7 @@ fn members(cgroup: &Path) -> Vec<Pid> {
         .collect();
     for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            pids.extend(members(&entry.path()));
+            pids.extend(members_at(&entry.path()));
         }
     }
     pids

@@ -23,6 +23,7 @@ const READY_LIMIT: Duration = Duration::from_secs(90);
 pub struct Control {
     etcd: Component,
     api: Component,
+    /// They give up when the API server takes long, so they start once it serves.
     others: [Component; 2],
 }
 
@@ -66,30 +67,32 @@ pub fn server(run: &Run) -> String {
 }
 
 impl Control {
-    /// Starts all four; `ready` says when they can be used.
+    /// Starts the first two; `ready` starts the rest.
     pub fn start(
         run: &Run,
         assets: &Assets,
         authority: &Authority,
         configs: &Configs,
         api_flags: &[String],
+        more_manager_flags: &[String],
     ) -> Result<Control> {
         let logs = run.dir().join("log");
-        let start = |name: &str, flags: Vec<String>| {
+        let component = |name: &str, flags: Vec<String>| {
             let mut words = vec![assets.binary(name)?.to_string_lossy().into_owned()];
             words.extend(flags);
-            Component::start(name, words, &run.id(), &logs)
+            Ok(Component::new(name, words, &run.id(), &logs))
         };
-        let etcd = start("etcd", etcd_flags(run))?;
+        let mut etcd = component("etcd", etcd_flags(run))?;
+        etcd.start()?;
         sign_api_server(run, authority)?;
         let mut flags = api_server_flags(run, authority);
         flags.extend_from_slice(api_flags);
-        let api = start("kube-apiserver", flags)?;
-        let managers = start(
-            "kube-controller-manager",
-            manager_flags(authority, &configs.managers),
-        )?;
-        let scheduler = start("kube-scheduler", scheduler_flags(&configs.scheduler))?;
+        let mut api = component("kube-apiserver", flags)?;
+        let mut flags = manager_flags(authority, &configs.managers);
+        flags.extend_from_slice(more_manager_flags);
+        api.start()?;
+        let managers = component("kube-controller-manager", flags)?;
+        let scheduler = component("kube-scheduler", scheduler_flags(&configs.scheduler))?;
         Ok(Control {
             etcd,
             api,
@@ -97,24 +100,20 @@ impl Control {
         })
     }
 
-    /// Waits until the API server serves.
+    /// Waits until the API server serves, and sees to it that all else runs.
     pub fn ready(&mut self, kubectl: impl Fn(&[&str]) -> Result<String>) -> Result<()> {
         shell::until("the API server is ready", READY_LIMIT, || {
-            // A component that has ended won't become ready: `check` names it below.
-            if self.check().is_err() {
+            // A component that has ended won't become ready: it is named below.
+            if self.etcd.check().is_err() || self.api.check().is_err() {
                 return Ok(());
             }
-            kubectl(&["get", "--raw", "/readyz"])
+            kubectl(&["get", "--raw=/readyz", "--request-timeout=5s"])
                 .map(|_| ())
                 .map_err(|e| e.to_string())
         })?;
-        self.check()
-    }
-
-    fn check(&mut self) -> Result<()> {
         self.etcd.check()?;
         self.api.check()?;
-        self.others.iter_mut().try_for_each(Component::check)
+        self.others.iter_mut().try_for_each(Component::start)
     }
 
     /// The API server dies at once; clients see closed connections.
@@ -130,9 +129,7 @@ impl Control {
     /// The API server goes on, after either. `ready` says when.
     pub fn resume_api_server(&mut self) -> Result<()> {
         self.api.signal(Signal::CONT)?;
-        self.api.restart()?;
-        // Both give up while the API server is away for long.
-        self.others.iter_mut().try_for_each(Component::restart)
+        self.api.start()
     }
 }
 

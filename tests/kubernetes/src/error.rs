@@ -32,6 +32,11 @@ pub enum Error {
     NoNode(String),
     #[error("no running container belongs to the pod {namespace}/{pod}")]
     NoContainer { namespace: String, pod: String },
+    #[error("the API server refused a fake object")]
+    Api {
+        #[source]
+        source: Box<kube::Error>,
+    },
     #[error("can't make the certificate of {name}")]
     Certificate {
         name: String,

@@ -7,7 +7,9 @@
 mod assets;
 mod cluster;
 mod component;
+mod container;
 mod control;
+mod crowd;
 mod error;
 pub mod image;
 mod network;
@@ -19,6 +21,8 @@ pub mod shell;
 
 pub use assets::{REQUIRED, check, left_out};
 pub use cluster::{Cluster, Settings};
+pub use container::{Container, Signal};
+pub use crowd::FakePods;
 pub use error::{Error, Result};
 pub use network::Cut;
 pub use run::sweep;

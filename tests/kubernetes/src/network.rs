@@ -1,6 +1,6 @@
 //! The nodes' network: a bridge on the host, a network namespace for each node, and what
-//! cuts a node off. Packets are dropped within the node's own namespace, so a cut holds for
-//! connections that exist already, and nobody is told.
+//! cuts a node off. Packets are dropped at the node's own link, below all that could tell
+//! their sender, so a cut holds for connections that exist already and looks like silence.
 
 use std::process::Command;
 
@@ -89,10 +89,11 @@ pub fn leave(run: &Run, node: &str, number: u8) -> Result<()> {
 pub fn cut(run: &Run, node: &str, how: Cut) -> Result<()> {
     let (host, port) = (run.host(), run.api_port());
     let others = format!("{{ {}, {} }}", run.network(), run.all_pods());
+    let (drop_all, drop_none) = ("drop;".to_owned(), String::new());
     let (incoming, outgoing) = match how {
-        Cut::Both => ("drop;".to_owned(), "drop;".to_owned()),
-        Cut::Incoming => ("drop;".to_owned(), "accept;".to_owned()),
-        Cut::Outgoing => ("accept;".to_owned(), "drop;".to_owned()),
+        Cut::Both => (drop_all.clone(), drop_all),
+        Cut::Incoming => (drop_all, drop_none),
+        Cut::Outgoing => (drop_none, drop_all),
         // Tests on the host still reach the node's pods.
         Cut::ApiServer => (
             format!(
@@ -107,14 +108,21 @@ pub fn cut(run: &Run, node: &str, how: Cut) -> Result<()> {
             format!("ip daddr {host} accept; ip daddr {others} drop;"),
         ),
     };
-    // Pods' packets to each other on one node don't pass eth0.
-    let chain = |name, hook, interface, rules: String| {
-        format!("chain {name} {{ type filter hook {hook}; {interface} != eth0 accept; {rules} }}\n")
+    // A node that is still to be heard has to learn where to send.
+    let first = if how == Cut::Both {
+        ""
+    } else {
+        "ether type arp accept;"
+    };
+    let chain = |name, rules| {
+        format!(
+            "chain {name} {{ type filter hook {name} device eth0 priority 0; {first} {rules} }}\n"
+        )
     };
     let script = format!(
-        "{CLEAR}table inet cut {{\n{}{}}}\n",
-        chain("incoming", "prerouting priority -400", "iifname", incoming),
-        chain("outgoing", "postrouting priority 400", "oifname", outgoing),
+        "{CLEAR}table netdev cut {{\n{}{}}}\n",
+        chain("ingress", incoming),
+        chain("egress", outgoing),
     );
     enter(run, node, "nft -f -", &script).map(|_| ())
 }
@@ -125,7 +133,7 @@ pub fn heal(run: &Run, node: &str) -> Result<()> {
 }
 
 /// Deleting needs the table to be there, so it is made first.
-const CLEAR: &str = "table inet cut {}\ndelete table inet cut\n";
+const CLEAR: &str = "table netdev cut {}\ndelete table netdev cut\n";
 
 fn ip(options: &[&str], batch: &str) -> Result<()> {
     let mut command = Command::new("ip");

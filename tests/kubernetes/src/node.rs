@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::assets::{self, Assets};
 use crate::component::{self, Component};
+use crate::container::{self, Container};
 use crate::control::{Configs, server};
 use crate::error::{Error, Result, Trying};
 use crate::network;
@@ -159,6 +160,10 @@ impl Node {
         for mut component in self.components.drain(..) {
             component.kill()?;
         }
+        for hierarchy in assets::hierarchies()? {
+            // What stays would be looked for in vain by the kubelet that comes next.
+            component::remove_cgroups(&hierarchy.join(self.cgroup(run)));
+        }
         network::leave(run, &self.name, self.number)
     }
 
@@ -176,6 +181,11 @@ impl Node {
         let mut command = Command::new("nsenter");
         command.args(self.entering()?).args(words);
         shell::finish(&mut command, "", COMMAND_LIMIT)
+    }
+
+    /// The containers that run here, without the pods' own.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        container::list(&self.dir.join("volatile/containerd"))
     }
 
     fn entering(&self) -> Result<Vec<String>> {
@@ -200,7 +210,8 @@ impl Node {
         let name = format!("{}-{what}", self.name);
         let logs = run.dir().join("log");
         let cgroup = format!("{}/system", self.cgroup(run));
-        let component = Component::start(&name, words, &cgroup, &logs)?;
+        let mut component = Component::new(&name, words, &cgroup, &logs);
+        component.start()?;
         self.components.push(component);
         Ok(())
     }
@@ -357,6 +368,8 @@ path = "{dir}/opt"
             },
             "imageGCHighThresholdPercent": 100,
             "makeIPTablesUtilChains": false,
+            // Looks at itself so often; it writes only what has changed.
+            "nodeStatusUpdateFrequency": "2s",
         })
     }
 

@@ -116,13 +116,9 @@ impl Run {
         26_440 + 4 * u16::from(self.number) + which
     }
 
-    /// Where the logs are kept when the run has ended badly.
+    /// Where the logs are when the run has ended, until the next of its number ends.
     pub fn kept_logs(&self) -> PathBuf {
         kept_logs(self.number)
-    }
-
-    pub fn keep_logs(&self) -> Result<()> {
-        write(&self.dir.join("keep-logs"), "")
     }
 
     /// Ends all processes of the run and removes all that bears its name.

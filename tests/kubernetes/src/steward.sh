@@ -1,10 +1,11 @@
 # Holds the name of one run of the rig, and clears away all that bears it: before the run,
 # and after the rig has closed this script's stdin, which its death does too.
-# usage: sh steward.sh once|hold ID DIR [LOGS]
+# Only its logs stay, in LOGS, until the next run of that name ends.
+# usage: sh steward.sh once|hold ID DIR LOGS
 #   once  clear away what a dead run left, and end
 #   hold  the same, then answer "held" and stay; "taken" where the run is alive
 set -u
-mode=$1 id=$2 dir=$3 logs=${4:-}
+mode=$1 id=$2 dir=$3 logs=$4
 
 exec 9>"$dir.lock"
 flock -n 9 || {
@@ -40,7 +41,7 @@ sweep() {
     for tree in $(trees); do
         find "$tree" -depth -type d -exec rmdir {} \; 2>/dev/null
     done
-    if [ -n "$logs" ] && [ -e "$dir/keep-logs" ]; then
+    if [ -e "$dir/log" ]; then
         rm -rf "$logs"
         mv "$dir/log" "$logs"
     fi

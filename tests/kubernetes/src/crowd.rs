@@ -1,0 +1,227 @@
+//! Fake nodes and pods for tests of size: plain objects, thousands of them, that nothing
+//! runs behind. They are written many at a time, straight to the API server.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread;
+
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
+    PatchParams, PostParams,
+};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Result, Trying};
+
+/// Writes that are under way at a time: enough to keep an API server on two cores busy.
+/// More wait.
+const WRITES_MAX: usize = 64;
+/// Every fake object has this label, and what is told apart by it is left alone otherwise.
+const LABEL: &str = "starling.test/fake";
+
+/// Pods that are as if they ran, on fake nodes.
+#[derive(Debug, Clone)]
+pub struct FakePods {
+    pub namespace: String,
+    /// Their names are this and a number, from 0.
+    pub prefix: String,
+    pub count: usize,
+    /// They are spread over so many fake nodes, which `fake_nodes` has made.
+    pub nodes: usize,
+    pub labels: BTreeMap<String, String>,
+    pub cpu_milli: u32,
+    pub memory_mib: u32,
+}
+
+/// Makes nodes `fake0` and so on. They say that they are ready.
+pub(crate) fn nodes(config: &Path, count: usize) -> Result<()> {
+    let all = (0..count).map(node).collect();
+    in_own_runtime(config, |client| write(client, "Node", None, all))
+}
+
+pub(crate) fn pods(config: &Path, pods: &FakePods) -> Result<()> {
+    if pods.nodes == 0 {
+        return Err(Error::Missing(
+            "fake pods need fake nodes to be on: `nodes` is 0.".into(),
+        ));
+    }
+    let all = (0..pods.count).map(|number| pod(pods, number)).collect();
+    let namespace = pods.namespace.clone();
+    in_own_runtime(config, |client| write(client, "Pod", Some(namespace), all))
+}
+
+/// Removes all fake pods of a namespace.
+pub(crate) fn remove_pods(config: &Path, namespace: &str) -> Result<()> {
+    let namespace = namespace.to_owned();
+    in_own_runtime(config, |client| async move {
+        let pods = api(client, "Pod", Some(&namespace));
+        // Nobody would confirm that they have ended.
+        let now = DeleteParams::default().grace_period(0);
+        let fakes = ListParams::default().labels(LABEL);
+        pods.delete_collection(&now, &fakes).await.map(|_| ())
+    })
+}
+
+fn node(number: usize) -> Value {
+    let name = format!("fake{number}");
+    let size = json!({"cpu": "32", "memory": "128Gi", "pods": "500"});
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {
+            LABEL: "true",
+            "kubernetes.io/hostname": name,
+            // DaemonSets that ask for linux don't come here.
+            "kubernetes.io/os": "fake",
+        }},
+        "status": {
+            "capacity": size,
+            "allocatable": size,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Fake"}],
+        },
+    })
+}
+
+fn pod(pods: &FakePods, number: usize) -> Value {
+    let mut labels = pods.labels.clone();
+    labels.insert(LABEL.into(), "true".into());
+    // Addresses that nothing has, and that don't repeat: 11.0.0.0/8 belongs to nobody here.
+    let address = format!(
+        "11.{}.{}.{}",
+        (number >> 16) & 255,
+        (number >> 8) & 255,
+        number & 255
+    );
+    let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(|kind| {
+        json!({"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    });
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": format!("{}{number}", pods.prefix),
+            "namespace": pods.namespace,
+            "labels": labels,
+        },
+        "spec": {
+            "nodeName": format!("fake{}", number % pods.nodes),
+            "containers": [{
+                "name": "fake",
+                "image": "fake",
+                "resources": {"requests": {
+                    "cpu": format!("{}m", pods.cpu_milli),
+                    "memory": format!("{}Mi", pods.memory_mib),
+                }},
+            }],
+            // A fake node is taken for lost after a while, and its pods would be removed.
+            "tolerations": [{"operator": "Exists"}],
+            "automountServiceAccountToken": false,
+        },
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "startTime": "2026-01-01T00:00:00Z",
+            "conditions": conditions,
+            "containerStatuses": [{
+                "name": "fake",
+                "image": "fake",
+                "imageID": "fake",
+                "ready": true,
+                "started": true,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            }],
+        },
+    })
+}
+
+fn api(client: Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    }
+}
+
+/// Creates all of these, then gives each its status.
+async fn write(
+    client: Client,
+    kind: &'static str,
+    namespace: Option<String>,
+    all: Vec<Value>,
+) -> kube::Result<()> {
+    let mut writes = JoinSet::new();
+    for object in all {
+        if writes.len() == WRITES_MAX {
+            joined(writes.join_next().await)?;
+        }
+        let api = api(client.clone(), kind, namespace.as_deref());
+        writes.spawn(async move { write_one(&api, object).await });
+    }
+    while let Some(ended) = writes.join_next().await {
+        joined(Some(ended))?;
+    }
+    Ok(())
+}
+
+fn joined(
+    ended: Option<std::result::Result<kube::Result<()>, tokio::task::JoinError>>,
+) -> kube::Result<()> {
+    match ended {
+        Some(Ok(result)) => result,
+        Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+        None => Ok(()),
+    }
+}
+
+async fn write_one(api: &Api<DynamicObject>, object: Value) -> kube::Result<()> {
+    let status = json!({"status": object["status"]});
+    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+    let name = name.unwrap_or_default().to_owned();
+    let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+    match api.create(&PostParams::default(), &object).await {
+        // Of an earlier call that didn't end.
+        Err(kube::Error::Api(refused)) if refused.code == 409 => {}
+        created => drop(created?),
+    }
+    let patch = Patch::Merge(status);
+    api.patch_status(&name, &PatchParams::default(), &patch)
+        .await
+        .map(|_| ())
+}
+
+/// Runs to the end on a thread with a runtime of its own, so that callers may be in one.
+fn in_own_runtime<F: Future<Output = kube::Result<()>>>(
+    config: &Path,
+    act: impl FnOnce(Client) -> F + Send,
+) -> Result<()> {
+    let failed = |source: kube::Error| Error::Api {
+        source: Box::new(source),
+    };
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .trying(|| "start a runtime for fake objects".into())?;
+        runtime.block_on(async {
+            let file = Kubeconfig::read_from(config).map_err(kube::Error::from);
+            let file = file.map_err(failed)?;
+            let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .map_err(|e| failed(e.into()))?;
+            act(Client::try_from(config).map_err(failed)?)
+                .await
+                .map_err(failed)
+        })
+    };
+    thread::scope(|scope| {
+        let thread = scope.spawn(run);
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}

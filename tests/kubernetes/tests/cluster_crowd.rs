@@ -1,0 +1,37 @@
+//! Fake nodes and pods come by the thousand, stay as they are said to be, and go.
+
+#![allow(clippy::unwrap_used)] // A helper that finds nothing has failed its test.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use starling_kubernetes_rig::{Cluster, FakePods, left_out};
+
+#[test]
+fn two_thousand_fake_pods_are_made_and_removed() {
+    if left_out() {
+        return;
+    }
+    let cluster = Cluster::start(1).unwrap();
+    cluster.fake_nodes(20).unwrap();
+    let pods = FakePods {
+        namespace: "default".into(),
+        prefix: "web-".into(),
+        count: 2_000,
+        nodes: 20,
+        labels: BTreeMap::from([("app".into(), "web".into())]),
+        cpu_milli: 100,
+        memory_mib: 64,
+    };
+    let began = Instant::now();
+    cluster.fake_pods(&pods).unwrap();
+    eprintln!("2,000 fake pods took {:?}", began.elapsed());
+    let ready =
+        r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#;
+    let list = ["get", "pods", "-l", "app=web", "-o", ready];
+    let seen = cluster.kubectl(list).unwrap();
+    assert_eq!(seen.lines().filter(|line| *line == "True").count(), 2_000);
+    cluster.remove_fake_pods("default").unwrap();
+    let left = cluster.kubectl(["get", "pods", "-o", "name"]).unwrap();
+    assert_eq!(left, "");
+}
