@@ -67,8 +67,8 @@ impl Assets {
         let mut paths = self.folders.iter().map(|folder| folder.join(name));
         paths.find(|path| path.is_file()).ok_or_else(|| {
             Error::Missing(format!(
-                "{name} isn't built for this version of {BUILD}: run `{BUILD}` from the \
-                 repository's root, once (ten minutes on two cores)."
+                "{name} is neither in KUBEBUILDER_ASSETS nor where {BUILD} puts it: run \
+                 `{BUILD}` from the repository's root, once (ten minutes on two cores)."
             ))
         })
     }
@@ -152,8 +152,8 @@ pub fn left_out() -> bool {
         return false;
     }
     let why = match check() {
-        Ok(_) => format!("set {REQUIRED}=1 to run it"),
-        Err(why) => format!("{why} Then set {REQUIRED}=1"),
+        Ok(_) => format!("set {REQUIRED}=1 to run it."),
+        Err(why) => format!("{why} Then set {REQUIRED}=1 to run it."),
     };
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("a test of the cluster");

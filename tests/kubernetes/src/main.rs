@@ -2,6 +2,7 @@
 //! `down` clears away what a killed run left.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -34,8 +35,18 @@ enum Verb {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().verb {
+async fn main() -> ExitCode {
+    match act(Arguments::parse().verb).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         Verb::Up {
             nodes,
             image,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use starling_kubernetes_rig::{Cluster, Cut, Settings, image, left_out};
 
-/// Pods as the DaemonSet makes them, but with a script in the place of `starling`. It
+/// Pods as the `DaemonSet` makes them, but with a script in the place of `starling`. It
 /// says who it is and what it was asked.
 const AGENTS: &str = r#"
 apiVersion: v1
@@ -47,7 +47,7 @@ spec:
   volumes: [{name: bin, configMap: {name: starling, defaultMode: 365}}]
 ---
 "#;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn starling(cluster: &Cluster, words: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../daemonset/kubectl-starling");
@@ -81,11 +81,11 @@ fn a_pod_that_can_be_asked_is_found_and_words_and_exit_codes_pass() {
     })
     .unwrap();
     cluster.apply(AGENTS).unwrap();
-    let none = starling(&cluster, &["status"]);
-    assert_eq!(none.status.code(), Some(5), "{none:?}");
+    let refused = starling(&cluster, &["status"]);
+    assert_eq!(refused.status.code(), Some(5), "{none:?}");
     assert!(
-        String::from_utf8_lossy(&none.stderr).contains("no agent runs"),
-        "{none:?}"
+        String::from_utf8_lossy(&refused.stderr).contains("no agent runs"),
+        "{refused:?}"
     );
 
     let pods = [("one", "node1"), ("two", "node2"), ("unready", "node1")];
