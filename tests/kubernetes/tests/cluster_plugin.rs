@@ -82,7 +82,7 @@ fn a_pod_that_can_be_asked_is_found_and_words_and_exit_codes_pass() {
     .unwrap();
     cluster.apply(AGENTS).unwrap();
     let refused = starling(&cluster, &["status"]);
-    assert_eq!(refused.status.code(), Some(5), "{none:?}");
+    assert_eq!(refused.status.code(), Some(5), "{refused:?}");
     assert!(
         String::from_utf8_lossy(&refused.stderr).contains("no agent runs"),
         "{refused:?}"
