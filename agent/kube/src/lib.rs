@@ -1,1 +1,14 @@
-//! Everything that talks to the Kubernetes API.
+//! The room that talks to the Kubernetes API: what the platform has, and what it
+//! is asked to have.
+//!
+//! In come objects of the API server (targets, pods of a node); out go typed
+//! observations and the outcomes of writes. It never decides a number: the engine
+//! does, and this room carries it out with a precondition. An API server that is
+//! away, slow or refusing is an ordinary state with a name, never an end.
+//!
+//! Another kind of target needs nothing here as long as it has the `scale`
+//! subresource. Another thing to watch is a module of its own over [`watch`].
+
+pub mod backoff;
+pub mod client;
+pub mod watch;
