@@ -11,4 +11,6 @@
 
 pub mod backoff;
 pub mod client;
+pub mod scale;
+pub mod target;
 pub mod watch;
