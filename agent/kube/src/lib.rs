@@ -11,6 +11,8 @@
 
 pub mod backoff;
 pub mod client;
+pub mod pods;
 pub mod scale;
+pub mod selector;
 pub mod target;
 pub mod watch;
