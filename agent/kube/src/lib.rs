@@ -11,8 +11,10 @@
 
 pub mod backoff;
 pub mod client;
+pub mod patches;
 pub mod pods;
 pub mod scale;
 pub mod selector;
 pub mod target;
+pub mod targets;
 pub mod watch;
