@@ -321,6 +321,12 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         cluster.kubectl_with(dry, &yaml).unwrap();
     }
 
+    let examples = daemonset().join("examples/kubernetes");
+    let examples = examples.to_string_lossy();
+    cluster
+        .kubectl(["apply", "--dry-run=server", "-f", &examples])
+        .unwrap();
+
     // The sum of the roles is made by a controller.
     cluster
         .until("agents may scale", Duration::from_secs(30), |cluster| {
