@@ -127,7 +127,10 @@ pub enum Why {
     #[error("the policy is not sound: {0}")]
     Unsound(String),
     #[error("policy {by} sizes {target} already; a workload has one policy")]
-    TargetTaken { by: policy::Name, target: Target },
+    TargetTaken {
+        by: Box<policy::Name>,
+        target: Box<Target>,
+    },
     #[error("the ledger holds {0} of them, which is its limit")]
     Full(usize),
     #[error("it was decided for revision {decided}, revision {now} is in force")]
@@ -141,9 +144,9 @@ pub enum Why {
     #[error("node {0} has a share but is no member")]
     ShareOfStranger(NodeId),
     #[error("{0} is sized by the platform, which alone says where its replicas run")]
-    NotPlaced(Target),
+    NotPlaced(Box<Target>),
     #[error("{0} has not been seen on its platform yet")]
-    Unseen(Target),
+    Unseen(Box<Target>),
     #[error("member {by} has this name")]
     NameTaken { by: NodeId },
 }

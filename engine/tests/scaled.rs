@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use starling_engine::decide::reason::Step;
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
 use starling_engine::ledger::{Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Why};
@@ -230,7 +231,7 @@ impl World {
     fn codes(&self) -> Vec<&'static str> {
         let decisions = self.nodes[&self.leader].decisions().expect("a leader");
         let report = &decisions[&"shop/web".into()].report;
-        report.steps.iter().map(|step| step.code()).collect()
+        report.steps.iter().map(Step::code).collect()
     }
 }
 
@@ -534,5 +535,5 @@ fn shares_are_refused_for_what_the_platform_places() {
         by: A,
         items: vec![item],
     });
-    assert_eq!(refused, [Why::NotPlaced(target())]);
+    assert_eq!(refused, [Why::NotPlaced(Box::new(target()))]);
 }

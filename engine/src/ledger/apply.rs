@@ -144,8 +144,8 @@ impl Ledger {
             .find(|p| p.policy.target == policy.target && p.policy.name != policy.name);
         if let Some(other) = taken {
             return refuse(Why::TargetTaken {
-                by: other.policy.name.clone(),
-                target: policy.target.clone(),
+                by: Box::new(other.policy.name.clone()),
+                target: Box::new(policy.target.clone()),
             });
         }
         let former = self.policies.get(&policy.name);
@@ -269,7 +269,7 @@ impl Ledger {
         }
         if let Some(shares) = &item.shares {
             if workload.scaled.is_some() {
-                return refuse(Why::NotPlaced(policy.target.clone()));
+                return refuse(Why::NotPlaced(Box::new(policy.target.clone())));
             }
             let sum: u64 = shares.values().map(|n| u64::from(*n)).sum();
             if sum > u64::from(item.to) {
@@ -330,14 +330,14 @@ impl Ledger {
         };
         let (from, Some(scaled)) = (workload.size, &mut workload.scaled) else {
             return match item.seen {
-                Some(_) => refuse(Why::NotPlaced(target.clone())),
+                Some(_) => refuse(Why::NotPlaced(Box::new(target.clone()))),
                 None => Ok(()),
             };
         };
         let Some(seen) = &item.seen else {
             return match scaled.carried {
                 Some(_) => Ok(()),
-                None => refuse(Why::Unseen(target.clone())),
+                None => refuse(Why::Unseen(Box::new(target.clone()))),
             };
         };
         let by_hand = scaled.meaning(from, seen) == Meaning::ByHand;

@@ -92,14 +92,12 @@ impl Node {
 
     /// Replicas that are seen to serve, where any summary speaks of them.
     pub(super) fn seen_ready(&self, now: Ms, target: &Target, workload: &Workload) -> Option<u32> {
-        match &workload.scaled {
+        if workload.scaled.is_none() {
             // A process that runs is ready.
-            None => self.seen_running(now, target, workload),
-            Some(_) => {
-                let usages = self.usages(now, target);
-                usages.map(|usage| usage.ready).reduce(u32::saturating_add)
-            }
+            return self.seen_running(now, target, workload);
         }
+        let usages = self.usages(now, target);
+        usages.map(|usage| usage.ready).reduce(u32::saturating_add)
     }
 
     /// Replicas that fresh summaries speak of; `None` where there is none.

@@ -60,17 +60,16 @@ impl Default for Name {
 /// `namespace/name`, or a name alone in [`NAMESPACE`]; the inverse of `Display`.
 impl From<&str> for Name {
     fn from(text: &str) -> Self {
-        match text.split_once('/') {
-            Some((namespace, name)) => Name::new(namespace, name),
-            None => Name::new(NAMESPACE, text),
-        }
+        let (namespace, name) = text.split_once('/').unwrap_or((NAMESPACE, text));
+        Name::new(namespace, name)
     }
 }
 
 /// Compares with what is shown.
 impl PartialEq<str> for Name {
     fn eq(&self, text: &str) -> bool {
-        *self == Name::from(text)
+        let (namespace, name) = text.split_once('/').unwrap_or((NAMESPACE, text));
+        (self.namespace.as_str(), self.name.as_str()) == (namespace, name)
     }
 }
 
