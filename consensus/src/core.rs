@@ -17,9 +17,11 @@ use tonic::{ConnectError, Status};
 
 use crate::acks::Acks;
 use crate::clock::Clock;
+use crate::hand_over::{self, Part};
 use crate::net::client::{Lane, Peers};
 use crate::net::identity::envelope;
 use crate::propose::Proposal;
+use crate::stats::Tally;
 use crate::store::keys::Identity;
 use crate::types::{Metrics, Raft};
 use crate::{Config, Error, Leadership, codec, propose};
@@ -35,6 +37,12 @@ pub struct Core {
     pub clock: Arc<Clock>,
     pub applied: watch::Receiver<u64>,
     pub leadership: watch::Receiver<Leadership>,
+    pub tally: Arc<Tally>,
+    /// Less than the whole where this agent is ending.
+    pub part: watch::Sender<Part>,
+    /// Open to every proposal until it is answered; whoever hands the lead over
+    /// closes it, and those that come meanwhile find another leader behind it.
+    pub gate: tokio::sync::RwLock<()>,
     /// Unset until this agent has an id.
     pub member: OnceLock<Membership>,
 }
@@ -81,12 +89,13 @@ impl Core {
     /// Only if this agent leads.
     pub async fn propose_here(&self, command: Command) -> Result<Outcome, Error> {
         let membership = self.membership()?;
-        if !membership.leads() {
-            return Err(self.not_leader());
-        }
         let (reply, answered) = oneshot::channel();
-        let proposal = Proposal::new(command, reply)?;
         let wait = async {
+            let _open = self.gate.read().await;
+            if !membership.leads() {
+                return Err(self.not_leader());
+            }
+            let proposal = Proposal::new(command, reply)?;
             membership
                 .proposals
                 .send(proposal)
@@ -186,6 +195,14 @@ impl Core {
                 "entry {index} has not arrived here yet"
             ))),
         }
+    }
+
+    /// See [`hand_over`].
+    pub async fn hand_over(&self) -> Result<Option<NodeId>, Error> {
+        let membership = self.membership()?;
+        hand_over::hand_over(self, membership)
+            .await
+            .map_err(Error::LeadKept)
     }
 
     /// Writes a snapshot and purges what it holds.

@@ -11,6 +11,8 @@ use starling_engine::unit::NodeId;
 use tokio::sync::watch;
 
 use crate::acks::Acks;
+use crate::hand_over::Part;
+use crate::stats::{Stats, Tally};
 use crate::types::{Metrics, Raft};
 use crate::{Leadership, Timing};
 
@@ -24,27 +26,38 @@ pub struct Observer {
     pub raft: Raft,
     pub acks: Arc<Acks>,
     pub timing: Timing,
+    pub tally: Arc<Tally>,
+    pub part: watch::Receiver<Part>,
 }
 
 impl Observer {
     /// As it is at this moment.
     pub fn observe(&self) -> Leadership {
-        observe(
-            &self.raft.metrics().borrow(),
-            &self.acks,
-            self.timing,
-            Instant::now(),
-        )
+        self.see(&self.raft.metrics().borrow(), Instant::now())
+    }
+
+    /// What was counted; the disk counts for itself.
+    pub fn stats(&self) -> Stats {
+        self.tally
+            .stats(&self.raft.metrics().borrow(), Instant::now())
+    }
+
+    /// A leader that hands over doesn't act, whatever its quorum says.
+    fn see(&self, metrics: &Metrics, now: Instant) -> Leadership {
+        let mut seen = observe(metrics, &self.acks, self.timing, now);
+        seen.acting &= *self.part.borrow() != Part::Handing;
+        seen
     }
 
     /// Runs until openraft has ended; then nobody leads as far as this agent knows.
-    pub async fn run(self, leadership: watch::Sender<Leadership>) {
+    pub async fn run(mut self, leadership: watch::Sender<Leadership>) {
         let mut metrics = self.raft.metrics();
         loop {
             let now = Instant::now();
             let (seen, look_at) = {
                 let metrics = metrics.borrow_and_update();
-                let seen = observe(&metrics, &self.acks, self.timing, now);
+                self.tally.look(&metrics, now);
+                let seen = self.see(&metrics, now);
                 let look_at = look_at(&metrics, &seen, &self.acks, self.timing, now);
                 (seen, look_at)
             };
@@ -67,6 +80,7 @@ impl Observer {
                     });
                     return;
                 },
+                Ok(()) = self.part.changed() => {}
                 () = due => {}
             }
         }

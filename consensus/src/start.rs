@@ -121,6 +121,9 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         clock: Arc::default(),
         applied,
         leadership,
+        tally: Arc::default(),
+        part: watch::Sender::default(),
+        gate: tokio::sync::RwLock::default(),
         member: OnceLock::new(),
     });
     // Before anything that could depend on it: other new agents ask who this is.
@@ -138,6 +141,8 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         raft: raft.clone(),
         acks: core.acks.clone(),
         timing: core.config.timing,
+        tally: core.tally.clone(),
+        part: core.part.subscribe(),
     };
     let (proposals, queue) = mpsc::channel(PROPOSALS_MAX);
     let membership = Membership {

@@ -55,6 +55,8 @@ pub struct Peers {
     channels: Mutex<BTreeMap<(String, Lane), Channel>>,
     /// Agents that were said not to answer; as many as members at most.
     silent: Mutex<BTreeSet<u64>>,
+    /// Agents that are sent no entries and no heartbeats just now.
+    resting: Mutex<BTreeSet<u64>>,
     pub book: Book,
 }
 
@@ -71,8 +73,19 @@ impl Peers {
             connect_timeout: Duration::from_millis(timing.election_min_ms),
             channels: Mutex::default(),
             silent: Mutex::default(),
+            resting: Mutex::default(),
             book: Book::default(),
         }
+    }
+
+    /// Sends these agents no entries and no heartbeats until the next call.
+    pub fn rest(&self, ids: BTreeSet<u64>) {
+        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+    }
+
+    fn rests(&self, id: u64) -> bool {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.contains(&id)
     }
 
     /// Says once that an agent has fallen silent, and once that it is back.
@@ -207,6 +220,10 @@ impl RaftNetwork<Types> for Link {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, CallError> {
+        if self.links.peers.rests(self.target) {
+            let status = Status::unavailable("it is left alone so that it can vote");
+            return Err(call_error(&status));
+        }
         let term = rpc.vote.leader_id().term;
         let sent = Instant::now();
         let answer: Result<AppendEntriesResponse<u64>, Status> = async {

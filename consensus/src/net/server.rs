@@ -4,9 +4,10 @@
 //! the message. Nothing here decides; it hands on to openraft and [`Core`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::Snapshot;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::unit::NodeId;
 use starling_proto::raft::peer_server::{self, PeerServer};
@@ -14,7 +15,8 @@ use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{
     self as wire, Envelope, IdentifyReply, IdentifyRequest, JoinReply, JoinRequest, Leader,
     ProposeReply, ProposeRequest, RaftReply, RaftRequest, ReadIndexReply, ReadIndexRequest,
-    ReaddressReply, ReaddressRequest, SnapshotHead, SnapshotPart, propose_reply, read_index_reply,
+    ReaddressReply, ReaddressRequest, SnapshotHead, SnapshotPart, StandReply, StandRequest,
+    propose_reply, read_index_reply,
 };
 use tokio::sync::Mutex;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
@@ -27,7 +29,8 @@ use crate::core::{Core, Membership};
 use crate::join::is_nonce;
 use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
-use crate::{Error, Tls, codec};
+use crate::types::Types;
+use crate::{Error, Tls, codec, hand_over};
 
 /// Calls at once on one connection; more wait.
 /// Two lanes for each of 500 peers that all call this one.
@@ -204,11 +207,17 @@ impl peer_server::Peer for Service {
     async fn append(&self, request: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {
         let request = request.into_inner();
         let membership = self.checked(request.envelope.as_ref())?;
+        let append: AppendEntriesRequest<Types> = read(&request.body)?;
+        let committed = append.leader_commit.map(|committed| committed.index);
         let answer = membership
             .raft
-            .append_entries(read(&request.body)?)
+            .append_entries(append)
             .await
             .map_err(|e| Status::unavailable(e.to_string()))?;
+        // Of a leader that others have left behind it is no news.
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.core.tally.heard(committed, Instant::now());
+        }
         reply(&answer)
     }
 
@@ -372,5 +381,13 @@ impl peer_server::Peer for Service {
         Ok(Response::new(ReadIndexReply {
             result: Some(result),
         }))
+    }
+
+    async fn stand(&self, request: Request<StandRequest>) -> Result<Response<StandReply>, Status> {
+        let request = request.into_inner();
+        let membership = self.checked(request.envelope.as_ref())?;
+        let sender = request.envelope.as_ref().map_or(0, |call| call.sender);
+        let reply = hand_over::stand(&self.core, membership, sender, &request).await;
+        Ok(Response::new(reply))
     }
 }

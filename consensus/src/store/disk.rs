@@ -69,6 +69,7 @@ pub enum Job {
 pub struct Disk {
     jobs: mpsc::Sender<Job>,
     syncs: Arc<AtomicU64>,
+    entries: Arc<AtomicU64>,
 }
 
 impl Disk {
@@ -76,6 +77,7 @@ impl Disk {
     pub fn spawn(db: sled::Db, file: File, lock: File) -> io::Result<Disk> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let syncs = Arc::new(AtomicU64::new(0));
+        let entries = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             log: db.open_tree("log").map_err(io::Error::other)?,
             meta: db.open_tree("meta").map_err(io::Error::other)?,
@@ -85,12 +87,17 @@ impl Disk {
             waiting: Vec::new(),
             failed: None,
             syncs: syncs.clone(),
+            entries: entries.clone(),
             _lock: lock,
         };
         std::thread::Builder::new()
             .name("starling-disk".into())
             .spawn(move || worker.run(queue))?;
-        Ok(Disk { jobs, syncs })
+        Ok(Disk {
+            jobs,
+            syncs,
+            entries,
+        })
     }
 
     pub async fn send(&self, job: Job) -> io::Result<()> {
@@ -129,6 +136,11 @@ impl Disk {
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Acquire)
     }
+
+    /// How many entries were handed to sled to be written.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
 }
 
 fn closed() -> io::Error {
@@ -153,6 +165,7 @@ struct Worker {
     waiting: Vec<Done>,
     failed: Option<String>,
     syncs: Arc<AtomicU64>,
+    entries: Arc<AtomicU64>,
     _lock: File,
 }
 
@@ -190,6 +203,8 @@ impl Worker {
                 done,
             } => {
                 self.waiting.push(done);
+                self.entries
+                    .fetch_add(records.len() as u64, Ordering::Relaxed);
                 for (index, body) in records {
                     for (key, piece) in keys::pieces(index, &body) {
                         self.staged.log.insert(&key, piece);

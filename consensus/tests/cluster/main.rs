@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod forming;
+mod handing;
 mod harness;
 mod refusing;
 mod restarting;

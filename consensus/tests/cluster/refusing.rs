@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::harness::{Agent, Authority, CLUSTER, form};
 
-fn client(address: &str, tls: &Tls) -> PeerClient<Channel> {
+pub fn client(address: &str, tls: &Tls) -> PeerClient<Channel> {
     let tls = ClientTlsConfig::new()
         .domain_name("peer.starling")
         .ca_certificate(Certificate::from_pem(&tls.ca))

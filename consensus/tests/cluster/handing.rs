@@ -1,0 +1,200 @@
+//! Leaders that give their lead away before they end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use starling_consensus::{Error, HAND_OVER_DEADLINE, Kept, Log};
+use starling_engine::unit::NodeId;
+use starling_proto::raft::{Envelope, StandRequest};
+
+use crate::harness::{Agent, Authority, CLUSTER, acting, agree, command, commit, digest, form};
+use crate::refusing::client;
+
+/// The leader, once it has led for longer than its own lease.
+async fn settled(logs: &[Log]) -> usize {
+    commit(&logs[0], "x").await;
+    acting(&logs.iter().collect::<Vec<_>>()).await
+}
+
+#[tokio::test]
+async fn another_voter_leads_in_the_next_term_and_the_former_leader_follows() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    let term = logs[leader].leadership().borrow().term;
+
+    let next = logs[leader].hand_over().await.unwrap().unwrap();
+    assert_ne!(next, logs[leader].id());
+    commit(&logs[leader], "after").await;
+    let now = acting(&logs.iter().collect::<Vec<_>>()).await;
+    assert_eq!(logs[now].id(), next);
+    // No other election was needed.
+    assert_eq!(logs[now].leadership().borrow().term, term + 1);
+    assert!(!logs[leader].acting());
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+
+    // The former one doesn't come to lead again, whoever else ends.
+    let handed = logs[now].hand_over().await.unwrap().unwrap();
+    assert_ne!(handed, logs[leader].id());
+    assert_eq!(logs[leader].hand_over().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn no_command_is_lost_or_doubled_while_the_lead_changes_hands() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    let before = agree(&logs.iter().collect::<Vec<_>>()).await;
+    let end = Arc::new(AtomicBool::new(false));
+    let (committed, unknown) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let proposers: Vec<_> = (0..12)
+        .map(|n| {
+            let log = logs[n % 3].clone();
+            let (end, committed, unknown) = (end.clone(), committed.clone(), unknown.clone());
+            tokio::spawn(async move {
+                while !end.load(Ordering::Relaxed) {
+                    match log.propose(command("x")).await {
+                        Ok(_) => committed.fetch_add(1, Ordering::Relaxed),
+                        Err(Error::NotLeader { .. }) => {
+                            tokio::time::sleep(Duration::from_millis(2)).await;
+                            0
+                        }
+                        Err(_) => unknown.fetch_add(1, Ordering::Relaxed),
+                    };
+                }
+            })
+        })
+        .collect();
+    let many = |n: u64| {
+        let committed = committed.clone();
+        async move {
+            let begin = Instant::now();
+            while committed.load(Ordering::Relaxed) < n {
+                assert!(
+                    begin.elapsed() < Duration::from_mins(1),
+                    "nothing is committed"
+                );
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    many(50).await;
+    logs[leader].hand_over().await.unwrap().unwrap();
+    many(committed.load(Ordering::Relaxed) + 50).await;
+    end.store(true, Ordering::Relaxed);
+    for proposer in proposers {
+        proposer.await.unwrap();
+    }
+    let after = agree(&logs.iter().collect::<Vec<_>>()).await;
+    let (committed, unknown) = (
+        committed.load(Ordering::Relaxed),
+        unknown.load(Ordering::Relaxed),
+    );
+    let written = after - before;
+    assert!(
+        (committed..=committed + unknown).contains(&written),
+        "{written} written, {committed} acknowledged, {unknown} unknown"
+    );
+}
+
+#[tokio::test]
+async fn one_of_five_voters_hands_over_and_all_go_on() {
+    let mut agents = Agent::some(&Authority::new(), 7);
+    let logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    let term = logs[leader].leadership().borrow().term;
+    let next = logs[leader].hand_over().await.unwrap().unwrap();
+    commit(&logs[leader], "after").await;
+    let now = acting(&logs.iter().collect::<Vec<_>>()).await;
+    assert_eq!(logs[now].id(), next);
+    assert_eq!(logs[now].leadership().borrow().term, term + 1);
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
+async fn an_agent_alone_keeps_its_lead_at_once_and_goes_on() {
+    let mut agents = Agent::some(&Authority::new(), 1);
+    let logs = form(&mut agents).await;
+    settled(&logs).await;
+    let kept = logs[0].hand_over().await;
+    assert!(
+        matches!(kept, Err(Error::LeadKept(Kept::Alone))),
+        "{kept:?}"
+    );
+    let before = digest(&logs[0]).0;
+    commit(&logs[0], "y").await;
+    assert_eq!(digest(&logs[0]).0, before + 1);
+}
+
+#[tokio::test]
+async fn where_the_others_are_gone_it_gives_up_within_its_deadline() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let mut logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    let left = logs.remove(leader);
+    drop(logs);
+    let begin = Instant::now();
+    let kept = left.hand_over().await;
+    assert!(
+        matches!(kept, Err(Error::LeadKept(_)) | Ok(None)),
+        "{kept:?}"
+    );
+    // Twice that is for a machine that is busy with other things.
+    assert!(begin.elapsed() < HAND_OVER_DEADLINE * 2);
+}
+
+#[tokio::test]
+async fn where_all_end_together_nobody_waits_for_the_others() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    for log in logs.iter().filter(|log| log.id() != logs[leader].id()) {
+        assert_eq!(log.hand_over().await.unwrap(), None);
+    }
+    let kept = logs[leader].hand_over().await;
+    assert!(
+        matches!(kept, Err(Error::LeadKept(Kept::Nobody))),
+        "{kept:?}"
+    );
+    commit(&logs[leader], "it goes on while it runs").await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_lead_can_make_nobody_stand() {
+    let authority = Authority::new();
+    let mut agents = Agent::some(&authority, 3);
+    let logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+    let term = logs[leader].leadership().borrow().term;
+    let target = (leader + 1) % 3;
+    let address = &agents[target].config.member.peer_address;
+    let mut client = client(address, &authority.sign(&["peer.starling", "caller"]));
+    let last = logs[leader].leadership().borrow().last_log_index;
+    let mut refusal = async |sender: NodeId, term: u64, last_index: u64| {
+        let request = StandRequest {
+            envelope: Some(Envelope {
+                target: logs[target].id().0,
+                sender: sender.0,
+                cluster: CLUSTER.into(),
+                generation: 1,
+            }),
+            term,
+            last_index,
+        };
+        client.stand(request).await.unwrap().into_inner().refusal
+    };
+    let other = logs[(leader + 2) % 3].id();
+    assert!(refusal(other, term, last).await.contains("doesn't lead"));
+    let first = logs[leader].id();
+    assert!(
+        refusal(first, term - 1, last)
+            .await
+            .contains("doesn't lead")
+    );
+    let ahead = refusal(first, term, last + 1_000).await;
+    assert!(ahead.contains("whole log"), "{ahead}");
+    commit(&logs[leader], "undisturbed").await;
+    assert_eq!(logs[leader].leadership().borrow().term, term);
+}
