@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use starling_health::logs::Format;
 use starling_policy::yaml::{Place, Problem, documents};
 
 /// A longer file is refused.
@@ -48,6 +49,17 @@ pub struct Config {
     /// What becomes of this agent's workers when it is told to end.
     #[serde(default)]
     pub workers_on_exit: WorkersOnExit,
+    #[serde(default)]
+    pub log: LogLines,
+}
+
+/// What this agent writes to standard error. Options and environment go first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct LogLines {
+    pub format: Option<Format>,
+    /// A level, or several such as `info,starling_gossip=debug`.
+    pub level: Option<String>,
 }
 
 /// Port 0 lets the system choose; the choice is kept in the data directory.
@@ -60,6 +72,9 @@ pub struct Listen {
     pub gossip: String,
     /// gRPC for users, mTLS. Other agents pass questions for the leader on to it.
     pub api: String,
+    /// Probes and numbers, plain HTTP for whoever reaches it: read only, and
+    /// nothing in it is secret.
+    pub health: String,
 }
 
 impl Default for Listen {
@@ -68,6 +83,7 @@ impl Default for Listen {
             peer: "0.0.0.0:7400".into(),
             gossip: "0.0.0.0:7401".into(),
             api: "0.0.0.0:7402".into(),
+            health: "127.0.0.1:7403".into(),
         }
     }
 }

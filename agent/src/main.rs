@@ -1,6 +1,5 @@
 //! `starling`: the agent, the demo, and the commands that ask agents.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use starling_agent::{prepare, run};
 use starling_cli::Ask;
-use tracing_subscriber::EnvFilter;
+use starling_health::logs::Format;
 
 /// The agent's loop has the main thread, and its log has threads of its own. What
 /// is left, gossip and the API, is little; a thread for each core would only wake
@@ -33,6 +32,12 @@ enum Command {
         /// End, with all workers, when standard input does
         #[arg(long, hide = true)]
         until_stdin_closes: bool,
+        /// text, for people, or json, one object a line
+        #[arg(long, env = "STARLING_LOG_FORMAT", value_name = "FORMAT")]
+        log_format: Option<Format>,
+        /// A level (error, warn, info, debug, trace), or several, such as info,openraft=warn
+        #[arg(long, env = "STARLING_LOG", value_name = "FILTER")]
+        log_level: Option<String>,
     },
     /// Give an agent's data directory to the user that it runs as
     Prepare(prepare::Args),
@@ -52,9 +57,16 @@ fn main() -> ExitCode {
         Command::Agent {
             config,
             until_stdin_closes,
+            log_format,
+            log_level,
         } => {
-            log();
-            block_on(run::main(&config, until_stdin_closes)).map(|()| ExitCode::SUCCESS)
+            let args = run::Args {
+                config,
+                until_stdin_closes,
+                log_format,
+                log_level,
+            };
+            block_on(run::main(&args)).map(|()| ExitCode::SUCCESS)
         }
         Command::Prepare(args) => prepare::main(&args)
             .map(|()| ExitCode::SUCCESS)
@@ -94,21 +106,6 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     runtime
         .context("can't start the program's own runtime")?
         .block_on(work)
-}
-
-/// To standard error; `STARLING_LOG` says how much, as `tracing-subscriber` reads it.
-fn log() {
-    // openraft tells each of its steps, and each try to reach an agent that is
-    // away; that one is away is said once by our own side of the connection.
-    const FILTER: &str =
-        "info,openraft=error,openraft::replication=off,openraft::core::raft_core=off";
-    let filter = EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(!plain && std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 #[cfg(test)]

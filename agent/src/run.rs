@@ -5,13 +5,14 @@
 //! Contains no rule about numbers.
 
 mod addresses;
+mod shown;
 mod start;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use starling_api::view::Snapshot;
 use starling_collect::Collector;
@@ -21,6 +22,8 @@ use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::{Input, Node, Output};
 use starling_engine::policy::{self, Trigger};
 use starling_gossip::{self as gossip, Gossip};
+use starling_health::logs::Format;
+use starling_health::{Health, Proposal};
 use starling_policy::Directory;
 use starling_process::Supervisor;
 use starling_sources::Poller;
@@ -78,6 +81,7 @@ struct Agent {
     polls: Arc<Semaphore>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     told: Told,
+    health: Health,
     /// Shares are carried out only from here on.
     caught_up: bool,
     /// This node's ledger differs from the majority's (I7).
@@ -85,10 +89,22 @@ struct Agent {
     events: mpsc::Sender<Event>,
 }
 
+/// What the command line says.
+#[derive(Debug)]
+pub struct Args {
+    /// The settings' file.
+    pub config: PathBuf,
+    /// End, with all workers, when standard input does.
+    pub until_stdin_closes: bool,
+    /// In place of what the settings say.
+    pub log_format: Option<Format>,
+    pub log_level: Option<String>,
+}
+
 /// Runs an agent until it is told to end (SIGTERM, SIGINT, or the end of
 /// standard input if asked to watch it).
-pub async fn main(config: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
-    start::run(config, until_stdin_closes).await
+pub async fn main(args: &Args) -> anyhow::Result<()> {
+    start::run(args).await
 }
 
 impl Agent {
@@ -108,6 +124,7 @@ impl Agent {
         self.know_members();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
+            self.health.turned();
             tokio::select! {
                 () = &mut shutdown => return self,
                 _ = sample.tick() => {
@@ -127,7 +144,8 @@ impl Agent {
                     applied.mark_unchanged();
                     self.know_members();
                     self.actuate();
-                    self.told.sizes(&read(&self.log.ledger()), self.log.id());
+                    let metrics = self.health.metrics();
+                    self.told.sizes(&read(&self.log.ledger()), self.log.id(), metrics);
                 }
                 Ok(()) = leadership.changed() => {
                     let seen = leadership.borrow_and_update().clone();
@@ -164,6 +182,7 @@ impl Agent {
             Event::Edited { command, result } => self.edited(&command, result),
             Event::CaughtUp => {
                 self.caught_up = true;
+                self.health.caught_up();
                 self.actuate();
             }
         }
@@ -171,7 +190,15 @@ impl Agent {
 
     fn step(&mut self, input: Input) {
         let ledger = self.log.ledger();
+        let (planned_at, begun) = (self.node.planned_at(), Instant::now());
         let outputs = self.node.step(self.clock.now(), input, &read(&ledger));
+        if self
+            .node
+            .planned_at()
+            .is_some_and(|at| Some(at) != planned_at)
+        {
+            self.health.metrics().passed(begun.elapsed());
+        }
         for output in outputs {
             match output {
                 Output::Publish(summary) => self.gossip.publish(summary),
@@ -203,11 +230,13 @@ impl Agent {
         let Some(mut collector) = self.collector.take() else {
             return;
         };
-        let events = self.events.clone();
+        let (events, metrics) = (self.events.clone(), self.health.metrics().clone());
         let (supervisor, clock) = (self.supervisor.clone(), self.clock.clone());
         tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
             let replicas = measure::replicas(&specs, &supervisor.workers());
             let sample = collector.sample(clock.now(), measure::offered(&specs), &replicas);
+            metrics.sampled(begun.elapsed());
             // Refused only while the agent ends.
             let _ = events.blocking_send(Event::Sampled(Box::new((collector, sample))));
         });
@@ -216,11 +245,14 @@ impl Agent {
     fn poll(&self, policy: policy::Name, trigger: Trigger) {
         let (events, poller, polls) =
             (self.events.clone(), self.poller.clone(), self.polls.clone());
+        let metrics = self.health.metrics().clone();
         tokio::spawn(async move {
             let Ok(_permit) = polls.acquire_owned().await else {
                 return;
             };
+            let begun = Instant::now();
             let result = poller.poll(&trigger).await.map_err(|e| e.to_string());
+            metrics.polled(result.is_ok(), begun.elapsed());
             let trigger = trigger.name;
             let _ = events
                 .send(Event::Polled {
@@ -234,8 +266,17 @@ impl Agent {
 
     fn propose(&self, command: Command) {
         let (events, log) = (self.events.clone(), self.log.clone());
+        let metrics = self.health.metrics().clone();
         tokio::spawn(async move {
-            match tokio::time::timeout(PROPOSAL_TIMEOUT, log.propose_here(command)).await {
+            let begun = Instant::now();
+            let proposed = tokio::time::timeout(PROPOSAL_TIMEOUT, log.propose_here(command)).await;
+            let became = match &proposed {
+                Ok(Ok(outcome)) if outcome.refused.is_empty() => Proposal::Committed,
+                Ok(Ok(_)) => Proposal::Refused,
+                _ => Proposal::Unknown,
+            };
+            metrics.proposed(became, begun.elapsed());
+            match proposed {
                 Ok(Ok(outcome)) => {
                     for refusal in outcome.refused {
                         warn!(%refusal, "the ledger refused a decision");

@@ -171,6 +171,12 @@ impl Node {
         self.lead.as_ref().map(|lead| &lead.decisions)
     }
 
+    /// When the last pass was made, by the host's clock; `None` unless this
+    /// agent leads.
+    pub fn planned_at(&self) -> Option<Ms> {
+        self.lead.as_ref().map(|lead| lead.planned_at)
+    }
+
     /// Takes one input and says what to do. `now` is the host's clock.
     pub fn step(&mut self, now: Ms, input: Input, ledger: &Ledger) -> Vec<Output> {
         match input {

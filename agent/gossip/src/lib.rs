@@ -137,6 +137,16 @@ pub struct Gossip {
     task: JoinHandle<()>,
 }
 
+/// A gossip's counters.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<Counters>);
+
+impl Meter {
+    pub fn read(&self) -> Stats {
+        self.0.read()
+    }
+}
+
 /// Starts gossiping on `socket`, within a tokio runtime.
 ///
 /// When `events` is full nothing waits and nothing old is kept: of each node's
@@ -173,6 +183,11 @@ impl Gossip {
 
     pub fn stats(&self) -> Stats {
         self.counters.read()
+    }
+
+    /// Whoever holds it can read the counters as long as it likes.
+    pub fn meter(&self) -> Meter {
+        Meter(self.counters.clone())
     }
 
     /// Says goodbye, so that the others need not find out, and ends; within a second.

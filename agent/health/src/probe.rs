@@ -193,6 +193,9 @@ fn log(reading: Option<&Reading>, caught_up: bool) -> Check {
     let lag = log.lag();
     let leader = match (log.leader, log.leads) {
         (Some(_), true) => "this agent leads".to_owned(),
+        (Some(id), false) if id == log.id => {
+            "this agent leads and must not act, because no majority of the voters answers".into()
+        }
         (Some(id), false) => format!("member {id} leads"),
         (None, _) => "no leader is known, so sizes stay as they are".to_owned(),
     };

@@ -68,6 +68,7 @@ fn addresses(config: &Config, wrong: &mut Violations) {
         ("listen.peer", &config.listen.peer),
         ("listen.gossip", &config.listen.gossip),
         ("listen.api", &config.listen.api),
+        ("listen.health", &config.listen.health),
     ];
     for (field, address) in listen {
         if split(address).is_none() {

@@ -17,6 +17,7 @@ pub struct Sockets {
     pub peer: TcpListener,
     pub gossip: UdpSocket,
     pub api: TcpListener,
+    pub health: TcpListener,
     pub addresses: Addresses,
 }
 
@@ -26,6 +27,9 @@ pub struct Addresses {
     pub peer: String,
     pub gossip: String,
     pub api: String,
+    /// Where this machine reaches it; agents of other machines don't ask.
+    #[serde(default)]
+    pub health: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +47,7 @@ pub enum Error {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Binds all three. `advertise` is the host that others use in place of the one
+/// Binds all four. `advertise` is the host that others use in place of the one
 /// listened on.
 pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result<Sockets, Error> {
     let path = file(data_dir);
@@ -59,6 +63,12 @@ pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result
         UdpSocket::bind,
     )?;
     let api = bind_one("api", &listen.api, former(|f| &f.api), TcpListener::bind)?;
+    let health = bind_one(
+        "health",
+        &listen.health,
+        former(|f| &f.health),
+        TcpListener::bind,
+    )?;
     let reached = |what, address: io::Result<SocketAddr>| {
         let address = address.map_err(|source| Error::Bind {
             what,
@@ -75,11 +85,15 @@ pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result
         peer: reached("peer", peer.local_addr())?,
         gossip: reached("gossip", gossip.local_addr())?,
         api: reached("api", api.local_addr())?,
+        health: health
+            .local_addr()
+            .map_or_else(|_| listen.health.clone(), |address| address.to_string()),
     };
     Ok(Sockets {
         peer,
         gossip,
         api,
+        health,
         addresses,
     })
 }
@@ -140,7 +154,8 @@ mod tests {
         Listen {
             peer: address.clone(),
             gossip: address.clone(),
-            api: address,
+            api: address.clone(),
+            health: address,
         }
     }
 

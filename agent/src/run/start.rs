@@ -1,8 +1,8 @@
 //! Puts an agent together from its configuration, runs it, and ends it in order.
 
+use std::future::pending;
 use std::io::{self, Read as _};
 use std::net::UdpSocket;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use anyhow::Context as _;
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
 use starling_collect::{Collector, HostRoot};
-use starling_consensus::{Log, Timing};
+use starling_consensus::{Error, Kept, Log, Timing};
 use starling_engine::ledger::Member;
 use starling_engine::node::Node;
 use starling_gossip as gossip;
+use starling_health::{self as health, Health, Logs};
 use starling_keys::{self as keys, Keys};
 use starling_policy::Directory;
 use starling_process::Supervisor;
@@ -23,16 +24,21 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::addresses::{self, Sockets};
+use super::shown::Shown;
 use super::tell::Told;
-use super::{Agent, EVENTS_MAX, POLLS_MAX};
+use super::{Agent, Args, EVENTS_MAX, POLLS_MAX};
 use crate::config::{Config, WorkersOnExit};
 
 /// Time for open API calls to end.
 const API_GRACE: Duration = Duration::from_secs(2);
 
 /// See [`super::main`].
-pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    let format = args.log_format.or(config.log.format).unwrap_or_default();
+    let level = args.log_level.as_ref().filter(|level| !level.is_empty());
+    let level = level.or(config.log.level.as_ref());
+    let _logs = Logs::start(format, level.map(String::as_str))?;
     let name = config.node_name().to_owned();
     let keys = keys::load(&config.keys, &name)?;
     std::fs::create_dir_all(&config.data_dir).with_context(|| {
@@ -46,13 +52,18 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
         config.advertise.as_deref(),
         &config.data_dir,
     )?;
-    let stop_workers = until_stdin_closes || config.workers_on_exit == WorkersOnExit::Stop;
-    let mut shutdown = shutdown(until_stdin_closes)?;
+    let stop_workers = args.until_stdin_closes || config.workers_on_exit == WorkersOnExit::Stop;
+    let mut shutdown = shutdown(args.until_stdin_closes)?;
+    let health = Health::default();
+    // From the first moment on: looking for the cluster may take any time.
+    let probes = health::serve(listener(&sockets.health)?, health.clone(), pending());
+    let probes = tokio::spawn(probes);
 
     info!(
         agent = name,
         peer = sockets.addresses.peer,
         api = sockets.addresses.api,
+        health = sockets.addresses.health,
         "starting"
     );
     let (log, rest) = tokio::select! {
@@ -67,11 +78,16 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
         log.clone(),
         rest.gossip,
         rest.advertise,
+        health.clone(),
     )?;
     let view = View {
         log: log.clone(),
         snapshot: agent.snapshot.subscribe(),
     };
+    health.joined(Shown {
+        view: view.clone(),
+        gossip: agent.gossip.meter(),
+    });
     let (end_api, ended) = oneshot::channel::<()>();
     let api = tokio::spawn(api::serve(rest.api, keys.tls.clone(), view, async {
         // Either way, the agent is ending.
@@ -81,9 +97,12 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
     let agent = agent
         .run(parts.events, parts.gossip, async {
             let _ = (&mut shutdown).await;
+            info!("ending");
+            health.ending();
+            // The loop goes on meanwhile: it leads until another agent does.
+            hand_over(&log).await;
         })
         .await;
-    info!("ending");
     drop(end_api);
     if let Ok(Ok(Err(why))) = tokio::time::timeout(API_GRACE, api).await {
         warn!(%why, "the API ended badly");
@@ -93,7 +112,23 @@ pub async fn run(path: &Path, until_stdin_closes: bool) -> anyhow::Result<()> {
     }
     agent.gossip.leave().await;
     log.shutdown().await;
+    probes.abort();
     Ok(())
+}
+
+async fn hand_over(log: &Log) {
+    match log.hand_over().await {
+        Ok(Some(next)) => info!(id = next.0, "another agent leads from now on"),
+        Ok(None) => {}
+        Err(Error::LeadKept(Kept::Alone)) => info!("nobody else can lead; sizes stay as they are"),
+        Err(why) => warn!(%why, "the others elect a leader when they miss this one"),
+    }
+}
+
+fn listener(bound: &std::net::TcpListener) -> io::Result<tokio::net::TcpListener> {
+    let bound = bound.try_clone()?;
+    bound.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(bound)
 }
 
 /// The sockets that are left once the log has taken its own.
@@ -130,11 +165,10 @@ async fn start_log(
     )
     .await?;
     addresses::keep(&addresses, &config.data_dir)?;
-    sockets.api.set_nonblocking(true)?;
     let rest = Rest {
         gossip: sockets.gossip,
         advertise: addresses.gossip,
-        api: tokio::net::TcpListener::from_std(sockets.api)?,
+        api: listener(&sockets.api)?,
     };
     Ok((log, rest))
 }
@@ -152,6 +186,7 @@ fn assemble(
     log: Log,
     socket: UdpSocket,
     advertise: String,
+    health: Health,
 ) -> anyhow::Result<(Agent, Parts)> {
     let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
     let (gossip_events, gossip_receiver) = mpsc::channel(EVENTS_MAX);
@@ -185,6 +220,7 @@ fn assemble(
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         told: Told::default(),
+        health,
         caught_up: false,
         halted: None,
         events,

@@ -10,8 +10,11 @@ use starling_consensus::Leadership;
 use starling_engine::demand::WORKLOADS_MAX;
 use starling_engine::ledger::{Cause, Ledger, Record};
 use starling_engine::unit::NodeId;
+use starling_health::{Direction, Metrics};
 use starling_proto::view::policy::summary;
 use tracing::{info, warn};
+
+use super::shown::reason;
 
 /// Of one area; the rest is only counted.
 const WARNINGS_MAX: usize = 100;
@@ -48,8 +51,9 @@ impl Told {
         info!(leader = name, id = id.0, term = seen.term, "an agent leads");
     }
 
-    /// The changes of size that `me` decided: each is told by one agent only.
-    pub fn sizes(&mut self, ledger: &Ledger, me: NodeId) {
+    /// The changes of size that `me` decided: each is told and counted by one
+    /// agent only.
+    pub fn sizes(&mut self, ledger: &Ledger, me: NodeId, metrics: &Metrics) {
         let told = self.size.replace(ledger.index);
         let new = |record: &&Record| told.is_some_and(|told| record.index > told);
         // Newest first, so that a look costs no more than there is news.
@@ -60,6 +64,12 @@ impl Told {
                 continue;
             };
             if *by == me {
+                let direction = if to > from {
+                    Direction::Up
+                } else {
+                    Direction::Down
+                };
+                metrics.decided(direction, reason(report));
                 info!(%policy, from, to, "{}", summary(report));
             }
         }

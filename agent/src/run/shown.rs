@@ -1,0 +1,176 @@
+//! What this agent shows of itself to probes and to Prometheus.
+//!
+//! Comes in: the log, the loop's last snapshot, gossip's counters. Goes out: a
+//! [`Reading`] when somebody asks. Waits for nothing but the ledger's lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use starling_api::view::{Snapshot, View};
+use starling_consensus::{Leadership, Log};
+use starling_engine::decide::reason::Report;
+use starling_engine::ledger::Ledger;
+use starling_engine::unit::Ms;
+use starling_gossip::{Meter, Stats};
+use starling_health::{Gossip, Log as LogReading, Policy, Reading, Source};
+
+use super::read;
+
+/// The answering side of the health port.
+pub struct Shown {
+    pub view: View,
+    pub gossip: Meter,
+}
+
+impl Source for Shown {
+    fn read(&self) -> Reading {
+        let snapshot = Arc::clone(&self.view.snapshot.borrow());
+        let mut leadership = self.view.log.leadership().borrow().clone();
+        leadership.acting = self.view.log.acting();
+        let now = self.view.log.clock().now();
+        let ledger = self.view.log.ledger();
+        let ledger = read(&ledger);
+        Reading {
+            log: log(&self.view.log, &leadership, &ledger),
+            gossip: gossip(self.gossip.read(), &snapshot, now),
+            members: ledger.members.len() as u64,
+            warnings: snapshot.warnings.len() as u64,
+            halted: snapshot.halted.clone().or_else(|| ledger.halted.clone()),
+            policies: if leadership.acting {
+                policies(&ledger)
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+fn log(log: &Log, leadership: &Leadership, ledger: &Ledger) -> LogReading {
+    let stats = log.stats();
+    LogReading {
+        id: log.id().0,
+        term: leadership.term,
+        leader: leadership.leader.map(|id| id.0),
+        leads: leadership.acting,
+        votes: leadership.voters.contains(&log.id()),
+        voters: leadership.voters.len() as u64,
+        learners: leadership.learners.len() as u64,
+        last_index: leadership.last_log_index,
+        applied_index: leadership.committed_index,
+        committed_index: stats.committed_index,
+        leader_silence: stats.leader_silence,
+        elections: stats.elections,
+        leader_changes: stats.leader_changes,
+        disk_syncs: stats.disk_syncs,
+        entries_written: stats.entries_written,
+        ledger_index: ledger.index,
+    }
+}
+
+fn gossip(stats: Stats, snapshot: &Snapshot, now: Ms) -> Gossip {
+    let alive = |id: &_| snapshot.alive.contains(id);
+    let ages = snapshot.summaries.iter().filter(|(id, _)| alive(id));
+    let mut ages: Vec<u64> = ages.map(|(_, summary)| now.since(summary.at)).collect();
+    ages.sort_unstable();
+    let at = |index: usize| ages.get(index).map(|ms| Duration::from_millis(*ms));
+    Gossip {
+        alive: snapshot.alive.len() as u64,
+        sent: stats.sent,
+        sent_bytes: stats.sent_bytes,
+        received: stats.received,
+        received_bytes: stats.received_bytes,
+        heard: stats.heard,
+        dropped: vec![
+            ("unknown_key", stats.unknown_key),
+            ("unsealable", stats.unsealable),
+            ("replayed", stats.replayed),
+            ("malformed", stats.malformed),
+            ("misdirected", stats.misdirected),
+            ("own_id", stats.own_id),
+            ("too_many_nodes", stats.full),
+            ("unsent", stats.unsent),
+            ("timers", stats.timers_dropped),
+        ],
+        oldest_age: at(ages.len().saturating_sub(1)),
+        median_age: at(ages.len() / 2),
+    }
+}
+
+fn policies(ledger: &Ledger) -> Vec<Policy> {
+    let shown = ledger.policies.iter().map(|(name, in_force)| {
+        let policy = &in_force.policy;
+        let workload = ledger.workloads.get(&policy.target);
+        Policy {
+            name: format!("{}/{}", name.namespace, name.name),
+            replicas: workload.map_or(0, |workload| workload.size),
+            min: policy.replicas_min,
+            max: policy.replicas_max,
+        }
+    });
+    shown.collect()
+}
+
+/// What had the last word on a size: the last step that moved or held it, or the
+/// trigger that proposed it.
+pub fn reason(report: &Report) -> &'static str {
+    let winner = || report.inputs.get(report.winner? as usize);
+    match report.steps.last() {
+        Some(step) => step.code(),
+        None => winner().map_or("Unknown", |input| input.outcome.code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_engine::decide::reason::{Input, Outcome, Step};
+    use starling_engine::demand::Summary;
+    use starling_engine::policy::Goal;
+    use starling_engine::unit::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn ages_are_those_of_nodes_that_are_alive() {
+        let heard = |ms: u64| Summary {
+            at: Ms(10_000 - ms),
+            ..Summary::default()
+        };
+        let summaries =
+            [(1, 100), (2, 300), (3, 200), (4, 9_000)].map(|(id, age)| (NodeId(id), heard(age)));
+        let snapshot = Snapshot {
+            summaries: summaries.into(),
+            alive: [1, 2, 3].map(NodeId).into(),
+            ..Snapshot::default()
+        };
+        let shown = gossip(Stats::default(), &snapshot, Ms(10_000));
+        assert_eq!(shown.oldest_age, Some(Duration::from_millis(300)));
+        assert_eq!(shown.median_age, Some(Duration::from_millis(200)));
+        assert_eq!(shown.alive, 3);
+    }
+
+    #[test]
+    fn a_decision_is_counted_under_what_had_the_last_word() {
+        let input = Input {
+            trigger: "queue".into(),
+            source: "redis".into(),
+            goal: Goal::AverageValue { milli: 1_000 },
+            value: Some(1),
+            age_ms: Some(0),
+            pods: None,
+            band: None,
+            outcome: Outcome::Proposes {
+                replicas: 3,
+                within_tolerance: false,
+            },
+        };
+        let mut report = Report {
+            inputs: vec![input],
+            winner: Some(0),
+            ..Report::default()
+        };
+        assert_eq!(reason(&report), "ValidMetricFound");
+        report.steps.push(Step::AboveMax { max: 2 });
+        assert_eq!(reason(&report), "AboveMax");
+        assert_eq!(reason(&Report::default()), "Unknown");
+    }
+}
