@@ -1,5 +1,5 @@
-//! Kills the leader with SIGKILL again and again, and measures how long the
-//! cluster goes without a decision.
+//! Kills the leader with SIGKILL again and again, or tells it to end, and
+//! measures how long the cluster goes without a decision.
 //!
 //! A source that wants another size each time keeps decisions coming. What is
 //! measured is defined in [`starling_rig::observe::failover`].
@@ -40,10 +40,20 @@ pub struct Result {
     pub caught_up: Times,
 }
 
-/// Kills `kills` leaders; `told` hears of each.
+/// How a leader comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// SIGKILL: nothing is said to the others.
+    Killed,
+    /// SIGTERM: it hands the lead over first, as in a rolling restart.
+    Told,
+}
+
+/// Ends `kills` leaders; `told` hears of each.
 pub async fn run(
     binary: &Path,
     kills: usize,
+    end: End,
     mut told: impl FnMut(&str),
 ) -> anyhow::Result<Result> {
     let queue = Server::start().await?;
@@ -66,8 +76,9 @@ pub async fn run(
         // Passes come once a second; kills shall not keep step with them.
         let phase = Duration::from_millis(kill as u64 * 377 % 1_000);
         tokio::time::sleep(CALM + phase).await;
-        let (position, seen) = kill_leader(&mut cluster, &observer).await?;
-        let seen = seen.context("nobody took over from a killed leader")?;
+        let (position, seen) = end_leader(&mut cluster, &observer, end).await?;
+        let seen = seen.context("nobody took over from the leader")?;
+        cluster.ended(position).await?;
         cluster.restart(position)?;
         let took = cluster.caught_up(position, &observer).await?;
         told(&line(kill + 1, kills, &seen, took));
@@ -86,9 +97,10 @@ pub async fn run(
     })
 }
 
-async fn kill_leader(
+async fn end_leader(
     cluster: &mut Cluster,
     observer: &Observer,
+    end: End,
 ) -> anyhow::Result<(usize, Option<Failover>)> {
     let statuses = observer.statuses().await;
     let before = Before::from(&statuses).context("the leader is gone before it was killed")?;
@@ -102,7 +114,10 @@ async fn kill_leader(
         .position(leads)
         .context("the leader doesn't answer")?;
     let survivors: Vec<usize> = (0..AGENTS).filter(|it| *it != position).collect();
-    let killed_at = cluster.kill(position).await;
+    let killed_at = match end {
+        End::Killed => cluster.kill(position).await,
+        End::Told => cluster.terminate(position),
+    };
     let deadline = killed_at + FAILOVER_WITHIN;
     let seen = failover::watch(observer, &survivors, before, killed_at, deadline).await;
     Ok((position, seen))
@@ -141,7 +156,7 @@ fn line(kill: usize, kills: usize, seen: &Failover, caught_up: Duration) -> Stri
         .able_after
         .map_or_else(|| "?".into(), |able| able.as_millis().to_string());
     format!(
-        "kill {kill} of {kills}: {what} after {} ms (able after {able} ms), {} in term {}; \
+        "leader {kill} of {kills}: {what} after {} ms (able after {able} ms), {} in term {}; \
          restarted, caught up in {} ms",
         seen.after.as_millis(),
         seen.leader,

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
-use starling_chaos::{failover, load_step, rest};
+use starling_chaos::failover::{self, End};
+use starling_chaos::{load_step, rest};
 use starling_rig::cluster::{leftovers, process::Table};
 use starling_rig::stop::Stop;
 
@@ -49,6 +50,9 @@ enum Measurement {
     Failover {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(REPETITIONS))]
         kills: u16,
+        /// Tell it to end (SIGTERM), as a rolling restart does, in place of killing it
+        #[arg(long)]
+        orderly: bool,
     },
     /// Let the load step up again and again: how long until the first worker more?
     LoadStep {
@@ -82,11 +86,16 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
     leftovers::sweep(&std::env::temp_dir(), &mut Table::new()?);
     let told = |line: &str| eprintln!("{line}");
     match cli.measurement {
-        Measurement::Failover { kills } => {
-            let result = failover::run(&binary, kills.into(), told).await?;
+        Measurement::Failover { kills, orderly } => {
+            let (end, what) = if orderly {
+                (End::Told, "SIGTERM")
+            } else {
+                (End::Killed, "SIGKILL")
+            };
+            let result = failover::run(&binary, kills.into(), end, told).await?;
             let text = format!(
-                "kill to next committed decision:  {}\nkill to the new leader's entry:   {}\n\
-                 restart to caught up:             {}",
+                "{what} to next committed decision: {}\n{what} to the new leader's entry:  {}\n\
+                 restart to caught up:               {}",
                 result.failover, result.able, result.caught_up
             );
             print(cli.output, &result, &text)

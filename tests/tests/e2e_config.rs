@@ -38,7 +38,7 @@ impl Bench {
     /// Settings of agent a, which founds the cluster, with `edit` applied.
     fn settings(&self, name: &str, edit: impl Fn(String) -> String) -> PathBuf {
         let text = "cluster: test\nnode: a\ndataDir: data\nkeys: keys/a\nbootstrap: true\nlisten: \
-                    {peer: '127.0.0.1:0', gossip: '127.0.0.1:0', api: '127.0.0.1:0'}\n";
+                    {peer: '127.0.0.1:0', gossip: '127.0.0.1:0', api: '127.0.0.1:0', health: '127.0.0.1:0'}\n";
         let path = self.path(name);
         fs::write(&path, edit(text.into())).expect("written");
         path

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use starling_keys as keys;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -37,6 +38,8 @@ const WORKING_WITHIN: Duration = Duration::from_secs(20);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(30);
 /// What an agent gets to end by itself, with its workers.
 const STOPPED_WITHIN: Duration = Duration::from_secs(8);
+/// What an agent that was told to end gets for it, handing over its lead included.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// How often a condition is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -79,7 +82,7 @@ pub enum Error {
     Keys(#[from] keys::Error),
     #[error(transparent)]
     Address(#[from] observe::Error),
-    #[error("{agent} ended by itself ({status}); the end of its log:\n{log}")]
+    #[error("{agent} ended by itself, or not in order ({status}); the end of its log:\n{log}")]
     Ended {
         agent: String,
         status: String,
@@ -224,6 +227,17 @@ impl Cluster {
         self.agents.iter().map(api).collect()
     }
 
+    /// The agents' health listeners, `host:port`; empty for one that has none yet.
+    pub fn health_addresses(&self) -> Vec<String> {
+        let health = |agent: &Agent| {
+            agent
+                .files
+                .addresses()
+                .map_or_else(String::new, |it| it.health)
+        };
+        self.agents.iter().map(health).collect()
+    }
+
     /// SIGKILLs an agent; its workers live on. Returns the moment just before.
     pub async fn kill(&mut self, position: usize) -> Instant {
         let at = Instant::now();
@@ -233,6 +247,43 @@ impl Cluster {
             let _ = child.wait().await;
         }
         at
+    }
+
+    /// Tells an agent to end in order (SIGTERM), and doesn't wait for it.
+    /// Returns the moment just before.
+    pub fn terminate(&mut self, position: usize) -> Instant {
+        let at = Instant::now();
+        let child = self.agents[position].child.as_ref();
+        let pid = child
+            .and_then(Child::id)
+            .and_then(|id| Pid::from_raw(id as i32));
+        if let Some(pid) = pid {
+            // An agent that has just ended by itself needs no telling.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        at
+    }
+
+    /// Waits until an agent that was told to end has, in good order.
+    pub async fn ended(&mut self, position: usize) -> Result<(), Error> {
+        let Some(mut child) = self.agents[position].child.take() else {
+            return Ok(());
+        };
+        // Waiting would close it, and that is another way of telling an agent to end.
+        let _stdin = child.stdin.take();
+        let Ok(status) = tokio::time::timeout(ENDED_WITHIN, child.wait()).await else {
+            let state = String::from("it still runs");
+            return Err(self.too_long("ending", ENDED_WITHIN, state, position));
+        };
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Error::Ended {
+                agent: self.agents[position].name.clone(),
+                status: status.to_string(),
+                log: self.agents[position].files.log_tail(),
+            }),
+            Err(source) => Err(io("an agent can't be waited for")(source)),
+        }
     }
 
     /// Starts an agent again on its own data. Does nothing while it runs.

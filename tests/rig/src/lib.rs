@@ -15,6 +15,7 @@
 pub mod cluster;
 pub mod load;
 pub mod observe;
+pub mod probe;
 pub mod queue;
 pub mod stop;
 pub mod workload;

@@ -29,6 +29,7 @@ pub struct Addresses {
     pub peer: String,
     pub gossip: String,
     pub api: String,
+    pub health: String,
 }
 
 /// An agent's settings, as a user would write them.
@@ -51,6 +52,7 @@ struct Listen<'a> {
     peer: &'a str,
     gossip: &'a str,
     api: &'a str,
+    health: &'a str,
 }
 
 /// One agent's files under the demo's directory.
@@ -97,6 +99,7 @@ impl Files {
                 peer: any,
                 gossip: any,
                 api: any,
+                health: any,
             },
             seeds,
             bootstrap,
