@@ -15,5 +15,6 @@
 pub mod actuate;
 pub mod config;
 pub mod measure;
+pub mod platform;
 pub mod prepare;
 pub mod run;

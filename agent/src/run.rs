@@ -19,11 +19,13 @@ use starling_collect::Collector;
 use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
+use starling_engine::node::platform::Patch;
 use starling_engine::node::{Input, Node, Output};
 use starling_engine::policy::{self, Trigger};
 use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
 use starling_health::{Health, Proposal};
+use starling_kube::targets;
 use starling_policy::Directory;
 use starling_process::Supervisor;
 use starling_sources::Poller;
@@ -31,6 +33,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
+use crate::platform::{self, Meter as PodMeter, Platform};
 use crate::{actuate, measure};
 use tell::Told;
 
@@ -51,7 +54,7 @@ const EVENTS_MAX: usize = 1_024;
     reason = "an edit of a policy is as rare as it is large"
 )]
 enum Event {
-    Sampled(Box<(Collector, Sample)>),
+    Sampled(Box<(Meters, Sample)>),
     Polled {
         policy: policy::Name,
         trigger: String,
@@ -68,6 +71,13 @@ enum Event {
     CaughtUp,
 }
 
+/// What measures; it travels to a thread that may block, and back.
+struct Meters {
+    machine: Collector,
+    /// `None` on bare machines.
+    pods: Option<PodMeter>,
+}
+
 /// The parts that `start` put together.
 struct Agent {
     log: Log,
@@ -75,8 +85,10 @@ struct Agent {
     node: Node,
     gossip: Gossip,
     supervisor: Arc<Supervisor>,
-    collector: Option<Collector>,
+    meters: Option<Meters>,
     directory: Option<Directory>,
+    /// Where scaled workloads run; `None` on bare machines.
+    platform: Option<Platform>,
     poller: Arc<Poller>,
     polls: Arc<Semaphore>,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -112,6 +124,7 @@ impl Agent {
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut gossip: mpsc::Receiver<gossip::Event>,
+        mut platform: mpsc::Receiver<targets::Event>,
         shutdown: impl Future<Output = ()>,
     ) -> Agent {
         let mut sample = tokio::time::interval(SAMPLE_EVERY);
@@ -140,10 +153,12 @@ impl Agent {
                     gossip::Event::Heard(summary) => Input::Heard(summary),
                     gossip::Event::Alive(nodes) => Input::Alive(nodes.into_iter().collect()),
                 }),
+                Some(event) = platform.recv() => self.step(platform::input(event)),
                 Ok(()) = applied.changed() => {
                     applied.mark_unchanged();
                     self.know_members();
                     self.actuate();
+                    self.follow();
                     let metrics = self.health.metrics();
                     self.told.sizes(&read(&self.log.ledger()), self.log.id(), metrics);
                 }
@@ -158,8 +173,8 @@ impl Agent {
     fn take(&mut self, event: Event) {
         match event {
             Event::Sampled(sampled) => {
-                let (collector, sample) = *sampled;
-                self.collector = Some(collector);
+                let (meters, sample) = *sampled;
+                self.meters = Some(meters);
                 self.told.workloads(sample.workloads.len());
                 self.step(Input::Sampled(sample));
             }
@@ -204,8 +219,7 @@ impl Agent {
                 Output::Publish(summary) => self.gossip.publish(summary),
                 Output::Poll { policy, trigger } => self.poll(policy, trigger),
                 Output::Propose(command) => self.propose(command),
-                // Never asked for while no platform is said to be reachable.
-                Output::Patch(_) => {}
+                Output::Patch(patch) => self.patch(patch),
                 Output::Halt(why) => self.halt(&why),
             }
         }
@@ -214,8 +228,39 @@ impl Agent {
     fn lead(&mut self, seen: &Leadership) {
         self.told.leader(seen, &read(&self.log.ledger()));
         let term = (seen.acting && self.halted.is_none()).then_some(seen.term);
+        if let Some(platform) = &self.platform {
+            platform.lead(term.is_some());
+        }
+        self.follow();
         self.step(Input::Leads(term));
         self.step(Input::Tick);
+    }
+
+    /// Tells the platform which workloads there are. Voters follow all targets, so
+    /// that the next leader knows them; everybody else only measures its own pods.
+    fn follow(&mut self) {
+        let votes = self
+            .log
+            .leadership()
+            .borrow()
+            .voters
+            .contains(&self.log.id());
+        let Some(platform) = &mut self.platform else {
+            return;
+        };
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        platform.follow(&ledger, votes);
+        platform.select(&ledger.part(self.log.id()));
+    }
+
+    fn patch(&mut self, patch: Patch) {
+        let Some(platform) = &self.platform else {
+            return;
+        };
+        if let Some(refused) = platform.patch(&patch) {
+            self.step(refused);
+        }
     }
 
     /// Measures off the loop; a measurement that is still under way isn't
@@ -227,18 +272,23 @@ impl Agent {
             None => Some(BTreeMap::new()),
         };
         let Some(specs) = specs else { return };
-        let Some(mut collector) = self.collector.take() else {
+        let Some(mut meters) = self.meters.take() else {
             return;
         };
+        let pods = self.platform.as_ref().and_then(Platform::pods);
         let (events, metrics) = (self.events.clone(), self.health.metrics().clone());
         let (supervisor, clock) = (self.supervisor.clone(), self.clock.clone());
         tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
             let replicas = measure::replicas(&specs, &supervisor.workers());
-            let sample = collector.sample(clock.now(), measure::offered(&specs), &replicas);
+            let mut sample =
+                (meters.machine).sample(clock.now(), measure::offered(&specs), &replicas);
+            if let (Some(meter), Some(pods)) = (&mut meters.pods, &pods) {
+                meter.measure(clock.now(), pods, &mut sample);
+            }
             metrics.sampled(begun.elapsed());
             // Refused only while the agent ends.
-            let _ = events.blocking_send(Event::Sampled(Box::new((collector, sample))));
+            let _ = events.blocking_send(Event::Sampled(Box::new((meters, sample))));
         });
     }
 
@@ -372,6 +422,10 @@ impl Agent {
     fn publish(&mut self) {
         let troubles = self.supervisor.troubles();
         self.told.warn("workers", troubles);
+        if let Some(platform) = &self.platform {
+            let troubles = platform.troubles();
+            self.told.warn("pods", troubles);
+        }
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: self.clock.now(),
             summaries: self.node.summaries().clone(),

@@ -205,13 +205,13 @@ impl Job {
 
 impl Patch {
     /// The engine's patch over the object of this uid, as the ledger knows it.
-    pub fn of(patch: &platform::Patch, uid: &str) -> Patch {
+    pub fn of(patch: &platform::Patch) -> Patch {
         Patch {
             reference: Reference {
                 target: patch.target.clone(),
                 version: patch.target_version.clone(),
             },
-            uid: uid.to_owned(),
+            uid: patch.uid.clone(),
             resource_version: patch.resource_version.clone(),
             from: patch.from,
             to: patch.to,

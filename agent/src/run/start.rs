@@ -16,6 +16,8 @@ use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
 use starling_keys::{self as keys, Keys};
+use starling_kube::client::Connection;
+use starling_kube::targets;
 use starling_policy::Directory;
 use starling_process::Supervisor;
 use starling_sources::Poller;
@@ -26,8 +28,9 @@ use tracing::{info, warn};
 use super::addresses::{self, Sockets};
 use super::shown::Shown;
 use super::tell::Told;
-use super::{Agent, Args, EVENTS_MAX, POLLS_MAX};
+use super::{Agent, Args, EVENTS_MAX, Meters, POLLS_MAX};
 use crate::config::{Config, WorkersOnExit};
+use crate::platform::{Meter as PodMeter, Platform};
 
 /// Time for open API calls to end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -79,6 +82,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         rest.gossip,
         rest.advertise,
         health.clone(),
+        None,
     )?;
     let view = View {
         log: log.clone(),
@@ -95,7 +99,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }));
 
     let agent = agent
-        .run(parts.events, parts.gossip, async {
+        .run(parts.events, parts.gossip, parts.platform, async {
             let _ = (&mut shutdown).await;
             info!("ending");
             health.ending();
@@ -177,6 +181,7 @@ async fn start_log(
 struct Parts {
     events: mpsc::Receiver<super::Event>,
     gossip: mpsc::Receiver<gossip::Event>,
+    platform: mpsc::Receiver<targets::Event>,
 }
 
 fn assemble(
@@ -187,6 +192,7 @@ fn assemble(
     socket: UdpSocket,
     advertise: String,
     health: Health,
+    connection: Option<&Connection>,
 ) -> anyhow::Result<(Agent, Parts)> {
     let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
     let (gossip_events, gossip_receiver) = mpsc::channel(EVENTS_MAX);
@@ -208,13 +214,26 @@ fn assemble(
         Some(path) => Some(Directory::open(path, &config.data_dir, name)?),
         None => None,
     };
+    let (platform, platform_events) = match connection {
+        Some(connection) => {
+            let (platform, events) = Platform::start(connection, name);
+            (Some(platform), events)
+        }
+        // Nobody sends: the loop hears nothing of it.
+        None => (None, mpsc::channel(1).1),
+    };
+    let host = HostRoot::from_env();
     let agent = Agent {
         node: Node::new(log.id()),
         clock: log.clock(),
         log,
         gossip,
         supervisor: Arc::new(supervisor),
-        collector: Some(Collector::new(HostRoot::from_env())),
+        meters: Some(Meters {
+            machine: Collector::new(host.clone()),
+            pods: connection.map(|_| PodMeter::new(&host)),
+        }),
+        platform,
         directory,
         poller: Arc::new(Poller::new()),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
@@ -228,6 +247,7 @@ fn assemble(
     let parts = Parts {
         events: event_receiver,
         gossip: gossip_receiver,
+        platform: platform_events,
     };
     Ok((agent, parts))
 }

@@ -49,6 +49,8 @@ pub struct Patch {
     pub target_version: String,
     pub from: u32,
     pub to: u32,
+    /// Of the object that was seen.
+    pub uid: String,
     /// The write must fail where the object has moved on from this.
     pub resource_version: String,
     /// Of the grant.
@@ -218,6 +220,7 @@ impl Node {
                 target_version: policy.target_version.clone(),
                 from: scale.replicas,
                 to: workload.size,
+                uid: scale.uid.clone(),
                 resource_version: scale.resource_version.clone(),
                 stamp: workload.stamp,
             }));
