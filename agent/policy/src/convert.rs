@@ -7,56 +7,63 @@
 
 mod annotations;
 mod behavior;
+mod metric;
 mod objective;
 mod process;
+mod target;
 mod trigger;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use starling_engine::policy::{
-    Banded, Fallback, FallbackBehavior, NAME_BYTES_MAX, Name, Policy, REPLICAS_MAX, Source,
-    Strategy, Target, Violation,
+    Banded, Fallback, FallbackBehavior, NAME_BYTES_MAX, Policy, Strategy, Violation, Zero,
 };
 
 use super::schema;
+use super::schema::limits::{
+    BAND_MAX, FAILURES_MAX, LABEL_BYTES_MAX, REPLICAS_MAX, UTILIZATION_MAX, WAIT_SECONDS_MAX,
+};
 use super::yaml::clip;
+pub(crate) use annotations::PREFIX as ANNOTATIONS;
 pub use process::process;
 use starling_engine::quantity::{self, Quantity};
-use starling_process::spec::KIND;
 
 /// Names of processes: one DNS label.
-pub const PROCESS_NAME_BYTES_MAX: usize = 63;
+pub const PROCESS_NAME_BYTES_MAX: usize = LABEL_BYTES_MAX;
 /// KEDA's default for `maxReplicaCount`.
 const REPLICAS_MAX_DEFAULT: i64 = 100;
 /// Seconds between two questions to a trigger. KEDA's default is 30, but its HPA
 /// asks once more each 15 s; here one answer serves the whole way from 0 to many.
 const POLLING_DEFAULT: i64 = 5;
-/// Up to a week.
-const POLLING: RangeInclusive<i64> = 1..=604_800;
+const POLLING: RangeInclusive<i64> = 1..=WAIT_SECONDS_MAX;
 /// KEDA's default for `cooldownPeriod`, in seconds.
 const COOLDOWN_DEFAULT: i64 = 300;
-/// A week, in seconds.
-const COOLDOWN: RangeInclusive<i64> = 0..=604_800;
-const REPLICAS: RangeInclusive<i64> = 0..=REPLICAS_MAX as i64;
-const FAILURES: RangeInclusive<i64> = 0..=1_000;
-const PERCENT: RangeInclusive<i64> = 1..=1_000;
+const COOLDOWN: RangeInclusive<i64> = 0..=WAIT_SECONDS_MAX;
+const REPLICAS: RangeInclusive<i64> = 0..=REPLICAS_MAX;
+const FAILURES: RangeInclusive<i64> = 0..=FAILURES_MAX;
+const PERCENT: RangeInclusive<i64> = 1..=BAND_MAX;
+const UTILIZATION: RangeInclusive<i64> = 1..=UTILIZATION_MAX;
 
 /// A policy with its defaults, or all that keeps it from being one.
 pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>> {
     let mut check = Check::default();
     let spec = &document.spec;
-    check.subdomain("metadata.name", &document.metadata.name);
+    let name = target::name(&mut check, &document.metadata);
     let annotations = annotations::annotations(&mut check, &document.metadata.annotations);
-    let target = target(&mut check, &spec.scale_target_ref);
-    let triggers = trigger::triggers(&mut check, &spec.triggers);
+    let (target, target_version) = target::target(&mut check, &name, &spec.scale_target_ref);
+    let mut names = BTreeSet::new();
+    let mut triggers = trigger::triggers(&mut check, &spec.triggers, &mut names);
+    triggers.extend(metric::metrics(&mut check, &spec.metrics, &mut names));
+    target::measurable(&mut check, &target, &triggers);
+    let zero = zero(&mut check, spec);
     // Usage can't wake a workload that has no replicas, so a policy without any
-    // other trigger starts at one.
-    let wakes = triggers
-        .iter()
-        .any(|trigger| matches!(trigger.source, Source::External { .. }));
+    // other trigger starts at one; one that HPA's rules hold for does so anyhow.
+    let wakes = zero == Zero::Activation && triggers.iter().any(|t| t.source.is_outside());
     let policy = Policy {
-        name: Name::from(document.metadata.name.as_str()),
+        name,
         target,
+        target_version,
         replicas_min: check.replicas(
             "spec.minReplicaCount",
             spec.min_replica_count,
@@ -100,6 +107,7 @@ pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>
         strategy: strategy(&mut check, spec),
         annotations,
         dry_run: spec.dry_run,
+        zero,
         ..Policy::default()
     };
     if check.violations.is_empty() {
@@ -108,18 +116,29 @@ pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>
     check.done(policy)
 }
 
-fn target(check: &mut Check, target: &schema::ScaleTargetRef) -> Target {
-    if target.kind != KIND {
-        check.fails(
-            "spec.scaleTargetRef.kind",
-            format!(
-                "`{}` is not known here; allowed: {KIND}",
-                clip(&target.kind)
-            ),
-        );
+/// A `HorizontalPodAutoscaler`'s `metrics` alone ask for its rules at 0 as well;
+/// `triggers`, with or without `metrics` beside them, for KEDA's.
+fn zero(check: &mut Check, spec: &schema::PolicySpec) -> Zero {
+    if spec.metrics.is_empty() || !spec.triggers.is_empty() {
+        return Zero::Activation;
     }
-    check.label("spec.scaleTargetRef.name", &target.name);
-    Target::process(&target.name)
+    for (field, written) in [
+        ("idleReplicaCount", spec.idle_replica_count.is_some()),
+        ("cooldownPeriod", spec.cooldown_period.is_some()),
+        (
+            "initialCooldownPeriod",
+            spec.initial_cooldown_period.is_some(),
+        ),
+    ] {
+        if written {
+            check.fails(
+                &format!("spec.{field}"),
+                "needs `triggers`: with `metrics` alone HPA's rules hold, which know no rest"
+                    .to_owned(),
+            );
+        }
+    }
+    Zero::Hpa { allowed: true }
 }
 
 fn fallback(check: &mut Check, fallback: &schema::Fallback) -> Fallback {
@@ -271,6 +290,20 @@ impl Check {
                     "`{}` is not a name: at most {NAME_BYTES_MAX} of a-z, 0-9, `-` and `.`, \
                      beginning and ending with a letter or digit",
                     clip(name)
+                ),
+            );
+        }
+    }
+
+    /// A name in another system's words: not empty, bounded, printable.
+    fn text(&mut self, field: &str, text: &str) {
+        let printable = !text.chars().any(char::is_control);
+        if text.is_empty() || text.len() > NAME_BYTES_MAX || !printable {
+            self.fails(
+                field,
+                format!(
+                    "`{}` is not a name: 1 to {NAME_BYTES_MAX} printable characters",
+                    clip(text)
                 ),
             );
         }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use starling_engine::ledger::{Command, Ledger, Outcome};
-use starling_engine::policy::{Name, Policy, Target};
+use starling_engine::policy::{Form, Name, Policy, Target};
 use starling_engine::unit::Ms;
 
 use super::memory::{self, Loaded, Memory, Seen, Stamp};
@@ -55,6 +55,9 @@ pub struct Directory {
     path: PathBuf,
     data_dir: PathBuf,
     node: String,
+    /// This agent has a platform that carries sizes out, so that policies may name
+    /// its workloads.
+    platform: bool,
     files: Files,
     memory: Memory,
     /// As it is on disk; `None` where nothing is.
@@ -102,6 +105,7 @@ impl Directory {
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             data_dir: data_dir.to_owned(),
             node: node.to_owned(),
+            platform: false,
             files: Files::default(),
             memory: saved.clone().unwrap_or_default(),
             fresh: saved.is_none(),
@@ -111,6 +115,15 @@ impl Directory {
             proposed: BTreeMap::new(),
             refused: BTreeMap::new(),
         })
+    }
+
+    /// Lets policies name workloads of Kubernetes; without it only processes.
+    #[must_use]
+    pub fn on_kubernetes(self) -> Directory {
+        Directory {
+            platform: true,
+            ..self
+        }
     }
 
     /// What this machine can run, as far as that is known: as it was remembered
@@ -238,7 +251,10 @@ impl Directory {
             (Verdict::Kept(why) | Verdict::Blocked(why), _) => why.clone(),
             (Verdict::Settled, Some(wish)) => {
                 let target = &wish.policy.target;
-                if offered.contains(target) || scan.processes.contains_key(&target.name) {
+                let runs = target.form() == Form::Scaled
+                    || offered.contains(target)
+                    || scan.processes.contains_key(&target.name);
+                if runs {
                     return;
                 }
                 format!(

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use starling_engine::policy::{Policy, Violation};
+use starling_engine::policy::{Name, Policy, Violation};
 
 use super::convert;
 use super::schema::{self, API_VERSION};
@@ -19,7 +19,7 @@ pub const BYTES_MAX: usize = 1 << 20;
 /// A file with more documents is refused.
 pub const DOCUMENTS_MAX: usize = 100;
 
-const POLICY: &str = "ScalingPolicy";
+pub(crate) const POLICY: &str = "ScalingPolicy";
 const PROCESS: &str = "Process";
 
 /// What a file says.
@@ -106,9 +106,9 @@ fn read_document(document: &Document<'_>, outline: &Outline, contents: &mut Cont
     };
     if let Err(problems) = refused {
         contents.problems.extend(problems);
-        match outline.text(&["metadata", "name"]) {
+        match named(outline, kind) {
             Some(name) => {
-                contents.refused.insert((kind, name.to_owned()));
+                contents.refused.insert((kind, name));
             }
             None => contents.opaque = true,
         }
@@ -135,6 +135,26 @@ fn kind(outline: &Outline) -> Result<Kind, Problem> {
         Some(PROCESS) => Ok(Kind::Process),
         _ => Err(expect("kind", "ScalingPolicy, Process")),
     }
+}
+
+/// What a refused document calls itself; a policy's name with its namespace.
+fn named(outline: &Outline, kind: Kind) -> Option<String> {
+    let name = outline.text(&["metadata", "name"])?;
+    let namespace = outline.text(&["metadata", "namespace"]);
+    Some(match (kind, namespace) {
+        (Kind::Policy, Some(namespace)) => Name::new(namespace, name).to_string(),
+        _ => name.to_owned(),
+    })
+}
+
+/// Reads a text that is one policy's document and nothing else.
+pub(crate) fn policy(text: &str) -> Result<Policy, Vec<Problem>> {
+    let document = Document {
+        text,
+        lines_before: 0,
+    };
+    let outline = document.outline().map_err(|problem| vec![problem])?;
+    read_policy(&document, &outline)
 }
 
 fn read_policy(document: &Document<'_>, outline: &Outline) -> Result<Policy, Vec<Problem>> {

@@ -19,8 +19,9 @@ mod convert;
 pub mod directory;
 pub mod file;
 mod memory;
+pub mod objects;
 mod reconcile;
-mod schema;
+pub mod schema;
 pub mod yaml;
 
 pub use convert::{is_label, is_subdomain};

@@ -13,6 +13,7 @@ use starling_engine::ledger::{InForce, Ledger};
 use starling_engine::policy::{Name, Policy, Target};
 
 use super::memory::{Memory, Seen, Stamp};
+use super::objects;
 
 /// A policy that a file asks for.
 #[derive(Debug, Clone)]
@@ -85,7 +86,12 @@ pub(super) fn verdicts(
     }
     for (name, wish) in &wishes.policies {
         let seen = memory.policies.get(name);
-        let verdict = match present(wish, seen, ledger.policies.get(name), fresh) {
+        let in_force = ledger.policies.get(name);
+        if let Some(in_force) = in_force.filter(|it| objects::owns(&it.source)) {
+            found.insert(name.clone(), named_by_an_object(in_force));
+            continue;
+        }
+        let verdict = match present(wish, seen, in_force, fresh) {
             Verdict::Put => {
                 rival(name, &wish.policy.target, &owners, &found).unwrap_or(Verdict::Put)
             }
@@ -116,8 +122,19 @@ fn present(wish: &Wish, seen: Option<&Seen>, in_force: Option<&InForce>, fresh: 
     }
 }
 
+/// Of a file and an object of one name, whichever was first counts; neither
+/// overrules the other.
+fn named_by_an_object(in_force: &InForce) -> Verdict {
+    Verdict::Blocked(format!(
+        "is not applied: a policy of this name is in force already, put there by {}; remove one \
+         of the two, or rename it",
+        in_force.source
+    ))
+}
+
 fn absent(seen: &Seen, in_force: Option<&InForce>, legible: &Legible) -> Verdict {
     match in_force {
+        Some(in_force) if objects::owns(&in_force.source) => Verdict::Forgotten,
         // Somebody else's version isn't this file's to remove.
         Some(in_force) if in_force.policy != seen.policy => Verdict::Forgotten,
         None => Verdict::Forgotten,

@@ -1,15 +1,33 @@
 //! The documents as users write them, field by field, before any check of what
 //! the fields say. Names follow KEDA and HPA v2 (DESIGN, section 9).
 //!
+//! One set of types for files and for objects of the Kubernetes API, whose CRD is
+//! generated from them: doc comments here are what `kubectl explain` prints.
 //! Numbers are read as i64 so that a wrong one is refused with its range, and
 //! amounts as text so that none of their digits is lost.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod amount;
+mod behavior;
+pub mod limits;
+mod metric;
+mod process;
+mod strategy;
 
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use amount::Amount;
+pub use behavior::{Behavior, Rate, RateKind, Rules, Select};
+pub use metric::{Aim, AimKind, Container, Described, External, Metric, MetricKind, Named};
+pub use metric::{Object, Pods, Requirement, Resource, Selector};
+pub use process::{Process, ProcessSpec, Requests};
+pub use strategy::{Banded, Objective, Strategy};
+
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
+/// The types that a trigger may have.
+pub const TRIGGER_TYPES: [&str; 3] = ["cpu", "memory", starling_sources::METRICS_API];
 
 /// `kind: ScalingPolicy`.
 #[derive(Debug, Deserialize)]
@@ -23,83 +41,135 @@ pub struct ScalingPolicy {
     pub spec: PolicySpec,
 }
 
-/// `kind: Process`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Process {
-    #[serde(rename = "apiVersion")]
-    _api_version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    pub metadata: Metadata,
-    pub spec: ProcessSpec,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
     pub name: String,
+    pub namespace: Option<String>,
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// They mean nothing here, and are no mistake either.
+    #[serde(default, rename = "labels")]
+    _labels: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What size a workload may and should have, and by which measures.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PolicySpec {
     pub scale_target_ref: ScaleTargetRef,
+    /// The fewest replicas. Left out, it is 0 where a trigger can wake a workload
+    /// that has none, else 1; with `metrics` and no `triggers` it is 1.
+    #[schemars(range(min = 0, max = limits::REPLICAS_MAX))]
     pub min_replica_count: Option<i64>,
+    /// The most replicas; 100 where it is left out.
+    #[schemars(range(min = 1, max = limits::REPLICAS_MAX))]
     pub max_replica_count: Option<i64>,
+    /// The size while no trigger is active, where it isn't the minimum; below it.
+    #[schemars(range(min = 0, max = limits::REPLICAS_MAX))]
     pub idle_replica_count: Option<i64>,
-    /// Seconds, as are the two below.
+    /// Seconds between two questions to a trigger; 5 where it is left out.
+    #[schemars(range(min = 1, max = limits::WAIT_SECONDS_MAX))]
     pub polling_interval: Option<i64>,
+    /// Seconds for which no trigger must have been active before the size falls to
+    /// `idleReplicaCount` or 0; 300 where it is left out.
+    #[schemars(range(min = 0, max = limits::WAIT_SECONDS_MAX))]
     pub cooldown_period: Option<i64>,
+    /// The same for a policy that has never been active, from its creation on; 0
+    /// where it is left out.
+    #[schemars(range(min = 0, max = limits::WAIT_SECONDS_MAX))]
     pub initial_cooldown_period: Option<i64>,
+    /// Measures of demand, as KEDA writes them. The one that asks for most counts.
     #[serde(default)]
+    #[schemars(length(max = limits::TRIGGERS_MAX))]
     pub triggers: Vec<Trigger>,
+    /// Measures of demand, as a `HorizontalPodAutoscaler` (autoscaling/v2) writes
+    /// them. Without `triggers` beside them, its rules hold at 0 replicas too: a
+    /// workload that somebody set to 0 stays there.
+    #[serde(default)]
+    #[schemars(length(max = limits::TRIGGERS_MAX))]
+    pub metrics: Vec<Metric>,
     pub fallback: Option<Fallback>,
     pub behavior: Option<Behavior>,
     #[serde(default)]
     pub strategy: Strategy,
     pub banded: Option<Banded>,
     pub objective: Option<Objective>,
+    /// Decide and record, but never write.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The workload to scale: in the policy's own namespace, with a scale subresource.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ScaleTargetRef {
+    /// Such as `apps/v1`, which it is where it is left out.
+    #[schemars(length(min = 1, max = limits::API_VERSION_BYTES_MAX))]
+    pub api_version: Option<String>,
+    /// Such as `StatefulSet`. `Process`, without an `apiVersion`, is a command that
+    /// the agents run themselves.
+    #[serde(default = "deployment")]
+    #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,
+    #[schemars(length(min = 1, max = limits::NAME_BYTES_MAX))]
     pub name: String,
 }
 
-#[derive(Debug, Deserialize)]
+fn deployment() -> String {
+    "Deployment".to_owned()
+}
+
+/// One measure of demand, as in a KEDA `ScaledObject`.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Trigger {
+    /// `cpu`, `memory` or `metrics-api`.
     #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,
+    /// Unique within the policy; the type where it is left out.
+    #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub name: Option<String>,
+    /// What the value is held against: an amount for each replica, an amount in
+    /// all, or a percentage of what the replicas request.
     pub metric_type: Option<MetricType>,
+    /// The type's own settings.
+    #[schemars(with = "BTreeMap<String, Setting>")]
+    #[schemars(extend("maxProperties" = limits::METADATA_MAX))]
     pub metadata: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// What a trigger's setting may be: a text of bounded length.
+#[derive(JsonSchema)]
+struct Setting(
+    #[expect(dead_code, reason = "its schema is what it is for")]
+    #[schemars(length(max = limits::METADATA_BYTES_MAX))]
+    String,
+);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum MetricType {
     AverageValue,
     Value,
     Utilization,
 }
 
-#[derive(Debug, Deserialize)]
+/// The size to hold while a trigger fails.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Fallback {
+    /// It applies once more failures than this came in a row.
+    #[schemars(range(min = 0, max = limits::FAILURES_MAX))]
     pub failure_threshold: i64,
+    #[schemars(range(min = 0, max = limits::REPLICAS_MAX))]
     pub replicas: i64,
+    /// `replicas` as it is, the current size, or the larger or smaller of the two.
     #[serde(default)]
     pub behavior: FallbackBehavior,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum FallbackBehavior {
     #[default]
@@ -107,97 +177,4 @@ pub enum FallbackBehavior {
     CurrentReplicas,
     CurrentReplicasIfHigher,
     CurrentReplicasIfLower,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Behavior {
-    pub scale_up: Option<Rules>,
-    pub scale_down: Option<Rules>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Rules {
-    pub stabilization_window_seconds: Option<i64>,
-    pub select_policy: Option<Select>,
-    pub policies: Option<Vec<Rate>>,
-    pub tolerance: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub enum Select {
-    Max,
-    Min,
-    Disabled,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Rate {
-    #[serde(rename = "type")]
-    pub kind: RateKind,
-    pub value: i64,
-    pub period_seconds: i64,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub enum RateKind {
-    Pods,
-    Percent,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Strategy {
-    #[default]
-    Target,
-    Banded,
-    Objective,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Banded {
-    pub high_percent: Option<i64>,
-    pub high_aim_percent: Option<i64>,
-    pub low_percent: Option<i64>,
-    pub low_aim_percent: Option<i64>,
-    pub step_up_percent: Option<i64>,
-    pub step_down_percent: Option<i64>,
-    /// Seconds.
-    pub cooldown_period: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Objective {
-    /// A duration such as `250ms`, as is `serviceTime`.
-    pub wait: String,
-    /// `3%` or `0.03`.
-    pub miss_ratio: String,
-    pub service_time: Option<String>,
-    pub slots: Option<i64>,
-    /// Names of triggers.
-    pub arrivals: Option<String>,
-    pub in_system: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ProcessSpec {
-    pub command: Vec<String>,
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    pub directory: Option<PathBuf>,
-    #[serde(default)]
-    pub requests: Requests,
-    pub grace_period_seconds: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Requests {
-    pub cpu: Option<String>,
-    pub memory: Option<String>,
 }

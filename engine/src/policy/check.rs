@@ -68,7 +68,8 @@ fn target(found: &mut Findings, policy: &Policy) {
             target.namespace, policy.name.namespace
         )
     });
-    let known = target.form() == Form::Placed || !version.is_empty();
+    let named = target.form() == Form::Placed || target.kind.is_empty();
+    let known = named || !version.is_empty();
     found.require(known, "spec.scaleTargetRef.apiVersion", || {
         format!(
             "must name group and version of kind {}, such as apps/v1",
@@ -111,7 +112,7 @@ fn replicas(found: &mut Findings, policy: &Policy) {
     }
     if policy.zero == (Zero::Hpa { allowed: true }) && min == 0 {
         let outside = policy.triggers.iter().any(|t| t.source.is_outside());
-        found.require(outside, "spec.minReplicas", || {
+        found.require(outside, "spec.minReplicaCount", || {
             "0 needs at least one Object or External metric: the replicas' own metrics are gone \
              when there are no replicas"
                 .into()

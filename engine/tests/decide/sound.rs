@@ -134,7 +134,7 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
                 p.annotations.paused_replicas = Some(0);
             },
         ),
-        ("spec.minReplicas", |p| {
+        ("spec.minReplicaCount", |p| {
             p.zero = Zero::Hpa { allowed: true };
             p.replicas_min = 0;
             p.triggers = vec![cpu(60)];

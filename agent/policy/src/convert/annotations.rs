@@ -6,7 +6,8 @@ use starling_engine::policy::Annotations;
 
 use super::{Check, REPLICAS};
 
-const PREFIX: &str = "autoscaling.keda.sh/";
+/// What the annotations that mean something here begin with.
+pub(crate) const PREFIX: &str = "autoscaling.keda.sh/";
 const KNOWN: [&str; 5] = [
     "paused",
     "paused-replicas",

@@ -7,12 +7,13 @@ use starling_engine::policy::{Behavior, Rate, RateKind, Rules, Select};
 
 use super::Check;
 use crate::schema;
+use crate::schema::limits::{PERIOD_SECONDS_MAX, RATE_MAX, WINDOW_SECONDS_MAX};
 use starling_engine::quantity::Quantity;
 
 /// Seconds.
-const WINDOW: RangeInclusive<i64> = 0..=3_600;
-const PERIOD: RangeInclusive<i64> = 1..=1_800;
-const VALUE: RangeInclusive<i64> = 1..=i32::MAX as i64;
+const WINDOW: RangeInclusive<i64> = 0..=WINDOW_SECONDS_MAX;
+const PERIOD: RangeInclusive<i64> = 1..=PERIOD_SECONDS_MAX;
+const VALUE: RangeInclusive<i64> = 1..=RATE_MAX;
 /// A tolerance of 10 is 1,000 %.
 const TOLERANCE_PPM_MAX: i64 = 10_000_000;
 
@@ -54,7 +55,7 @@ fn rules(check: &mut Check, field: &str, written: &schema::Rules, default: Rules
         tolerance_ppm: written
             .tolerance
             .as_ref()
-            .map(|text| tolerance(check, &format!("{field}.tolerance"), text)),
+            .map(|text| tolerance(check, &format!("{field}.tolerance"), text.as_str())),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use starling_engine::policy::Violation;
+use starling_engine::policy::{NAMESPACE, Violation};
 
 use super::Check;
 use crate::schema;
+use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
 use starling_process::spec::{STOP_AFTER_MS, Spec};
 
@@ -20,6 +21,15 @@ pub fn process(document: &schema::Process) -> Result<Spec, Vec<Violation>> {
     let mut check = Check::default();
     let spec = &document.spec;
     check.label("metadata.name", &document.metadata.name);
+    if let Some(namespace) = document.metadata.namespace.as_deref()
+        && namespace != NAMESPACE
+    {
+        let why = format!(
+            "must be {NAMESPACE} or left out, is `{}`: a process is a machine's, not a namespace's",
+            clip(namespace)
+        );
+        check.fails("metadata.namespace", why);
+    }
     command(&mut check, &spec.command);
     environment(&mut check, spec);
     if let Some(directory) = spec

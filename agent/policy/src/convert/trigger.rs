@@ -1,24 +1,26 @@
 //! Triggers: cpu and memory as the agents measure them, and what others answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 
 use starling_engine::policy::{Goal, Resource, Source, Trigger};
 
-use super::Check;
-use crate::schema::{self, MetricType};
+use super::{Check, UTILIZATION};
+use crate::schema::limits::{METADATA_BYTES_MAX, METADATA_MAX};
+use crate::schema::{self, MetricType, TRIGGER_TYPES};
 use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
 use starling_sources::METRICS_API;
 
-/// Percent of the requests.
-const UTILIZATION: RangeInclusive<i64> = 1..=100_000;
+/// KEDA's setting for what one container of each replica uses.
+const CONTAINER: &str = "containerName";
 
-pub(super) fn triggers(check: &mut Check, written: &[schema::Trigger]) -> Vec<Trigger> {
-    let mut given: BTreeSet<String> = written
-        .iter()
-        .filter_map(|trigger| trigger.name.clone())
-        .collect();
+/// Puts the names that it gives away into `taken`.
+pub(super) fn triggers(
+    check: &mut Check,
+    written: &[schema::Trigger],
+    taken: &mut BTreeSet<String>,
+) -> Vec<Trigger> {
+    taken.extend(written.iter().filter_map(|trigger| trigger.name.clone()));
     written
         .iter()
         .enumerate()
@@ -26,25 +28,40 @@ pub(super) fn triggers(check: &mut Check, written: &[schema::Trigger]) -> Vec<Tr
             let name = trigger
                 .name
                 .clone()
-                .unwrap_or_else(|| free_name(&mut given, &trigger.kind));
+                .unwrap_or_else(|| free_name(taken, &trigger.kind));
             let field = format!("spec.triggers[{index}]");
             if trigger.name.is_some() {
                 check.label(&format!("{field}.name"), &name);
             }
+            settings(check, &field, &trigger.metadata);
             self::trigger(check, &field, name, trigger)
         })
         .collect()
 }
 
-/// The type's name, with a number behind it from the second of its type on.
-fn free_name(taken: &mut BTreeSet<String>, kind: &str) -> String {
-    let mut name = kind.to_owned();
+fn settings(check: &mut Check, field: &str, metadata: &BTreeMap<String, String>) {
+    if metadata.len() > METADATA_MAX {
+        let why = format!("holds {} settings; at most {METADATA_MAX}", metadata.len());
+        check.fails(&format!("{field}.metadata"), why);
+    }
+    for (key, _) in metadata
+        .iter()
+        .filter(|(_, value)| value.len() > METADATA_BYTES_MAX)
+    {
+        let why = format!("is longer than {METADATA_BYTES_MAX} bytes");
+        check.fails(&format!("{field}.metadata.{key}"), why);
+    }
+}
+
+/// `base`, with a number behind it from the second one on.
+pub(super) fn free_name(taken: &mut BTreeSet<String>, base: &str) -> String {
+    let mut name = base.to_owned();
     // One of these is free: at most `taken.len()` aren't.
     for number in 2..=taken.len() + 2 {
         if taken.insert(name.clone()) {
             break;
         }
-        name = format!("{kind}-{number}");
+        name = format!("{base}-{number}");
     }
     name
 }
@@ -58,8 +75,9 @@ fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigg
             check.fails(
                 &format!("{field}.type"),
                 format!(
-                    "`{}` is not known; allowed: cpu, memory, {METRICS_API}",
-                    clip(other)
+                    "`{}` is not known; allowed: {}",
+                    clip(other),
+                    TRIGGER_TYPES.join(", ")
                 ),
             );
             (Source::Resource(Resource::Cpu), Goal::Value { milli: 1 }, 0)
@@ -80,7 +98,11 @@ fn resource(
     written: &schema::Trigger,
 ) -> (Source, Goal, i64) {
     let only = |key: &String| {
-        (key != "value").then(|| (key.clone(), "is not known; allowed: value".to_owned()))
+        let known = matches!(key.as_str(), "value" | CONTAINER);
+        (!known).then(|| {
+            let why = format!("is not known; allowed: value, {CONTAINER}");
+            (key.clone(), why)
+        })
     };
     refuse(check, field, written.metadata.keys().filter_map(only));
     let value_field = format!("{field}.metadata.value");
@@ -106,7 +128,18 @@ fn resource(
             Goal::AverageValue { milli: 1 }
         }
     };
-    (Source::Resource(resource), goal, 0)
+    let source = match written.metadata.get(CONTAINER) {
+        None => Source::Resource(resource),
+        Some(container) => {
+            check.label(&format!("{field}.metadata.{CONTAINER}"), container);
+            let container = container.clone();
+            Source::Container {
+                resource,
+                container,
+            }
+        }
+    };
+    (source, goal, 0)
 }
 
 fn percent(check: &mut Check, field: &str, text: &str) -> i32 {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use starling_engine::policy::{Name, Policy, Target};
+use starling_engine::policy::{Form, Name, PROCESS, Policy, Target};
 
 use super::files::Latest;
 use super::{Directory, Scan};
@@ -40,6 +40,9 @@ impl Directory {
             report(file, scan);
         }
         gather_policies(&files, &mut wishes, scan);
+        if !self.platform {
+            hold_scaled(&mut wishes, scan);
+        }
         self.gather_processes(&files, wishes.legible == Legible::Yes, scan);
         wishes
     }
@@ -139,6 +142,22 @@ fn gather_policies(files: &[Latest<'_>], wishes: &mut Wishes, scan: &mut Scan) {
                     .insert(policy_subject(name), twice("this policy", several));
             }
         }
+    }
+}
+
+/// On a machine without Kubernetes a policy can size processes only.
+fn hold_scaled(wishes: &mut Wishes, scan: &mut Scan) {
+    let scaled = wishes
+        .policies
+        .extract_if(.., |_, wish| wish.policy.target.form() == Form::Scaled);
+    for (name, wish) in scaled {
+        let words = format!(
+            "is not applied: {} is a workload of Kubernetes, which this agent has none of; \
+             only `kind: {PROCESS}` is known here",
+            wish.policy.target
+        );
+        scan.problems.insert(policy_subject(&name), words);
+        wishes.held.insert(name);
     }
 }
 

@@ -118,6 +118,31 @@ fn a_sound_policy_and_a_sound_process_are_read_with_their_defaults() {
 }
 
 #[test]
+fn a_target_is_a_deployment_of_the_policy_s_namespace_unless_it_says_otherwise() {
+    let with = |reference: &str| {
+        let text = POLICY.replace("    kind: Process\n    name: web\n", reference);
+        policy(&text.replacen("  name: web\n", "  name: web\n  namespace: shop\n", 1))
+    };
+    let it = with("    name: web\n");
+    assert_eq!(it.name, starling_engine::policy::Name::new("shop", "web"));
+    assert_eq!(it.target.to_string(), "Deployment shop/web");
+    assert_eq!(
+        (it.target.group.as_str(), it.target_version.as_str()),
+        ("apps", "v1")
+    );
+    let it = with("    apiVersion: example.com/v1beta1\n    kind: Process\n    name: web\n");
+    assert_eq!(it.target.to_string(), "Process shop/web");
+    let seen = (it.target.group.as_str(), it.target_version.as_str());
+    assert_eq!(seen, ("example.com", "v1beta1"));
+    let it = with("    apiVersion: v1\n    kind: ReplicationController\n    name: web\n");
+    assert_eq!(
+        (it.target.group.as_str(), it.target_version.as_str()),
+        ("", "v1")
+    );
+    assert_eq!(policy(POLICY).target_version, "");
+}
+
+#[test]
 fn amounts_may_be_written_without_quotes_and_lose_no_digit() {
     let text = PROCESS.replace("cpu: 100m", "cpu: 0.1\n    memory: 1.5Gi");
     let process = &read(&text).processes[0].1;
@@ -377,6 +402,7 @@ fn the_examples_are_sound() {
     assert!(read_all > 0);
 }
 
+mod metrics;
 mod objective;
 mod refusals;
 mod triggers;

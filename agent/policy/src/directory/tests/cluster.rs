@@ -125,6 +125,48 @@ fn a_refused_proposal_is_reported_and_waits_for_an_edit() {
 }
 
 #[test]
+fn a_policy_that_an_object_has_is_neither_overruled_nor_removed_by_a_file() {
+    let first = Bench::settled().ledger.policies[&"web".into()]
+        .policy
+        .clone();
+    let mut bench = Bench::new();
+    bench.put(first, "kubernetes: default/web generation 1");
+    // The very same policy: it is the object's all the same.
+    bench.write("web.yaml", &policy("web", "web", 5));
+    let scan = bench.agree();
+    let why = scan.problems.get("policy web").cloned().unwrap_or_default();
+    assert!(
+        why.contains("put there by kubernetes: default/web"),
+        "{why}"
+    );
+    bench.write("web.yaml", &policy("web", "web", 7));
+    bench.agree();
+    assert_eq!(bench.max("web"), Some(5));
+    bench.remove("web.yaml");
+    bench.agree();
+    assert_eq!(bench.max("web"), Some(5));
+}
+
+#[test]
+fn workloads_of_kubernetes_wait_for_an_agent_that_has_one() {
+    let deployment = policy("web", "web", 5).replace("kind: Process", "kind: Deployment");
+    let mut bench = Bench::new();
+    bench.write("web.yaml", &deployment);
+    let scan = bench.agree();
+    let why = scan.problems.get("policy web").cloned().unwrap_or_default();
+    assert!(
+        why.contains("Deployment web is a workload of Kubernetes"),
+        "{why}"
+    );
+    assert_eq!(bench.max("web"), None);
+    let open = Directory::open(bench.policies.path(), bench.data.path(), "n1");
+    bench.directory = open.unwrap().on_kubernetes();
+    let scan = bench.agree();
+    assert_eq!(bench.max("web"), Some(5));
+    assert_eq!(scan.problems, BTreeMap::new());
+}
+
+#[test]
 fn a_second_policy_for_a_target_names_the_first_and_waits_for_its_end() {
     let first = Bench::settled().ledger.policies[&"web".into()]
         .policy

@@ -74,7 +74,7 @@ fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
         &[
             "9:3: spec.minReplicas: unknown field `minReplicas`; allowed: scaleTargetRef, \
          minReplicaCount, maxReplicaCount, idleReplicaCount, pollingInterval, cooldownPeriod, \
-         initialCooldownPeriod, triggers, fallback, behavior, strategy, banded, \
+         initialCooldownPeriod, triggers, metrics, fallback, behavior, strategy, banded, \
          objective, dryRun",
         ],
     );
@@ -93,8 +93,8 @@ fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
     refused(
         POLICY,
         "  name: web",
-        "  name: web\n  namespace: default",
-        &["5:3: metadata.namespace: unknown field `namespace`; allowed: name, annotations"],
+        "  name: web\n  uid: default",
+        &["5:3: metadata.uid: unknown field `uid`; allowed: name, namespace, annotations, labels"],
     );
 }
 
@@ -189,12 +189,52 @@ fn names_that_are_none_are_refused() {
 }
 
 #[test]
-fn targets_that_are_no_processes_are_refused() {
+fn targets_that_no_api_can_have_are_refused() {
+    let with = |kind: &str, why: &[&str]| refused(POLICY, "    kind: Process", kind, why);
+    with(
+        "    kind: apps/Deployment",
+        &["7:11: spec.scaleTargetRef.kind: `apps/Deployment` is not a kind, such as Deployment"],
+    );
+    with(
+        "    apiVersion: apps/v1/x\n    kind: Deployment",
+        &[
+            "7:17: spec.scaleTargetRef.apiVersion: `apps/v1/x` is not an API's version, such as \
+         apps/v1 or v1",
+        ],
+    );
+    with(
+        "    apiVersion: v1\n    kind: Process",
+        &[
+            "7:17: spec.scaleTargetRef.apiVersion: must be left out for `kind: Process`, which no \
+         API serves",
+        ],
+    );
     refused(
         POLICY,
-        "    kind: Process",
-        "    kind: Deployment",
-        &["7:11: spec.scaleTargetRef.kind: `Deployment` is not known here; allowed: Process"],
+        "  name: web\n",
+        "  name: web\n  namespace: shop\n",
+        &[
+            "5:14: metadata.namespace: must be default, where the processes are that agents run, \
+         is `shop`",
+        ],
+    );
+    refused(
+        PROCESS,
+        "  name: web\n",
+        "  name: web\n  namespace: shop\n",
+        &[
+            "5:14: metadata.namespace: must be default or left out, is `shop`: a process is a \
+         machine's, not a namespace's",
+        ],
+    );
+    refused(
+        POLICY,
+        "        value: \"70\"",
+        "        value: \"70\"\n        containerName: app",
+        &[
+            "7:11: spec.scaleTargetRef.kind: is a Process, which has no containers, as trigger cpu \
+         needs",
+        ],
     );
 }
 

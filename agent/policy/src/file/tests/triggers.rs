@@ -79,8 +79,8 @@ fn goals_that_make_no_sense_are_refused() {
     refused(
         POLICY,
         "value: \"70\"",
-        "value: 70\n        containerName: web",
-        &["16:24: spec.triggers[0].metadata.containerName: is not known; allowed: value"],
+        "value: 70\n        typo: web",
+        &["16:15: spec.triggers[0].metadata.typo: is not known; allowed: value, containerName"],
     );
     refused(
         POLICY,
