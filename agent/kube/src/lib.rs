@@ -11,10 +11,12 @@
 
 pub mod backoff;
 pub mod client;
+pub mod crd;
 pub mod patches;
 pub mod pods;
 pub mod scale;
 pub mod selector;
+pub mod status;
 pub mod target;
 pub mod targets;
 pub mod watch;

@@ -27,6 +27,7 @@ pub struct Rules {
     /// Which of `policies` holds: the one that allows most, the one that allows
     /// least, or none, which forbids this direction.
     pub select_policy: Option<Select>,
+    /// Limits on how much may change within a time.
     #[schemars(length(min = 1, max = RATES_MAX))]
     pub policies: Option<Vec<Rate>>,
     /// How far from its target a value may be without changing the size; 0.1 is
@@ -50,6 +51,7 @@ pub struct Rate {
     /// Pods, or percent of the size at the period's start.
     #[schemars(range(min = 1, max = RATE_MAX))]
     pub value: i64,
+    /// How far back changes of size count.
     #[schemars(range(min = 1, max = PERIOD_SECONDS_MAX))]
     pub period_seconds: i64,
 }

@@ -106,9 +106,11 @@ pub struct Named {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Selector {
+    /// Labels that a series must have, with these values.
     #[serde(default)]
     #[schemars(extend("maxProperties" = SELECTOR_MAX))]
     pub match_labels: BTreeMap<String, String>,
+    /// Further conditions on a series' labels.
     #[serde(default)]
     #[schemars(length(max = SELECTOR_MAX))]
     pub match_expressions: Vec<Requirement>,

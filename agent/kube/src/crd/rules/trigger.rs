@@ -1,0 +1,117 @@
+//! Triggers, each by its type.
+
+use starling_policy::schema::TRIGGER_TYPES;
+
+use super::{AMOUNT, Rule, above_zero};
+
+const AT: &str = "triggers[]";
+const RESOURCE: &str = "self.type in ['cpu', 'memory']";
+
+pub(super) fn rules() -> Vec<Rule> {
+    let quoted: Vec<String> = TRIGGER_TYPES.iter().map(|it| format!("'{it}'")).collect();
+    let mut rules = vec![
+        Rule::new(
+            AT,
+            format!("self.type in [{}]", quoted.join(", ")),
+            format!("is not known; allowed: {}", TRIGGER_TYPES.join(", ")),
+        )
+        .blames(".type"),
+        Rule::new(
+            AT,
+            "!has(self.name) || self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "is not a name: only a-z, 0-9 and -, beginning and ending with a letter or digit",
+        )
+        .blames(".name"),
+        Rule::new(
+            AT,
+            format!(
+                "!({RESOURCE}) || (has(self.metricType) && \
+                 self.metricType in ['Utilization', 'AverageValue'])"
+            ),
+            "cpu and memory need metricType: Utilization (percent of the requests) or \
+             AverageValue (amount for each replica)",
+        ),
+        Rule::new(
+            AT,
+            format!("({RESOURCE}) || !has(self.metricType) || self.metricType != 'Utilization'"),
+            "must be AverageValue or Value: only cpu and memory have a utilization",
+        )
+        .blames(".metricType"),
+    ];
+    rules.extend(resource());
+    rules.extend(metrics_api());
+    rules
+}
+
+fn resource() -> Vec<Rule> {
+    let of = |metric_type: &str, then: &str| {
+        format!(
+            "!({RESOURCE}) || !has(self.metricType) || self.metricType != '{metric_type}' || \
+             !('value' in self.metadata) || ({then})"
+        )
+    };
+    let percent = "self.metadata['value'].matches('^[0-9]{1,6}$') && \
+                   int(self.metadata['value']) >= 1 && int(self.metadata['value']) <= 100000";
+    vec![
+        Rule::new(
+            AT,
+            format!("!({RESOURCE}) || 'value' in self.metadata"),
+            "cpu and memory need value: what the replicas' usage is held against",
+        )
+        .blames(".metadata"),
+        Rule::new(
+            AT,
+            format!("!({RESOURCE}) || self.metadata.all(k, k in ['value', 'containerName'])"),
+            "cpu and memory know only value and containerName",
+        )
+        .blames(".metadata"),
+        Rule::new(
+            AT,
+            of("Utilization", percent),
+            "value must be a whole number of percent without a sign, 1 to 100000",
+        )
+        .blames(".metadata"),
+        Rule::new(
+            AT,
+            of("AverageValue", &above_zero("self.metadata['value']")),
+            format!("value {AMOUNT}"),
+        )
+        .blames(".metadata"),
+    ]
+}
+
+fn metrics_api() -> Vec<Rule> {
+    let need = |key: &str, what: &str| {
+        Rule::new(
+            AT,
+            format!("self.type != 'metrics-api' || '{key}' in self.metadata"),
+            format!("metrics-api needs {key}: {what}"),
+        )
+        .blames(".metadata")
+    };
+    vec![
+        need("url", "where to ask"),
+        need(
+            "valueLocation",
+            "where the number stands in the answer, such as queue.waiting",
+        ),
+        need("targetValue", "what the value is held against"),
+        Rule::new(
+            AT,
+            format!(
+                "self.type != 'metrics-api' || !('targetValue' in self.metadata) || ({})",
+                above_zero("self.metadata['targetValue']")
+            ),
+            format!("targetValue {AMOUNT}"),
+        )
+        .blames(".metadata"),
+        Rule::new(
+            AT,
+            "self.type != 'metrics-api' || !('activationTargetValue' in self.metadata) || \
+             (isQuantity(self.metadata['activationTargetValue']) && \
+             quantity(self.metadata['activationTargetValue']).compareTo(quantity('0')) >= 0)",
+            "activationTargetValue must be an amount that isn't negative",
+        )
+        .blames(".metadata"),
+    ]
+}

@@ -1,0 +1,637 @@
+//! The CRD on a real API server: what it takes, what it refuses and in which words,
+//! and what `kubectl get` shows. Whatever is refused there is refused by the agent
+//! too, so that files are held to the same.
+#![allow(clippy::expect_used)] // A cluster that doesn't start has failed its test.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use starling_kube::crd;
+use starling_kubernetes_rig::{Cluster, left_out};
+use starling_policy::objects::{Written, read};
+
+/// A cluster without nodes, which knows the CRD.
+fn cluster() -> Cluster {
+    let cluster = Cluster::start(0).expect("a cluster");
+    cluster
+        .apply(&crd::yaml().expect("the CRD"))
+        .expect("it is taken");
+    let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
+    let name = "crd/scalingpolicies.starling.sh";
+    cluster
+        .kubectl([wait[0], wait[1], wait[2], name])
+        .expect("it is served");
+    cluster
+}
+
+fn object(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "starling.sh/v1alpha1",
+        "kind": "ScalingPolicy",
+        "metadata": { "name": "web", "namespace": "default" },
+        "spec": spec,
+    })
+}
+
+/// By KEDA's triggers.
+fn triggers() -> Value {
+    json!({
+        "scaleTargetRef": { "name": "web" },
+        "minReplicaCount": 1,
+        "triggers": [
+            { "type": "cpu", "metricType": "Utilization", "metadata": { "value": "70" } },
+            {
+                "type": "metrics-api",
+                "name": "q",
+                "metadata": { "url": "http://q/x", "valueLocation": "a.b", "targetValue": "2.5" },
+            },
+        ],
+    })
+}
+
+/// By HPA's metrics.
+fn metrics() -> Value {
+    json!({
+        "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web" },
+        "metrics": [cpu()],
+    })
+}
+
+fn cpu() -> Value {
+    json!({
+        "type": "Resource",
+        "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 70 } },
+    })
+}
+
+/// `base` with a JSON merge patch.
+fn patched(mut base: Value, patch: &Value) -> Value {
+    merge(&mut base, patch);
+    base
+}
+
+fn merge(base: &mut Value, patch: &Value) {
+    match (base, patch) {
+        (Value::Object(base), Value::Object(patch)) => {
+            for (key, value) in patch {
+                if value.is_null() {
+                    base.remove(key);
+                } else {
+                    merge(base.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (base, patch) => base.clone_from(patch),
+    }
+}
+
+fn agent_refuses(spec: &Value) -> bool {
+    let written = Written {
+        namespace: "default",
+        name: "web",
+        annotations: &BTreeMap::new(),
+        spec,
+    };
+    read(written).is_err()
+}
+
+/// Specs that are to be taken.
+fn good() -> Vec<Value> {
+    let all_metrics = json!({
+        "minReplicaCount": 0,
+        "metrics": [
+            cpu(),
+            {
+                "type": "ContainerResource",
+                "containerResource": {
+                    "name": "memory",
+                    "container": "app",
+                    "target": { "type": "AverageValue", "averageValue": "100Mi" },
+                },
+            },
+            {
+                "type": "Pods",
+                "pods": {
+                    "metric": { "name": "packets" },
+                    "target": { "type": "AverageValue", "averageValue": 10 },
+                },
+            },
+            {
+                "type": "Object",
+                "object": {
+                    "describedObject": {
+                        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "main",
+                    },
+                    "metric": { "name": "rps" },
+                    "target": { "type": "Value", "value": "2k" },
+                },
+            },
+            {
+                "type": "External",
+                "external": {
+                    "metric": { "name": "queue", "selector": { "matchLabels": { "a": "b" } } },
+                    "target": { "type": "AverageValue", "averageValue": "30" },
+                },
+            },
+        ],
+        "behavior": {
+            "scaleUp": {
+                "tolerance": "0.05",
+                "policies": [{ "type": "Pods", "value": 4, "periodSeconds": 15 }],
+            },
+        },
+    });
+    vec![
+        triggers(),
+        metrics(),
+        patched(metrics(), &all_metrics),
+        patched(
+            triggers(),
+            &json!({ "metrics": [cpu()], "cooldownPeriod": 5 }),
+        ),
+        patched(
+            triggers(),
+            &json!({ "strategy": "banded", "banded": { "highPercent": 90 } }),
+        ),
+        patched(
+            triggers(),
+            &json!({
+                "strategy": "objective",
+                "objective": { "wait": "250ms", "missRatio": "3 %", "arrivals": "q", "serviceTime": "1.5s" },
+                "minReplicaCount": 4,
+                "idleReplicaCount": 0,
+                "fallback": { "failureThreshold": 3, "replicas": 4 },
+            }),
+        ),
+    ]
+}
+
+/// What is wrong, and the words that refuse it. Strings start with the field.
+fn bad() -> Vec<(Value, Value, &'static str)> {
+    let trigger = |base: Value, patch: Value| json!({ "triggers": [patched(base, &patch)] });
+    let usage = |patch: Value| {
+        let base =
+            json!({ "type": "cpu", "metricType": "Utilization", "metadata": { "value": "70" } });
+        trigger(base, patch)
+    };
+    let api = |patch: Value| {
+        let metadata = json!({ "url": "http://q", "valueLocation": "a", "targetValue": "1" });
+        trigger(
+            json!({ "type": "metrics-api", "metadata": metadata }),
+            patch,
+        )
+    };
+    let metric = |patch: Value| json!({ "metrics": [patched(cpu(), &patch)] });
+    let objective = |objective: Value| json!({ "strategy": "objective", "objective": objective });
+    let (t, m) = (triggers, metrics);
+    vec![
+        (
+            t(),
+            json!({ "minReplicaCount": 13, "maxReplicaCount": 12 }),
+            "spec.minReplicaCount: Invalid value: must not be more than maxReplicaCount",
+        ),
+        (
+            t(),
+            json!({ "minReplicaCount": 101 }),
+            "which is 100 where it is left out",
+        ),
+        (
+            t(),
+            json!({ "minReplicaCount": -1 }),
+            "should be greater than or equal to 0",
+        ),
+        (
+            t(),
+            json!({ "maxReplicaCount": 100_001 }),
+            "should be less than or equal to 100000",
+        ),
+        (
+            t(),
+            json!({ "idleReplicaCount": 1 }),
+            "spec.idleReplicaCount: Invalid value: must be less than minReplicaCount",
+        ),
+        (
+            t(),
+            json!({ "fallback": { "failureThreshold": 3, "replicas": 101 } }),
+            "spec.fallback.replicas: Invalid value: must not be more than maxReplicaCount",
+        ),
+        (
+            t(),
+            json!({ "fallback": { "replicas": 1 } }),
+            "spec.fallback.failureThreshold: Required value",
+        ),
+        (
+            t(),
+            json!({ "triggers": null }),
+            "name at least one of triggers and metrics",
+        ),
+        (
+            t(),
+            json!({ "triggers": [] }),
+            "name at least one of triggers and metrics",
+        ),
+        (
+            m(),
+            json!({ "cooldownPeriod": 3 }),
+            "with metrics alone HPA's rules hold",
+        ),
+        (
+            m(),
+            json!({ "minReplicaCount": 0 }),
+            "what replicas use can't wake a workload that has none",
+        ),
+        (
+            t(),
+            patched(usage(json!({})), &json!({ "minReplicaCount": 0 })),
+            "what replicas use can't wake a workload that has none",
+        ),
+        (
+            t(),
+            json!({ "triggers": [{ "type": "cpu", "name": "q", "metricType": "Utilization", "metadata": { "value": "7" } }, { "type": "memory", "name": "q", "metricType": "Utilization", "metadata": { "value": "7" } }] }),
+            "spec.triggers: Invalid value: two triggers have the same name",
+        ),
+        (
+            t(),
+            json!({ "scaleTargetRef": { "apiVersion": "apps/v1/x" } }),
+            "must be group/version such as apps/v1",
+        ),
+        (
+            t(),
+            json!({ "scaleTargetRef": { "name": "Web" } }),
+            "spec.scaleTargetRef.name: Invalid value: is not a name",
+        ),
+        (
+            t(),
+            json!({ "scaleTargetRef": { "kind": "a/b" } }),
+            "spec.scaleTargetRef.kind: Invalid value: is not a kind",
+        ),
+        (
+            t(),
+            json!({ "behavior": { "scaleUp": { "tolerance": "-0.1" } } }),
+            "spec.behavior.scaleUp.tolerance: Invalid value: must be 0 to 10",
+        ),
+        (
+            t(),
+            json!({ "behavior": { "scaleDown": { "tolerance": 11 } } }),
+            "spec.behavior.scaleDown.tolerance: Invalid value: must be 0 to 10",
+        ),
+        (
+            t(),
+            json!({ "behavior": { "scaleDown": { "policies": [] } } }),
+            "should have at least 1 items",
+        ),
+        (
+            t(),
+            json!({ "behavior": { "scaleDown": { "policies": [{ "type": "Pods", "value": 0, "periodSeconds": 15 }] } } }),
+            "should be greater than or equal to 1",
+        ),
+        (
+            t(),
+            json!({ "behavior": { "scaleDown": { "stabilizationWindowSeconds": 3601 } } }),
+            "should be less than or equal to 3600",
+        ),
+        (
+            t(),
+            json!({ "banded": {} }),
+            "spec.banded: Invalid value: needs strategy: banded beside it",
+        ),
+        (
+            t(),
+            json!({ "objective": { "wait": "1s", "missRatio": "3%" } }),
+            "spec.objective: Invalid value: needs strategy: objective",
+        ),
+        (
+            t(),
+            json!({ "strategy": "objective" }),
+            "spec.strategy: Invalid value: needs objective beside it",
+        ),
+        (
+            t(),
+            json!({ "strategy": "guess" }),
+            "supported values: \"target\", \"banded\", \"objective\"",
+        ),
+        (
+            t(),
+            patched(api(json!({})), &json!({ "strategy": "banded" })),
+            "banded needs a cpu or memory trigger",
+        ),
+        (
+            t(),
+            json!({ "strategy": "banded", "banded": { "lowPercent": 85 } }),
+            "spec.banded.lowPercent: Invalid value: must be less than highPercent",
+        ),
+        (
+            t(),
+            json!({ "strategy": "banded", "banded": { "highAimPercent": 85 } }),
+            "spec.banded.highAimPercent: Invalid value: must lie between",
+        ),
+        (
+            t(),
+            json!({ "strategy": "banded", "banded": { "lowAimPercent": 20 } }),
+            "spec.banded.lowAimPercent: Invalid value: must lie between",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1d", "missRatio": "3%" })),
+            "spec.objective.wait: Invalid value: must be a duration of at most 1h",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "2h", "missRatio": "3%" })),
+            "spec.objective.wait: Invalid value: must be a duration",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "0s", "missRatio": "3%" })),
+            "spec.objective.wait: Invalid value: must be a duration",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1s", "missRatio": "60%" })),
+            "spec.objective.missRatio: Invalid value: must be a percentage",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1s", "missRatio": "0.6" })),
+            "spec.objective.missRatio: Invalid value: must be a percentage",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1s", "missRatio": "x" })),
+            "spec.objective.missRatio: Invalid value: must be a percentage",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1s", "missRatio": "1%", "serviceTime": "200h" })),
+            "spec.objective.serviceTime: Invalid value: must be a duration of at most 168h",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1s", "missRatio": "1%", "slots": 0 })),
+            "should be greater than or equal to 1",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1s", "missRatio": "1%", "arrivals": "cpu" })),
+            "spec.objective.arrivals: Invalid value: must be the name of a trigger",
+        ),
+        (
+            t(),
+            objective(json!({ "wait": "1s", "missRatio": "1%", "inSystem": "z" })),
+            "spec.objective.inSystem: Invalid value: must be the name of a trigger",
+        ),
+        (
+            t(),
+            usage(json!({ "type": "kafka", "metricType": null })),
+            "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, metrics-api",
+        ),
+        (
+            t(),
+            usage(json!({ "name": "A" })),
+            "spec.triggers[0].name: Invalid value: is not a name",
+        ),
+        (
+            t(),
+            usage(json!({ "metricType": "Value" })),
+            "cpu and memory need metricType",
+        ),
+        (
+            t(),
+            usage(json!({ "metricType": null })),
+            "cpu and memory need metricType",
+        ),
+        (
+            t(),
+            api(json!({ "metricType": "Utilization" })),
+            "spec.triggers[0].metricType: Invalid value: must be AverageValue or Value",
+        ),
+        (
+            t(),
+            usage(json!({ "metadata": { "value": null } })),
+            "cpu and memory need value",
+        ),
+        (
+            t(),
+            usage(json!({ "metadata": { "x": "y" } })),
+            "cpu and memory know only value and containerName",
+        ),
+        (
+            t(),
+            usage(json!({ "metadata": { "value": "7.5" } })),
+            "value must be a whole number of percent",
+        ),
+        (
+            t(),
+            usage(json!({ "metadata": { "value": "100001" } })),
+            "value must be a whole number of percent",
+        ),
+        (
+            t(),
+            usage(json!({ "metricType": "AverageValue", "metadata": { "value": "0" } })),
+            "value must be an amount above 0",
+        ),
+        (
+            t(),
+            api(json!({ "metadata": { "url": null } })),
+            "metrics-api needs url",
+        ),
+        (
+            t(),
+            api(json!({ "metadata": { "valueLocation": null } })),
+            "metrics-api needs valueLocation",
+        ),
+        (
+            t(),
+            api(json!({ "metadata": { "targetValue": null } })),
+            "metrics-api needs targetValue",
+        ),
+        (
+            t(),
+            api(json!({ "metadata": { "targetValue": "-1" } })),
+            "targetValue must be an amount above 0",
+        ),
+        (
+            t(),
+            api(json!({ "metadata": { "activationTargetValue": "-1" } })),
+            "activationTargetValue must be an amount that isn't negative",
+        ),
+        (
+            m(),
+            metric(json!({ "type": "Pods" })),
+            "pods must be set with type: Pods, and only with it",
+        ),
+        (
+            m(),
+            metric(
+                json!({ "external": { "metric": { "name": "a" }, "target": { "type": "Value", "value": 1 } } }),
+            ),
+            "external must be set with type: External",
+        ),
+        (
+            m(),
+            metric(json!({ "resource": { "name": "gpu" } })),
+            "spec.metrics[0].resource.name: Invalid value: is not known; allowed: cpu, memory",
+        ),
+        (
+            m(),
+            metric(
+                json!({ "resource": { "target": { "type": "Value", "value": 3, "averageUtilization": null } } }),
+            ),
+            "spec.metrics[0].resource.target.type: Invalid value: must be Utilization or AverageValue",
+        ),
+        (
+            m(),
+            metric(json!({ "resource": { "target": { "averageValue": 3 } } })),
+            "target.averageValue must be set with type: AverageValue",
+        ),
+        (
+            m(),
+            metric(json!({ "resource": { "target": { "averageUtilization": null } } })),
+            "target.averageUtilization must be set with type: Utilization",
+        ),
+        (
+            m(),
+            metric(json!({ "resource": { "target": { "averageUtilization": 0 } } })),
+            "should be greater than or equal to 1",
+        ),
+        (
+            m(),
+            metric(
+                json!({ "resource": { "target": { "type": "AverageValue", "averageUtilization": null, "averageValue": "0" } } }),
+            ),
+            "spec.metrics[0].resource.target.averageValue: Invalid value: must be an amount above 0",
+        ),
+        (
+            m(),
+            metric(
+                json!({ "resource": { "target": { "type": "AverageValue", "averageUtilization": null, "averageValue": 0 } } }),
+            ),
+            "spec.metrics[0].resource.target.averageValue: Invalid value: must be an amount above 0",
+        ),
+        (
+            m(),
+            metric(
+                json!({ "resource": { "target": { "type": "AverageValue", "averageUtilization": null, "averageValue": "x" } } }),
+            ),
+            "spec.metrics[0].resource.target.averageValue: Invalid value: must be an amount above 0",
+        ),
+        (
+            m(),
+            json!({ "newField": 1 }),
+            "unknown field \"spec.newField\"",
+        ),
+    ]
+}
+
+#[test]
+fn an_api_server_takes_what_is_sound_and_says_what_is_wrong_with_the_rest() {
+    if left_out() {
+        return;
+    }
+    let cluster = cluster();
+    let create = |spec: &Value| {
+        let words = ["create", "--dry-run=server", "-f", "-"];
+        cluster.kubectl_with(words, &object(spec).to_string())
+    };
+    for spec in good() {
+        let answer = create(&spec);
+        assert!(answer.is_ok(), "{spec}: {answer:?}");
+        assert!(!agent_refuses(&spec), "the agent refuses {spec}");
+    }
+    for (base, patch, words) in bad() {
+        let spec = patched(base, &patch);
+        let answer = create(&spec).expect_err("it should be refused").to_string();
+        assert!(answer.contains(words), "{patch}\n{words}\n{answer}");
+        assert!(agent_refuses(&spec), "only the API server refuses {patch}");
+    }
+}
+
+#[test]
+fn kubectl_shows_at_a_glance_how_a_policy_stands() {
+    if left_out() {
+        return;
+    }
+    let cluster = cluster();
+    cluster
+        .apply(&object(&metrics()).to_string())
+        .expect("a policy");
+    let condition = |kind: &str, status: &str| {
+        json!({
+            "type": kind,
+            "status": status,
+            "reason": "Because",
+            "message": "of this",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    };
+    let status = json!({
+        "status": {
+            "observedGeneration": 1,
+            "conditions": [
+                condition("Ready", "True"),
+                condition("Active", "False"),
+                condition("Paused", "False"),
+            ],
+            "minReplicas": 1,
+            "maxReplicas": 9,
+            "currentReplicas": 3,
+            "desiredReplicas": 5,
+            "size": 4,
+            "lastScaleTime": "2026-01-01T00:00:00Z",
+            "lastGrant": "1/77",
+            "triggers": "cpu: 82 %/70 %",
+            "reason": "The limit on growth allows 4 of 5 for now.",
+        },
+    });
+    let patch = status.to_string();
+    cluster
+        .kubectl([
+            "patch",
+            "sp",
+            "web",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])
+        .expect("a status");
+    let shown = |more: &[&'static str]| {
+        let words: Vec<&str> = ["get", "scalingpolicies"]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
+        let table = cluster.kubectl(words).expect("a table");
+        let rows: Vec<String> = table.lines().map(words_of).collect();
+        rows
+    };
+    let [head, row] = shown(&[]).try_into().expect("a head and a row");
+    assert_eq!(
+        head,
+        "NAME TARGET MIN MAX SIZE WANT ACTIVE READY PAUSED AGE"
+    );
+    assert!(
+        row.starts_with("web web 1 9 4 5 False True False "),
+        "{row}"
+    );
+    let [head, row] = shown(&["-o", "wide"]).try_into().expect("a head and a row");
+    assert_eq!(
+        head,
+        "NAME KIND TARGET MIN MAX SIZE WANT RUNNING ACTIVE READY PAUSED TRIGGERS REASON AGE"
+    );
+    assert!(
+        row.contains(
+            "StatefulSet web 1 9 4 5 3 False True False cpu: 82 %/70 % The limit on growth"
+        ),
+        "{row}"
+    );
+    let explained = cluster
+        .kubectl(["explain", "scalingpolicy.spec.minReplicaCount"])
+        .expect("an explanation");
+    assert!(explained.contains("The fewest replicas."), "{explained}");
+}
+
+/// With one space between any two words.
+fn words_of(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
