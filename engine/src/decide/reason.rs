@@ -4,7 +4,7 @@
 //! Comes in: what the parts of a decision noted, in order. Goes out: stable
 //! codes, and prose by `Display` that fits 80 columns. Integers only.
 
-mod prose;
+pub(crate) mod prose;
 pub(crate) mod quantity;
 
 use std::borrow::Cow;
@@ -234,6 +234,8 @@ pub enum ConditionKind {
     Active,
     Fallback,
     Paused,
+    /// The size is one that somebody else chose.
+    Adopted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -369,6 +371,7 @@ impl ConditionKind {
             ConditionKind::Active => "Active",
             ConditionKind::Fallback => "Fallback",
             ConditionKind::Paused => "Paused",
+            ConditionKind::Adopted => "Adopted",
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Scaled {
     /// A size that was granted and replaced before it was seen carried out: a late
     /// write of it is nobody's wish.
     pub superseded: Option<u32>,
-    /// The last size that somebody else set, and when it was seen.
+    /// The size that somebody else set, until another one is granted.
     pub by_hand: Option<ByHand>,
     /// It was found at 0, or somebody else set it to 0: switched off, as HPA
     /// understands it (hpa.md rule 17).
@@ -36,6 +36,8 @@ pub struct ByHand {
     pub at: Ms,
     pub from: u32,
     pub to: u32,
+    /// Another object was found under the same name, with this size.
+    pub anew: bool,
 }
 
 /// What the platform says of a workload, as far as the ledger keeps it.
@@ -98,13 +100,19 @@ impl Scaled {
     pub fn take_in(&mut self, size: u32, seen: &Seen, now: Ms) -> u32 {
         let meaning = self.meaning(size, seen);
         let after = self.size_after(size, seen);
+        let by_hand = ByHand {
+            at: now,
+            from: size,
+            to: after,
+            anew: self.carried.is_some() && self.uid != seen.uid,
+        };
         seen.uid.clone_into(&mut self.uid);
         seen.selector.clone_into(&mut self.selector);
         self.carried = Some(seen.replicas);
         match meaning {
             Meaning::Adopted => {
                 self.superseded = None;
-                self.by_hand = None;
+                self.by_hand = by_hand.anew.then_some(by_hand);
                 self.off = after == 0;
             }
             Meaning::Carried => self.superseded = None,
@@ -112,11 +120,7 @@ impl Scaled {
             Meaning::ByHand => {
                 self.superseded = None;
                 self.off = after == 0;
-                self.by_hand = Some(ByHand {
-                    at: now,
-                    from: size,
-                    to: after,
-                });
+                self.by_hand = Some(by_hand);
             }
         }
         after

@@ -138,20 +138,7 @@ pub fn read(triggers: &mut [v1::Trigger], report: &Report, now: Ms) {
 /// The report on one line of at most [`SUMMARY_CHARS_MAX`]: the trigger that won
 /// and what then moved its wish.
 pub fn summary(report: &Report) -> String {
-    let winner = report.winner.map(|winner| winner as usize);
-    let inputs = report.inputs.len();
-    let told = report.reasons().enumerate();
-    let told = told.filter(|(n, _)| *n >= inputs || Some(*n) == winner);
-    let told: Vec<String> = told.map(|(_, (_, words))| clean(&words)).collect();
-    let line = told.join(" ");
-    match line.char_indices().nth(SUMMARY_CHARS_MAX) {
-        Some(_) => line
-            .chars()
-            .take(SUMMARY_CHARS_MAX - 1)
-            .chain(['…'])
-            .collect(),
-        None => line,
-    }
+    report.summary(SUMMARY_CHARS_MAX)
 }
 
 /// The whole account.

@@ -9,6 +9,7 @@ use super::quantity::{Unit, decimal, duration, plural, replicas};
 use super::{Failure, Held, Outcome, Outlook, Report, Step};
 use crate::decide::limit::Limited;
 use crate::decide::objective::limits::Limits;
+use crate::policy::Goal;
 use input::sentence;
 
 const COLUMNS: usize = 80;
@@ -49,6 +50,48 @@ impl Report {
             .map(|input| (input.outcome.code(), sentence(input)))
             .chain(steps.map(|step| (step.code(), explain(step, self))))
     }
+}
+
+impl Report {
+    /// One line of at most `chars_max` characters: the trigger that won and what then
+    /// moved its wish.
+    pub fn summary(&self, chars_max: usize) -> String {
+        let winner = self.winner.map(|winner| winner as usize);
+        let inputs = self.inputs.len();
+        let told = self.reasons().enumerate();
+        let told = told.filter(|(n, _)| *n >= inputs || Some(*n) == winner);
+        let told: Vec<String> = told.map(|(_, (_, words))| words).collect();
+        on_one_line(&told.join(" "), chars_max)
+    }
+
+    /// What was measured and what it is held against: `cpu: 82 %/70 %, queue: 30/10`.
+    /// What couldn't be measured is `unknown`, as HPA says.
+    pub fn measures(&self) -> String {
+        let inputs = self.inputs.iter().map(|input| {
+            let unit = Unit::of(&input.source, input.goal);
+            let value = match input.value {
+                Some(value) => unit.show(value),
+                None => "unknown".to_owned(),
+            };
+            let goal = match input.goal {
+                Goal::Utilization { percent } => unit.show(i64::from(percent)),
+                Goal::AverageValue { milli } | Goal::Value { milli } => unit.show(milli),
+            };
+            format!("{}: {value}/{goal}", input.trigger)
+        });
+        inputs.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Without line breaks and other control characters, whatever a source put into
+/// its words, and cut to so many characters.
+pub(crate) fn on_one_line(words: &str, chars_max: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    if words.chars().nth(chars_max).is_none() {
+        return words.chars().map(clean).collect();
+    }
+    let kept = words.chars().take(chars_max.saturating_sub(1));
+    kept.map(clean).chain(['…']).collect()
 }
 
 /// A word that is longer than a line, in pieces that aren't.
