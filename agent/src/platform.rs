@@ -61,7 +61,7 @@ impl Platform {
         node: &str,
     ) -> (Platform, mpsc::Receiver<targets::Event>) {
         let (followed, following) = watch::channel(Arc::default());
-        let (patches, patched) = mpsc::channel(patches::INBOX);
+        let (patches, inbox) = mpsc::channel(patches::INBOX);
         let (fence, fenced) = watch::channel(false);
         let (found, finds) = mpsc::channel(EVENTS_MAX);
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
@@ -75,7 +75,7 @@ impl Platform {
             finds,
             events,
         ));
-        tasks.spawn(patches::run(scales, patched, fenced, found));
+        tasks.spawn(patches::run(scales, inbox, fenced, found));
         let (connection, node) = (connection.clone(), node.to_owned());
         tasks.spawn(async move { pods::follow(&connection, &node, &shown).await });
         let platform = Platform {
@@ -184,11 +184,11 @@ impl Platform {
         }
         let shown = |words: Vec<String>| {
             let more = words.len().saturating_sub(TROUBLES_MAX);
-            let mut shown = words[..words.len() - more].join("; ");
-            if more > 0 {
-                shown.push_str(&format!("; and {more} more"));
+            let shown = words[..words.len() - more].join("; ");
+            match more {
+                0 => shown,
+                more => format!("{shown}; and {more} more"),
             }
-            shown
         };
         let troubles = troubles.into_iter();
         troubles

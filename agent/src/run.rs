@@ -219,7 +219,7 @@ impl Agent {
                 Output::Publish(summary) => self.gossip.publish(summary),
                 Output::Poll { policy, trigger } => self.poll(policy, trigger),
                 Output::Propose(command) => self.propose(command),
-                Output::Patch(patch) => self.patch(patch),
+                Output::Patch(patch) => self.patch(&patch),
                 Output::Halt(why) => self.halt(&why),
             }
         }
@@ -254,11 +254,11 @@ impl Agent {
         platform.select(&ledger.part(self.log.id()));
     }
 
-    fn patch(&mut self, patch: Patch) {
+    fn patch(&mut self, patch: &Patch) {
         let Some(platform) = &self.platform else {
             return;
         };
-        if let Some(refused) = platform.patch(&patch) {
+        if let Some(refused) = platform.patch(patch) {
             self.step(refused);
         }
     }
