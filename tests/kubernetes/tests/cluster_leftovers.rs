@@ -7,28 +7,29 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use starling_kubernetes_rig::{Cluster, left_out, shell, sweep};
+use starling_kubernetes_rig::{Cluster, left_out, shell};
 
-/// What is on this machine that bears a name of the rig's.
-fn names() -> Vec<String> {
+/// What is on this machine that bears the name of this run.
+fn names(id: &str) -> Vec<String> {
     let show = |program: &str, words: &[&str]| {
         let output = Command::new(program).args(words).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let links = show("ip", &["-o", "link"]);
-    let spaces = show("ip", &["netns", "list"]);
-    let folders = show("ls", &["/var/lib/starling-rig"]);
-    let cgroups = show("ls", &["/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"]);
-    let of_ours = |line: &&str| line.contains("starling") || line.parse::<u8>().is_ok();
-    [links, spaces, folders, cgroups]
-        .iter()
-        .flat_map(|text| {
-            text.lines()
-                .filter(of_ours)
-                .map(String::from)
-                .collect::<Vec<_>>()
-        })
-        .collect()
+    let number = id.trim_start_matches("starling");
+    let folder = format!("/var/lib/starling-rig/{number}");
+    let all = [
+        show("ip", &["-o", "link"]),
+        show("ip", &["netns", "list"]),
+        show("ls", &["/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"]),
+        show("find", &[&folder, "-maxdepth", "1"]),
+    ]
+    .concat();
+    let of_run = |line: &&str| {
+        let mut ends = line.match_indices(id).map(|(at, _)| at + id.len());
+        ends.any(|end| !line[end..].starts_with(|next: char| next.is_ascii_digit()))
+            || line.starts_with(&folder)
+    };
+    all.lines().filter(of_run).map(String::from).collect()
 }
 
 /// Pods' processes too: by the cgroups, whose names are the run's.
@@ -54,8 +55,6 @@ fn what_a_killed_rig_leaves_is_swept_by_the_next_start() {
     if left_out() {
         return;
     }
-    sweep().unwrap();
-    let before = names();
     let mut rig = Command::new(env!("CARGO_BIN_EXE_starling-kubernetes-rig"))
         .args(["up", "--nodes", "1"])
         .stdout(Stdio::piped())
@@ -72,15 +71,18 @@ fn what_a_killed_rig_leaves_is_swept_by_the_next_start() {
     let number = config.split('/').nth(4).unwrap();
     let id = format!("starling{number}");
     assert!(processes(&id).len() > 6, "{:?}", processes(&id));
+    assert!(names(&id).len() > 6, "{:?}", names(&id));
 
     rig.kill().unwrap();
     rig.wait().unwrap();
     // Its steward may still be at it; the next start doesn't mind.
     let next = Cluster::start(1).unwrap();
+    let next_id = next.id();
     next.end().unwrap();
     shell::until("nothing is left of either", Duration::from_mins(1), || {
-        let (left, running) = (names(), processes(&id));
-        let fine = left == before && running.is_empty();
+        let (mut left, running) = (names(&id), processes(&id));
+        left.extend(names(&next_id));
+        let fine = left.is_empty() && running.is_empty();
         fine.then_some(()).ok_or(format!("{left:?} {running:?}"))
     })
     .unwrap();
