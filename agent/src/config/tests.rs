@@ -52,6 +52,7 @@ fn sound_settings_get_their_defaults_and_absolute_paths() {
     assert_eq!(config.keys, host.path().join("keys"));
     assert_eq!(config.policies, Some(host.path().join("policies")));
     assert_eq!(config.listen.api, "0.0.0.0:7402");
+    assert_eq!(config.listen.health, "127.0.0.1:7403");
     assert_eq!(config.workers_on_exit, WorkersOnExit::Keep);
     let mode = fs::metadata(&config.data_dir).unwrap().permissions().mode();
     assert_eq!(
@@ -108,12 +109,13 @@ fn texts_that_are_no_settings_are_refused() {
         "node: n1",
         "nodes: n1",
         "agent.yaml:2:1: nodes: unknown field `nodes`; allowed: cluster, node, dataDir, policies, \
-         keys, listen, advertise, seeds, bootstrap, workersOnExit",
+         keys, listen, advertise, seeds, bootstrap, workersOnExit, log",
     );
     refused(
         "node: n1",
         "listen: {peers: \"0.0.0.0:1\"}",
-        "agent.yaml:2:10: listen.peers: unknown field `peers`; allowed: peer, gossip, api",
+        "agent.yaml:2:10: listen.peers: unknown field `peers`; allowed: peer, gossip, api, \
+         health",
     );
     refused(
         "bootstrap: true",
@@ -124,6 +126,11 @@ fn texts_that_are_no_settings_are_refused() {
         "node: n1",
         "workersOnExit: kill",
         "agent.yaml:2:16: workersOnExit: `kill` is not known; allowed: keep, stop",
+    );
+    refused(
+        "node: n1",
+        "log: {format: xml}",
+        "agent.yaml:2:15: log.format: `xml` is not known; allowed: text, json",
     );
 }
 
