@@ -8,6 +8,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod apply;
+mod authority;
 pub mod part;
 pub mod scaled;
 
@@ -20,6 +21,8 @@ use crate::history::{Change, History};
 use crate::policy::{self, Policy, Target};
 use crate::unit::{Ms, NodeId, Stamp};
 use scaled::{Scaled, Seen};
+
+pub use authority::Authority;
 
 /// What the log carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,8 @@ pub enum Command {
     Found {
         cluster: String,
         generation: u64,
+        /// Where the agents certify each other.
+        authority: Option<Authority>,
     },
     /// Lets an agent in; its id is this entry's index. The same nonce again
     /// gives the same id.
@@ -156,6 +161,8 @@ pub enum Why {
 pub struct Ledger {
     pub cluster: String,
     pub generation: u64,
+    /// None where certificates come from elsewhere.
+    pub authority: Option<Authority>,
     /// The last entry applied.
     pub index: u64,
     /// Never goes back.

@@ -80,6 +80,7 @@ impl Fixture {
         let found = Command::Found {
             cluster: "c".into(),
             generation: 1,
+            authority: None,
         };
         fixture.grant(found);
         for (nonce, name) in [(FOUNDER, "a"), ("n2", "b"), ("n3", "c")] {
@@ -290,7 +291,7 @@ fn commands() -> impl Strategy<Value = Command> {
             nonce,
             member: member(&name)
         }),
-        1 => Just(Command::Found { cluster: "x".into(), generation: 7 }),
+        1 => Just(Command::Found { cluster: "x".into(), generation: 7, authority: None }),
     ]
 }
 

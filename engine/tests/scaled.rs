@@ -94,6 +94,7 @@ impl World {
         world.apply(Command::Found {
             cluster: "c".into(),
             generation: 1,
+            authority: None,
         });
         for (nonce, name) in [(FOUNDER, "a"), ("b", "b")] {
             world.apply(Command::Admit {

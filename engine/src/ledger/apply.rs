@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::scaled::{Meaning, Scaled};
 use super::{
-    Admitted, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Cause, Checkpoint, Command, DECISIONS_MAX, Entry,
-    FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome, POLICIES_MAX, Record, Refusal,
-    WORKLOADS_MAX, Why, Workload,
+    Admitted, Authority, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Cause, Checkpoint, Command,
+    DECISIONS_MAX, Entry, FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome,
+    POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why, Workload,
 };
 use crate::policy::{self, Form, Policy};
 use crate::unit::{NodeId, Stamp};
@@ -65,7 +65,8 @@ impl Ledger {
             Command::Found {
                 cluster,
                 generation,
-            } => self.found(cluster, *generation),
+                authority,
+            } => self.found(cluster, *generation, authority.as_ref()),
             Command::Admit { nonce, member } => {
                 outcome.admitted = Some(self.admit(index, nonce, member)?);
                 Ok(())
@@ -84,7 +85,12 @@ impl Ledger {
         }
     }
 
-    fn found(&mut self, cluster: &str, generation: u64) -> Result<(), Refusal> {
+    fn found(
+        &mut self,
+        cluster: &str,
+        generation: u64,
+        authority: Option<&Authority>,
+    ) -> Result<(), Refusal> {
         if !self.cluster.is_empty() {
             return Err(Refusal::new(
                 cluster,
@@ -93,6 +99,7 @@ impl Ledger {
         }
         cluster.clone_into(&mut self.cluster);
         self.generation = generation;
+        self.authority = authority.cloned();
         Ok(())
     }
 

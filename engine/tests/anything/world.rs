@@ -92,6 +92,7 @@ impl<'a> World<'a> {
             Command::Found {
                 cluster: "c".into(),
                 generation: 1,
+                authority: None,
             },
         );
         for (nonce, name) in [(FOUNDER, "a"), ("b", "b"), ("c", "c")] {

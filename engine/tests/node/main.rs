@@ -92,6 +92,7 @@ impl World {
         world.apply(Command::Found {
             cluster: "c".into(),
             generation: 1,
+            authority: None,
         });
         for (nonce, name) in [(FOUNDER, "a"), ("b", "b"), ("c", "c")] {
             world.apply(Command::Admit {
