@@ -1,9 +1,11 @@
-//! A listener that holds only so many connections at once, for peers here and
-//! for users in the agent's API.
+//! A listener that holds only so many TLS connections at once, for peers here
+//! and for users in the agent's API.
 //!
 //! Whoever comes later waits in the kernel's queue until one ends; strangers
-//! are turned out by the handshake's deadline. A failed accept is tried again.
+//! are turned out by the handshake, or by its deadline. Each handshake is by the
+//! newest certificate. A failed accept is tried again.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,18 +15,33 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::tls::{Callers, Credentials};
+
 /// A pause after a failed accept, which is mostly a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Who takes longer to prove itself is cut off.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Where callers may show nothing, more of such connections are turned away, so
+/// that strangers can't take all places.
+const STRANGERS_MAX: usize = 32;
+/// Such a connection ends after this long, whatever it does.
+const STRANGER_STAYS: Duration = Duration::from_secs(15);
 
-/// Accepted connections, at most `connections_max` of them open at a time.
+/// Accepted connections whose handshake is done, at most `connections_max` of
+/// them open at a time, handshakes included.
 pub fn connections(
     listener: TcpListener,
     connections_max: usize,
-) -> impl Stream<Item = io::Result<Connection>> {
+    credentials: Credentials,
+    callers: Callers,
+) -> impl Stream<Item = io::Result<TlsStream<Connection>>> {
     let slots = Arc::new(Semaphore::new(connections_max));
+    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     let (sender, accepted) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         // The slots are never closed.
@@ -33,8 +50,8 @@ pub fn connections(
                 accepted = listener.accept() => accepted,
                 () = sender.closed() => return,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, caller) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // No descriptors, or the caller has gone already.
                     tracing::warn!(%error, "a connection was not accepted; trying again");
@@ -48,10 +65,30 @@ pub fn connections(
             let connection = Connection {
                 stream,
                 _slot: slot,
+                stranger: None,
             };
-            if sender.send(Ok(connection)).await.is_err() {
-                return;
-            }
+            let handshake = TlsAcceptor::from(credentials.server(callers)).accept(connection);
+            let (sender, strangers) = (sender.clone(), strangers.clone());
+            tokio::spawn(async move {
+                match tokio::time::timeout(HANDSHAKE, handshake).await {
+                    Ok(Ok(mut stream)) => {
+                        if stream.get_ref().1.peer_certificates().is_none() {
+                            let Ok(slot) = strangers.try_acquire_owned() else {
+                                tracing::debug!(%caller, "too many callers without a certificate");
+                                return;
+                            };
+                            stream.get_mut().0.stranger = Some(Stranger {
+                                _slot: slot,
+                                until: Box::pin(tokio::time::sleep(STRANGER_STAYS)),
+                            });
+                        }
+                        // Refused where the server has ended meanwhile.
+                        drop(sender.send(Ok(stream)).await);
+                    }
+                    Ok(Err(why)) => tracing::debug!(%caller, %why, "a caller was turned away"),
+                    Err(_) => tracing::debug!(%caller, "a caller didn't prove itself in time"),
+                }
+            });
         }
     });
     tokio_stream::wrappers::ReceiverStream::new(accepted)
@@ -61,6 +98,13 @@ pub fn connections(
 pub struct Connection {
     stream: TcpStream,
     _slot: OwnedSemaphorePermit,
+    stranger: Option<Stranger>,
+}
+
+/// What a caller without a certificate is allowed.
+struct Stranger {
+    _slot: OwnedSemaphorePermit,
+    until: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl Connected for Connection {
@@ -77,6 +121,11 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(stranger) = &mut self.stranger
+            && stranger.until.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -108,31 +157,5 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio_stream::StreamExt as _;
-
-    #[tokio::test]
-    async fn one_more_connection_waits_until_another_one_ends() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut accepted = Box::pin(connections(listener, 2));
-        let mut callers = Vec::new();
-        for _ in 0..3 {
-            callers.push(TcpStream::connect(address).await.unwrap());
-        }
-        let first = accepted.next().await.unwrap().unwrap();
-        let second = accepted.next().await.unwrap().unwrap();
-        let third = accepted.next();
-        tokio::pin!(third);
-        let early = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
-        assert!(early.is_err(), "a third connection was accepted");
-        drop(first);
-        assert!(third.await.unwrap().is_ok());
-        drop(second);
     }
 }

@@ -71,7 +71,7 @@ fn targets(core: &Core, membership: &Membership) -> BTreeSet<String> {
         .nodes()
         .filter(|(id, _)| **id != membership.own.id)
         .map(|(id, peer)| core.peers.book.find(*id, &peer.address))
-        .chain(core.config.seeds.iter().cloned())
+        .chain(core.config.seeds.now())
         .filter(|address| address != own)
         .take(TARGETS_MAX)
         .collect()

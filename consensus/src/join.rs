@@ -36,6 +36,7 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
     let config = &core.config;
     let founds = config.bootstrap && opened.moved_aside.is_none();
     let mut admission = opened.admission.clone();
+    let mut seeds = config.seeds.clone();
     let mut pause = PAUSE_FIRST;
     let mut round = 0_u32;
     loop {
@@ -58,12 +59,14 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
         };
         if round % ROUNDS_PER_WORD == 1 {
             tracing::info!(
-                cluster = %config.cluster, seeds = ?config.seeds,
+                cluster = %config.cluster, seeds = ?config.seeds.now(),
                 "waiting to join: {waiting}{}", beside(config.bootstrap, opened)
             );
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+            () = seeds.changed() => pause = PAUSE_FIRST,
+        }
     }
 }
 
@@ -95,8 +98,8 @@ enum Found {
 
 async fn ask_seeds(core: &Core, disk: &Disk, admission: &mut Option<Admission>) -> Found {
     let (mut refused, mut foreign) = (None, None);
-    for seed in &core.config.seeds {
-        let answer = match identify(core, seed).await {
+    for seed in core.config.seeds.now() {
+        let answer = match identify(core, &seed).await {
             Ok(answer) => answer,
             Err(why) => {
                 tracing::debug!(seed, why, "a seed doesn't answer");

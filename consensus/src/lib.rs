@@ -20,24 +20,29 @@ mod machine;
 mod namesake;
 mod net;
 mod propose;
+mod seeds;
 mod start;
 mod stats;
 mod steward;
 mod store;
+pub mod tls;
 mod types;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-use starling_engine::ledger::{Command, Ledger, Member, Outcome};
+use starling_engine::ledger::{Authority, Command, Ledger, Member, Outcome};
 use starling_engine::unit::NodeId;
 use tokio::sync::watch;
 
 pub use clock::Clock;
 pub use hand_over::{DEADLINE as HAND_OVER_DEADLINE, Kept};
 pub use propose::COMMAND_BYTES_MAX;
+pub use seeds::{SEEDS_MAX, Seeds};
 pub use stats::Stats;
+pub use store::open::{Past, past};
+pub use tls::Credentials;
 
 /// How this agent takes part.
 #[derive(Debug, Clone)]
@@ -47,13 +52,14 @@ pub struct Config {
     pub member: Member,
     /// Cluster name, 1 to 63 bytes: joining another cluster's log is refused.
     pub cluster: String,
-    /// Other agents' peer addresses (`host:port`).
-    pub seeds: Vec<String>,
+    pub seeds: Seeds,
     /// Found a new cluster where there is no state on disk and no seed answers as one.
     pub bootstrap: bool,
+    /// Goes into the ledger where this agent founds.
+    pub authority: Option<Authority>,
     pub timing: Timing,
-    /// PEM: certificate authority, this agent's certificate and key.
-    pub tls: Tls,
+    /// What this agent shows to others, and whom it believes.
+    pub credentials: Credentials,
 }
 
 /// A leader is given up after `election_max_ms` without a word from it, and
@@ -75,8 +81,8 @@ impl Default for Timing {
     }
 }
 
-/// PEM texts.
-#[derive(Clone)]
+/// PEM texts: certificate authority, certificate and key.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tls {
     pub ca: String,
     pub certificate: String,

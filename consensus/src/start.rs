@@ -30,7 +30,6 @@ const ENTRIES_KEPT: u64 = 1_000;
 const APPEND_ENTRIES_MAX: u64 = 256;
 const SNAPSHOT_INSTALL_MS: u64 = 10_000;
 const HEARTBEAT_MS_MIN: u64 = 10;
-const SEEDS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 63;
 /// An orderly end waits no longer for openraft.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
@@ -112,9 +111,8 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
 
     let (applied_sender, applied) = watch::channel(0);
     let (leadership_sender, leadership) = watch::channel(Leadership::default());
-    let tls = config.tls.clone();
     let core = Arc::new(Core {
-        peers: Arc::new(Peers::new(&config.tls, config.timing)),
+        peers: Arc::new(Peers::new(config.credentials.connector(), config.timing)),
         config,
         acks: Arc::default(),
         ledger: Arc::default(),
@@ -128,7 +126,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     });
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;
-    let serving = server::serve(core.clone(), &tls, listener)?;
+    let serving = server::serve(core.clone(), listener);
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the peer listener has ended");
@@ -247,9 +245,6 @@ fn check(config: &Config) -> Result<(), Error> {
     }
     if config.timing.heartbeat_ms < HEARTBEAT_MS_MIN {
         return refuse("timing.heartbeat_ms", "must be at least 10");
-    }
-    if config.seeds.len() > SEEDS_MAX {
-        return refuse("seeds", "are more than 64; a few are enough");
     }
     Ok(())
 }

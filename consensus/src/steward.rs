@@ -198,6 +198,7 @@ async fn attempt(core: &Core, membership: &Membership, step: &Step) -> Result<()
             let found = Command::Found {
                 cluster: membership.own.cluster.clone(),
                 generation: membership.own.generation,
+                authority: core.config.authority.clone(),
             };
             return propose(core, found).await;
         }

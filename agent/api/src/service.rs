@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use starling_consensus::{Error, Tls};
+use starling_consensus::{Credentials, Error};
 use starling_proto::v1::starling_service_server::StarlingService;
 use starling_proto::v1::{self, Consistency};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -35,9 +35,9 @@ enum Route {
 }
 
 impl Service {
-    pub fn new(view: View, tls: &Tls, ending: CancellationToken) -> Service {
+    pub fn new(view: View, credentials: &Credentials, ending: CancellationToken) -> Service {
         Service {
-            leader: Leader::new(tls),
+            leader: Leader::new(credentials),
             turns: Semaphore::new(REQUESTS_MAX),
             streams: Streams::new(view.clone(), ending),
             view,

@@ -21,16 +21,17 @@ use openraft::{OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot, Vote};
 use starling_proto::raft::peer_client::PeerClient;
 use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{RaftReply, RaftRequest, SnapshotHead, SnapshotPart};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
 use super::book::Book;
 use super::identity::envelope;
-use super::{MESSAGE_BYTES_MAX, PEER_NAME, SNAPSHOT_PART_BYTES};
+use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::acks::Acks;
 use crate::store::keys::Identity;
+use crate::tls::Connector;
 use crate::types::{Peer, Types};
-use crate::{Timing, Tls, codec};
+use crate::{Timing, codec};
 
 /// At the bound all are dropped and made again as they are needed.
 const CHANNELS_MAX: usize = 256;
@@ -50,7 +51,7 @@ pub enum Lane {
 
 /// Channels to other agents.
 pub struct Peers {
-    tls: ClientTlsConfig,
+    connector: Connector,
     connect_timeout: Duration,
     channels: Mutex<BTreeMap<(String, Lane), Channel>>,
     /// Agents that were said not to answer; as many as members at most.
@@ -61,15 +62,9 @@ pub struct Peers {
 }
 
 impl Peers {
-    pub fn new(tls: &Tls, timing: Timing) -> Peers {
+    pub fn new(connector: Connector, timing: Timing) -> Peers {
         Peers {
-            tls: ClientTlsConfig::new()
-                .domain_name(PEER_NAME)
-                .ca_certificate(Certificate::from_pem(&tls.ca))
-                .identity(tonic::transport::Identity::from_pem(
-                    &tls.certificate,
-                    &tls.key,
-                )),
+            connector,
             connect_timeout: Duration::from_millis(timing.election_min_ms),
             channels: Mutex::default(),
             silent: Mutex::default(),
@@ -112,14 +107,12 @@ impl Peers {
         let channel = if let Some(channel) = channels.get(&key) {
             channel.clone()
         } else {
-            let channel = Endpoint::from_shared(format!("https://{address}"))
-                .and_then(|endpoint| endpoint.tls_config(self.tls.clone()))
+            let channel = Endpoint::from_shared(format!("http://{address}"))
                 .map_err(io::Error::other)?
                 .connect_timeout(self.connect_timeout)
-                .tcp_nodelay(true)
                 .http2_keep_alive_interval(KEEPALIVE)
                 .keep_alive_timeout(KEEPALIVE)
-                .connect_lazy();
+                .connect_with_connector_lazy(self.connector.clone());
             if channels.len() >= CHANNELS_MAX {
                 channels.clear();
             }

@@ -19,7 +19,7 @@ use starling_proto::raft::{
     propose_reply, read_index_reply,
 };
 use tokio::sync::Mutex;
-use tonic::transport::{Certificate, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::identity::{check, check_certificate, check_name, shorten};
@@ -29,8 +29,9 @@ use crate::core::{Core, Membership};
 use crate::join::is_nonce;
 use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
+use crate::tls::Callers;
 use crate::types::Types;
-use crate::{Error, Tls, codec, hand_over};
+use crate::{Error, codec, hand_over};
 
 /// Calls at once on one connection; more wait.
 /// Two lanes for each of 500 peers that all call this one.
@@ -39,7 +40,6 @@ const CALLS_MAX: usize = 64;
 const STREAMS_MAX: u32 = 128;
 /// No call takes longer, snapshots included.
 const SERVER_DEADLINE: Duration = Duration::from_mins(2);
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// A snapshot whose sender is silent for so long is given up.
 const PART_DEADLINE: Duration = Duration::from_secs(5);
 const NAME_BYTES_MAX: usize = 63;
@@ -48,16 +48,9 @@ const ADDRESS_BYTES_MAX: usize = 255;
 /// Serves until the task is dropped.
 pub fn serve(
     core: Arc<Core>,
-    tls: &Tls,
     listener: tokio::net::TcpListener,
-) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<>, Error> {
-    let tls = ServerTlsConfig::new()
-        .identity(tonic::transport::Identity::from_pem(
-            &tls.certificate,
-            &tls.key,
-        ))
-        .client_ca_root(Certificate::from_pem(&tls.ca))
-        .timeout(HANDSHAKE_DEADLINE);
+) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<> {
+    let credentials = core.config.credentials.clone();
     let service = PeerServer::new(Service {
         core,
         snapshot: Mutex::new(()),
@@ -65,8 +58,6 @@ pub fn serve(
     .max_decoding_message_size(MESSAGE_BYTES_MAX)
     .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let router = Server::builder()
-        .tls_config(tls)
-        .map_err(|e| Error::Tls(e.to_string()))?
         .concurrency_limit_per_connection(CALLS_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .timeout(SERVER_DEADLINE)
@@ -75,8 +66,8 @@ pub fn serve(
             service,
             check_certificate,
         ));
-    let incoming = connections(listener, CONNECTIONS_MAX);
-    Ok(router.serve_with_incoming(incoming))
+    let incoming = connections(listener, CONNECTIONS_MAX, credentials, Callers::Certified);
+    router.serve_with_incoming(incoming)
 }
 
 struct Service {

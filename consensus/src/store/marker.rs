@@ -27,6 +27,10 @@ pub fn write(raft_dir: &Path, identity: &Identity) -> io::Result<()> {
     File::open(raft_dir)?.sync_all()
 }
 
+pub fn is_there(raft_dir: &Path) -> bool {
+    path(raft_dir).exists()
+}
+
 pub fn read(raft_dir: &Path) -> io::Result<Option<Identity>> {
     match fs::read(path(raft_dir)) {
         Ok(sealed) => codec::decode(codec::unseal(PLACE, &sealed)?).map(Some),

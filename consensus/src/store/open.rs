@@ -4,8 +4,9 @@
 //! checked record by record. A log in doubt is never used: it is moved aside,
 //! and the agent joins again under a new id.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +48,32 @@ impl Opened {
         tokio::task::spawn_blocking(move || marker::write(&raft_dir, &identity))
             .await
             .map_err(io::Error::other)?
+    }
+}
+
+/// What a data directory remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    Nothing,
+    /// The agent belongs to a cluster.
+    Member,
+    /// A damaged log lies aside: the agent joins anew and never founds.
+    Damaged,
+}
+
+/// Looks without opening anything; a directory that isn't there remembers nothing.
+pub fn past(data_dir: &Path) -> Result<Past, Error> {
+    if marker::is_there(&data_dir.join("raft")) {
+        return Ok(Past::Member);
+    }
+    match aside(data_dir) {
+        Ok(found) if found.is_empty() => Ok(Past::Nothing),
+        Ok(_) => Ok(Past::Damaged),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Past::Nothing),
+        Err(source) => Err(Error::DataDir {
+            path: data_dir.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -125,6 +152,9 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
     let created = !sled_dir.join("db").exists();
     fs::create_dir_all(&snapshot_dir).map_err(Failure::Io)?;
     fs::create_dir_all(&sled_dir).map_err(Failure::Io)?;
+    // The log may hold the authority's key. sled gives its files the mode that
+    // the process gives all files, so the directory keeps other users out.
+    fs::set_permissions(raft_dir, Permissions::from_mode(0o700)).map_err(Failure::Io)?;
     remove_half_written_indexes(&sled_dir).map_err(Failure::Io)?;
 
     let db = open_sled(&sled_dir)?;

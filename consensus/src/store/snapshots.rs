@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -128,7 +129,12 @@ impl Snapshots {
 
     fn write(&self, name: &str, sealed: &[u8]) -> io::Result<()> {
         let temporary = self.dir.join(format!("{name}.tmp"));
-        let mut file = File::create(&temporary)?;
+        let mut file = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(sealed)?;
         file.sync_all()?;
         fs::rename(&temporary, self.dir.join(name))?;

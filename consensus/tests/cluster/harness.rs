@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use starling_consensus::{Config, Error, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Error, Log, Timing, Tls};
 use starling_engine::ledger::{Command, Member, Outcome};
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ pub const CLUSTER: &str = "test";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct Authority {
-    certificate: String,
+    pub certificate: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -81,10 +81,12 @@ impl Agent {
                 seeds: agents
                     .iter()
                     .map(|a| a.config.member.peer_address.clone())
-                    .collect(),
+                    .collect::<Vec<_>>()
+                    .into(),
                 bootstrap: n == 0,
+                authority: None,
                 timing: Timing::default(),
-                tls: authority.sign(&["peer.starling", &name]),
+                credentials: Credentials::new(&authority.sign(&["peer.starling", &name])).unwrap(),
             };
             agents.push(Agent {
                 config,

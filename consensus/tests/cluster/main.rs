@@ -7,4 +7,5 @@ mod forming;
 mod handing;
 mod harness;
 mod refusing;
+mod renewing;
 mod restarting;

@@ -178,7 +178,7 @@ async fn agents_that_come_back_at_other_addresses_find_each_other_through_their_
         .collect();
     let mut logs = Vec::new();
     for agent in &mut agents {
-        agent.config.seeds.clone_from(&seeds);
+        agent.config.seeds = seeds.clone().into();
         logs.push(agent.start().await);
     }
     commit(&logs[1], "y").await;
