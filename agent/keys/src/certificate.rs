@@ -2,10 +2,12 @@
 //! authority belong together.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    date_time_ymd,
 };
 use starling_consensus::Tls;
 use x509_parser::pem::Pem;
@@ -33,7 +35,7 @@ pub struct Leaf {
     pub key: String,
 }
 
-/// Where the parts of an identity came from, for errors.
+/// Where the parts of an identity are.
 pub struct Paths {
     pub ca: PathBuf,
     pub certificate: PathBuf,
@@ -106,6 +108,20 @@ impl Authority {
         })
     }
 
+    /// One whose parts were kept together since it was founded.
+    pub fn restore(certificate: &str, key: &str) -> Result<Authority, Error> {
+        let path = Path::new("the cluster's authority");
+        let blocks = certificates(path, certificate)?;
+        let until_s = validity_of(&parse(path, &blocks[0])?).until_s;
+        let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key)?)?;
+        Ok(Authority {
+            certificate: certificate.to_owned(),
+            issuer,
+            until_s,
+            now_s: now_s(),
+        })
+    }
+
     pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
@@ -119,6 +135,35 @@ impl Authority {
     }
 
     pub fn issue(&self, role: Role<'_>) -> Result<Leaf, Error> {
+        let params = self.leaf(role, self.leafs_until_s())?;
+        let key = KeyPair::generate()?;
+        Ok(Leaf {
+            certificate: params.signed_by(&key, &self.issuer)?.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
+    /// A certificate (PEM) for the key in `request` (PKCS #10, DER). The names are
+    /// those of `role`, whatever the request says, and the key must be one like
+    /// [`unsigned`]'s.
+    pub fn certify(
+        &self,
+        request: &[u8],
+        role: Role<'_>,
+        lifetime: Duration,
+    ) -> Result<String, Error> {
+        let request = CertificateSigningRequestParams::from_der(&request.into())
+            .map_err(|why| Error::Request(why.to_string()))?;
+        let key = request.public_key;
+        if key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
+            return Err(Error::Request("its key isn't one for P-256".into()));
+        }
+        let until_s = self.until_s.min(self.now_s + lifetime.as_secs());
+        let params = self.leaf(role, until_s)?;
+        Ok(params.signed_by(&key, &self.issuer)?.pem())
+    }
+
+    fn leaf(&self, role: Role<'_>, until_s: u64) -> Result<CertificateParams, Error> {
         let (name, names) = match role {
             Role::Node(node) => {
                 let own = [PEER, node.name.as_str(), "localhost", "127.0.0.1", "::1"];
@@ -128,7 +173,7 @@ impl Authority {
             }
             Role::Client => ("client", vec![CLIENT.to_owned()]),
         };
-        let mut params = params(name, self.now_s, self.leafs_until_s());
+        let mut params = params(name, self.now_s, until_s);
         params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match role {
@@ -139,11 +184,7 @@ impl Authority {
             Role::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate()?;
-        Ok(Leaf {
-            certificate: params.signed_by(&key, &self.issuer)?.pem(),
-            key: key.serialize_pem(),
-        })
+        Ok(params)
     }
 
     /// A certificate doesn't outlive its authority.
@@ -152,8 +193,56 @@ impl Authority {
     }
 }
 
+/// A new key (PEM) and the request (PKCS #10, DER) to certify it.
+pub struct Unsigned {
+    pub key: String,
+    pub request: Vec<u8>,
+}
+
+/// Made where it will be used: the key never travels.
+pub fn unsigned() -> Result<Unsigned, Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let key = KeyPair::generate()?;
+    Ok(Unsigned {
+        request: params.serialize_request(&key)?.der().to_vec(),
+        key: key.serialize_pem(),
+    })
+}
+
+/// From when until when a certificate is valid, in seconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    pub from_s: u64,
+    pub until_s: u64,
+}
+
+/// Of the first certificate in `pem`.
+pub fn validity(pem: &str) -> Result<Validity, Error> {
+    let path = Path::new("the certificate");
+    let blocks = certificates(path, pem)?;
+    Ok(validity_of(&parse(path, &blocks[0])?))
+}
+
+fn validity_of(certificate: &X509Certificate<'_>) -> Validity {
+    let validity = certificate.validity();
+    let s = |time: ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+    Validity {
+        from_s: s(validity.not_before),
+        until_s: s(validity.not_after),
+    }
+}
+
+/// What is thought of a certificate that has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    Refused,
+    /// It is renewed before anything else is done with it.
+    Allowed,
+}
+
 /// Whether the parts are what they should be and belong together.
-pub fn check(paths: &Paths, tls: &Tls, names: &[&str]) -> Result<(), Error> {
+pub fn check(paths: &Paths, tls: &Tls, names: &[&str], expired: Expired) -> Result<(), Error> {
     let authorities = certificates(&paths.ca, &tls.ca)?;
     let chain = certificates(&paths.certificate, &tls.certificate)?;
     let leaf = parse(&paths.certificate, &chain[0])?;
@@ -167,7 +256,9 @@ pub fn check(paths: &Paths, tls: &Tls, names: &[&str]) -> Result<(), Error> {
         let what = format!("isn't for the name {name}");
         return Err(Error::unsound(&paths.certificate, what));
     }
-    check_time(&paths.certificate, &leaf)?;
+    if expired == Expired::Refused {
+        check_time(&paths.certificate, &leaf)?;
+    }
     let mut trusted = false;
     for block in authorities.iter().chain(&chain[1..]) {
         let issuer = parse(&paths.ca, block)?;

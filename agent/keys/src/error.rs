@@ -50,6 +50,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("the request for a certificate can't be used: {0}")]
+    Request(String),
     #[error("a key or certificate couldn't be made: {0}")]
     Generate(String),
 }

@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -15,15 +17,16 @@ pub fn read(path: &Path) -> Result<String, Error> {
     open(path).and_then(|file| text(path, &file))
 }
 
-/// The text of a file that only its owner may read, as ssh asks of keys.
+/// The text of a file that only its owner may read, as ssh asks of keys. One of
+/// another owner (root's, in a Secret's volume) may be readable by a group, since
+/// that is how this user reads it.
 pub fn read_secret(path: &Path) -> Result<String, Error> {
     let file = open(path)?;
-    let mode = file
-        .metadata()
-        .map_err(|source| unreadable(path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
+    let found = file.metadata().map_err(|source| unreadable(path, source))?;
+    let mode = found.permissions().mode();
+    let own = found.uid() == rustix::process::geteuid().as_raw();
+    let others = if own { 0o077 } else { 0o037 };
+    if mode & others != 0 {
         return Err(Error::Exposed {
             path: path.to_owned(),
             mode: mode & 0o777,
@@ -55,6 +58,43 @@ pub fn write_new(path: &Path, text: &str) -> Result<(), Error> {
         .map_err(|source| Error::unwritable(path, source))
 }
 
+/// Writes a file for its owner alone, in place of one that is there: whoever
+/// reads it sees the former text or the new one.
+pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
+    let half = unfinished(path);
+    let failed = |source| Error::unwritable(path, source);
+    match fs::remove_file(&half) {
+        Err(source) if source.kind() != ErrorKind::NotFound => return Err(failed(source)),
+        // Left over from a run that was cut off.
+        _ => {}
+    }
+    write_new(&half, text)?;
+    fs::rename(&half, path)
+        .and_then(|()| sync_parent(path))
+        .map_err(failed)
+}
+
+/// Makes `link` point to `target`, in place of what it pointed to.
+pub fn point(link: &Path, target: &Path) -> Result<(), Error> {
+    let half = unfinished(link);
+    let failed = |source| Error::unwritable(link, source);
+    match fs::remove_file(&half) {
+        Err(source) if source.kind() != ErrorKind::NotFound => return Err(failed(source)),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(target, &half)
+        .and_then(|()| fs::rename(&half, link))
+        .and_then(|()| sync_parent(link))
+        .map_err(failed)
+}
+
+fn sync_parent(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a directory of files under another name and then moves it into place,
 /// so that it is there whole or not at all.
 pub fn write_directory(path: &Path, files: &[(&str, &str)]) -> Result<(), Error> {
@@ -68,10 +108,7 @@ pub fn write_directory(path: &Path, files: &[(&str, &str)]) -> Result<(), Error>
         write_new(&half.join(name), text)?;
     }
     fs::rename(&half, path)
-        .and_then(|()| match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-            _ => Ok(()),
-        })
+        .and_then(|()| sync_parent(path))
         .map_err(|source| Error::unwritable(path, source))
 }
 

@@ -13,18 +13,20 @@
 
 mod certificate;
 mod error;
-mod file;
+pub mod file;
 mod ring;
+pub mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use starling_consensus::Tls;
 
+pub use certificate::{
+    Authority, Expired, Leaf, Paths, Role, Unsigned, Validity, unsigned, validity,
+};
 pub use error::Error;
 pub use ring::{KEYS_MAX, Key};
-
-use certificate::{Authority, Role};
 
 /// Every agent's certificate has this name; TLS clients verify servers by it.
 pub const PEER: &str = "peer.starling";
@@ -176,10 +178,16 @@ pub fn generate(out: &Path, request: &Request) -> Result<Made, Error> {
 }
 
 /// Reads the directory of the node called `name` and checks that its parts
-/// belong together.
+/// belong together. The files may also be called as in a Secret of cert-manager's:
+/// `ca.crt`, `tls.crt`, `tls.key`.
 pub fn load(dir: &Path, name: &str) -> Result<Keys, Error> {
+    load_with(dir, name, Expired::Refused)
+}
+
+/// The same, where it may be all right that the certificate has expired.
+pub fn load_with(dir: &Path, name: &str, expired: Expired) -> Result<Keys, Error> {
     let gossip = dir.join(RING);
-    let tls = load_tls(dir, "node", &[PEER, name])?;
+    let tls = load_tls(dir, "node", &[PEER, name], expired)?;
     Ok(Keys {
         tls,
         gossip: ring::parse(&gossip, &file::read_secret(&gossip)?)?,
@@ -188,21 +196,44 @@ pub fn load(dir: &Path, name: &str) -> Result<Keys, Error> {
 
 /// Reads a user's directory and checks that its parts belong together.
 pub fn load_client(dir: &Path) -> Result<Tls, Error> {
-    load_tls(dir, "client", &[CLIENT])
+    load_tls(dir, "client", &[CLIENT], Expired::Refused)
 }
 
-fn load_tls(dir: &Path, stem: &str, names: &[&str]) -> Result<Tls, Error> {
-    let paths = certificate::Paths {
+/// The text of a node's key ring.
+pub fn ring_text(dir: &Path) -> Result<String, Error> {
+    file::read_secret(&dir.join(RING))
+}
+
+/// The text of a new key ring.
+pub fn new_ring(cluster: &str) -> Result<String, Error> {
+    ring::generate(cluster)
+}
+
+/// Where the parts of the identity in `dir` are; `stem` is `node` or `client`.
+pub fn paths(dir: &Path, stem: &str) -> Paths {
+    let secret = dir.join("tls.crt");
+    if secret.exists() {
+        return Paths {
+            ca: dir.join("ca.crt"),
+            certificate: secret,
+            key: dir.join("tls.key"),
+        };
+    }
+    Paths {
         ca: dir.join(CA),
         certificate: dir.join(format!("{stem}.pem")),
         key: dir.join(format!("{stem}.key")),
-    };
+    }
+}
+
+fn load_tls(dir: &Path, stem: &str, names: &[&str], expired: Expired) -> Result<Tls, Error> {
+    let paths = paths(dir, stem);
     let tls = Tls {
         ca: file::read(&paths.ca)?,
         certificate: file::read(&paths.certificate)?,
         key: file::read_secret(&paths.key)?,
     };
-    certificate::check(&paths, &tls, names)?;
+    certificate::check(&paths, &tls, names, expired)?;
     Ok(tls)
 }
 
@@ -254,6 +285,11 @@ fn check(request: &Request) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether a node may be called so, and can be given a certificate.
+pub fn check_node(name: &str) -> Result<(), Error> {
+    check_name("node", name)
 }
 
 /// Names become DNS names in certificates and names of directories.
