@@ -11,7 +11,9 @@
 
 pub mod backoff;
 pub mod client;
+pub mod cluster;
 pub mod crd;
+pub mod discovery;
 pub mod patches;
 pub mod pods;
 pub mod scale;
@@ -19,4 +21,5 @@ pub mod selector;
 pub mod status;
 pub mod target;
 pub mod targets;
+pub mod token;
 pub mod watch;
