@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/starling/v1/starling.proto",
         "proto/starling/raft/v1/raft.proto",
         "proto/starling/gossip/v1/gossip.proto",
+        "proto/starling/enrol/v1/enrol.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     // For the reflection service.

@@ -28,5 +28,11 @@ pub mod gossip {
 /// messages to stay well below it, clients refuse more.
 pub const REPLY_BYTES_MAX: usize = 4 << 20;
 
+/// How an agent gets its certificate.
+pub mod enrol {
+    #![allow(clippy::pedantic, clippy::all, missing_docs)]
+    tonic::include_proto!("starling.enrol.v1");
+}
+
 /// Descriptors of all of the above, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

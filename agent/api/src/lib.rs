@@ -15,6 +15,7 @@
 
 mod answer;
 mod caller;
+mod enrol;
 mod leader;
 mod near;
 mod page;
@@ -24,15 +25,17 @@ pub mod view;
 mod watch;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use starling_consensus::{Tls, accept};
+use starling_consensus::tls::Callers;
+use starling_consensus::{Credentials, accept};
 use starling_proto::REPLY_BYTES_MAX;
+use starling_proto::enrol::enrol_service_server::{EnrolService, EnrolServiceServer};
 use starling_proto::v1::starling_service_server::{SERVICE_NAME, StarlingServiceServer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::service::InterceptorLayer;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 
 use view::View;
 
@@ -48,8 +51,6 @@ pub const REQUESTS_PER_CONNECTION_MAX: usize = 64;
 pub const STREAMS_MAX: usize = 64;
 /// More connections wait in the system's backlog until one ends.
 pub const CONNECTIONS_MAX: usize = 256;
-/// A client that takes longer to prove itself is cut off.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How often an idle connection is asked for a sign of life, and how long it has.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
@@ -60,8 +61,6 @@ const GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the API's TLS identity is unusable; make the agent's keys anew with `starling keys`")]
-    Tls(#[source] tonic::transport::Error),
     #[error("the API server ended")]
     Serve(#[source] tonic::transport::Error),
     #[error("the API's descriptors are unreadable")]
@@ -69,15 +68,17 @@ pub enum Error {
 }
 
 /// Serves the API on `listener` until `shutdown`, then lets answers in progress
-/// end. Streams are told to go elsewhere.
+/// end. Streams are told to go elsewhere. `desk`, if there is one, may be asked by
+/// callers without a certificate; nothing else may.
 pub async fn serve(
     listener: TcpListener,
-    tls: Tls,
+    credentials: Credentials,
     view: View,
+    desk: Option<Arc<dyn EnrolService>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let ending = CancellationToken::new();
-    let service = service::Service::new(view, &tls, ending.clone());
+    let service = service::Service::new(view, &credentials, ending.clone());
     let starling = StarlingServiceServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(REPLY_BYTES_MAX);
@@ -90,15 +91,22 @@ pub async fn serve(
         .with_service_name(SERVICE_NAME)
         .build_v1()
         .map_err(Error::Descriptors)?;
-    let server = builder(&tls)?
-        .layer(InterceptorLayer::new(caller::admit))
+    let callers = match desk {
+        Some(_) => Callers::Anyone,
+        None => Callers::Certified,
+    };
+    let desk = desk.map(|desk| {
+        EnrolServiceServer::new(enrol::Shared(desk))
+            .max_decoding_message_size(enrol::REQUEST_BYTES_MAX)
+    });
+    let incoming = accept::connections(listener, CONNECTIONS_MAX, credentials, callers);
+    let server = builder()
+        .layer(caller::Admit)
         .add_service(health)
         .add_service(reflection)
         .add_service(starling)
-        .serve_with_incoming_shutdown(
-            accept::connections(listener, CONNECTIONS_MAX),
-            ending.clone().cancelled_owned(),
-        );
+        .add_optional_service(desk)
+        .serve_with_incoming_shutdown(incoming, ending.clone().cancelled_owned());
     let mut server = std::pin::pin!(server);
     tokio::select! {
         ended = &mut server => return ended.map_err(Error::Serve),
@@ -115,11 +123,7 @@ pub async fn serve(
     }
 }
 
-fn builder(tls: &Tls) -> Result<Server, Error> {
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(&tls.certificate, &tls.key))
-        .client_ca_root(Certificate::from_pem(&tls.ca))
-        .timeout(HANDSHAKE);
+fn builder() -> Server {
     Server::builder()
         .timeout(DEADLINE)
         .load_shed(true)
@@ -128,6 +132,4 @@ fn builder(tls: &Tls) -> Result<Server, Error> {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .tls_config(tls)
-        .map_err(Error::Tls)
 }

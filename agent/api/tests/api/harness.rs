@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
-use starling_consensus::{Config, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Log, Timing, Tls};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::Ms;
@@ -61,7 +61,8 @@ impl Home {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = api.local_addr().unwrap().to_string();
-        let tls = keys::load(&self.keys(name), name).unwrap().tls;
+        let keys = keys::load(&self.keys(name), name).unwrap();
+        let credentials = Credentials::new(&keys.tls).unwrap();
         let peer_address = peer.local_addr().unwrap().to_string();
         let config = Config {
             data_dir: self.dir.path().join(name),
@@ -72,10 +73,15 @@ impl Home {
                 api_address: address.clone(),
             },
             cluster: "test".into(),
-            seeds: seeds.iter().map(|seed| seed.peer_address.clone()).collect(),
+            seeds: seeds
+                .iter()
+                .map(|seed| seed.peer_address.clone())
+                .collect::<Vec<_>>()
+                .into(),
             bootstrap: seeds.is_empty(),
+            authority: None,
             timing: Timing::default(),
-            tls: tls.clone(),
+            credentials: credentials.clone(),
         };
         let log = Log::start(config, peer).await.unwrap();
         let (snapshot, seen) = watch::channel(Arc::new(Snapshot {
@@ -87,7 +93,7 @@ impl Home {
             snapshot: seen,
         };
         let (end, ended) = oneshot::channel();
-        let served = tokio::spawn(api::serve(api, tls, view, async {
+        let served = tokio::spawn(api::serve(api, credentials, view, None, async {
             let _ = ended.await;
         }));
         let agent = Agent {
