@@ -5,6 +5,7 @@
 //! wrong and what to do.
 
 mod check;
+mod kubernetes;
 
 use std::fmt;
 use std::fs;
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use starling_health::logs::Format;
 use starling_policy::yaml::{Place, Problem, documents};
 
+pub use kubernetes::Kubernetes;
+
 /// A longer file is refused.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -24,7 +27,8 @@ const BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     /// The cluster's name; agents of another cluster are refused.
     pub cluster: String,
-    /// This agent's name, unique in the cluster. Default: the host's name.
+    /// This agent's name, unique in the cluster. Default: the host's name, or
+    /// `$NODE_NAME` in Kubernetes.
     #[serde(default)]
     pub node: Option<String>,
     /// Made where it doesn't exist.
@@ -32,12 +36,14 @@ pub struct Config {
     /// A directory of `*.yaml` files with policies and processes.
     #[serde(default)]
     pub policies: Option<PathBuf>,
-    /// A directory made by `starling keys`.
-    pub keys: PathBuf,
+    /// A directory made by `starling keys`, or certificates of one's own. In
+    /// Kubernetes agents certify each other where it is left out.
+    #[serde(default)]
+    pub keys: Option<PathBuf>,
     #[serde(default)]
     pub listen: Listen,
     /// The host or address that other agents reach this one by. Default: the
-    /// listen address.
+    /// listen address, or `$POD_IP` in Kubernetes.
     #[serde(default)]
     pub advertise: Option<String>,
     /// Other agents' peer addresses, `host:port`.
@@ -49,6 +55,9 @@ pub struct Config {
     /// What becomes of this agent's workers when it is told to end.
     #[serde(default)]
     pub workers_on_exit: WorkersOnExit,
+    /// Present where the agent is a pod of a `DaemonSet`.
+    #[serde(default)]
+    pub kubernetes: Option<Kubernetes>,
     #[serde(default)]
     pub log: LogLines,
 }
@@ -112,6 +121,14 @@ pub enum Error {
 impl Config {
     /// Reads and checks the file. Makes the data directory.
     pub fn load(path: &Path) -> Result<Config, Error> {
+        Config::load_with(path, &|name| std::env::var(name).ok())
+    }
+
+    /// The same, with an environment of the caller's choice.
+    fn load_with(
+        path: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, Error> {
         let unreadable = |source| Error::Unreadable {
             path: path.to_owned(),
             source,
@@ -144,7 +161,11 @@ impl Config {
             .read(&outline)
             .map_err(|problem| invalid(vec![problem]))?;
         let base = std::path::absolute(path).map_err(unreadable)?;
-        let violations = check::check(&mut config, base.parent().unwrap_or(Path::new("/")));
+        let violations = check::check(
+            &mut config,
+            base.parent().unwrap_or(Path::new("/")),
+            environment,
+        );
         if violations.is_empty() {
             return Ok(config);
         }

@@ -5,6 +5,7 @@
 //! Contains no rule about numbers.
 
 mod addresses;
+mod identity;
 mod shown;
 mod start;
 mod tell;
@@ -25,6 +26,7 @@ use starling_engine::policy::{self, Trigger};
 use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
 use starling_health::{Health, Proposal};
+use starling_identity::Troubles;
 use starling_kube::targets;
 use starling_policy::Directory;
 use starling_process::Supervisor;
@@ -94,6 +96,8 @@ struct Agent {
     snapshot: watch::Sender<Arc<Snapshot>>,
     told: Told,
     health: Health,
+    /// Of this agent's identity.
+    troubles: Vec<watch::Receiver<Troubles>>,
     /// Shares are carried out only from here on.
     caught_up: bool,
     /// This node's ledger differs from the majority's (I7).
@@ -426,6 +430,7 @@ impl Agent {
             let troubles = platform.troubles();
             self.told.warn("pods", troubles);
         }
+        self.told.warn("identity", identity::all(&self.troubles));
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: self.clock.now(),
             summaries: self.node.summaries().clone(),

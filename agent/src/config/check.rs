@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use starling_policy::{is_label, is_subdomain};
 
-use super::Config;
+use super::{Config, kubernetes};
 
 /// Bytes in a node's or a cluster's name.
 const NAME_BYTES_MAX: usize = 63;
@@ -15,14 +15,19 @@ const SEEDS_MAX: usize = 64;
 /// Bytes in a host's name.
 const HOST_BYTES_MAX: usize = 253;
 
-type Violations = Vec<(String, String)>;
+pub(super) type Violations = Vec<(String, String)>;
 
 /// Fills in the node's name, makes paths absolute and says what is wrong.
-pub(super) fn check(config: &mut Config, base: &Path) -> Violations {
+pub(super) fn check(
+    config: &mut Config,
+    base: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Violations {
     let mut wrong = Violations::new();
+    kubernetes::check(config, base, environment, &mut wrong);
     names(config, &mut wrong);
     addresses(config, &mut wrong);
-    if !config.bootstrap && config.seeds.is_empty() {
+    if !config.bootstrap && config.seeds.is_empty() && config.kubernetes.is_none() {
         wrong.push((
             "seeds".into(),
             "is empty: name the peer addresses of other agents, or set `bootstrap: true` on \
@@ -44,6 +49,10 @@ fn names(config: &mut Config, wrong: &mut Violations) {
                 config.cluster.escape_debug()
             ),
         ));
+    }
+    // A pod's own host name is another one with each start.
+    if config.node.is_none() && config.kubernetes.is_some() {
+        return;
     }
     let given = config.node.is_some();
     let node = config.node.get_or_insert_with(|| {
@@ -133,22 +142,26 @@ fn is_host(host: &str) -> bool {
 
 fn directories(config: &mut Config, base: &Path, wrong: &mut Violations) {
     config.data_dir = base.join(&config.data_dir);
-    config.keys = base.join(&config.keys);
+    config.keys = config.keys.take().map(|path| base.join(path));
     config.policies = config.policies.take().map(|path| base.join(path));
     if let Err(why) = writable(&config.data_dir) {
         wrong.push(("dataDir".into(), why));
     }
-    if let Err(error) = fs::read_dir(&config.keys) {
+    let unlisted = |path: &PathBuf| fs::read_dir(path).err().map(|error| (path.clone(), error));
+    if let Some((path, error)) = config.keys.as_ref().and_then(unlisted) {
         wrong.push((
             "keys".into(),
             format!(
                 "{} can't be read ({error}); make it with `starling keys`, and see that this \
                  user may read it",
-                config.keys.display()
+                path.display()
             ),
         ));
     }
-    let unlisted = |path: &PathBuf| fs::read_dir(path).err().map(|error| (path.clone(), error));
+    if config.keys.is_none() && config.kubernetes.is_none() {
+        let why = "is missing: name the directory of this agent that `starling keys` made";
+        wrong.push(("keys".into(), why.into()));
+    }
     if let Some((path, error)) = config.policies.as_ref().and_then(unlisted) {
         wrong.push((
             "policies".into(),

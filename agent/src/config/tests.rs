@@ -26,7 +26,15 @@ fn host(text: &str) -> TempDir {
 }
 
 fn load(host: &TempDir) -> Result<Config, Error> {
-    Config::load(&host.path().join("agent.yaml"))
+    load_in(host, &[])
+}
+
+/// Whatever the environment of the tests is.
+fn load_in(host: &TempDir, environment: &[(&str, &str)]) -> Result<Config, Error> {
+    Config::load_with(&host.path().join("agent.yaml"), &|name| {
+        let found = environment.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    })
 }
 
 /// The settings with `from` replaced must be refused with these lines; the
@@ -49,7 +57,7 @@ fn sound_settings_get_their_defaults_and_absolute_paths() {
         ("demo", "n1")
     );
     assert_eq!(config.data_dir, host.path().join("data"));
-    assert_eq!(config.keys, host.path().join("keys"));
+    assert_eq!(config.keys, Some(host.path().join("keys")));
     assert_eq!(config.policies, Some(host.path().join("policies")));
     assert_eq!(config.listen.api, "0.0.0.0:7402");
     assert_eq!(config.listen.health, "127.0.0.1:7403");
@@ -109,7 +117,7 @@ fn texts_that_are_no_settings_are_refused() {
         "node: n1",
         "nodes: n1",
         "agent.yaml:2:1: nodes: unknown field `nodes`; allowed: cluster, node, dataDir, policies, \
-         keys, listen, advertise, seeds, bootstrap, workersOnExit, log",
+         keys, listen, advertise, seeds, bootstrap, workersOnExit, kubernetes, log",
     );
     refused(
         "node: n1",
@@ -212,6 +220,76 @@ fn an_agent_that_could_neither_join_nor_found_is_refused() {
         "agent.yaml:1:1: seeds: is empty: name the peer addresses of \
          other agents, or set `bootstrap: true` on exactly one agent, which founds the cluster",
     );
+}
+
+#[test]
+fn keys_may_be_left_out_in_kubernetes_only() {
+    refused(
+        "keys: keys\n",
+        "",
+        "agent.yaml:1:1: keys: is missing: name the directory of this agent that `starling keys` \
+         made",
+    );
+}
+
+const POD: [(&str, &str); 3] = [
+    ("NODE_NAME", "node-1.example.org"),
+    ("POD_IP", "10.1.2.3"),
+    ("POD_NAMESPACE", "starling-system"),
+];
+
+#[test]
+fn a_pods_settings_come_from_its_environment() {
+    let host = host("cluster: starling\ndataDir: data\nkubernetes: {}\n");
+    let config = load_in(&host, &POD).unwrap();
+    assert_eq!(config.node_name(), "node-1.example.org");
+    assert_eq!(config.advertise.as_deref(), Some("10.1.2.3"));
+    assert_eq!(config.keys, None);
+    let kubernetes = config.kubernetes.unwrap();
+    assert_eq!(kubernetes.namespace(), "starling-system");
+    let expected = Kubernetes {
+        namespace: Some("starling-system".into()),
+        ..Kubernetes::default()
+    };
+    assert_eq!(kubernetes, expected);
+
+    let stated = "cluster: starling\nnode: n1\nadvertise: h1\ndataDir: data\nkeys: keys\n\
+                  kubernetes: {namespace: other, service: s, clusterObject: c.d, token: t, \
+                  policies: false}\n";
+    fs::write(host.path().join("agent.yaml"), stated).unwrap();
+    let config = load_in(&host, &POD).unwrap();
+    assert_eq!(config.node_name(), "n1");
+    assert_eq!(config.advertise.as_deref(), Some("h1"));
+    assert_eq!(config.keys, Some(host.path().join("keys")));
+    let expected = Kubernetes {
+        namespace: Some("other".into()),
+        service: "s".into(),
+        cluster_object: "c.d".into(),
+        token: host.path().join("t"),
+        policies: false,
+    };
+    assert_eq!(config.kubernetes, Some(expected));
+}
+
+#[test]
+fn a_pods_settings_that_are_wrong_are_refused_all_at_once() {
+    let host = host(
+        "cluster: starling\ndataDir: data\nseeds: [\"a:1\"]\nbootstrap: true\n\
+         kubernetes: {service: a.b, clusterObject: A}\n",
+    );
+    let error = load_in(&host, &[("NODE_NAME", "")])
+        .unwrap_err()
+        .to_string();
+    let root = format!("{}/", host.path().display());
+    let rest = "is neither stated nor in the environment: let the pod set";
+    assert_eq!(error.replace(&root, ""), format!("\
+agent.yaml:1:1: node: {rest} NODE_NAME from `fieldRef: {{fieldPath: spec.nodeName}}`
+agent.yaml:1:1: advertise: {rest} POD_IP from `fieldRef: {{fieldPath: status.podIP}}`
+agent.yaml:5:13: kubernetes.namespace: {rest} POD_NAMESPACE from `fieldRef: {{fieldPath: metadata.namespace}}`
+agent.yaml:5:23: kubernetes.service: `a.b` is not a name: write 1 to 63 of a-z, 0-9 and `-`, beginning and ending with a letter or digit
+agent.yaml:5:43: kubernetes.clusterObject: `A` is not the name of a ConfigMap, such as starling-cluster
+agent.yaml:3:8: seeds: can't stand beside `kubernetes`: agents find each other through `kubernetes.service`; remove it
+agent.yaml:4:12: bootstrap: can't stand beside `kubernetes`: the agent that makes `kubernetes.clusterObject` founds the cluster; remove it"));
 }
 
 #[test]

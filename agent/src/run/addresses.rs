@@ -17,7 +17,6 @@ pub struct Sockets {
     pub peer: TcpListener,
     pub gossip: UdpSocket,
     pub api: TcpListener,
-    pub health: TcpListener,
     pub addresses: Addresses,
 }
 
@@ -47,13 +46,22 @@ pub enum Error {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Binds all four. `advertise` is the host that others use in place of the one
-/// listened on.
-pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result<Sockets, Error> {
-    let path = file(data_dir);
-    let former: Option<Addresses> = fs::read(&path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+/// Binds the probes' listener, which serves before the others are there.
+pub fn bind_health(listen: &Listen, data_dir: &Path) -> Result<TcpListener, Error> {
+    let former = former(data_dir);
+    let former = former.as_ref().map(|former| former.health.as_str());
+    bind_one("health", &listen.health, former, TcpListener::bind)
+}
+
+/// Binds the other three. `advertise` is the host that others use in place of the
+/// one listened on; `health` is bound already.
+pub fn bind(
+    listen: &Listen,
+    advertise: Option<&str>,
+    data_dir: &Path,
+    health: &TcpListener,
+) -> Result<Sockets, Error> {
+    let former = former(data_dir);
     let former = |pick: fn(&Addresses) -> &String| former.as_ref().map(|f| pick(f).as_str());
     let peer = bind_one("peer", &listen.peer, former(|f| &f.peer), TcpListener::bind)?;
     let gossip = bind_one(
@@ -63,12 +71,6 @@ pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result
         UdpSocket::bind,
     )?;
     let api = bind_one("api", &listen.api, former(|f| &f.api), TcpListener::bind)?;
-    let health = bind_one(
-        "health",
-        &listen.health,
-        former(|f| &f.health),
-        TcpListener::bind,
-    )?;
     let reached = |what, address: io::Result<SocketAddr>| {
         let address = address.map_err(|source| Error::Bind {
             what,
@@ -93,7 +95,6 @@ pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result
         peer,
         gossip,
         api,
-        health,
         addresses,
     })
 }
@@ -103,6 +104,11 @@ pub fn bind(listen: &Listen, advertise: Option<&str>, data_dir: &Path) -> Result
 pub fn keep(addresses: &Addresses, data_dir: &Path) -> Result<(), Error> {
     let path = file(data_dir);
     write(&path, addresses).map_err(|source| Error::Write { path, source })
+}
+
+fn former(data_dir: &Path) -> Option<Addresses> {
+    let bytes = fs::read(file(data_dir)).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 fn file(data_dir: &Path) -> PathBuf {
@@ -159,24 +165,33 @@ mod tests {
         }
     }
 
+    fn bind_all(
+        listen: &Listen,
+        advertise: Option<&str>,
+        data_dir: &Path,
+    ) -> Result<(Sockets, TcpListener), Error> {
+        let health = bind_health(listen, data_dir)?;
+        Ok((bind(listen, advertise, data_dir, &health)?, health))
+    }
+
     #[test]
     fn a_restarted_agent_keeps_the_ports_that_the_system_chose() {
         let dir = tempfile::tempdir().expect("a directory");
-        let first = bind(&listen(0), None, dir.path()).expect("binds");
-        let addresses = first.addresses.clone();
+        let first = bind_all(&listen(0), None, dir.path()).expect("binds");
+        let addresses = first.0.addresses.clone();
         keep(&addresses, dir.path()).expect("kept");
         drop(first);
-        let second = bind(&listen(0), None, dir.path()).expect("binds again");
-        assert_eq!(second.addresses, addresses);
+        let second = bind_all(&listen(0), None, dir.path()).expect("binds again");
+        assert_eq!(second.0.addresses, addresses);
     }
 
     #[test]
     fn a_port_that_was_taken_meanwhile_is_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
-        let first = bind(&listen(0), None, dir.path()).expect("binds");
-        keep(&first.addresses, dir.path()).expect("kept");
-        let second = bind(&listen(0), None, dir.path()).expect("binds others");
-        assert_ne!(first.addresses.peer, second.addresses.peer);
+        let first = bind_all(&listen(0), None, dir.path()).expect("binds");
+        keep(&first.0.addresses, dir.path()).expect("kept");
+        let second = bind_all(&listen(0), None, dir.path()).expect("binds others");
+        assert_ne!(first.0.addresses.peer, second.0.addresses.peer);
     }
 
     #[test]
@@ -184,7 +199,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("an address").port();
-        let error = bind(&listen(port), None, dir.path()).expect_err("in use");
+        let settings = Listen {
+            health: "127.0.0.1:0".into(),
+            ..listen(port)
+        };
+        let error = bind_all(&settings, None, dir.path()).expect_err("in use");
         let words = error.to_string();
         assert!(words.contains(&port.to_string()), "{words}");
         assert!(words.contains("listen.peer"), "{words}");
@@ -193,7 +212,7 @@ mod tests {
     #[test]
     fn the_advertised_host_replaces_the_one_listened_on() {
         let dir = tempfile::tempdir().expect("a directory");
-        let sockets = bind(&listen(0), Some("10.0.0.7"), dir.path()).expect("binds");
+        let (sockets, _) = bind_all(&listen(0), Some("10.0.0.7"), dir.path()).expect("binds");
         assert!(sockets.addresses.peer.starts_with("10.0.0.7:"));
     }
 }

@@ -15,8 +15,6 @@ use starling_engine::ledger::Member;
 use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
-use starling_keys::{self as keys, Keys};
-use starling_kube::client::Connection;
 use starling_kube::targets;
 use starling_policy::Directory;
 use starling_process::Supervisor;
@@ -26,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::addresses::{self, Sockets};
+use super::identity::{self, Identity, Known};
 use super::shown::Shown;
 use super::tell::Told;
 use super::{Agent, Args, EVENTS_MAX, Meters, POLLS_MAX};
@@ -43,24 +42,31 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let level = level.or(config.log.level.as_ref());
     let _logs = Logs::start(format, level.map(String::as_str))?;
     let name = config.node_name().to_owned();
-    let keys = keys::load(&config.keys, &name)?;
     std::fs::create_dir_all(&config.data_dir).with_context(|| {
         format!(
             "can't make the data directory {}",
             config.data_dir.display()
         )
     })?;
-    let sockets = addresses::bind(
-        &config.listen,
-        config.advertise.as_deref(),
-        &config.data_dir,
-    )?;
     let stop_workers = args.until_stdin_closes || config.workers_on_exit == WorkersOnExit::Stop;
     let mut shutdown = shutdown(args.until_stdin_closes)?;
     let health = Health::default();
     // From the first moment on: looking for the cluster may take any time.
-    let probes = health::serve(listener(&sockets.health)?, health.clone(), pending());
+    let probe = addresses::bind_health(&config.listen, &config.data_dir)?;
+    let probes = health::serve(listener(&probe)?, health.clone(), pending());
     let probes = tokio::spawn(probes);
+    // The other listeners come later: whoever calls an agent that can't answer
+    // yet is better refused than kept waiting.
+    let identity = tokio::select! {
+        prepared = identity::prepare(&config) => prepared?,
+        _ = &mut shutdown => return Ok(()),
+    };
+    let sockets = addresses::bind(
+        &config.listen,
+        config.advertise.as_deref(),
+        &config.data_dir,
+        &probe,
+    )?;
 
     info!(
         agent = name,
@@ -70,19 +76,20 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         "starting"
     );
     let (log, rest) = tokio::select! {
-        started = start_log(&config, &name, &keys, sockets) => started?,
+        started = start_log(&config, &name, &identity, sockets) => started?,
         _ = &mut shutdown => return Ok(()),
     };
 
+    let desk = identity.desk(&log);
+    let known = identity.keep(&config, &log)?;
     let (agent, parts) = assemble(
         &config,
         &name,
-        &keys,
+        &known,
         log.clone(),
         rest.gossip,
         rest.advertise,
         health.clone(),
-        None,
     )?;
     let view = View {
         log: log.clone(),
@@ -93,7 +100,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         gossip: agent.gossip.meter(),
     });
     let (end_api, ended) = oneshot::channel::<()>();
-    let api = tokio::spawn(api::serve(rest.api, keys.tls.clone(), view, async {
+    let api = tokio::spawn(api::serve(rest.api, known.credentials, view, desk, async {
         // Either way, the agent is ending.
         let _ = ended.await;
     }));
@@ -146,7 +153,7 @@ struct Rest {
 async fn start_log(
     config: &Config,
     name: &str,
-    keys: &Keys,
+    identity: &Identity,
     sockets: Sockets,
 ) -> anyhow::Result<(Log, Rest)> {
     let addresses = sockets.addresses;
@@ -160,10 +167,11 @@ async fn start_log(
                 api_address: addresses.api.clone(),
             },
             cluster: config.cluster.clone(),
-            seeds: config.seeds.clone(),
-            bootstrap: config.bootstrap,
+            seeds: identity.seeds.clone(),
+            bootstrap: identity.bootstrap,
+            authority: identity.authority.clone(),
             timing: Timing::default(),
-            tls: keys.tls.clone(),
+            credentials: identity.credentials.clone(),
         },
         sockets.peer,
     )
@@ -187,12 +195,11 @@ struct Parts {
 fn assemble(
     config: &Config,
     name: &str,
-    keys: &Keys,
+    known: &Known,
     log: Log,
     socket: UdpSocket,
     advertise: String,
     health: Health,
-    connection: Option<&Connection>,
 ) -> anyhow::Result<(Agent, Parts)> {
     let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
     let (gossip_events, gossip_receiver) = mpsc::channel(EVENTS_MAX);
@@ -202,7 +209,7 @@ fn assemble(
             name: name.to_owned(),
             cluster: config.cluster.clone(),
             generation: log.generation(),
-            keys: keys.gossip.iter().map(|key| gossip::Key(key.0)).collect(),
+            keys: known.gossip.iter().map(|key| gossip::Key(key.0)).collect(),
             advertise,
             timing: gossip::Timing::default(),
         },
@@ -214,7 +221,7 @@ fn assemble(
         Some(path) => Some(Directory::open(path, &config.data_dir, name)?),
         None => None,
     };
-    let (platform, platform_events) = match connection {
+    let (platform, platform_events) = match &known.connection {
         Some(connection) => {
             let (platform, events) = Platform::start(connection, name);
             (Some(platform), events)
@@ -231,7 +238,7 @@ fn assemble(
         supervisor: Arc::new(supervisor),
         meters: Some(Meters {
             machine: Collector::new(host.clone()),
-            pods: connection.map(|_| PodMeter::new(&host)),
+            pods: known.connection.as_ref().map(|_| PodMeter::new(&host)),
         }),
         platform,
         directory,
@@ -240,6 +247,7 @@ fn assemble(
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         told: Told::default(),
         health,
+        troubles: known.troubles.clone(),
         caught_up: false,
         halted: None,
         events,

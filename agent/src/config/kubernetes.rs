@@ -1,0 +1,119 @@
+//! The settings of an agent in a pod: where its cluster object, its Service and
+//! its token are.
+//!
+//! Comes in: the block `kubernetes` and the pod's environment. Goes out: the
+//! block with its defaults, or what is wrong with it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use starling_policy::{is_label, is_subdomain};
+
+use super::Config;
+use super::check::Violations;
+
+/// Bytes in the name of an object.
+const OBJECT_BYTES_MAX: usize = 253;
+
+/// Everything has a default in a pod of the `DaemonSet`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Kubernetes {
+    /// Where the pods, the Service and the cluster object are. Default:
+    /// `$POD_NAMESPACE`.
+    pub namespace: Option<String>,
+    /// The headless Service by which agents find each other.
+    pub service: String,
+    /// A `ConfigMap` that says which cluster this is. Agents make it, and whoever
+    /// does founds the cluster.
+    pub cluster_object: String,
+    /// The pod's projected service account token, with `starling/CLUSTER` as its
+    /// audience, by which an agent proves on which node it runs.
+    pub token: PathBuf,
+    /// Sizes come from `ScalingPolicy` objects.
+    pub policies: bool,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Kubernetes {
+        Kubernetes {
+            namespace: None,
+            service: "starling-peers".into(),
+            cluster_object: "starling-cluster".into(),
+            token: "/var/run/secrets/starling/token".into(),
+            policies: true,
+        }
+    }
+}
+
+impl Kubernetes {
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
+}
+
+/// Takes what the pod's environment knows and says what is wrong.
+pub(super) fn check(
+    config: &mut Config,
+    base: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+    wrong: &mut Violations,
+) {
+    let Some(kubernetes) = &mut config.kubernetes else {
+        return;
+    };
+    let mut from_pod = |setting: &mut Option<String>, field: &str, variable: &str, path: &str| {
+        if setting.is_none() {
+            *setting = environment(variable).filter(|value| !value.is_empty());
+        }
+        if setting.is_none() {
+            let why = format!(
+                "is neither stated nor in the environment: let the pod set {variable} from \
+                 `fieldRef: {{fieldPath: {path}}}`"
+            );
+            wrong.push((field.to_owned(), why));
+        }
+    };
+    from_pod(&mut config.node, "node", "NODE_NAME", "spec.nodeName");
+    from_pod(&mut config.advertise, "advertise", "POD_IP", "status.podIP");
+    from_pod(
+        &mut kubernetes.namespace,
+        "kubernetes.namespace",
+        "POD_NAMESPACE",
+        "metadata.namespace",
+    );
+    // What is missing has been said already.
+    let namespace = kubernetes.namespace.as_deref().unwrap_or("x");
+    let labels = [
+        ("namespace", namespace),
+        ("service", kubernetes.service.as_str()),
+    ];
+    for (field, name) in labels {
+        if !is_label(name) {
+            let why = format!(
+                "`{}` is not a name: write 1 to 63 of a-z, 0-9 and `-`, beginning and ending with \
+                 a letter or digit",
+                name.escape_debug()
+            );
+            wrong.push((format!("kubernetes.{field}"), why));
+        }
+    }
+    if !is_subdomain(&kubernetes.cluster_object, OBJECT_BYTES_MAX) {
+        let why = format!(
+            "`{}` is not the name of a ConfigMap, such as starling-cluster",
+            kubernetes.cluster_object.escape_debug()
+        );
+        wrong.push(("kubernetes.clusterObject".into(), why));
+    }
+    kubernetes.token = base.join(&kubernetes.token);
+    if !config.seeds.is_empty() {
+        let why = "can't stand beside `kubernetes`: agents find each other through \
+                   `kubernetes.service`; remove it";
+        wrong.push(("seeds".into(), why.into()));
+    }
+    if config.bootstrap {
+        let why = "can't stand beside `kubernetes`: the agent that makes \
+                   `kubernetes.clusterObject` founds the cluster; remove it";
+        wrong.push(("bootstrap".into(), why.into()));
+    }
+}
