@@ -237,6 +237,8 @@ pub enum Cause {
     },
     /// Somebody else has set the size of a scaled workload.
     ByHand,
+    /// A scaled workload was deleted and made anew, with another size.
+    Recreated,
 }
 
 /// The digest of the state after the entry at `index`.

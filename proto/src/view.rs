@@ -82,6 +82,7 @@ pub fn decision(record: &Record, node_name: String) -> v1::Decision {
         Cause::Decided { by, report } => (by.0, policy::summary(report)),
         Cause::Bounds { floor, cap } => (0, bounds(*floor, *cap)),
         Cause::ByHand => (0, BY_HAND.into()),
+        Cause::Recreated => (0, RECREATED.into()),
     };
     v1::Decision {
         index: record.index,
@@ -101,6 +102,7 @@ pub fn account(record: &Record) -> v1::Explanation {
         Cause::Decided { report, .. } => policy::explanation(report),
         Cause::Bounds { floor, cap } => plain("PolicyBounds", bounds(*floor, *cap)),
         Cause::ByHand => plain("ScaledByHand", BY_HAND.into()),
+        Cause::Recreated => plain("TargetRecreated", RECREATED.into()),
     }
 }
 
@@ -108,12 +110,14 @@ pub fn account(record: &Record) -> v1::Explanation {
 pub fn report(record: &Record) -> Option<&Report> {
     match &record.cause {
         Cause::Decided { report, .. } => Some(report),
-        Cause::Bounds { .. } | Cause::ByHand => None,
+        Cause::Bounds { .. } | Cause::ByHand | Cause::Recreated => None,
     }
 }
 
 const BY_HAND: &str =
     "Somebody else has set the size on the platform; it is taken as it is, as HPA does.";
+const RECREATED: &str =
+    "The workload was deleted and made anew; it is taken at the size that it has.";
 
 fn plain(code: &str, text: String) -> v1::Explanation {
     v1::Explanation {

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use super::reason::prose::on_one_line;
 use super::reason::quantity::replicas;
-use super::reason::{Condition, ConditionKind, Outcome, Report, Status, Step};
+use super::reason::{Condition, ConditionKind, Held, Outcome, Report, Status, Step};
 use crate::ledger::Workload;
 use crate::policy::Policy;
 
@@ -45,8 +45,7 @@ pub fn conditions(about: &About<'_>) -> Vec<Stated> {
     let mut stated = Vec::new();
     if let Some(report) = about.report {
         for condition in &report.conditions {
-            // Whether the policy is in force as it is written is for its host to say.
-            if condition.kind != ConditionKind::Ready {
+            if !unsaid(condition, report) {
                 stated.push(state(condition, about, report));
             }
         }
@@ -84,6 +83,22 @@ pub fn outlasts(kind: ConditionKind) -> bool {
             | ConditionKind::ScaledToZero
             | ConditionKind::Active
     )
+}
+
+/// What a pass can't know yet: a leader that has just begun has asked nobody, and
+/// what it doesn't know is no change.
+fn unsaid(condition: &Condition, report: &Report) -> bool {
+    let bad = condition.status != Status::True;
+    match condition.kind {
+        // Whether the policy is in force as it is written is for its host to say.
+        ConditionKind::Ready => true,
+        ConditionKind::ScalingActive | ConditionKind::Active => {
+            let mut inputs = report.inputs.iter();
+            bad && inputs.any(|input| input.outcome == Outcome::Unheard)
+        }
+        ConditionKind::AbleToScale => bad && report.steps.contains(&Step::Held(Held::Unseen)),
+        _ => false,
+    }
 }
 
 fn state(condition: &Condition, about: &About<'_>, report: &Report) -> Stated {

@@ -347,14 +347,20 @@ impl Ledger {
                 None => refuse(Why::Unseen(Box::new(target.clone()))),
             };
         };
-        let by_hand = scaled.meaning(from, seen) == Meaning::ByHand;
+        let meaning = scaled.meaning(from, seen);
         let to = scaled.take_in(from, seen, self.time);
         if to != from || workload.stamp == Stamp::default() {
             workload.size = to;
             workload.stamp = stamp;
         }
-        if by_hand {
-            self.remember(index, &item.policy, from, to, Cause::ByHand);
+        let anew = scaled.by_hand.is_some_and(|it| it.anew);
+        let cause = match meaning {
+            Meaning::ByHand => Some(Cause::ByHand),
+            Meaning::Adopted if anew && to != from => Some(Cause::Recreated),
+            _ => None,
+        };
+        if let Some(cause) = cause {
+            self.remember(index, &item.policy, from, to, cause);
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ impl<'a> Sight<'a> {
     pub(super) fn decision(&self, record: &Record) -> v1::Decision {
         let by = match &record.cause {
             Cause::Decided { by, .. } => self.name(*by),
-            Cause::Bounds { .. } | Cause::ByHand => String::new(),
+            Cause::Bounds { .. } | Cause::ByHand | Cause::Recreated => String::new(),
         };
         view::decision(record, by)
     }

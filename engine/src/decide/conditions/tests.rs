@@ -15,7 +15,7 @@ fn policy() -> Policy {
         name: "queue".into(),
         source: Source::External {
             kind: "metrics-api".into(),
-            metadata: Default::default(),
+            metadata: std::collections::BTreeMap::default(),
         },
         goal: Goal::AverageValue { milli: 10_000 },
         activation_milli: 0,
@@ -139,7 +139,7 @@ fn a_fallback_says_what_stands_in() {
         fallback: Some(Fallback {
             failure_threshold: 0,
             replicas: 4,
-            behavior: Default::default(),
+            behavior: crate::policy::FallbackBehavior::default(),
         }),
         ..policy()
     };
