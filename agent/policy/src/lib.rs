@@ -22,6 +22,7 @@ mod memory;
 pub mod objects;
 mod reconcile;
 pub mod schema;
+pub mod sources;
 pub mod yaml;
 
 pub use convert::{is_label, is_subdomain};

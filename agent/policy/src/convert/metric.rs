@@ -10,21 +10,9 @@ use crate::schema::limits::{LABEL_BYTES_MAX, SELECTOR_MAX};
 use crate::schema::{
     Aim, AimKind, Amount, Described, Metric, MetricKind, Named, Requirement, Selector,
 };
+use crate::sources::{API_VERSION, CUSTOM_METRICS, EXTERNAL_METRICS, KIND, METRIC, NAME, SELECTOR};
 use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
-
-/// Kind of a source whose value the API external.metrics.k8s.io has. Its metadata:
-/// [`METRIC`] and [`SELECTOR`].
-pub const EXTERNAL_METRICS: &str = "external-metrics-api";
-/// Kind of a source whose value the API custom.metrics.k8s.io has for one object.
-/// Its metadata: the same, and [`API_VERSION`], [`KIND`] and [`NAME`] of the object.
-pub const CUSTOM_METRICS: &str = "custom-metrics-api";
-pub const METRIC: &str = "metric";
-/// A label selector in Kubernetes' notation; absent where every series counts.
-pub const SELECTOR: &str = "selector";
-pub const API_VERSION: &str = "apiVersion";
-pub const KIND: &str = "kind";
-pub const NAME: &str = "name";
 
 const ALLOWED: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
 
