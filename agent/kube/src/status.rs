@@ -3,6 +3,10 @@
 //! Field names follow HPA v2 where it has the field. Kept small: the whole account
 //! of a decision is what `starling explain` shows.
 
+pub mod desk;
+pub mod tell;
+pub mod write;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +53,21 @@ pub struct Status {
 }
 
 impl Status {
+    /// The fields' names, as they are written.
+    const FIELDS: [&str; 11] = [
+        "observedGeneration",
+        "conditions",
+        "minReplicas",
+        "maxReplicas",
+        "currentReplicas",
+        "desiredReplicas",
+        "size",
+        "lastScaleTime",
+        "lastGrant",
+        "triggers",
+        "reason",
+    ];
+
     /// The condition of a type.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|it| it.kind == kind)

@@ -1,0 +1,264 @@
+//! `ScalingPolicy` objects of all namespaces, and what else scales workloads.
+//!
+//! Comes in: the objects, each read by the path that files take; the ledger; what
+//! the node decided. Goes out: commands to propose, and, written by the leader alone,
+//! each object's status and events. Every log holder watches the objects, so that a
+//! new leader has them. Takes an API server that is away for no news at all.
+
+pub mod keeper;
+mod objects;
+mod rivals;
+
+use std::collections::BTreeMap;
+
+use starling_engine::ledger::{Command, Ledger, Outcome};
+use starling_engine::node::Node;
+use starling_engine::policy::Name;
+use starling_engine::unit::Ms;
+use starling_policy::objects::{Object, Rivals};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::client::{Connection, Failure};
+use crate::events::Teller;
+use crate::status::Status;
+use crate::status::write::write;
+use keeper::{Keeper, World};
+pub(crate) use objects::resource;
+
+/// One object as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub object: Object,
+    /// As it stands in the object; the default where nothing does, or nothing that
+    /// could be read.
+    pub status: Status,
+}
+
+/// What the API server says.
+#[derive(Debug)]
+pub enum News {
+    /// Every object there is.
+    Listed(BTreeMap<Name, Seen>),
+    /// One object came or changed.
+    Put(Name, Box<Seen>),
+    /// One object was deleted.
+    Gone(Name),
+    /// What else scales workloads, whenever that changes.
+    Rivals(Rivals),
+    /// A status was written; `None` where that failed.
+    Written(Name, Option<Box<Status>>),
+    /// Why a stream is broken, by what it is a stream of; `None` once it is well.
+    Trouble(&'static str, Option<String>),
+}
+
+/// News that wait to be taken; the streams wait beyond that.
+pub const NEWS_MAX: usize = 256;
+
+/// News, and which beginning of the streams it is of.
+#[derive(Debug)]
+pub struct Dated {
+    epoch: u64,
+    news: News,
+}
+
+/// Where streams put their news. Refused only while the agent ends.
+#[derive(Clone)]
+struct Outbox {
+    epoch: u64,
+    sender: mpsc::Sender<Dated>,
+}
+
+impl Outbox {
+    async fn send(&self, news: News) -> Result<(), mpsc::error::SendError<Dated>> {
+        let epoch = self.epoch;
+        self.sender.send(Dated { epoch, news }).await
+    }
+}
+
+/// Without anything new, statuses are looked through this often.
+const TURN_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// That events were left out is logged so often at most.
+const REMIND_EVERY: std::time::Duration = std::time::Duration::from_mins(10);
+
+/// The agent's end of it. The tasks end when it is dropped.
+pub struct Policies {
+    keeper: Keeper,
+    connection: Connection,
+    teller: Teller,
+    outbox: Outbox,
+    /// `None` while nothing is watched.
+    streams: Option<JoinSet<()>>,
+    writes: JoinSet<()>,
+    /// Something came since the last turn.
+    stirred: bool,
+    turned: Option<(Instant, u64)>,
+    left_out: u64,
+    reminded: Option<Instant>,
+}
+
+impl Policies {
+    /// `node` is this agent's name. What is received goes to [`Policies::take`].
+    pub fn new(connection: &Connection, node: &str) -> (Policies, mpsc::Receiver<Dated>) {
+        let (sender, receiver) = mpsc::channel(NEWS_MAX);
+        let policies = Policies {
+            keeper: Keeper::default(),
+            connection: connection.clone(),
+            teller: Teller::start(connection, node),
+            outbox: Outbox { epoch: 0, sender },
+            streams: None,
+            writes: JoinSet::new(),
+            stirred: false,
+            turned: None,
+            left_out: 0,
+            reminded: None,
+        };
+        (policies, receiver)
+    }
+
+    /// Watches from now on, or no longer: then nothing is known of any object, as
+    /// at the beginning.
+    pub fn watch(&mut self, watches: bool) {
+        match (&self.streams, watches) {
+            (None, true) => {
+                let mut streams = JoinSet::new();
+                let client = &self.connection.client;
+                streams.spawn(objects::watch(client.clone(), self.outbox.clone()));
+                streams.spawn(rivals::watch(client.clone(), self.outbox.clone()));
+                self.streams = Some(streams);
+            }
+            (Some(_), false) => {
+                self.streams = None;
+                self.outbox.epoch += 1;
+                self.keeper = Keeper::default();
+            }
+            _ => {}
+        }
+    }
+
+    pub fn take(&mut self, dated: Dated) {
+        if dated.epoch == self.outbox.epoch {
+            self.stirred = true;
+            self.keeper.take(dated.news);
+        }
+    }
+
+    /// What became of a proposal.
+    pub fn answered(&mut self, command: &Command, outcome: &Outcome) {
+        self.stirred = true;
+        self.keeper.answered(command, outcome);
+    }
+
+    /// What is wrong, by what it is wrong with.
+    pub fn problems(&self) -> BTreeMap<String, String> {
+        self.keeper.problems()
+    }
+
+    /// This agent doesn't lead.
+    pub fn follow(&mut self) {
+        self.keeper.follow();
+    }
+
+    /// This agent leads and may act: what it is to propose now. Call it often; it
+    /// returns at once where nothing can have changed. Writes and tells by itself.
+    pub fn lead(&mut self, ledger: &Ledger, node: &Node, now: Ms) -> Vec<Command> {
+        let instant = Instant::now();
+        let rested = self.turned.is_some_and(|(at, index)| {
+            index == ledger.index && instant.duration_since(at) < TURN_EVERY
+        });
+        if rested && !self.stirred {
+            return Vec::new();
+        }
+        self.stirred = false;
+        self.turned = Some((instant, ledger.index));
+        while self.writes.try_join_next().is_some() {}
+        let turn = self.keeper.lead(&World {
+            ledger,
+            node,
+            now,
+            instant: instant.into_std(),
+        });
+        for happening in turn.happenings {
+            if happening.warning {
+                let policy = format!("{}/{}", happening.of.namespace, happening.of.name);
+                warn!(%policy, reason = %happening.reason, "{}", happening.note);
+            }
+            self.teller.tell(happening);
+        }
+        for (name, status) in turn.statuses {
+            self.write(name, status);
+        }
+        for command in &turn.proposals {
+            log(command);
+        }
+        self.remind(instant);
+        turn.proposals
+    }
+
+    fn write(&mut self, name: Name, status: Status) {
+        let (client, outbox) = (self.connection.client.clone(), self.outbox.clone());
+        self.writes.spawn(async move {
+            let written = match write(client, &name, &status).await {
+                Ok(()) => Some(Box::new(status)),
+                Err(failure) => {
+                    // An API server that is away is said by its streams.
+                    if !matches!(failure, Failure::Unreachable(_) | Failure::Late(_)) {
+                        warn!(policy = %name, "its status could not be written: {failure}");
+                    }
+                    None
+                }
+            };
+            // Refused only while the agent ends.
+            let _ = outbox.send(News::Written(name, written)).await;
+        });
+    }
+
+    fn remind(&mut self, now: Instant) {
+        let left_out = self.teller.left_out();
+        let due = self
+            .reminded
+            .is_none_or(|at| now.duration_since(at) >= REMIND_EVERY);
+        if left_out > self.left_out && due {
+            let count = left_out - self.left_out;
+            warn!(
+                count,
+                "events were left out, since too many waited to be written"
+            );
+            (self.left_out, self.reminded) = (left_out, Some(now));
+        }
+    }
+}
+
+fn log(command: &Command) {
+    match command {
+        Command::PutPolicy { policy, source } => {
+            info!(policy = %policy.name, target = %policy.target, "is put into force, as {source} asks");
+        }
+        Command::RemovePolicy { name } => {
+            info!(policy = %name, "is removed: its object is gone, or its workload another's");
+        }
+        _ => {}
+    }
+}
+
+/// Tells trouble of a stream once, and its end once.
+struct Health {
+    of: &'static str,
+    told: Option<String>,
+}
+
+impl Health {
+    fn of(of: &'static str) -> Health {
+        Health { of, told: None }
+    }
+
+    async fn tell(&mut self, news: &Outbox, trouble: Option<String>) {
+        if self.told != trouble {
+            self.told.clone_from(&trouble);
+            // Refused only while the agent ends.
+            let _ = news.send(News::Trouble(self.of, trouble)).await;
+        }
+    }
+}

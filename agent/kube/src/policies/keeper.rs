@@ -1,0 +1,302 @@
+//! What is known of all policy objects, and what follows from it.
+//!
+//! Comes in: [`News`], the ledger, what the node decided. Goes out: commands to
+//! propose, statuses to write, events to tell; each once. Never does I/O.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher as _};
+use std::ops::Bound;
+use std::time::Instant;
+
+use starling_engine::decide::reason::Report;
+use starling_engine::ledger::{Command, InForce, Ledger, Outcome, Workload};
+use starling_engine::node::Node;
+use starling_engine::node::platform::Observation;
+use starling_engine::policy::{Name, Target};
+use starling_engine::unit::Ms;
+use starling_policy::objects::{Objects, Rivals, Standing, owns};
+
+use super::{News, Seen};
+use crate::events::{Happening, Of, flips, records};
+use crate::status::Status;
+use crate::status::desk::{Desk, Urgency, urgency};
+use crate::status::tell::{self, Facts};
+
+/// Statuses that are looked through in each turn for values and words that have
+/// changed, beside those where something else has: their making costs time.
+const LOOKS: usize = 50;
+
+/// What the policies' objects are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    pub ledger: &'a Ledger,
+    pub node: &'a Node,
+    /// The cluster's time.
+    pub now: Ms,
+    pub instant: Instant,
+}
+
+/// What a leader is to do.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub proposals: Vec<Command>,
+    /// To be written; what became of each comes as [`News::Written`].
+    pub statuses: Vec<(Name, Status)>,
+    pub happenings: Vec<Happening>,
+}
+
+#[derive(Debug, Default)]
+pub struct Keeper {
+    objects: Objects,
+    /// What each object's status shows.
+    shown: BTreeMap<Name, Status>,
+    rivals: Rivals,
+    troubles: BTreeMap<&'static str, String>,
+    desk: Desk,
+    /// By policy: a digest of what its status was last made from.
+    made_from: BTreeMap<Name, u64>,
+    /// Those whose status isn't written yet as it should be.
+    open: BTreeSet<Name>,
+    /// The last one that was looked through.
+    looked_at: Option<Name>,
+    /// Changes of size up to this entry have been told by this leader.
+    told: Option<u64>,
+}
+
+impl Keeper {
+    pub fn take(&mut self, news: News) {
+        match news {
+            News::Listed(all) => {
+                self.shown.clear();
+                let mut objects = BTreeMap::new();
+                for (name, seen) in all {
+                    self.show(&name, seen.status);
+                    objects.insert(name, seen.object);
+                }
+                self.objects.replace(objects);
+                self.forget_gone();
+            }
+            News::Put(name, seen) => {
+                let Seen { object, status } = *seen;
+                self.show(&name, status);
+                self.objects.put(name, object);
+            }
+            News::Gone(name) => {
+                self.objects.remove(&name);
+                self.forget_gone();
+            }
+            News::Rivals(rivals) => self.rivals = rivals,
+            News::Written(name, written) => {
+                self.desk.done(&name, written.map(|written| *written));
+                self.open.insert(name);
+            }
+            News::Trouble(of, why) => {
+                match why {
+                    Some(why) => self.troubles.insert(of, why),
+                    None => self.troubles.remove(of),
+                };
+            }
+        }
+    }
+
+    fn show(&mut self, name: &Name, status: Status) {
+        self.desk.shown(name, &status);
+        self.open.insert(name.clone());
+        self.shown.insert(name.clone(), status);
+    }
+
+    fn forget_gone(&mut self) {
+        let objects = &self.objects;
+        let there = |name: &Name| objects.get(name).is_some();
+        self.shown.retain(|name, _| there(name));
+        self.made_from.retain(|name, _| there(name));
+        self.open.retain(|name| there(name));
+        self.desk.retain(there);
+    }
+
+    /// Whether all objects have been listed at least once.
+    pub fn is_ready(&self) -> bool {
+        self.objects.are_listed()
+    }
+
+    /// What is wrong, by what it is wrong with: streams that are broken and
+    /// policies that aren't in force.
+    pub fn problems(&self) -> BTreeMap<String, String> {
+        let streams = self.troubles.iter();
+        let mut problems: BTreeMap<String, String> = streams
+            .map(|(of, why)| ((*of).to_owned(), why.clone()))
+            .collect();
+        for (name, standing) in self.objects.standings() {
+            if !matches!(standing, Standing::InForce | Standing::Wanted) {
+                problems.insert(format!("policy {name}"), standing.words());
+            }
+        }
+        problems
+    }
+
+    /// What became of a proposal.
+    pub fn answered(&mut self, command: &Command, outcome: &Outcome) {
+        self.objects.answered(command, outcome);
+    }
+
+    /// This agent doesn't lead: whoever does tells what happens.
+    pub fn follow(&mut self) {
+        self.told = None;
+        self.made_from.clear();
+    }
+
+    /// What to do now, at the leader.
+    pub fn lead(&mut self, world: &World<'_>) -> Turn {
+        let mut turn = Turn {
+            proposals: self.objects.plan(world.ledger, &self.rivals, world.now),
+            ..Turn::default()
+        };
+        if !self.objects.are_listed() {
+            return turn;
+        }
+        let objects = &self.objects;
+        let uid_of = |name: &Name| objects.get(name).map(|object| object.uid.clone());
+        turn.happenings = records(world.ledger, self.told, world.now, uid_of);
+        self.told = Some(world.ledger.index);
+        for name in self.due(world) {
+            self.look(&name, world, &mut turn);
+        }
+        turn
+    }
+
+    /// Whose status is to be made: where something has changed, where a write is
+    /// still to come, and some of the others in turn.
+    fn due(&mut self, world: &World<'_>) -> Vec<Name> {
+        let mut changed = Vec::new();
+        for (name, standing) in self.objects.standings() {
+            let generation = self.objects.get(name).map(|object| object.generation);
+            let digest = Known::of(name, standing, world).digest(generation);
+            if self.made_from.get(name) != Some(&digest) {
+                self.made_from.insert(name.clone(), digest);
+                changed.push(name.clone());
+            }
+        }
+        self.open.extend(changed);
+        let mut due: Vec<Name> = self.open.iter().cloned().collect();
+        let after = match &self.looked_at {
+            Some(name) => (Bound::Excluded(name.clone()), Bound::Unbounded),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let all = self.objects.standings();
+        let looks: Vec<Name> = all
+            .range(after)
+            .take(LOOKS)
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.looked_at = looks.last().filter(|_| looks.len() == LOOKS).cloned();
+        due.extend(looks.into_iter().filter(|name| !self.open.contains(name)));
+        // Those that waited longest have the first claim on what may be written.
+        due.sort_by_cached_key(|name| std::cmp::Reverse(self.desk.age(name, world.instant)));
+        due
+    }
+
+    fn look(&mut self, name: &Name, world: &World<'_>, turn: &mut Turn) {
+        let Some((object, standing)) = self
+            .objects
+            .get(name)
+            .zip(self.objects.standings().get(name))
+        else {
+            self.open.remove(name);
+            return;
+        };
+        let empty = Status::default();
+        let shown = self.shown.get(name).unwrap_or(&empty);
+        let former = self.desk.former(name, shown).clone();
+        let known = Known::of(name, standing, world);
+        let facts = Facts {
+            object,
+            standing,
+            in_force: known.in_force,
+            workload: known.workload,
+            report: known.report,
+            running: known.running,
+            write_failure: known.write_failure,
+        };
+        // What is on its way into force says nothing yet.
+        if *standing == Standing::Wanted && known.in_force.is_none() {
+            self.open.remove(name);
+            return;
+        }
+        let wanted = tell::status(&facts, &former, world.now);
+        if urgency(&former, &wanted) <= Urgency::Refresh {
+            self.open.remove(name);
+        } else {
+            self.open.insert(name.clone());
+        }
+        if self.desk.is_due(name, &former, &wanted, world.instant) {
+            let of = Of::policy(name, &object.uid);
+            turn.happenings
+                .extend(flips(&of, &former, &wanted, world.now));
+            turn.statuses.push((name.clone(), wanted));
+        }
+    }
+}
+
+/// What the world says of one object's policy.
+struct Known<'a> {
+    standing: &'a Standing,
+    in_force: Option<&'a InForce>,
+    workload: Option<&'a Workload>,
+    report: Option<&'a Report>,
+    running: Option<u32>,
+    write_failure: Option<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    fn of(name: &Name, standing: &'a Standing, world: &World<'a>) -> Known<'a> {
+        let in_force = world.ledger.policies.get(name);
+        let in_force = in_force.filter(|put| owns(&put.source));
+        let target = in_force.map(|put| &put.policy.target);
+        let workload = target.and_then(|target| world.ledger.workloads.get(target));
+        let decisions = world.node.decisions();
+        let decision = decisions.and_then(|all| all.get(name));
+        Known {
+            standing,
+            in_force,
+            workload,
+            report: in_force.and(decision).map(|decision| &decision.report),
+            running: target.and_then(|target| running(world, target)),
+            write_failure: target.and_then(|target| world.node.write_failure(target)),
+        }
+    }
+
+    /// Changes with all that a person must see soon; not with measured values.
+    fn digest(&self, generation: Option<i64>) -> u64 {
+        let mut hash = DefaultHasher::new();
+        generation.hash(&mut hash);
+        self.standing.code().hash(&mut hash);
+        self.in_force.map(|put| put.revision).hash(&mut hash);
+        if let Some(workload) = self.workload {
+            (workload.size, workload.stamp).hash(&mut hash);
+            let scaled = workload.scaled.as_ref();
+            scaled.map(|it| (it.carried, &it.uid)).hash(&mut hash);
+            let by_hand = scaled.and_then(|it| it.by_hand);
+            by_hand.map(|it| it.at).hash(&mut hash);
+        }
+        if let Some(report) = self.report {
+            report.target.hash(&mut hash);
+            for condition in &report.conditions {
+                (condition.kind.code(), condition.status.code()).hash(&mut hash);
+            }
+        }
+        self.running.hash(&mut hash);
+        self.write_failure.is_some().hash(&mut hash);
+        hash.finish()
+    }
+}
+
+fn running(world: &World<'_>, target: &Target) -> Option<u32> {
+    match world.node.observations().get(target)? {
+        Observation::Scale(scale) => Some(scale.running),
+        Observation::Gone(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
