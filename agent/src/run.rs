@@ -27,7 +27,8 @@ use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
 use starling_health::{Health, Proposal};
 use starling_identity::Troubles;
-use starling_kube::targets;
+use starling_kube::metrics::Metrics;
+use starling_kube::policies::Policies;
 use starling_policy::Directory;
 use starling_process::Supervisor;
 use starling_sources::Poller;
@@ -37,6 +38,7 @@ use tracing::{error, warn};
 
 use crate::platform::{self, Meter as PodMeter, Platform};
 use crate::{actuate, measure};
+use start::Parts;
 use tell::Told;
 
 /// How often the node and its workers are measured, and the policy directory is read.
@@ -91,6 +93,12 @@ struct Agent {
     directory: Option<Directory>,
     /// Where scaled workloads run; `None` on bare machines.
     platform: Option<Platform>,
+    /// Policies that are objects; `None` where none are read.
+    policies: Option<Policies>,
+    /// What Kubernetes' metrics APIs are asked through; `None` on bare machines.
+    apis: Option<Metrics>,
+    /// This agent leads and may act.
+    leads: bool,
     poller: Arc<Poller>,
     polls: Arc<Semaphore>,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -120,17 +128,17 @@ pub struct Args {
 /// Runs an agent until it is told to end (SIGTERM, SIGINT, or the end of
 /// standard input if asked to watch it).
 pub async fn main(args: &Args) -> anyhow::Result<()> {
-    start::run(args).await
+    Box::pin(start::run(args)).await
 }
 
 impl Agent {
-    async fn run(
-        mut self,
-        mut events: mpsc::Receiver<Event>,
-        mut gossip: mpsc::Receiver<gossip::Event>,
-        mut platform: mpsc::Receiver<targets::Event>,
-        shutdown: impl Future<Output = ()>,
-    ) -> Agent {
+    async fn run(mut self, parts: Parts, shutdown: impl Future<Output = ()>) -> Agent {
+        let Parts {
+            mut events,
+            mut gossip,
+            mut platform,
+            mut objects,
+        } = parts;
         let mut sample = tokio::time::interval(SAMPLE_EVERY);
         sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut tick = tokio::time::interval(TICK_EVERY);
@@ -150,6 +158,7 @@ impl Agent {
                 }
                 _ = tick.tick() => {
                     self.step(Input::Tick);
+                    self.keep_objects();
                     self.publish();
                 }
                 Some(event) = events.recv() => self.take(event),
@@ -158,6 +167,9 @@ impl Agent {
                     gossip::Event::Alive(nodes) => Input::Alive(nodes.into_iter().collect()),
                 }),
                 Some(event) = platform.recv() => self.step(platform::input(event)),
+                Some(news) = objects.recv() => if let Some(policies) = &mut self.policies {
+                    policies.take(news);
+                },
                 Ok(()) = applied.changed() => {
                     applied.mark_unchanged();
                     self.know_members();
@@ -232,6 +244,7 @@ impl Agent {
     fn lead(&mut self, seen: &Leadership) {
         self.told.leader(seen, &read(&self.log.ledger()));
         let term = (seen.acting && self.halted.is_none()).then_some(seen.term);
+        self.leads = term.is_some();
         if let Some(platform) = &self.platform {
             platform.lead(term.is_some());
         }
@@ -249,6 +262,9 @@ impl Agent {
             .borrow()
             .voters
             .contains(&self.log.id());
+        if let Some(policies) = &mut self.policies {
+            policies.watch(votes);
+        }
         let Some(platform) = &mut self.platform else {
             return;
         };
@@ -300,12 +316,16 @@ impl Agent {
         let (events, poller, polls) =
             (self.events.clone(), self.poller.clone(), self.polls.clone());
         let metrics = self.health.metrics().clone();
+        let apis = self.apis.clone();
         tokio::spawn(async move {
             let Ok(_permit) = polls.acquire_owned().await else {
                 return;
             };
             let begun = Instant::now();
-            let result = poller.poll(&trigger).await.map_err(|e| e.to_string());
+            let result = match apis.filter(|_| Metrics::knows(&trigger.source)) {
+                Some(apis) => apis.ask(&policy.namespace, &trigger.source).await,
+                None => poller.poll(&trigger).await.map_err(|e| e.to_string()),
+            };
             metrics.polled(result.is_ok(), begun.elapsed());
             let trigger = trigger.name;
             let _ = events
@@ -364,23 +384,54 @@ impl Agent {
         self.told.warn("policies", scan.problems);
         self.supervisor.offer(scan.processes);
         for command in scan.proposals {
-            let (events, log) = (self.events.clone(), self.log.clone());
-            tokio::spawn(async move {
-                let proposal = log.propose(command.clone());
-                let result = match tokio::time::timeout(PROPOSAL_TIMEOUT, proposal).await {
-                    Ok(result) => result,
-                    Err(_) => Err(starling_consensus::Error::Unknown("no answer".into())),
-                };
-                let _ = events.send(Event::Edited { command, result }).await;
-            });
+            self.edit(command);
         }
     }
 
+    /// Proposes what the policies' objects ask for, while this agent leads.
+    fn keep_objects(&mut self) {
+        let Some(policies) = self.policies.as_mut().filter(|_| self.caught_up) else {
+            return;
+        };
+        if !self.leads {
+            policies.follow();
+            self.told.warn("objects", policies.problems());
+            return;
+        }
+        let ledger = self.log.ledger();
+        let proposals = policies.lead(&read(&ledger), &self.node, self.clock.now());
+        self.told.warn("objects", policies.problems());
+        for command in proposals {
+            self.edit(command);
+        }
+    }
+
+    fn edit(&self, command: Command) {
+        let (events, log) = (self.events.clone(), self.log.clone());
+        tokio::spawn(async move {
+            let proposal = log.propose(command.clone());
+            let result = match tokio::time::timeout(PROPOSAL_TIMEOUT, proposal).await {
+                Ok(result) => result,
+                Err(_) => Err(starling_consensus::Error::Unknown("no answer".into())),
+            };
+            let _ = events.send(Event::Edited { command, result }).await;
+        });
+    }
+
     fn edited(&mut self, command: &Command, result: Result<Outcome, starling_consensus::Error>) {
-        match (&mut self.directory, result) {
-            (Some(directory), Ok(outcome)) => directory.answered(command, &outcome),
-            (_, Ok(_)) => {}
-            (_, Err(why)) => warn!(%why, "a change of policy was not committed; it is tried again"),
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                warn!(%why, "a change of policy was not committed; it is tried again");
+                return;
+            }
+        };
+        // Each knows its own proposals.
+        if let Some(directory) = &mut self.directory {
+            directory.answered(command, &outcome);
+        }
+        if let Some(policies) = &mut self.policies {
+            policies.answered(command, &outcome);
         }
     }
 

@@ -15,6 +15,8 @@ use starling_engine::ledger::Member;
 use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
+use starling_kube::metrics::Metrics;
+use starling_kube::policies::{Dated, Policies};
 use starling_kube::targets;
 use starling_policy::Directory;
 use starling_process::Supervisor;
@@ -106,7 +108,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }));
 
     let agent = agent
-        .run(parts.events, parts.gossip, parts.platform, async {
+        .run(parts, async {
             let _ = (&mut shutdown).await;
             info!("ending");
             health.ending();
@@ -186,10 +188,11 @@ async fn start_log(
 }
 
 /// What the loop receives from.
-struct Parts {
-    events: mpsc::Receiver<super::Event>,
-    gossip: mpsc::Receiver<gossip::Event>,
-    platform: mpsc::Receiver<targets::Event>,
+pub(super) struct Parts {
+    pub events: mpsc::Receiver<super::Event>,
+    pub gossip: mpsc::Receiver<gossip::Event>,
+    pub platform: mpsc::Receiver<targets::Event>,
+    pub objects: mpsc::Receiver<Dated>,
 }
 
 fn assemble(
@@ -218,7 +221,13 @@ fn assemble(
     )?;
     let supervisor = Supervisor::start(&config.cluster, &config.data_dir)?;
     let directory = match &config.policies {
-        Some(path) => Some(Directory::open(path, &config.data_dir, name)?),
+        Some(path) => {
+            let directory = Directory::open(path, &config.data_dir, name)?;
+            Some(match &known.connection {
+                Some(_) => directory.on_kubernetes(),
+                None => directory,
+            })
+        }
         None => None,
     };
     let (platform, platform_events) = match &known.connection {
@@ -227,6 +236,14 @@ fn assemble(
             (Some(platform), events)
         }
         // Nobody sends: the loop hears nothing of it.
+        None => (None, mpsc::channel(1).1),
+    };
+    let reads = config.kubernetes.as_ref().is_some_and(|it| it.policies);
+    let (policies, objects) = match known.connection.as_ref().filter(|_| reads) {
+        Some(connection) => {
+            let (policies, news) = Policies::new(connection, name);
+            (Some(policies), news)
+        }
         None => (None, mpsc::channel(1).1),
     };
     let host = HostRoot::from_env();
@@ -241,6 +258,9 @@ fn assemble(
             pods: known.connection.as_ref().map(|_| PodMeter::new(&host)),
         }),
         platform,
+        policies,
+        apis: known.connection.as_ref().map(Metrics::new),
+        leads: false,
         directory,
         poller: Arc::new(Poller::new()),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
@@ -256,6 +276,7 @@ fn assemble(
         events: event_receiver,
         gossip: gossip_receiver,
         platform: platform_events,
+        objects,
     };
     Ok((agent, parts))
 }
