@@ -437,6 +437,20 @@ fn what_cannot_run_does_not_grow_but_the_minimum_holds() {
 }
 
 #[test]
+fn granted_replicas_that_cannot_run_are_spoken_of() {
+    let mut world = World::new(policy(), 4);
+    world.observe();
+    world.queue = 40;
+    world.seconds(2);
+    world.scale.running = 2;
+    world.scale.blocked = Some("exceeded quota: pods=2".into());
+    world.observe();
+    world.seconds(2);
+    assert_eq!(world.size(), 4);
+    assert!(world.codes().contains(&"ReplicasBlocked"));
+}
+
+#[test]
 fn a_dry_run_decides_and_records_but_never_writes() {
     let dry = Policy {
         dry_run: true,

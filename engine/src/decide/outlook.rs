@@ -75,7 +75,7 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
         }
         Step::Disabled => outlook.push(Outlook::Enable),
         Step::Held(_) => outlook.push(Outlook::Platform),
-        Step::Blocked { .. } => outlook.push(Outlook::Room),
+        Step::Blocked { wanted, .. } if *wanted > report.from => outlook.push(Outlook::Room),
         Step::AtRest => outlook.extend(wakers(inputs.policy)),
         Step::RestWithheld | Step::NoMetrics | Step::Frozen { .. } => {
             outlook.extend(report.inputs.iter().flat_map(|i| silent(inputs.policy, i)));

@@ -287,17 +287,19 @@ impl<'a> Pass<'a> {
         0
     }
 
-    /// Growth that couldn't run is put off, though never below the minimum.
+    /// Growth that couldn't run is put off, though never below the minimum. That
+    /// replicas lack which were granted already is said, too.
     fn unblocked(&mut self, size: u32) -> u32 {
         let current = self.inputs.current;
-        let Some(why) = self.inputs.platform.blocked.filter(|_| size > current) else {
+        let lacking = size > current || self.inputs.running < size;
+        let Some(why) = self.inputs.platform.blocked.filter(|_| lacking) else {
             return size;
         };
         self.step(Step::Blocked {
             wanted: size,
             why: reason::clip(why),
         });
-        current
+        size.min(current)
     }
 
     fn finish(mut self, size: u32) -> Decision {
