@@ -1,18 +1,24 @@
 //! What the end-to-end tests share: the binary under test, workloads to size,
 //! and waiting for a condition with a deadline.
 
+pub mod installed;
+pub mod workload;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Generous: two busy cores run all tests at once.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
-/// The `starling` binary of the same build as the running test.
+/// The `starling` binary of the same build as the running test, or `STARLING_BINARY`.
 ///
 /// # Panics
 ///
 /// Where it hasn't been built; `cargo test --workspace` builds it.
 pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("STARLING_BINARY") {
+        return PathBuf::from(path);
+    }
     let test = std::env::current_exe().unwrap_or_default();
     let built = test
         .parent()

@@ -47,18 +47,6 @@ pub enum Proposal {
     Unknown,
 }
 
-/// What is asked of the Kubernetes API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    Get,
-    List,
-    Watch,
-    Create,
-    Update,
-    Patch,
-    Delete,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
     direction: &'static str,
@@ -248,17 +236,9 @@ impl Metrics {
         self.reaction.observe(since_sample.as_secs_f64());
     }
 
-    /// The Kubernetes API has answered with an HTTP status, or not at all.
-    pub fn asked_kubernetes(&self, verb: Verb, code: Option<u16>, took: Duration) {
-        let verb = match verb {
-            Verb::Get => "get",
-            Verb::List => "list",
-            Verb::Watch => "watch",
-            Verb::Create => "create",
-            Verb::Update => "update",
-            Verb::Patch => "patch",
-            Verb::Delete => "delete",
-        };
+    /// The Kubernetes API has answered with an HTTP status, or not at all. `verb` is
+    /// one of the few that the API knows.
+    pub fn asked_kubernetes(&self, verb: &'static str, code: Option<u16>, took: Duration) {
         // Anything else is no status of HTTP.
         let code = code.filter(|code| (100..600).contains(code)).unwrap_or(0);
         let answered = Answered { verb, code };

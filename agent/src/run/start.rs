@@ -246,6 +246,12 @@ fn assemble(
         }
         None => (None, mpsc::channel(1).1),
     };
+    if let Some(connection) = &known.connection {
+        let metrics = health.metrics().clone();
+        (connection.calls).listen(move |call| {
+            metrics.asked_kubernetes(call.verb.name(), call.status, call.took);
+        });
+    }
     let host = HostRoot::from_env();
     let agent = Agent {
         node: Node::new(log.id()),

@@ -18,8 +18,8 @@ fn busy() -> Metrics {
     metrics.polled(true, ms(4));
     metrics.polled(false, ms(900));
     metrics.patched(ms(1_200));
-    metrics.asked_kubernetes(Verb::Patch, Some(200), ms(7));
-    metrics.asked_kubernetes(Verb::Patch, None, ms(7));
+    metrics.asked_kubernetes("patch", Some(200), ms(7));
+    metrics.asked_kubernetes("patch", None, ms(7));
     metrics
 }
 

@@ -1,0 +1,278 @@
+//! One real cluster of five nodes on which Starling is installed as users install
+//! it: the project's manifests, image and entry point. The tests of this binary
+//! share it, one after another; it ends with the process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "what isn't there fails the test that looks for it"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use starling_kubernetes_rig::{self as rig, Cluster, Settings, image, left_out};
+
+pub const NODES: u8 = 5;
+/// Where the agents are.
+pub const SYSTEM: &str = "starling-system";
+/// All agents are ready within this time of their pods' start. The budget is
+/// 30 s; a machine that builds something beside it takes longer.
+const READY: Duration = Duration::from_mins(3);
+
+/// An agent that is cut off costs the plugin some seconds before it asks the next.
+const ANSWER: Duration = Duration::from_mins(1);
+
+pub struct Installed {
+    pub cluster: Cluster,
+    /// From `kubectl apply` to the last agent's readiness.
+    pub ready_after: Duration,
+}
+
+static INSTALLED: LazyLock<Mutex<Installed>> = LazyLock::new(|| Mutex::new(install()));
+
+/// The cluster, for this test alone; `None` where tests on clusters are left out.
+pub fn installed() -> Option<MutexGuard<'static, Installed>> {
+    if left_out() {
+        return None;
+    }
+    let installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    // What a test that failed may have left broken is no fault of the next.
+    installed.cluster.slow_api_server(Duration::ZERO);
+    for node in installed.cluster.nodes() {
+        installed.cluster.heal(&node).unwrap();
+    }
+    Some(installed)
+}
+
+/// The manifests as they are shipped.
+pub fn manifests() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/starling.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    // No registry is reached from here: the image is on the nodes already.
+    let lines = text.lines().map(|line| match line.split_once("image: ") {
+        Some((before, name)) if name.contains("starling") => {
+            format!("{before}image: {}", image::STARLING)
+        }
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Starts the cluster and installs Starling on it.
+pub fn install() -> Installed {
+    let images = vec![
+        image::image(&crate::binary()).unwrap(),
+        image::load().unwrap(),
+    ];
+    let cluster = Cluster::start_with(Settings {
+        nodes: NODES,
+        images,
+        ..Settings::default()
+    })
+    .unwrap();
+    let began = Instant::now();
+    cluster.apply(&manifests()).unwrap();
+    await_agents(&cluster, NODES);
+    Installed {
+        ready_after: began.elapsed(),
+        cluster,
+    }
+}
+
+/// Until so many agents are ready.
+pub fn await_agents(cluster: &Cluster, agents: u8) {
+    let ready = cluster.until("every agent is ready", READY, |cluster| {
+        let status = cluster.get(["daemonset", "starling", "-n", SYSTEM]);
+        let status = status.map_err(|error| error.to_string())?;
+        let ready = status["status"]["numberReady"].as_u64().unwrap_or(0);
+        if ready == u64::from(agents) {
+            Ok(())
+        } else {
+            Err(format!("{ready} of {agents} are"))
+        }
+    });
+    if let Err(error) = ready {
+        panic!("{error}\n{}", state_of_agents(cluster));
+    }
+}
+
+/// Looks again and again; fails with what was seen last, and how the agents are.
+pub fn until<T>(
+    cluster: &Cluster,
+    what: &str,
+    within: Duration,
+    look: impl Fn(&Cluster) -> rig::Result<Result<T, String>>,
+) -> T {
+    let found = cluster.until(what, within, |cluster| {
+        look(cluster).map_err(|error| error.to_string())?
+    });
+    found.unwrap_or_else(|error| panic!("{error}\n{}", state_of_agents(cluster)))
+}
+
+/// What a person would look at.
+pub fn state_of_agents(cluster: &Cluster) -> String {
+    let words: [&[&str]; 3] = [
+        &["get", "pods", "-n", SYSTEM, "-o", "wide"],
+        &["get", "events", "-n", SYSTEM],
+        &[
+            "logs",
+            "-n",
+            SYSTEM,
+            "-l",
+            "app.kubernetes.io/name=starling",
+            "--all-containers",
+            "--tail=30",
+            "--prefix",
+        ],
+    ];
+    let said = words.map(|words| cluster.kubectl(words).unwrap_or_else(|e| e.to_string()));
+    said.join("\n")
+}
+
+impl Installed {
+    /// The pod of an agent on a node.
+    pub fn agent_on(&self, node: &str) -> String {
+        let pods = self.pods(SYSTEM, "app.kubernetes.io/name=starling");
+        let pod = pods.iter().find(|pod| pod["spec"]["nodeName"] == node);
+        text(&pod.unwrap()["metadata"]["name"])
+    }
+
+    pub fn pods(&self, namespace: &str, selector: &str) -> Vec<Value> {
+        let list = self
+            .cluster
+            .get(["pods", "-n", namespace, "-l", selector])
+            .unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// Asks as users do, by `kubectl starling`; the answer as JSON.
+    pub fn starling(&self, words: &[&str]) -> Result<Value, String> {
+        let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/kubectl-starling");
+        let kubectl = self.cluster.binary("kubectl").unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = kubectl.parent().into_iter().map(PathBuf::from);
+        let folders = folders.chain(std::env::split_paths(&path));
+        let mut command = Command::new(plugin);
+        command
+            .args(words)
+            .args(["-o", "json"])
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .env("PATH", std::env::join_paths(folders).unwrap());
+        let said = rig::shell::finish(&mut command, "", ANSWER).map_err(|e| e.to_string())?;
+        serde_json::from_str(&said).map_err(|e| format!("{e}: {said}"))
+    }
+
+    /// The node whose agent leads.
+    pub fn leader(&self) -> String {
+        until(&self.cluster, "an agent leads", READY, |_| {
+            Ok(match self.starling(&["status"]) {
+                Ok(status) => match status["leader"]["name"]
+                    .as_str()
+                    .or(status["leader"].as_str())
+                {
+                    Some(name) if !name.is_empty() => Ok(name.to_owned()),
+                    _ => Err(format!("{status}")),
+                },
+                Err(why) => Err(why),
+            })
+        })
+    }
+
+    /// The size that a Deployment is to have.
+    pub fn size(&self, namespace: &str, kind: &str, name: &str) -> u64 {
+        let found = self.cluster.get([kind, name, "-n", namespace]).unwrap();
+        found["spec"]["replicas"].as_u64().unwrap()
+    }
+
+    /// Until a workload is to have a size that `right` accepts.
+    pub fn await_size(
+        &self,
+        namespace: &str,
+        kind: &str,
+        name: &str,
+        within: Duration,
+        right: impl Fn(u64) -> bool,
+    ) -> u64 {
+        let what = format!("{kind} {namespace}/{name} has the right size");
+        until(&self.cluster, &what, within, |_| {
+            let size = self.size(namespace, kind, name);
+            Ok(if right(size) {
+                Ok(size)
+            } else {
+                Err(format!("it is {size}"))
+            })
+        })
+    }
+
+    /// A namespace of a test's own.
+    pub fn namespace(&self, name: &str) {
+        let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+        self.cluster.apply(&yaml).unwrap();
+    }
+
+    /// Ends what a test made; nobody waits for it.
+    pub fn forget(&self, namespace: &str) {
+        let words = ["delete", "namespace", namespace, "--wait=false"];
+        self.cluster.kubectl(words).unwrap();
+    }
+
+    pub fn apply(&self, namespace: &str, yaml: &str) {
+        let words = ["apply", "-n", namespace, "-f", "-"];
+        self.cluster.kubectl_with(words, yaml).unwrap();
+    }
+
+    pub fn await_rollout(&self, namespace: &str, deployment: &str) {
+        let deployment = format!("deploy/{deployment}");
+        let words = [
+            "rollout",
+            "status",
+            &deployment,
+            "-n",
+            namespace,
+            "--timeout=90s",
+        ];
+        self.cluster.kubectl(words).unwrap();
+    }
+
+    /// Until a policy has a condition, such as `Ready` or `Ready=False`.
+    pub fn await_condition(&self, namespace: &str, policy: &str, condition: &str) {
+        let (policy, condition) = (
+            format!("scalingpolicy/{policy}"),
+            format!("--for=condition={condition}"),
+        );
+        let words = [
+            "wait",
+            &policy,
+            "-n",
+            namespace,
+            &condition,
+            "--timeout=90s",
+        ];
+        if let Err(error) = self.cluster.kubectl(words) {
+            panic!("{error}\n{}", state_of_agents(&self.cluster));
+        }
+    }
+
+    /// Has one pod of an app use so many thousandths of a core.
+    pub fn burn(&self, namespace: &str, app: &str, milli: u32) {
+        self.tell(namespace, app, "milli", milli);
+    }
+
+    /// Sets a number of one pod of an app: the same pod each time.
+    pub fn tell(&self, namespace: &str, app: &str, what: &str, number: u32) {
+        let mut pods = self.pods(namespace, &format!("app={app}"));
+        pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
+        let pod = text(&pods[0]["metadata"]["name"]);
+        let set = format!("echo {number} >/tmp/{what}");
+        let words = ["/bin/sh", "-c", &set];
+        self.cluster.pod_exec(namespace, &pod, &words).unwrap();
+    }
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,53 @@
+//! `kubectl apply` of the manifests, and what there is then.
+
+use std::time::Duration;
+
+use starling_tests::installed::{NODES, SYSTEM, installed, until};
+
+#[test]
+fn five_nodes_have_five_agents_three_voters_and_one_leader() {
+    let Some(installed) = installed() else { return };
+    eprintln!(
+        "agents were ready {:?} after kubectl apply",
+        installed.ready_after
+    );
+    until(
+        &installed.cluster,
+        "all agents are members, and three of them vote",
+        Duration::from_mins(1),
+        |_| {
+            let status = match installed.starling(&["status"]) {
+                Ok(status) => status,
+                Err(why) => return Ok(Err(why)),
+            };
+            let voters = status["voters"].as_array().map_or(0, Vec::len);
+            let members = status["members"].as_u64().unwrap_or(0);
+            Ok(if (voters, members) == (3, u64::from(NODES)) {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            })
+        },
+    );
+    let leader = installed.leader();
+    assert!(installed.cluster.nodes().contains(&leader), "{leader}");
+}
+
+#[test]
+fn an_agent_runs_without_rights() {
+    let Some(installed) = installed() else { return };
+    let pod = installed.agent_on("node1");
+    let status =
+        installed
+            .cluster
+            .pod_exec(SYSTEM, &pod, &["/usr/local/bin/starling", "--version"]);
+    assert!(status.unwrap().starts_with("starling"));
+    let spec = installed.cluster.get(["pod", &pod, "-n", SYSTEM]).unwrap();
+    let context = &spec["spec"]["containers"][0]["securityContext"];
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(
+        spec["spec"]["hostNetwork"].as_bool().unwrap_or(false),
+        false
+    );
+}

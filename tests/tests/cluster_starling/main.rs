@@ -1,0 +1,11 @@
+//! Starling on a real Kubernetes cluster, as its users have it: agents in a
+//! `DaemonSet`, policies as objects, workloads that grow and shrink by what the
+//! agents themselves measure.
+#![allow(clippy::unwrap_used)] // What isn't there fails its test.
+
+mod away;
+mod grow;
+mod install;
+mod kill;
+mod kinds;
+mod refuse;

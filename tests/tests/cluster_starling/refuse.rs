@@ -1,0 +1,75 @@
+//! What is refused, and where it is said.
+
+use std::time::Duration;
+
+use starling_tests::installed::{installed, until};
+use starling_tests::workload::{cpu_policy, deployment};
+
+const SOON: Duration = Duration::from_mins(1);
+
+#[test]
+fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "rivals");
+    installed.namespace(namespace);
+    let first = cpu_policy("Deployment", "web", "");
+    installed.apply(namespace, &format!("{}---{first}", deployment("web", 1, 0)));
+    installed.await_condition(namespace, "web", "Ready");
+    let second = first.replace("metadata: {name: web}", "metadata: {name: again}");
+    installed.apply(namespace, &second);
+    installed.await_condition(namespace, "again", "Ready=False");
+
+    let yaml = format!(
+        "{}---{}",
+        deployment("hpa", 1, 0),
+        "
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: hpa}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: hpa}
+  minReplicas: 1
+  maxReplicas: 2
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
+"
+    );
+    installed.apply(namespace, &yaml);
+    let policy = cpu_policy("Deployment", "hpa", "");
+    installed.apply(namespace, &policy);
+    installed.await_condition(namespace, "hpa", "Ready=False");
+    cluster
+        .kubectl(["delete", "hpa", "hpa", "-n", namespace])
+        .unwrap();
+    installed.await_condition(namespace, "hpa", "Ready");
+    installed.forget(namespace);
+}
+
+#[test]
+fn a_quota_of_the_namespace_keeps_a_target_from_growing_and_the_reason_says_so() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "quota");
+    installed.namespace(namespace);
+    let quota = "
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: few}
+spec: {hard: {pods: \"2\"}}
+---";
+    let yaml = format!(
+        "{quota}{}---{}",
+        deployment("web", 1, 300),
+        cpu_policy("Deployment", "web", "")
+    );
+    installed.apply(namespace, &yaml);
+    until(cluster, "the reason names the quota", SOON, |cluster| {
+        let policy = cluster.get(["scalingpolicy", "web", "-n", namespace])?;
+        let status = policy["status"].to_string();
+        Ok(if status.contains("exceeded quota") {
+            Ok(())
+        } else {
+            Err(status)
+        })
+    });
+    assert!(installed.size(namespace, "deploy", "web") <= 4);
+    installed.forget(namespace);
+}
