@@ -482,8 +482,15 @@ impl Agent {
             self.told.warn("pods", troubles);
         }
         self.told.warn("identity", identity::all(&self.troubles));
+        let observations = self.node.observations().clone();
+        let unwritten = observations.keys().filter_map(|target| {
+            let why = self.node.write_failure(target)?;
+            Some((target.clone(), why.to_owned()))
+        });
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: self.clock.now(),
+            write_failures: unwritten.collect(),
+            observations,
             summaries: self.node.summaries().clone(),
             alive: self.node.alive().iter().copied().collect(),
             live: self.node.decisions().cloned().unwrap_or_default(),

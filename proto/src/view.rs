@@ -4,13 +4,15 @@
 //! [`crate::v1`] message. Only renames and restates; what depends on who
 //! answers (ages, names, roles) is filled in by the caller.
 
+pub mod explain;
 pub mod policy;
+mod settings;
+pub mod workload;
 
-use prost_types::Timestamp;
+use prost_types::{Duration, Timestamp};
 use starling_engine::decide::reason::Report;
-use starling_engine::demand::{self, Totals, Usage};
 use starling_engine::ledger::{Cause, Checkpoint, Record};
-use starling_engine::policy::{Resource, Target};
+use starling_engine::policy::{Name, Target};
 use starling_engine::unit::{Ms, NodeId};
 
 use crate::v1;
@@ -31,33 +33,35 @@ pub fn ms(time: &Timestamp) -> Ms {
     Ms(seconds.saturating_mul(1_000).saturating_add(millis))
 }
 
+/// A span of time on the wire.
+pub fn duration(ms: u64) -> Duration {
+    Duration {
+        // As for times.
+        seconds: (ms / 1_000) as i64,
+        nanos: (ms % 1_000) as i32 * 1_000_000,
+    }
+}
+
+/// The way back; a negative span counts as none.
+pub fn duration_ms(duration: &Duration) -> u64 {
+    let seconds = u64::try_from(duration.seconds).unwrap_or(0);
+    let millis = u64::try_from(duration.nanos / 1_000_000).unwrap_or(0);
+    seconds.saturating_mul(1_000).saturating_add(millis)
+}
+
 pub fn target(target: &Target) -> v1::Target {
     v1::Target {
+        group: target.group.clone(),
         kind: target.kind.clone(),
+        namespace: target.namespace.clone(),
         name: target.name.clone(),
     }
 }
 
-pub fn totals(totals: &Totals) -> v1::NodeTotals {
-    v1::NodeTotals {
-        cpu_used_milli: totals.used(demand::CPU),
-        cpu_capacity_milli: totals.allocatable(demand::CPU),
-        memory_used_bytes: totals.used(demand::MEMORY),
-        memory_capacity_bytes: totals.allocatable(demand::MEMORY),
-        disk_read_bytes_per_s: totals.used(demand::DISK_READ),
-        disk_write_bytes_per_s: totals.used(demand::DISK_WRITE),
-        network_received_bytes_per_s: totals.used(demand::NETWORK_RECEIVED),
-        network_sent_bytes_per_s: totals.used(demand::NETWORK_SENT),
-    }
-}
-
-pub fn usage(of: &Target, usage: &Usage, granted: u32) -> v1::WorkloadUsage {
-    v1::WorkloadUsage {
-        target: Some(target(of)),
-        running: usage.running,
-        granted,
-        cpu_used_milli: usage.used_milli(Resource::Cpu),
-        memory_used_bytes: usage.used_milli(Resource::Memory) / 1_000,
+pub fn name(name: &Name) -> v1::PolicyName {
+    v1::PolicyName {
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
     }
 }
 
@@ -87,9 +91,10 @@ pub fn decision(record: &Record, node_name: String) -> v1::Decision {
     v1::Decision {
         index: record.index,
         time: Some(time(record.at)),
-        policy: record.policy.to_string(),
-        from: record.from,
-        to: record.to,
+        namespace: record.policy.namespace.clone(),
+        policy: record.policy.name.clone(),
+        previous_size: record.from,
+        size: record.to,
         node_id: by,
         node_name,
         reason,
@@ -99,10 +104,10 @@ pub fn decision(record: &Record, node_name: String) -> v1::Decision {
 /// Why a change of size was made.
 pub fn account(record: &Record) -> v1::Explanation {
     match &record.cause {
-        Cause::Decided { report, .. } => policy::explanation(report),
-        Cause::Bounds { floor, cap } => plain("PolicyBounds", bounds(*floor, *cap)),
-        Cause::ByHand => plain("ScaledByHand", BY_HAND.into()),
-        Cause::Recreated => plain("TargetRecreated", RECREATED.into()),
+        Cause::Decided { report, .. } => explain::explanation(report),
+        Cause::Bounds { floor, cap } => plain(record, "PolicyBounds", bounds(*floor, *cap)),
+        Cause::ByHand => plain(record, "ScaledByHand", BY_HAND.into()),
+        Cause::Recreated => plain(record, "TargetRecreated", RECREATED.into()),
     }
 }
 
@@ -119,13 +124,21 @@ const BY_HAND: &str =
 const RECREATED: &str =
     "The workload was deleted and made anew; it is taken at the size that it has.";
 
-fn plain(code: &str, text: String) -> v1::Explanation {
+/// Where no decision was made there is one cause, and no more.
+fn plain(record: &Record, code: &str, detail: String) -> v1::Explanation {
     v1::Explanation {
-        lines: vec![text.clone()],
-        reasons: vec![v1::Reason {
+        lines: vec![detail.clone()],
+        time: Some(time(record.at)),
+        previous_size: record.from,
+        size: record.to,
+        limits: vec![v1::Limit {
             code: code.into(),
-            text,
+            previous_size: Some(record.from),
+            size: Some(record.to),
+            remaining: None,
+            detail,
         }],
+        ..v1::Explanation::default()
     }
 }
 

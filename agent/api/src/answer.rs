@@ -6,6 +6,9 @@
 mod cluster;
 mod explain;
 mod policy;
+mod workload;
+
+pub use policy::{Filter, named};
 
 use starling_consensus::Leadership;
 use starling_engine::ledger::Ledger;
@@ -38,8 +41,8 @@ impl Sight<'_> {
             term: self.leadership.term,
             leader_id: self.leadership.leader.map(|id| id.0),
             leader_name: self.leader_name(),
-            answered_by_leader: self.leadership.acting,
-            data_age_ms: self.now.since(self.snapshot.at),
+            leading: self.leadership.acting,
+            data_age: Some(view::duration(self.now.since(self.snapshot.at))),
             consistency: consistency.into(),
             answer_time: Some(view::time(self.now)),
         }

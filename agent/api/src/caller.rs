@@ -10,13 +10,13 @@ use std::task::{Context, Poll};
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Code, Status};
 use tower::Layer;
 
-use crate::enrol;
+use crate::{enrol, refuse};
 
 /// Names of which a caller's certificate must carry one.
 const NAMES: [&str; 2] = ["client.starling", "peer.starling"];
@@ -71,11 +71,15 @@ fn admit(connection: &http::Extensions) -> Result<(), Status> {
         .and_then(TlsConnectInfo::peer_certs);
     match certificates.as_deref().and_then(|chain| chain.first()) {
         Some(certificate) if carries_a_name(certificate) => Ok(()),
-        Some(_) => Err(Status::permission_denied(
+        Some(_) => Err(refuse::with(
+            Code::PermissionDenied,
+            refuse::CERTIFICATE,
             "the certificate is for neither a user nor an agent: it must carry the DNS name \
              client.starling; make one with `starling keys`",
         )),
-        None => Err(Status::unauthenticated(
+        None => Err(refuse::with(
+            Code::Unauthenticated,
+            refuse::CERTIFICATE,
             "no client certificate; use one made with `starling keys`",
         )),
     }

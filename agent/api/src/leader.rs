@@ -14,6 +14,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::refuse;
+
 /// Marks a question that another agent passed on.
 const HOP: &str = "starling-hop";
 const CONNECT: Duration = Duration::from_secs(2);
@@ -52,10 +54,14 @@ impl Leader {
             Some((known, channel)) if known == address => channel.clone(),
             _ => {
                 let channel = self.connect(address).map_err(|why| {
-                    Status::unavailable(format!(
-                        "the leader's API address {address:?} is unusable ({why}); correct \
+                    refuse::with(
+                        Code::Unavailable,
+                        refuse::LEADER_SILENT,
+                        format!(
+                            "the leader's API address {address:?} is unusable ({why}); correct \
                          `advertise` in its configuration"
-                    ))
+                        ),
+                    )
                 })?;
                 *last = Some((address.to_owned(), channel.clone()));
                 channel
@@ -88,12 +94,13 @@ pub fn passed_on<T>(message: T) -> Request<T> {
 pub fn refused(address: &str, status: &Status) -> Status {
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
-            Status::unavailable(format!(
+            let words = format!(
                 "the leader at {address} doesn't answer ({}); ask again in a second, or with \
                  consistency stale",
                 status.message()
-            ))
+            );
+            refuse::with(Code::Unavailable, refuse::LEADER_SILENT, words)
         }
-        code => Status::new(code, status.message()),
+        code => Status::with_details(code, status.message(), status.details().to_vec().into()),
     }
 }

@@ -19,6 +19,7 @@ mod enrol;
 mod leader;
 mod near;
 mod page;
+mod refuse;
 mod see;
 mod service;
 pub mod view;
@@ -86,11 +87,14 @@ pub async fn serve(
     reporter
         .set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving)
         .await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(starling_proto::DESCRIPTORS)
-        .with_service_name(SERVICE_NAME)
-        .build_v1()
-        .map_err(Error::Descriptors)?;
+    let descriptors = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(starling_proto::DESCRIPTORS)
+            .with_service_name(SERVICE_NAME)
+    };
+    let reflection = descriptors().build_v1().map_err(Error::Descriptors)?;
+    // What older clients ask for.
+    let reflection_alpha = descriptors().build_v1alpha().map_err(Error::Descriptors)?;
     let callers = match desk {
         Some(_) => Callers::Anyone,
         None => Callers::Certified,
@@ -104,6 +108,7 @@ pub async fn serve(
         .layer(caller::Admit)
         .add_service(health)
         .add_service(reflection)
+        .add_service(reflection_alpha)
         .add_service(starling)
         .add_optional_service(desk)
         .serve_with_incoming_shutdown(incoming, ending.clone().cancelled_owned());

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use tonic::Status;
 
+use crate::refuse;
+
 /// Items on a page where the caller states none.
 pub const SIZE_DEFAULT: usize = 100;
 /// A larger wish is brought down to this.
@@ -15,8 +17,8 @@ pub const SIZE_MAX: usize = 1_000;
 /// A page ends before it grows beyond this, whatever its size in items. Three
 /// quarters of the reply's limit: one more item and the header fit in the rest.
 pub const BYTES_MAX: usize = starling_proto::REPLY_BYTES_MAX / 4 * 3;
-/// The longest token that is looked at. Names have at most 253 bytes.
-const TOKEN_BYTES_MAX: usize = 512;
+/// The longest token that is looked at. Each of a target's parts has at most 253 bytes.
+const TOKEN_BYTES_MAX: usize = 2_048;
 
 /// What a caller asked for.
 pub struct Page {
@@ -33,7 +35,7 @@ impl Page {
             Ok(0) => SIZE_DEFAULT,
             Ok(size) => size.min(SIZE_MAX),
             Err(_) => {
-                return Err(Status::invalid_argument(format!(
+                return Err(refuse::invalid(format!(
                     "page_size: {size} is negative; use 1 to {SIZE_MAX}, or 0 for {SIZE_DEFAULT}"
                 )));
             }
@@ -55,7 +57,7 @@ impl Page {
                     .map(str::to_owned)
             })
             .ok_or_else(|| {
-                Status::invalid_argument(
+                refuse::invalid(
                     "page_token: not one that this list gave; take next_page_token of the page \
                      before, or leave it empty to begin anew",
                 )
@@ -76,9 +78,10 @@ impl Page {
         let page = Page::parse(list, size, token)?;
         let after = match &page.after {
             None => None,
-            Some(text) => Some(text.parse().map_err(|_| {
-                Status::invalid_argument("page_token: not one that this list gave")
-            })?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| refuse::invalid("page_token: not one that this list gave"))?,
+            ),
         };
         Ok((page, after))
     }

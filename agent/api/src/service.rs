@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use starling_consensus::{Credentials, Error};
+use starling_engine::policy::Name;
 use starling_proto::v1::starling_service_server::StarlingService;
 use starling_proto::v1::{self, Consistency};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Code, Request, Response, Status, async_trait};
 
-use super::answer::Sight;
+use super::answer::{Filter, Sight, named};
 use super::leader::{self, Client, Leader};
 use super::page::Page;
 use super::see::see;
 use super::watch::{self, Streams};
-use super::{DEADLINE, REQUESTS_MAX};
+use super::{DEADLINE, REQUESTS_MAX, refuse};
 use crate::view::View;
 
 /// How long an explanation waits for what only the leader can add to it.
@@ -46,10 +47,11 @@ impl Service {
 
     fn turn(&self) -> Result<SemaphorePermit<'_>, Status> {
         self.turns.try_acquire().map_err(|_| {
-            Status::resource_exhausted(format!(
+            let words = format!(
                 "this agent is answering {REQUESTS_MAX} questions; ask again in a second, or \
                  ask another agent"
-            ))
+            );
+            refuse::with(Code::ResourceExhausted, refuse::BUSY, words)
         })
     }
 
@@ -84,11 +86,12 @@ impl Service {
         tokio::time::timeout(DEADLINE, answered)
             .await
             .map_err(|_| {
-                Status::deadline_exceeded(format!(
-                    "no answer within {} s: a majority of the voters may be unreachable; ask with \
-                 consistency stale",
+                let words = format!(
+                    "no answer within {} s: a majority of the voters may be unreachable; ask \
+                     with consistency stale",
                     DEADLINE.as_secs()
-                ))
+                );
+                refuse::with(Code::DeadlineExceeded, refuse::NO_MAJORITY, words)
             })?
     }
 
@@ -99,7 +102,7 @@ impl Service {
             }
             Ok(consistency) => consistency,
             Err(_) => {
-                return Err(Status::invalid_argument(format!(
+                return Err(refuse::invalid(format!(
                     "consistency: {consistency} is unknown to this version; use \
                      CONSISTENCY_STALE, CONSISTENCY_LEADER or CONSISTENCY_LINEARIZABLE"
                 )));
@@ -116,7 +119,9 @@ impl Service {
             return Ok(Route::Here(consistency));
         }
         if hopped {
-            return Err(Status::unavailable(
+            return Err(refuse::with(
+                Code::Unavailable,
+                refuse::LEADER_CHANGED,
                 "the leader has just changed; ask again in a second",
             ));
         }
@@ -132,7 +137,9 @@ impl Service {
             let known = sight.leadership.leader.filter(|leader| *leader != sight.me);
             let member = known.and_then(|leader| sight.ledger.members.get(&leader));
             member.map(|admitted| admitted.member.api_address.clone()).ok_or_else(|| {
-                Status::unavailable(
+                refuse::with(
+                    Code::Unavailable,
+                    refuse::NO_LEADER,
                     "no leader is known: a majority of the voters may be unreachable; ask again \
                      in a second, or with consistency stale",
                 )
@@ -143,12 +150,13 @@ impl Service {
     /// What the leader decides now, for an agent that doesn't lead.
     async fn live_from_leader(
         &self,
-        name: String,
+        name: Name,
     ) -> Result<(Option<v1::Explanation>, String), Status> {
         let address = self.leader_address()?;
         let mut client = self.leader.at(&address)?;
         let mut request = leader::passed_on(v1::ExplainPolicyRequest {
-            name,
+            namespace: name.namespace,
+            name: name.name,
             consistency: Consistency::Leader.into(),
             decision_index: 0,
         });
@@ -162,10 +170,11 @@ impl Service {
 }
 
 fn no_barrier(why: &Error) -> Status {
-    Status::unavailable(format!(
+    let words = format!(
         "the majority did not confirm the leader ({why}); ask again in a second, or with \
          consistency leader or stale"
-    ))
+    );
+    refuse::with(Code::Unavailable, refuse::NO_MAJORITY, words)
 }
 
 #[async_trait]
@@ -241,7 +250,8 @@ impl StarlingService for Service {
             |asked| asked.consistency,
             |sight, header, asked| {
                 let page = Page::parse("policies", asked.page_size, &asked.page_token)?;
-                let (policies, next_page_token) = page.take(sight.policies(page.after.as_deref()));
+                let (policies, next_page_token) =
+                    page.take(sight.policies(page.after.as_deref(), &asked.namespace));
                 Ok(v1::ListPoliciesResponse {
                     header: Some(header),
                     policies,
@@ -261,7 +271,7 @@ impl StarlingService for Service {
             request,
             |asked| asked.consistency,
             |sight, header, asked| {
-                let policy = Some(sight.policy(&asked.name)?);
+                let policy = Some(sight.policy(&named(&asked.namespace, &asked.name))?);
                 Ok(v1::GetPolicyResponse {
                     header: Some(header),
                     policy,
@@ -272,18 +282,60 @@ impl StarlingService for Service {
         .await
     }
 
+    async fn list_workloads(
+        &self,
+        request: Request<v1::ListWorkloadsRequest>,
+    ) -> Result<Response<v1::ListWorkloadsResponse>, Status> {
+        self.answer(
+            request,
+            |asked| asked.consistency,
+            |sight, header, asked| {
+                let page = Page::parse("workloads", asked.page_size, &asked.page_token)?;
+                let found = sight.workloads(page.after.as_deref(), &asked.namespace);
+                let (workloads, next_page_token) = page.take(found);
+                Ok(v1::ListWorkloadsResponse {
+                    header: Some(header),
+                    workloads,
+                    next_page_token,
+                })
+            },
+            |mut leader, asked| async move { leader.list_workloads(asked).await },
+        )
+        .await
+    }
+
+    async fn get_workload(
+        &self,
+        request: Request<v1::GetWorkloadRequest>,
+    ) -> Result<Response<v1::GetWorkloadResponse>, Status> {
+        self.answer(
+            request,
+            |asked| asked.consistency,
+            |sight, header, asked| {
+                Ok(v1::GetWorkloadResponse {
+                    header: Some(header),
+                    workload: Some(sight.workload(asked)?),
+                })
+            },
+            |mut leader, asked| async move { leader.get_workload(asked).await },
+        )
+        .await
+    }
+
     async fn explain_policy(
         &self,
         request: Request<v1::ExplainPolicyRequest>,
     ) -> Result<Response<v1::ExplainPolicyResponse>, Status> {
         let passed_on = leader::hopped(request.metadata());
-        let name = request.get_ref().name.clone();
+        let asked = request.get_ref();
+        let name = named(&asked.namespace, &asked.name);
         let mut answer = self
             .answer(
                 request,
                 |asked| asked.consistency,
                 |sight, header, asked| {
-                    let mut answer = sight.explain(&asked.name, asked.decision_index)?;
+                    let mut answer = sight
+                        .explain(&named(&asked.namespace, &asked.name), asked.decision_index)?;
                     answer.header = Some(header);
                     Ok(answer)
                 },
@@ -291,10 +343,7 @@ impl StarlingService for Service {
             )
             .await?;
         let local = answer.get_ref();
-        let by_leader = local
-            .header
-            .as_ref()
-            .is_some_and(|header| header.answered_by_leader);
+        let by_leader = local.header.as_ref().is_some_and(|header| header.leading);
         if local.live.is_none() && !by_leader && !passed_on {
             let answer = answer.get_mut();
             match self.live_from_leader(name).await {
@@ -315,8 +364,8 @@ impl StarlingService for Service {
             |sight, header, asked| {
                 let (page, before) =
                     Page::parse_numbered("decisions", asked.page_size, &asked.page_token)?;
-                let (decisions, next_page_token) =
-                    page.take(sight.decisions(before, &asked.policy)?);
+                let (decisions, next_page_token) = page
+                    .take(sight.decisions(before, &Filter::new(&asked.namespace, &asked.policy))?);
                 Ok(v1::ListDecisionsResponse {
                     header: Some(header),
                     decisions,

@@ -1,4 +1,7 @@
-//! What this agent knows, for whoever asks: published by the loop, read by the API.
+//! What this agent knows, for whoever asks.
+//!
+//! Comes in: from the agent's loop, after each of its steps. Goes out: to the API,
+//! which only reads it. Never holds what the ledger holds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +9,8 @@ use std::sync::Arc;
 use starling_consensus::Log;
 use starling_engine::decide::Decision;
 use starling_engine::demand::Summary;
-use starling_engine::policy::Name;
+use starling_engine::node::platform::Observation;
+use starling_engine::policy::{Name, Target};
 use starling_engine::unit::{Ms, NodeId};
 use tokio::sync::watch;
 
@@ -22,6 +26,11 @@ pub struct Snapshot {
     pub alive: Vec<NodeId>,
     /// What the last pass decided, by policy; empty unless this agent leads.
     pub live: BTreeMap<Name, Decision>,
+    /// What the platform last said of each scaled workload; empty at agents that
+    /// don't follow them.
+    pub observations: BTreeMap<Target, Observation>,
+    /// Why the last write of a workload's size failed; empty unless this agent leads.
+    pub write_failures: BTreeMap<Target, String>,
     /// What an operator should know, in words, by subject: a policy file that
     /// was refused, a port that moved, a digest that differs.
     pub warnings: BTreeMap<String, String>,

@@ -16,10 +16,10 @@ use starling_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::STREAMS_MAX;
 use super::see::see;
+use super::{STREAMS_MAX, refuse};
 use crate::view::View;
 
 pub type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
@@ -59,7 +59,8 @@ impl Streams {
         request: &v1::WatchClusterRequest,
     ) -> Result<Stream<v1::WatchClusterResponse>, Status> {
         let slot = self.slot()?;
-        let subscription = cluster::Hub::subscribe(&self.hub, &request.resume_revision)?;
+        let subscription =
+            cluster::Hub::subscribe(&self.hub, &request.resume_revision, &request.namespace)?;
         Ok(self.spawn(slot, |outlet| subscription.pump(outlet)))
     }
 
@@ -74,9 +75,9 @@ impl Streams {
 
     fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {
         self.slots.clone().try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!(
-                "this agent serves {STREAMS_MAX} streams; end one, or ask another agent"
-            ))
+            let words =
+                format!("this agent serves {STREAMS_MAX} streams; end one, or ask another agent");
+            refuse::with(Code::ResourceExhausted, refuse::FULL, words)
         })
     }
 
@@ -101,7 +102,9 @@ impl Streams {
             let end = tokio::select! {
                 end = pump => end,
                 () = sender.closed() => return,
-                () = ending.cancelled() => Status::unavailable(
+                () = ending.cancelled() => refuse::with(
+                    Code::Unavailable,
+                    refuse::ENDING,
                     "this agent is shutting down; take the stream up at another one",
                 ),
             };
@@ -124,15 +127,17 @@ impl<T> Outlet<T> {
             .send_timeout(Ok(message), STALL)
             .await
             .map_err(|_| {
-                Status::resource_exhausted(format!(
+                let words = format!(
                     "the client took no message for {} s; take the stream up again",
                     STALL.as_secs()
-                ))
+                );
+                refuse::with(Code::ResourceExhausted, refuse::SLOW, words)
             })
     }
 }
 
 /// Why a stream can't go on from a revision.
 fn forgotten(why: &str) -> Status {
-    Status::out_of_range(format!("{why}; start anew without resume_revision"))
+    let words = format!("{why}; start anew without resume_revision");
+    refuse::with(Code::OutOfRange, refuse::FORGOTTEN, words)
 }

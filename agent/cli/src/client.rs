@@ -15,6 +15,7 @@ use super::handshake::{self, Credentials};
 use super::human;
 use starling_keys::PEER;
 use starling_proto::REPLY_BYTES_MAX;
+use starling_proto::v1;
 
 pub type Stub = StarlingServiceClient<Channel>;
 
@@ -31,6 +32,9 @@ pub struct Args {
     /// Context file: whom to ask, and as whom
     #[arg(long, value_name = "FILE")]
     pub context: Option<PathBuf>,
+    /// Ask the running demo, whatever other context there is
+    #[arg(long, conflicts_with = "context")]
+    pub demo: bool,
     /// Ask this agent of the context
     #[arg(long, value_name = "NAME", conflicts_with = "server")]
     pub agent: Option<String>,
@@ -47,6 +51,8 @@ pub struct Client {
     agents: Vec<Agent>,
     tls: ClientTlsConfig,
     credentials: Credentials,
+    /// What the context calls it.
+    cluster: String,
     source: PathBuf,
     pub timeout: Duration,
 }
@@ -54,7 +60,7 @@ pub struct Client {
 impl From<context::Error> for Error {
     fn from(error: context::Error) -> Error {
         let kind = match &error {
-            context::Error::None { .. } => Kind::Unreachable,
+            context::Error::None { .. } | context::Error::NoDemo { .. } => Kind::Unreachable,
             context::Error::Content { .. } => Kind::Usage,
             context::Error::Unsafe { .. } => Kind::Denied,
             context::Error::Read { .. } | context::Error::Write { .. } => Kind::Failure,
@@ -70,8 +76,15 @@ impl From<context::Error> for Error {
 impl Client {
     /// Finds the context and reads its keys; connects to nobody yet.
     pub fn new(args: &Args) -> Result<Client, Error> {
-        let (source, context) = Context::find(args.context.as_deref())?;
+        let (source, context) = if args.demo {
+            Context::find_demo()?
+        } else {
+            Context::find(args.context.as_deref())?
+        };
         let agents = chosen(&context, args)?;
+        for agent in &agents {
+            check_address(&agent.address)?;
+        }
         let credentials = Credentials {
             ca: read(&context.ca)?,
             certificate: read(&context.certificate)?,
@@ -89,6 +102,7 @@ impl Client {
             agents,
             tls,
             credentials,
+            cluster: context.cluster,
             source,
             timeout: args.timeout,
         })
@@ -103,6 +117,7 @@ impl Client {
     ) -> Result<R, Error>
     where
         Q: Clone,
+        R: Headed,
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let deadline = Instant::now() + self.timeout;
@@ -110,11 +125,32 @@ impl Client {
             let mut request = Request::new(question.clone());
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             let answer = call(stub, request).await;
-            answer
-                .map(Response::into_inner)
-                .map_err(|status| Error::refused(&agent.name, &status))
+            let answer = answer.map_err(|status| Error::refused(&agent.name, &status))?;
+            let reply = answer.into_inner();
+            self.check_cluster(agent, &reply)?;
+            Ok(reply)
         })
         .await
+    }
+
+    /// Whether the agent that answered is of the context's cluster: the same
+    /// authority may have signed for another one.
+    pub fn check_cluster(&self, agent: &Agent, reply: &impl Headed) -> Result<(), Error> {
+        let told = reply.header().map_or("", |header| header.cluster.as_str());
+        if told.is_empty() || told == self.cluster {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Usage,
+            format!(
+                "{} ({}) is of cluster {told:?}, but {} is for cluster {:?}; correct `cluster` or \
+                 the addresses there, or name another context with --context",
+                agent.name,
+                agent.address,
+                self.source.display(),
+                self.cluster,
+            ),
+        ))
     }
 
     /// Opens a stream at the first agent that has one to give, without a deadline
@@ -151,9 +187,14 @@ impl Client {
         ask: impl AsyncFn(&Agent, Stub) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let mut failed = Vec::new();
+        let mut quorum_lost = false;
         for agent in &self.agents {
             let answer = async { ask(agent, self.connect(agent).await?).await };
             match timeout_at(deadline, answer).await {
+                Ok(Err(error)) if error.quorum_lost => {
+                    quorum_lost = true;
+                    failed.push(error.message);
+                }
                 Ok(Err(error)) if matches!(error.kind, Kind::Unreachable | Kind::Failure) => {
                     if let Some(refusal) = self.refusal(agent).await {
                         return Err(refusal);
@@ -169,6 +210,9 @@ impl Client {
                     break;
                 }
             }
+        }
+        if quorum_lost {
+            return Err(no_quorum(&failed));
         }
         Err(self.unreachable(&failed))
     }
@@ -209,6 +253,8 @@ impl Client {
             let words = exit::words(&why);
             let (kind, hint) = if exit::denied(&why) {
                 (Kind::Denied, format!("; {}", exit::WRONG_KEYS))
+            } else if words.starts_with(NO_TLS) {
+                (Kind::Unreachable, format!("; {WRONG_PORT}"))
             } else {
                 (Kind::Unreachable, String::new())
             };
@@ -221,16 +267,90 @@ impl Client {
     }
 
     fn unreachable(&self, failed: &[String]) -> Error {
+        let demo = context::demo_path();
+        let hint = if self.source == demo {
+            " A demo that was killed leaves its context behind."
+        } else if demo.exists() {
+            " The demo that runs here is asked with --demo."
+        } else {
+            ""
+        };
         Error::new(
             Kind::Unreachable,
             format!(
-                "no agent of {} answers; are they running? A demo that has ended leaves its \
-                 context behind\n  {}",
+                "no agent of {} answers; are they running?{hint}\n  {}",
                 self.source.display(),
                 failed.join("\n  ")
             ),
         )
     }
+}
+
+/// How rustls begins to say that whoever answers doesn't speak TLS.
+const NO_TLS: &str = "received corrupt message";
+/// What to do where something else than the API answers.
+pub const WRONG_PORT: &str = "that isn't an agent's API port, which is 7402 unless its \
+     configuration says otherwise (7400 is for other agents, 7403 for health)";
+
+/// Agents answer, but can't say what was asked.
+fn no_quorum(failed: &[String]) -> Error {
+    Error::new(
+        Kind::Unreachable,
+        format!(
+            "there is no quorum, so nobody can say more than what single agents know; \
+             --consistency stale shows that, and `starling members` who doesn't answer\n  {}",
+            failed.join("\n  ")
+        ),
+    )
+}
+
+/// Replies, each of which says who answered.
+pub trait Headed {
+    fn header(&self) -> Option<&v1::ReplyHeader>;
+}
+
+macro_rules! headed {
+    ($($reply:ident)*) => {
+        $(impl Headed for v1::$reply {
+            fn header(&self) -> Option<&v1::ReplyHeader> {
+                self.header.as_ref()
+            }
+        })*
+    };
+}
+
+headed!(
+    GetClusterStatusResponse ListMembersResponse ListNodesResponse ListPoliciesResponse
+    GetPolicyResponse ExplainPolicyResponse ListWorkloadsResponse GetWorkloadResponse
+    ListDecisionsResponse WatchClusterResponse WatchDecisionsResponse
+);
+
+/// An address needs a port: nothing says which one is meant.
+fn check_address(address: &str) -> Result<(), Error> {
+    let (host, port) = match address.rsplit_once(':') {
+        // The colons of an address of version 6 are between brackets.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+        _ => (address, ""),
+    };
+    if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Ok(());
+    }
+    let why = if port.is_empty() {
+        let host = if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        format!(
+            "has no port; the API's is 7402 unless an agent's configuration says otherwise: {host}:7402"
+        )
+    } else {
+        "is no HOST:PORT, such as 192.0.2.1:7402".to_owned()
+    };
+    Err(Error::new(
+        Kind::Usage,
+        format!("address {address:?} {why}"),
+    ))
 }
 
 fn chosen(context: &Context, args: &Args) -> Result<Vec<Agent>, Error> {
@@ -280,4 +400,29 @@ fn read(path: &Path) -> Result<String, Error> {
             ),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_port_is_refused_with_the_one_that_is_usual() {
+        for good in ["a:7402", "192.0.2.1:1", "[2001:db8::1]:7402"] {
+            assert!(check_address(good).is_ok(), "{good}");
+        }
+        let said = |address: &str| check_address(address).unwrap_err().message;
+        insta::assert_snapshot!(
+            said("192.0.2.1"),
+            @r#"address "192.0.2.1" has no port; the API's is 7402 unless an agent's configuration says otherwise: 192.0.2.1:7402"#
+        );
+        insta::assert_snapshot!(
+            said("2001:db8::1"),
+            @r#"address "2001:db8::1" has no port; the API's is 7402 unless an agent's configuration says otherwise: [2001:db8::1]:7402"#
+        );
+        insta::assert_snapshot!(
+            said("a:http"),
+            @r#"address "a:http" is no HOST:PORT, such as 192.0.2.1:7402"#
+        );
+    }
 }

@@ -48,6 +48,8 @@ pub enum Error {
         listed(looked_at)
     )]
     None { looked_at: Vec<PathBuf> },
+    #[error("no demo runs here: there is no {}; start one with `starling demo`", .path.display())]
+    NoDemo { path: PathBuf },
     #[error("can't read the context {}; name another with --context", .path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("the context {} is unusable: {why}", .path.display())]
@@ -96,11 +98,21 @@ impl Context {
                 read => return read.map(|context| (path, context)),
             }
         }
+        match Context::find_demo() {
+            Err(Error::NoDemo { path }) => {
+                looked_at.push(path);
+                Err(Error::None { looked_at })
+            }
+            found => found,
+        }
+    }
+
+    /// That of the running demo, whatever else there is.
+    pub fn find_demo() -> Result<(PathBuf, Context), Error> {
         let path = demo_path();
         match check_private(&demo_directory()).and_then(|()| Context::read(&path)) {
             Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                looked_at.push(path);
-                Err(Error::None { looked_at })
+                Err(Error::NoDemo { path })
             }
             read => read.map(|context| (path, context)),
         }
@@ -157,6 +169,12 @@ impl Context {
         self.write(&path)?;
         Ok(path)
     }
+}
+
+/// Whether a context of the user's own is found before the running demo's, so that
+/// the demo is asked with `--demo` only.
+pub fn hides_demo() -> bool {
+    set(VARIABLE).is_some() || user_path().is_some_and(|path| path.exists())
 }
 
 /// Where a running demo leaves its context: `starling-<uid>/demo.yaml` in

@@ -5,6 +5,9 @@ use std::io;
 use std::process::ExitCode;
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::client::WRONG_PORT;
 
 /// Scripts rely on these; they don't change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,8 @@ impl From<Kind> for ExitCode {
 pub struct Error {
     pub kind: Kind,
     pub message: String,
+    /// An agent answers, but lacks a leader or a majority.
+    pub quorum_lost: bool,
 }
 
 impl Error {
@@ -37,6 +42,7 @@ impl Error {
         Error {
             kind,
             message: message.into(),
+            quorum_lost: false,
         }
     }
 
@@ -48,17 +54,33 @@ impl Error {
             Code::NotFound => Kind::NotFound,
             Code::InvalidArgument => Kind::Usage,
             Code::PermissionDenied | Code::Unauthenticated => Kind::Denied,
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Kind::Unreachable,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unimplemented => {
+                Kind::Unreachable
+            }
             _ => Kind::Failure,
         };
         let message = match kind {
             Kind::NotFound | Kind::Usage => status.message().to_owned(),
+            _ if status.code() == Code::Unimplemented => format!("{agent}: {WRONG_PORT}"),
             Kind::Denied if denied(status) => format!("{agent}: {}; {WRONG_KEYS}", words(status)),
             _ => format!("{agent}: {}", words(status)),
         };
-        Error { kind, message }
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        Error {
+            kind,
+            message,
+            quorum_lost: reason.is_some_and(|reason| QUORUM.contains(&reason.as_str())),
+        }
     }
 }
+
+/// Reasons of an agent that has no leader to ask, or no majority behind it.
+const QUORUM: [&str; 4] = [
+    "NO_LEADER",
+    "NO_MAJORITY",
+    "LEADER_CHANGED",
+    "LEADER_UNREACHABLE",
+];
 
 /// Nobody reads the other end any more.
 pub fn is_broken_pipe(error: &io::Error) -> bool {
@@ -136,7 +158,21 @@ mod tests {
         ] {
             let error = Error::refused("a", &status);
             assert_eq!(error.kind, kind);
-            assert!(error.message.ends_with('x'), "{error}");
+            assert!(
+                error.message.ends_with('x') && !error.quorum_lost,
+                "{error}"
+            );
         }
+    }
+
+    #[test]
+    fn a_lost_quorum_and_a_wrong_port_are_told_from_an_agent_that_is_down() {
+        use tonic_types::ErrorDetails;
+        let details = ErrorDetails::with_error_info("NO_LEADER", "starling.sh", []);
+        let status = Status::with_error_details(Code::Unavailable, "no leader", details);
+        assert!(Error::refused("a", &status).quorum_lost);
+        let other_port = Error::refused("a", &Status::unimplemented(""));
+        assert_eq!(other_port.kind, Kind::Unreachable);
+        assert!(other_port.message.contains("7402"), "{other_port}");
     }
 }

@@ -21,6 +21,7 @@ pub mod human;
 mod keys;
 pub mod output;
 mod read;
+mod scope;
 mod show;
 mod watch;
 
@@ -28,6 +29,8 @@ use clap::Subcommand;
 
 pub use exit::Error;
 pub use read::Consistency;
+
+use scope::Scope;
 
 /// What agents are asked, or files are checked for: everything that ends by itself.
 #[derive(Debug, Subcommand)]
@@ -46,15 +49,20 @@ pub enum Ask {
     Top {
         what: Top,
         #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
         read: read::Args,
     },
     /// List policies, their sizes and their triggers
     Policies {
         #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
         read: read::Args,
     },
     /// Say why a workload has its size
     Explain {
+        /// NAME, or NAMESPACE/NAME
         policy: String,
         /// Explain the change of size at this index instead of the last one
         #[arg(
@@ -65,15 +73,19 @@ pub enum Ask {
         )]
         decision: u64,
         #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
         read: read::Args,
     },
     /// List changes of size, newest first
     Decisions {
-        /// Only this policy's
+        /// Only this policy's: NAME, or NAMESPACE/NAME
         policy: Option<String>,
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
+        #[command(flatten)]
+        scope: Scope,
         #[command(flatten)]
         read: read::Args,
     },
@@ -84,6 +96,8 @@ pub enum Ask {
         /// Only this policy's decisions
         #[arg(long)]
         policy: Option<String>,
+        #[command(flatten)]
+        scope: Scope,
         #[command(flatten)]
         output: output::Args,
         #[command(flatten)]
@@ -114,28 +128,33 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
         Ask::Top {
             what: Top::Nodes,
             read,
+            ..
         } => read::nodes(&read).await,
         Ask::Top {
             what: Top::Workloads,
+            scope,
             read,
-        } => read::workloads(&read).await,
-        Ask::Policies { read } => read::policies(&read).await,
+        } => read::workloads(&scope, &read).await,
+        Ask::Policies { scope, read } => read::policies(&scope, &read).await,
         Ask::Explain {
             policy,
             decision,
+            scope,
             read,
-        } => read::explain(policy, decision, &read).await,
+        } => read::explain(scope.one(&policy)?, decision, &read).await,
         Ask::Decisions {
             policy,
             limit,
+            scope,
             read,
-        } => read::decisions(policy.unwrap_or_default(), limit as usize, &read).await,
+        } => read::decisions(&scope, policy.as_deref(), limit as usize, &read).await,
         Ask::Watch {
             what,
             policy,
+            scope,
             output,
             client,
-        } => watch::watch(what, policy.unwrap_or_default(), output, &client).await,
+        } => watch::watch(what, &scope, policy.as_deref(), output, &client).await,
         Ask::Keys(args) => keys::generate(args),
         Ask::Check(args) => check::check(&args),
         Ask::Version { output } => read::version(output),

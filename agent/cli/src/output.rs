@@ -111,6 +111,7 @@ pub struct Column {
     heading: &'static str,
     wide: bool,
     right: bool,
+    left_out: bool,
 }
 
 pub const fn left(heading: &'static str) -> Column {
@@ -118,6 +119,7 @@ pub const fn left(heading: &'static str) -> Column {
         heading,
         wide: false,
         right: false,
+        left_out: false,
     }
 }
 
@@ -126,6 +128,7 @@ pub const fn right(heading: &'static str) -> Column {
         heading,
         wide: false,
         right: true,
+        left_out: false,
     }
 }
 
@@ -133,6 +136,18 @@ impl Column {
     #[must_use]
     pub const fn only_wide(self) -> Column {
         Column { wide: true, ..self }
+    }
+
+    #[must_use]
+    pub const fn only_if(self, shown: bool) -> Column {
+        Column {
+            left_out: !shown,
+            ..self
+        }
+    }
+
+    fn is_shown(&self, style: Style) -> bool {
+        (style.wide || !self.wide) && !self.left_out
     }
 }
 
@@ -146,7 +161,7 @@ pub fn table<const N: usize>(
     table.load_style(presets::NOTHING);
     let kept: Vec<Column> = columns
         .into_iter()
-        .filter(|column| style.wide || !column.wide)
+        .filter(|column| column.is_shown(style))
         .collect();
     let cell = |column: &Column, text: String| {
         let cell = Cell::new(text);
@@ -168,7 +183,7 @@ pub fn table<const N: usize>(
         let cells = columns
             .iter()
             .zip(row)
-            .filter(|(column, _)| style.wide || !column.wide);
+            .filter(|(column, _)| column.is_shown(style));
         table.add_row(cells.map(|(column, text)| {
             cell(
                 column,

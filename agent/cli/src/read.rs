@@ -4,15 +4,17 @@ use serde::Serialize;
 use starling_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::client::{self, Client, Stub};
+use super::client::{self, Client, Headed, Stub};
 use super::exit::{Error, Kind};
 use super::output::{self, Show, Style};
+use super::scope::Scope;
 use super::show::Header;
 use super::show::cluster::{self, Member, Members};
 use super::show::decisions::{Decision, Decisions};
 use super::show::explain::Explanation;
 use super::show::policies::{Policies, Policy};
-use super::show::top::{Node, Nodes, Workloads};
+use super::show::top::{Node, Nodes};
+use super::show::workloads::{Workload, Workloads};
 
 /// Items on a page. A reply stays within its limit whatever their size.
 const PAGE: i32 = 500;
@@ -80,15 +82,29 @@ pub async fn members(args: &Args) -> Result<(), Error> {
     output::print(&Members { header, members }, args.output)
 }
 
+pub async fn workloads(scope: &Scope, args: &Args) -> Result<(), Error> {
+    let (header, workloads) = list(
+        args,
+        usize::MAX,
+        |consistency, page_token| v1::ListWorkloadsRequest {
+            consistency,
+            page_size: PAGE,
+            page_token,
+            namespace: scope.listed(),
+        },
+        |mut stub, asked| async move { stub.list_workloads(asked).await },
+        |reply| (reply.header, reply.workloads, reply.next_page_token),
+    )
+    .await?;
+    let shown = Workloads {
+        header,
+        workloads: workloads.into_iter().map(Workload::from).collect(),
+        all_namespaces: scope.all_namespaces,
+    };
+    output::print(&shown, args.output)
+}
+
 pub async fn nodes(args: &Args) -> Result<(), Error> {
-    output::print(&list_nodes(args).await?, args.output)
-}
-
-pub async fn workloads(args: &Args) -> Result<(), Error> {
-    output::print(&Workloads::from(list_nodes(args).await?), args.output)
-}
-
-async fn list_nodes(args: &Args) -> Result<Nodes, Error> {
     let (header, nodes) = list(
         args,
         usize::MAX,
@@ -101,13 +117,14 @@ async fn list_nodes(args: &Args) -> Result<Nodes, Error> {
         |reply| (reply.header, reply.nodes, reply.next_page_token),
     )
     .await?;
-    Ok(Nodes {
+    let shown = Nodes {
         header,
         nodes: nodes.into_iter().map(Node::from).collect(),
-    })
+    };
+    output::print(&shown, args.output)
 }
 
-pub async fn policies(args: &Args) -> Result<(), Error> {
+pub async fn policies(scope: &Scope, args: &Args) -> Result<(), Error> {
     let (header, policies) = list(
         args,
         usize::MAX,
@@ -115,18 +132,29 @@ pub async fn policies(args: &Args) -> Result<(), Error> {
             consistency,
             page_size: PAGE,
             page_token,
+            namespace: scope.listed(),
         },
         |mut stub, asked| async move { stub.list_policies(asked).await },
         |reply| (reply.header, reply.policies, reply.next_page_token),
     )
     .await?;
     let policies = policies.into_iter().map(Policy::from).collect();
-    output::print(&Policies { header, policies }, args.output)
+    let shown = Policies {
+        header,
+        policies,
+        all_namespaces: scope.all_namespaces,
+    };
+    output::print(&shown, args.output)
 }
 
-pub async fn explain(name: String, decision_index: u64, args: &Args) -> Result<(), Error> {
+pub async fn explain(
+    (namespace, name): (String, String),
+    decision_index: u64,
+    args: &Args,
+) -> Result<(), Error> {
     let consistency = args.consistency.into();
     let question = v1::ExplainPolicyRequest {
+        namespace,
         name,
         consistency,
         decision_index,
@@ -136,7 +164,13 @@ pub async fn explain(name: String, decision_index: u64, args: &Args) -> Result<(
     output::print(&Explanation::from(reply), args.output)
 }
 
-pub async fn decisions(policy: String, limit: usize, args: &Args) -> Result<(), Error> {
+pub async fn decisions(
+    scope: &Scope,
+    policy: Option<&str>,
+    limit: usize,
+    args: &Args,
+) -> Result<(), Error> {
+    let (namespace, policy) = scope.some(policy)?;
     let (header, mut decisions) = list(
         args,
         limit,
@@ -145,6 +179,7 @@ pub async fn decisions(policy: String, limit: usize, args: &Args) -> Result<(), 
             page_size: PAGE.min(limit as i32),
             page_token,
             policy: policy.clone(),
+            namespace: namespace.clone(),
         },
         |mut stub, asked| async move { stub.list_decisions(asked).await },
         |reply| (reply.header, reply.decisions, reply.next_page_token),
@@ -152,7 +187,12 @@ pub async fn decisions(policy: String, limit: usize, args: &Args) -> Result<(), 
     .await?;
     decisions.truncate(limit);
     let decisions = decisions.into_iter().map(Decision::from).collect();
-    output::print(&Decisions { header, decisions }, args.output)
+    let shown = Decisions {
+        header,
+        decisions,
+        all_namespaces: scope.all_namespaces,
+    };
+    output::print(&shown, args.output)
 }
 
 /// All pages of a list, up to `enough` items, and the last page's header.
@@ -165,6 +205,7 @@ async fn list<Q, R, T, F>(
 ) -> Result<(Header, Vec<T>), Error>
 where
     Q: Clone,
+    R: Headed,
     F: Future<Output = Result<Response<R>, Status>>,
 {
     let client = Client::new(&args.client)?;

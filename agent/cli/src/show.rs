@@ -5,7 +5,9 @@ pub mod cluster;
 pub mod decisions;
 pub mod explain;
 pub mod policies;
+mod settings;
 pub mod top;
+pub mod workloads;
 
 use serde::Serialize;
 use starling_engine::unit::Ms;
@@ -28,7 +30,7 @@ pub struct Header {
     pub term: u64,
     pub leader_id: Option<u64>,
     pub leader: Option<String>,
-    pub answered_by_leader: bool,
+    pub leading: bool,
     pub data_age_ms: u64,
     pub consistency: &'static str,
     pub time: Option<String>,
@@ -60,8 +62,8 @@ impl From<Option<v1::ReplyHeader>> for Header {
             term: header.term,
             leader_id: header.leader_id,
             leader: some(header.leader_name),
-            answered_by_leader: header.answered_by_leader,
-            data_age_ms: header.data_age_ms,
+            leading: header.leading,
+            data_age_ms: span_ms(header.data_age.as_ref()),
         }
     }
 }
@@ -93,11 +95,37 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A workload's name as people write it, `Process/checkout`.
-fn target(target: Option<&v1::Target>) -> String {
-    target
-        .map(|target| format!("{}/{}", target.kind, target.name))
-        .unwrap_or_default()
+/// A span of time that is always there.
+fn span_ms(span: Option<&prost_types::Duration>) -> u64 {
+    span.map(view::duration_ms).unwrap_or_default()
+}
+
+/// What has a size.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Target {
+    pub group: String,
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl From<Option<v1::Target>> for Target {
+    fn from(target: Option<v1::Target>) -> Target {
+        let target = target.unwrap_or_default();
+        Target {
+            group: target.group,
+            kind: target.kind,
+            namespace: target.namespace,
+            name: target.name,
+        }
+    }
+}
+
+/// As people write it, `Process/checkout`: the namespace is the policy's.
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
 }
 
 /// The two notes, whichever there are.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::client::{self, Client, Stub};
+use super::client::{self, Client, Headed, Stub};
 use super::context::Agent;
 use super::exit::{self, Error, Kind};
 use super::output;
+use super::scope::Scope;
 
 /// A pause before agents are asked again, once none of them answered.
 const RETRY: Duration = Duration::from_millis(500);
@@ -27,19 +28,25 @@ pub enum What {
 /// the client's timeout.
 pub async fn watch(
     what: What,
-    policy: String,
+    scope: &Scope,
+    policy: Option<&str>,
     output: output::Args,
     args: &client::Args,
 ) -> Result<(), Error> {
-    if what == What::Cluster && !policy.is_empty() {
+    if what == What::Cluster && policy.is_some() {
         let why = "--policy goes with decisions: `starling watch decisions --policy NAME`";
         return Err(Error::new(Kind::Usage, why));
     }
+    let all = scope.all_namespaces;
+    let (namespace, policy) = scope.some(policy)?;
     let client = Client::new(args)?;
     let following = async {
         match what {
-            What::Cluster => follow(&client, &mut cluster::Follower::new(output)).await,
-            What::Decisions => follow(&client, &mut decisions::Follower::new(policy, output)).await,
+            What::Cluster => follow(&client, &mut cluster::Follower::new(namespace, output)).await,
+            What::Decisions => {
+                let mut follower = decisions::Follower::new(namespace, policy, all, output);
+                follow(&client, &mut follower).await
+            }
         }
     };
     tokio::select! {
@@ -53,7 +60,7 @@ pub async fn watch(
 /// One kind of stream, and what becomes of its messages.
 trait Follow {
     type Question;
-    type Message;
+    type Message: Headed;
 
     /// What to ask an agent, to go on where its last message stood if it can.
     fn question(&self, agent: &Agent) -> Self::Question;
@@ -75,6 +82,7 @@ async fn follow<F: Follow>(client: &Client, follower: &mut F) -> Result<(), Erro
     loop {
         let lost = match stream.message().await {
             Ok(Some(message)) => {
+                client.check_cluster(&agent, &message)?;
                 follower.take(&agent, message)?;
                 continue;
             }

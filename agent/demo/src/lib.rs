@@ -128,6 +128,10 @@ async fn course(play: &mut Play, screen: &mut Screen) -> anyhow::Result<()> {
     // Without it the demo goes on; only other shells can't ask it.
     let shown = context::Shown::write(&play.cluster);
     screen.say(&match &shown {
+        Ok(_) if starling_cli::context::hides_demo() => {
+            "Ask them in another shell: starling status --demo, starling explain --demo worker\n"
+                .into()
+        }
         Ok(_) => "Ask them in another shell: starling status, starling explain worker\n".into(),
         Err(why) => format!("Other shells can't ask them: {why}\n"),
     })?;

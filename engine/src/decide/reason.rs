@@ -285,6 +285,29 @@ pub enum Outlook {
     Failures { trigger: String, more: u32 },
 }
 
+impl Outlook {
+    /// Stable; for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Outlook::Value { .. } => "Value",
+            Outlook::Activity { .. } => "Activity",
+            Outlook::Answer { .. } => "Answer",
+            Outlook::Samples { .. } => "Samples",
+            Outlook::Recovery { .. } => "Recovery",
+            Outlook::Load(_) => "Load",
+            Outlook::Wait { .. } => "Wait",
+            Outlook::Field { .. } => "Field",
+            Outlook::Annotation { .. } => "Annotation",
+            Outlook::Enable => "Enable",
+            Outlook::Platform => "Platform",
+            Outlook::Room => "Room",
+            Outlook::Bounds => "Bounds",
+            Outlook::Quiet { .. } => "Quiet",
+            Outlook::Failures { .. } => "Failures",
+        }
+    }
+}
+
 impl Step {
     /// Stable; for metrics, logs and machines.
     pub fn code(&self) -> &'static str {

@@ -1,55 +1,61 @@
-//! Policies, triggers and reasons as the public API shows them.
+//! Policies, their triggers and one-line reasons as the public API shows them.
+//!
+//! Comes in: a policy in force, the ledger's memory of its workload, reports of
+//! decisions. Goes out: messages. What was measured and who asks is added by the
+//! caller. Never leaves a field out that a user can state.
 
 use starling_engine::decide::reason::{Outcome, Report};
 use starling_engine::history::{Health, History};
 use starling_engine::ledger::{InForce, Workload};
-use starling_engine::policy::{
-    Fallback, FallbackBehavior, Goal, Resource, Source, Strategy, Trigger,
-};
-
+use starling_engine::policy::{Goal, Source, Trigger};
 use starling_engine::unit::Ms;
 
-use super::{target, time};
+use super::explain::{clean, shared};
+use super::{duration, settings, target, time};
 use crate::v1;
 
 /// A decision's one-line reason is cut beyond this.
 pub const SUMMARY_CHARS_MAX: usize = 240;
 
 /// A policy and what the ledger knows of its workload. The caller adds what was
-/// measured (`running`, `shares`), wanted, and last read by the triggers.
+/// measured (`running`, `shares`), wanted, and last read by the triggers, the
+/// conditions, and what blocks the workload.
 pub fn policy(put: &InForce, workload: Option<&Workload>) -> v1::Policy {
     let policy = &put.policy;
     let history = workload.map(|w| &w.history);
+    let failing = |threshold: u32| {
+        let mut triggers = policy.triggers.iter();
+        triggers.any(|t| health(history, &t.name).failures > threshold)
+    };
     v1::Policy {
-        name: policy.name.to_string(),
+        namespace: policy.name.namespace.clone(),
+        name: policy.name.name.clone(),
         target: Some(target(&policy.target)),
+        target_version: policy.target_version.clone(),
         replicas_min: policy.replicas_min,
         replicas_max: policy.replicas_max,
         replicas_idle: policy.replicas_idle,
-        size: workload.map_or(0, |w| w.size),
-        triggers: policy
-            .triggers
-            .iter()
+        triggers: (policy.triggers.iter())
             .map(|t| trigger(t, health(history, &t.name)))
             .collect(),
-        active: history.is_some_and(|h| h.activity.active),
-        fallback: policy.fallback.as_ref().map(|f| {
-            let in_force = policy
-                .triggers
-                .iter()
-                .any(|t| health(history, &t.name).failures > f.failure_threshold);
-            fallback(f, in_force)
-        }),
-        strategy: match policy.strategy {
-            Strategy::Target => v1::Strategy::Target,
-            Strategy::Banded(_) => v1::Strategy::Banded,
-            Strategy::Objective(_) => v1::Strategy::Objective,
-        }
-        .into(),
-        paused: policy.annotations.paused || policy.annotations.paused_replicas.is_some(),
+        fallback: (policy.fallback.as_ref())
+            .map(|it| settings::fallback(it, failing(it.failure_threshold))),
+        behavior: Some(settings::behavior(policy)),
+        strategy: settings::strategy(&policy.strategy).into(),
+        banded: settings::banded(&policy.strategy),
+        objective: settings::objective(&policy.strategy),
+        zero_mode: settings::zero_mode(policy.zero).into(),
+        annotations: Some(settings::annotations(&policy.annotations)),
         dry_run: policy.dry_run,
-        polling_interval_ms: policy.polling_interval_ms,
-        cooldown_ms: policy.cooldown_ms,
+        polling_interval: Some(duration(policy.polling_interval_ms)),
+        cooldown: Some(duration(policy.cooldown_ms)),
+        initial_cooldown: Some(duration(policy.initial_cooldown_ms)),
+        cpu_initialization_period: Some(duration(policy.controller.cpu_initialization_ms)),
+        initial_readiness_delay: Some(duration(policy.controller.initial_readiness_ms)),
+        size: workload.map_or(0, |w| w.size),
+        dry_run_size: workload.and_then(|w| w.would),
+        active: history.is_some_and(|h| h.activity.active),
+        paused: policy.annotations.paused || policy.annotations.paused_replicas.is_some(),
         revision: put.revision,
         source: put.source.clone(),
         create_time: Some(time(put.created_at)),
@@ -65,20 +71,30 @@ fn health(history: Option<&History>, trigger: &str) -> Health {
 }
 
 fn trigger(trigger: &Trigger, health: Health) -> v1::Trigger {
-    v1::Trigger {
+    let mut shown = v1::Trigger {
         name: trigger.name.clone(),
-        source: match &trigger.source {
-            Source::Resource(Resource::Cpu) => "cpu".into(),
-            Source::Resource(Resource::Memory) => "memory".into(),
-            Source::Container { container, .. } => format!("container {container}"),
-            Source::Pods { metric } => format!("pods metric {metric}"),
-            Source::Object { .. } => "object".into(),
-            Source::Unknown { kind } | Source::External { kind, .. } => kind.clone(),
-        },
         goal: Some(goal(trigger.goal)),
+        activation_milli: trigger.activation_milli,
         failures: health.failures,
         ..v1::Trigger::default()
-    }
+    };
+    shown.source = match &trigger.source {
+        Source::Resource(resource) => resource.name().into(),
+        Source::Container {
+            resource,
+            container,
+        } => {
+            shown.container.clone_from(container);
+            resource.name().into()
+        }
+        Source::Pods { metric } => {
+            shown.metric.clone_from(metric);
+            "pods".into()
+        }
+        Source::Object { .. } => "object".into(),
+        Source::Unknown { kind } | Source::External { kind, .. } => kind.clone(),
+    };
+    shown
 }
 
 pub fn goal(goal: Goal) -> v1::Goal {
@@ -93,22 +109,11 @@ pub fn goal(goal: Goal) -> v1::Goal {
     }
 }
 
-fn fallback(fallback: &Fallback, in_force: bool) -> v1::Fallback {
-    v1::Fallback {
-        failure_threshold: fallback.failure_threshold,
-        replicas: fallback.replicas,
-        behavior: match fallback.behavior {
-            FallbackBehavior::Static => v1::FallbackBehavior::Static,
-            FallbackBehavior::CurrentReplicas => v1::FallbackBehavior::CurrentReplicas,
-            FallbackBehavior::CurrentReplicasIfHigher => {
-                v1::FallbackBehavior::CurrentReplicasIfHigher
-            }
-            FallbackBehavior::CurrentReplicasIfLower => {
-                v1::FallbackBehavior::CurrentReplicasIfLower
-            }
-        }
-        .into(),
-        in_force,
+/// A report's value in thousandths, whatever it is held against.
+pub fn shown_milli(goal: Goal, value: i64) -> i64 {
+    match goal {
+        Goal::Utilization { .. } => value.saturating_mul(1_000),
+        Goal::AverageValue { .. } | Goal::Value { .. } => value,
     }
 }
 
@@ -121,13 +126,11 @@ pub fn read(triggers: &mut [v1::Trigger], report: &Report, now: Ms) {
         let Some(trigger) = triggers.iter_mut().find(|t| t.name == input.trigger) else {
             continue;
         };
-        trigger.value_milli = input.value.map(|value| match input.goal {
-            Goal::Utilization { .. } => value.saturating_mul(1_000),
-            Goal::AverageValue { .. } | Goal::Value { .. } => value,
-        });
-        trigger.value_in_all =
-            matches!(input.goal, Goal::AverageValue { .. }) && input.pods.is_none();
-        trigger.value_age_ms = input.age_ms.map(|age_ms| age_ms.saturating_add(elapsed_ms));
+        trigger.value_milli = input.value.map(|value| shown_milli(input.goal, value));
+        trigger.value_shared = shared(input);
+        trigger.value_age = input
+            .age_ms
+            .map(|age_ms| duration(age_ms.saturating_add(elapsed_ms)));
         trigger.error = match input.outcome {
             Outcome::Failed { .. } | Outcome::Fallback { .. } | Outcome::Stale => clean(&words),
             Outcome::Proposes { .. } | Outcome::Unheard | Outcome::NoReplicas => String::new(),
@@ -141,34 +144,15 @@ pub fn summary(report: &Report) -> String {
     report.summary(SUMMARY_CHARS_MAX)
 }
 
-/// The whole account.
-pub fn explanation(report: &Report) -> v1::Explanation {
-    let reason = |(code, words): (&str, String)| v1::Reason {
-        code: code.into(),
-        text: clean(&words),
-    };
-    v1::Explanation {
-        lines: report.to_string().lines().map(str::to_owned).collect(),
-        reasons: report.reasons().map(reason).collect(),
-    }
-}
-
-/// On one line, whatever a source put into its words.
-fn clean(words: &str) -> String {
-    words
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use starling_engine::decide::objective::reason::Reason;
     use starling_engine::decide::reason::{Failure, Input, Step};
     use starling_engine::ledger::InForce;
-    use starling_engine::policy::{Goal, Policy, Resource, Trigger};
+    use starling_engine::policy::{Goal, Policy, Resource, Strategy, Trigger};
 
     use super::*;
+    use crate::view::explain::explanation;
 
     fn input(trigger: &str, goal: Goal, value: i64, outcome: Outcome) -> Input {
         Input {
@@ -250,12 +234,12 @@ mod tests {
         let [cpu, queue, other, new] = shown.triggers.as_slice() else {
             panic!("{shown:?}")
         };
-        assert_eq!((cpu.value_milli, cpu.value_in_all), (Some(91_000), false));
+        assert_eq!((cpu.value_milli, cpu.value_shared), (Some(91_000), false));
         assert_eq!(
-            (queue.value_milli, queue.value_in_all),
+            (queue.value_milli, queue.value_shared),
             (Some(45_000), true)
         );
-        assert_eq!(queue.value_age_ms, Some(2_500));
+        assert_eq!(queue.value_age, Some(duration(2_500)));
         assert!(other.error.contains("no way"), "{}", other.error);
         assert_eq!((new.value_milli, new.error.as_str()), (None, ""));
     }
@@ -297,9 +281,9 @@ mod tests {
         let explanation = explanation(&report);
         assert!(
             explanation
-                .reasons
+                .limits
                 .iter()
-                .any(|r| r.code == "ObjectiveHeld")
+                .any(|it| it.code == "ObjectiveHeld")
         );
         assert!(explanation.lines.contains(&summary(&report)));
     }
@@ -307,11 +291,9 @@ mod tests {
     #[test]
     fn an_explanation_has_a_code_for_each_input_and_step() {
         let explanation = explanation(&report());
-        let codes: Vec<&str> = explanation
-            .reasons
-            .iter()
-            .map(|r| r.code.as_str())
-            .collect();
+        let inputs = explanation.inputs.iter().map(|it| it.code.as_str());
+        let limits = explanation.limits.iter().map(|it| it.code.as_str());
+        let codes: Vec<&str> = inputs.chain(limits).collect();
         assert_eq!(
             codes,
             [
@@ -327,6 +309,7 @@ mod tests {
                 .iter()
                 .all(|line| line.chars().count() <= 80)
         );
-        assert!(explanation.reasons.iter().all(|r| !r.text.is_empty()));
+        assert!(explanation.inputs.iter().all(|it| !it.text.is_empty()));
+        assert!(explanation.limits.iter().all(|it| !it.detail.is_empty()));
     }
 }

@@ -9,6 +9,7 @@ pub mod failover;
 use std::time::Duration;
 
 use starling_consensus::Tls;
+use starling_engine::policy::Name;
 use starling_keys::PEER;
 use starling_proto::v1::starling_service_client::StarlingServiceClient;
 use starling_proto::v1::{self, ReplyHeader};
@@ -165,8 +166,10 @@ impl Observer {
     }
 
     async fn policy(&self, position: usize, policy: &str) -> Result<v1::Policy, tonic::Status> {
+        let name = Name::from(policy);
         let request = v1::GetPolicyRequest {
-            name: policy.to_owned(),
+            namespace: name.namespace,
+            name: name.name,
             ..Default::default()
         };
         let answer = self.agents[position]
@@ -197,7 +200,7 @@ fn status(header: ReplyHeader, status: v1::ClusterStatus) -> Status {
             .map(digests::Checkpoint::from)
             .collect(),
         halted: status.halted_reason,
-        acting: header.answered_by_leader,
+        acting: header.leading,
         warnings: (status.warnings.into_iter())
             .map(|warning| format!("{}: {}", warning.subject, warning.text))
             .collect(),
@@ -208,9 +211,9 @@ impl From<v1::Decision> for Decision {
     fn from(decision: v1::Decision) -> Decision {
         Decision {
             index: decision.index,
-            policy: decision.policy,
-            from: decision.from,
-            to: decision.to,
+            policy: Name::new(decision.namespace, decision.policy).to_string(),
+            from: decision.previous_size,
+            to: decision.size,
             by: decision.node_id,
             by_name: decision.node_name,
             reason: decision.reason,

@@ -27,11 +27,7 @@ impl Sight<'_> {
             .values()
             .map(|w| u64::from(w.size))
             .sum();
-        let running = self
-            .seen()
-            .flat_map(|(_, summary)| summary.workloads.values())
-            .map(|usage| u64::from(usage.running))
-            .sum();
+        let running = self.running().values().map(|n| u64::from(*n)).sum();
         v1::ClusterStatus {
             cluster: self.ledger.cluster.clone(),
             generation: self.ledger.generation,
@@ -130,7 +126,7 @@ impl Sight<'_> {
                 alive: self.alive(id),
                 role: self.role(id).into(),
                 applied_index: applied,
-                heard_age_ms: summary.map(|s| self.now.since(s.at)),
+                heard_age: summary.map(|s| view::duration(self.now.since(s.at))),
             };
             (id.to_string(), shown)
         })
@@ -158,8 +154,10 @@ impl Sight<'_> {
                 id: id.0,
                 name: admitted.member.name.clone(),
                 alive: self.alive(id),
-                sample_age_ms: summary.map(|s| self.now.since(s.at)),
-                totals: summary.map(|s| view::totals(&s.totals)),
+                sample_age: summary.map(|s| view::duration(self.now.since(s.at))),
+                resources: summary
+                    .map(|s| view::workload::resources(&s.totals))
+                    .unwrap_or_default(),
                 workloads: workloads
                     .map(|(target, usage)| {
                         let granted = self
@@ -168,7 +166,7 @@ impl Sight<'_> {
                             .get(target)
                             .and_then(|w| w.shares.get(&id))
                             .copied();
-                        view::usage(target, usage, granted.unwrap_or(0))
+                        view::workload::on_node(target, usage, granted.unwrap_or(0))
                     })
                     .collect(),
             };

@@ -4,9 +4,10 @@ use starling_engine::decide::Decision;
 use starling_engine::ledger::Record;
 use starling_engine::policy::Name;
 use starling_proto::{v1, view};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Sight;
+use crate::refuse;
 
 impl<'a> Sight<'a> {
     /// What this agent's last pass decided; only one that leads and may act has any.
@@ -22,12 +23,12 @@ impl<'a> Sight<'a> {
     /// last change. `live` is absent unless this agent leads.
     pub fn explain(
         &self,
-        name: &str,
+        name: &Name,
         decision_index: u64,
     ) -> Result<v1::ExplainPolicyResponse, Status> {
         let policy = self.policy(name)?;
         let record = self.record(name, decision_index)?;
-        let live = self.live(&Name::from(name));
+        let live = self.live(name);
         Ok(v1::ExplainPolicyResponse {
             header: None,
             policy: Some(policy),
@@ -38,26 +39,26 @@ impl<'a> Sight<'a> {
                 }
                 None => "this agent doesn't lead".into(),
             },
-            live: live.map(|decision| view::policy::explanation(&decision.report)),
+            live: live.map(|decision| view::explain::explanation(&decision.report)),
             last_change: record.map(|record| self.decision(record)),
             recorded: record.map(view::account),
         })
     }
 
-    fn record(&self, policy: &str, index: u64) -> Result<Option<&'a Record>, Status> {
+    fn record(&self, policy: &Name, index: u64) -> Result<Option<&'a Record>, Status> {
         let records = &self.ledger.decisions;
-        let name = Name::from(policy);
-        let mut own = records.iter().rev().filter(|record| record.policy == name);
+        let mut own = records.iter().rev().filter(|it| it.policy == *policy);
         if index == 0 {
             return Ok(own.next());
         }
         own.find(|record| record.index == index)
             .map(Some)
             .ok_or_else(|| {
-                Status::not_found(format!(
-                    "no decision of {policy:?} is remembered at index {index}; ListDecisions shows \
-                 those that are"
-                ))
+                let words = format!(
+                    "no decision of \"{policy}\" is remembered at index {index}; ListDecisions \
+                     shows those that are"
+                );
+                refuse::with(Code::NotFound, refuse::NO_DECISION, words)
             })
     }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use starling_consensus::Leadership;
 use starling_engine::demand::{Summary, Usage};
+use starling_engine::ledger::scaled::Scaled;
 use starling_engine::ledger::{Admitted, Checkpoint, InForce, Ledger, Member, Workload};
-use starling_engine::policy::{Policy, Target};
+use starling_engine::node::platform::{Observation, Scale};
+use starling_engine::policy::{Name, Policy, Target};
 use starling_engine::unit::{Ms, NodeId};
-use starling_proto::v1;
+use starling_proto::{v1, view};
 
 use super::Sight;
 use crate::view::Snapshot;
@@ -110,7 +112,7 @@ impl State {
 #[test]
 fn what_a_dead_node_said_no_longer_counts_as_running() {
     let state = State::new();
-    let policy = state.sight().policy("p").unwrap();
+    let policy = state.sight().policy(&"p".into()).unwrap();
     assert_eq!((policy.size, policy.running), (3, 2));
     let shares: Vec<(u64, u32, u32)> = policy
         .shares
@@ -141,7 +143,7 @@ fn members_have_their_part_and_ages_by_the_answering_clock() {
                 m.role(),
                 m.alive,
                 m.applied_index,
-                m.heard_age_ms,
+                m.heard_age.as_ref().map(view::duration_ms),
             )
         })
         .collect();
@@ -205,7 +207,160 @@ fn without_a_leader_the_status_says_so_and_decides_nothing_live() {
         "{:?}",
         status.warnings
     );
-    let explained = state.sight().explain("p", 0).unwrap();
+    let explained = state.sight().explain(&"p".into(), 0).unwrap();
     assert_eq!(explained.live, None);
     assert_eq!(explained.live_absent_reason, "this agent doesn't lead");
+}
+
+/// The same, and a Deployment `shop/web` with a policy of its own name.
+fn with_a_deployment() -> (State, Target) {
+    let mut state = State::new();
+    let target = Target {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    let name = Name::new("shop", "web");
+    let put = InForce {
+        policy: Policy {
+            name: name.clone(),
+            target: target.clone(),
+            ..Policy::default()
+        },
+        revision: 4,
+        created_at: Ms(1),
+        source: "kubernetes".into(),
+    };
+    let workload = Workload {
+        size: 4,
+        scaled: Some(Scaled {
+            carried: Some(4),
+            selector: "app=web".into(),
+            ..Scaled::default()
+        }),
+        ..Workload::default()
+    };
+    let scale = Scale {
+        replicas: 4,
+        running: 3,
+        blocked: Some("quota pods: 3 of 3 are used".into()),
+        ..Scale::default()
+    };
+    state.ledger.policies.insert(name, put);
+    state.ledger.workloads.insert(target.clone(), workload);
+    let scale = Observation::Scale(scale);
+    state.snapshot.observations.insert(target.clone(), scale);
+    (state, target)
+}
+
+#[test]
+fn lists_hold_one_namespace_or_all_and_a_name_alone_is_in_default() {
+    let (state, _) = with_a_deployment();
+    let sight = state.sight();
+    let listed = |namespace: &str| -> Vec<String> {
+        let policies = sight.policies(None, namespace);
+        policies.map(|(key, _)| key).collect()
+    };
+    assert_eq!(listed(""), ["p", "shop/web"]);
+    assert_eq!(listed("shop"), ["shop/web"]);
+    assert_eq!(listed("default"), ["p"]);
+    let shown = sight.policy(&super::named("shop", "web")).unwrap();
+    assert_eq!(
+        (shown.namespace.as_str(), shown.name.as_str()),
+        ("shop", "web")
+    );
+    let refused = sight.policy(&super::named("", "web")).unwrap_err();
+    assert!(
+        refused.message().contains("did you mean shop/web?"),
+        "{}",
+        refused.message()
+    );
+}
+
+#[test]
+fn a_scaled_workload_counts_as_its_platform_says_and_tells_what_blocks_it() {
+    let (mut state, target) = with_a_deployment();
+    let broken = "pod web-1 container app: ErrImagePull".to_owned();
+    let subject = format!("pods: {target}");
+    state
+        .snapshot
+        .warnings
+        .insert(subject.clone(), broken.clone());
+    let sight = state.sight();
+    let asked = v1::GetWorkloadRequest {
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+        ..Default::default()
+    };
+    let shown = sight.workload(&asked).unwrap();
+    assert_eq!((shown.size, shown.running), (4, 3));
+    assert_eq!(shown.policy, "web");
+    assert_eq!(shown.blocked_reason, "quota pods: 3 of 3 are used");
+    let policy = sight.policy(&Name::new("shop", "web")).unwrap();
+    assert_eq!(
+        (policy.running, policy.blocked_reason),
+        (3, shown.blocked_reason)
+    );
+    let warnings: Vec<_> = policy
+        .warnings
+        .into_iter()
+        .map(|w| (w.subject, w.text))
+        .collect();
+    assert_eq!(warnings, [(subject, broken)]);
+    let (running, status) = (sight.status().replicas_running, sight.status());
+    assert_eq!((running, status.replicas_granted), (5, 7));
+    let missing = v1::GetWorkloadRequest {
+        name: "wob".into(),
+        ..asked
+    };
+    let refused = sight.workload(&missing).unwrap_err();
+    assert!(
+        refused
+            .message()
+            .contains("did you mean Deployment shop/web?"),
+        "{}",
+        refused.message()
+    );
+}
+
+#[test]
+fn workloads_are_listed_from_where_a_page_ended() {
+    let (state, _) = with_a_deployment();
+    let sight = state.sight();
+    let keys: Vec<String> = sight.workloads(None, "").map(|(key, _)| key).collect();
+    assert_eq!(
+        keys,
+        ["|Process|default|worker", "apps|Deployment|shop|web"]
+    );
+    let rest: Vec<String> = sight
+        .workloads(Some(&keys[0]), "")
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(rest, keys[1..]);
+    let of_shop: Vec<_> = sight
+        .workloads(None, "shop")
+        .map(|(_, it)| it.form())
+        .collect();
+    assert_eq!(of_shop, [v1::WorkloadForm::Scaled]);
+}
+
+#[test]
+fn a_policys_conditions_have_words_even_where_nobody_has_decided_yet() {
+    let state = State::new();
+    let policy = state.sight().policy(&"p".into()).unwrap();
+    let shown: Vec<_> = policy
+        .conditions
+        .iter()
+        .map(|it| (it.r#type.as_str(), it.status(), it.message.as_str()))
+        .collect();
+    assert_eq!(
+        shown,
+        [(
+            "Paused",
+            v1::ConditionStatus::False,
+            "nothing holds the size"
+        )]
+    );
 }

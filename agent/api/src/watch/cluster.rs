@@ -12,10 +12,11 @@ use starling_proto::v1::watch_cluster_response::Event;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::picture::Picture;
 use super::{HEARTBEAT, Outlet, TICK, forgotten};
+use crate::refuse;
 
 /// Differences that are kept, so about as many seconds in which a cut stream
 /// can be taken up. Also how long the task goes on unwatched.
@@ -56,6 +57,8 @@ pub struct Subscription {
     news: watch::Receiver<u64>,
     epoch: String,
     seen: u64,
+    /// Only policies of this one; empty means all.
+    namespace: String,
     /// Sent first, unless the stream was taken up.
     snapshot: Option<Picture>,
 }
@@ -71,7 +74,11 @@ impl Hub {
     }
 
     /// Begins with a snapshot, or after `resume` where that isn't empty.
-    pub fn subscribe(self: &Arc<Hub>, resume: &str) -> Result<Subscription, Status> {
+    pub fn subscribe(
+        self: &Arc<Hub>,
+        resume: &str,
+        namespace: &str,
+    ) -> Result<Subscription, Status> {
         let mut state = self.lock();
         let epoch = match &state.epoch {
             Some(epoch) => epoch.clone(),
@@ -94,6 +101,7 @@ impl Hub {
             news,
             epoch,
             seen,
+            namespace: namespace.to_owned(),
             snapshot,
         };
         if state.after(seen).is_none() {
@@ -191,6 +199,17 @@ impl State {
     }
 }
 
+/// What a stream of `namespace` has of an update. Machines belong to all.
+fn within(mut update: v1::ClusterUpdate, namespace: &str) -> v1::ClusterUpdate {
+    if !namespace.is_empty() {
+        update.policies.retain(|it| it.namespace == namespace);
+        update
+            .removed_policies
+            .retain(|it| it.namespace == namespace);
+    }
+    update
+}
+
 impl Subscription {
     /// Sends until something fails.
     pub async fn pump(mut self, outlet: Outlet<v1::WatchClusterResponse>) -> Status {
@@ -200,7 +219,10 @@ impl Subscription {
             }
             match tokio::time::timeout(HEARTBEAT, self.news.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return Status::unavailable("the stream's source has ended"),
+                Ok(Err(_)) => {
+                    let words = "the stream's source has ended; take it up at another agent";
+                    return refuse::with(Code::Unavailable, refuse::ENDING, words);
+                }
                 Err(_) => {
                     let header = self.hub.lock().picture.header.clone();
                     let beat = self.message(header, Event::Heartbeat(v1::Heartbeat {}));
@@ -215,6 +237,7 @@ impl Subscription {
     async fn send_news(&mut self, outlet: &Outlet<v1::WatchClusterResponse>) -> Result<(), Status> {
         if let Some(picture) = self.snapshot.take() {
             for (n, part) in picture.whole().into_iter().enumerate() {
+                let part = within(part, &self.namespace);
                 let event = if n == 0 {
                     Event::Snapshot(part)
                 } else {
@@ -228,7 +251,11 @@ impl Subscription {
         for (sequence, header, parts) in self.missed()? {
             self.seen = sequence;
             for part in parts.iter() {
-                let update = Event::Update(part.clone());
+                let part = within(part.clone(), &self.namespace);
+                if part == v1::ClusterUpdate::default() {
+                    continue;
+                }
+                let update = Event::Update(part);
                 outlet.send(self.message(header.clone(), update)).await?;
             }
         }

@@ -8,10 +8,11 @@ use starling_engine::unit::Stamp;
 use starling_proto::v1;
 use starling_proto::v1::watch_decisions_response::Event;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{HEARTBEAT, Outlet, TICK, forgotten};
-use crate::answer::Sight;
+use crate::answer::{Filter, Sight};
+use crate::refuse;
 use crate::see::see;
 use crate::view::View;
 
@@ -21,7 +22,7 @@ pub const SNAPSHOT_MAX: usize = 100;
 /// A stream's own position.
 pub struct Subscription {
     view: View,
-    policy: String,
+    filter: Filter,
     /// All decisions up to this one were sent.
     seen: Stamp,
     fresh: bool,
@@ -32,10 +33,12 @@ pub fn subscribe(view: &View, request: v1::WatchDecisionsRequest) -> Result<Subs
     let v1::WatchDecisionsRequest {
         policy,
         resume_revision,
+        namespace,
     } = request;
+    let filter = Filter::new(&namespace, &policy);
     let fresh = resume_revision.is_empty();
     let seen = see(view, |sight| -> Result<Stamp, Status> {
-        sight.check_filter(&policy)?;
+        sight.check_filter(&filter)?;
         if fresh {
             return Ok(present(&sight));
         }
@@ -45,7 +48,7 @@ pub fn subscribe(view: &View, request: v1::WatchDecisionsRequest) -> Result<Subs
     })?;
     Ok(Subscription {
         view: view.clone(),
-        policy,
+        filter,
         seen,
         fresh,
     })
@@ -78,7 +81,8 @@ impl Subscription {
             let heartbeat = tokio::time::sleep_until(last + HEARTBEAT);
             tokio::select! {
                 changed = applied.changed() => if changed.is_err() {
-                    return Status::unavailable("the log has ended; ask another agent");
+                    let words = "the log has ended; ask another agent";
+                    return refuse::with(Code::Unavailable, refuse::ENDING, words);
                 },
                 () = heartbeat => {}
             }
@@ -88,7 +92,7 @@ impl Subscription {
     fn snapshot(&mut self) -> v1::WatchDecisionsResponse {
         see(&self.view.clone(), |sight| {
             self.seen = present(&sight);
-            let mut decisions = sight.decisions_after(0, &self.policy);
+            let mut decisions = sight.decisions_after(0, &self.filter);
             decisions.drain(..decisions.len().saturating_sub(SNAPSHOT_MAX));
             self.message(&sight, Event::Snapshot(v1::DecisionsUpdate { decisions }))
         })
@@ -98,7 +102,7 @@ impl Subscription {
     fn news(&mut self, silent: bool) -> Result<Option<v1::WatchDecisionsResponse>, Status> {
         see(&self.view.clone(), |sight| {
             check(&sight, self.seen)?;
-            let decisions = sight.decisions_after(self.seen.index, &self.policy);
+            let decisions = sight.decisions_after(self.seen.index, &self.filter);
             // An agent that trails the one that gave the revision keeps it.
             self.seen = self.seen.max(present(&sight));
             Ok(if !decisions.is_empty() {
@@ -135,7 +139,7 @@ fn parse(revision: &str) -> Result<Stamp, Status> {
         })
     });
     stamp.ok_or_else(|| {
-        Status::invalid_argument(
+        refuse::invalid(
             "resume_revision: not one that WatchDecisions gave; leave it empty to start anew",
         )
     })

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use starling_proto::v1;
+use starling_engine::policy::Name;
+use starling_proto::{v1, view};
 
 use crate::answer::Sight;
 use crate::page::BYTES_MAX;
@@ -15,7 +16,7 @@ pub struct Picture {
     pub status: v1::ClusterStatus,
     pub members: BTreeMap<u64, v1::Member>,
     pub nodes: BTreeMap<u64, v1::Node>,
-    pub policies: BTreeMap<String, v1::Policy>,
+    pub policies: BTreeMap<Name, v1::Policy>,
 }
 
 impl Picture {
@@ -25,7 +26,10 @@ impl Picture {
             status: sight.status(),
             members: sight.members(None).map(|(_, m)| (m.id, m)).collect(),
             nodes: sight.nodes(None).map(|(_, n)| (n.id, n)).collect(),
-            policies: sight.policies(None).collect(),
+            policies: sight
+                .policies(None, "")
+                .map(|(_, p)| (Name::new(p.namespace.as_str(), p.name.as_str()), p))
+                .collect(),
         }
     }
 
@@ -54,7 +58,7 @@ impl Picture {
             nodes,
             removed_node_ids,
             policies,
-            removed_policies,
+            removed_policies: removed_policies.iter().map(view::name).collect(),
         };
         if update == v1::ClusterUpdate::default() {
             Vec::new()
@@ -90,14 +94,14 @@ fn changed<K: Ord + Clone, T: Clone + PartialEq>(
 
 fn ageless_member(member: &v1::Member) -> v1::Member {
     v1::Member {
-        heard_age_ms: None,
+        heard_age: None,
         ..member.clone()
     }
 }
 
 fn ageless_node(node: &v1::Node) -> v1::Node {
     v1::Node {
-        sample_age_ms: None,
+        sample_age: None,
         ..node.clone()
     }
 }
@@ -105,7 +109,7 @@ fn ageless_node(node: &v1::Node) -> v1::Node {
 fn ageless_policy(policy: &v1::Policy) -> v1::Policy {
     let mut policy = policy.clone();
     for trigger in &mut policy.triggers {
-        trigger.value_age_ms = None;
+        trigger.value_age = None;
     }
     policy
 }
@@ -174,7 +178,7 @@ mod tests {
     fn picture(policies: impl IntoIterator<Item = (&'static str, u32)>) -> Picture {
         let policy = |(name, size): (&str, u32)| {
             let triggers = vec![v1::Trigger {
-                value_age_ms: Some(7),
+                value_age: Some(view::duration(7)),
                 ..Default::default()
             }];
             let policy = v1::Policy {
@@ -183,7 +187,7 @@ mod tests {
                 triggers,
                 ..Default::default()
             };
-            (name.to_owned(), policy)
+            (Name::from(name), policy)
         };
         Picture {
             policies: policies.into_iter().map(policy).collect(),
@@ -198,7 +202,7 @@ mod tests {
         let [update] = now.since(&before).try_into().unwrap();
         let names: Vec<_> = update.policies.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["changed", "new"]);
-        assert_eq!(update.removed_policies, ["gone"]);
+        assert_eq!(update.removed_policies, [view::name(&"gone".into())]);
         assert_eq!(update.status, None);
     }
 
@@ -206,8 +210,9 @@ mod tests {
     fn growing_older_is_no_difference() {
         let before = picture([("same", 1)]);
         let mut now = before.clone();
-        now.policies.get_mut("same").unwrap().triggers[0].value_age_ms = Some(1_007);
-        now.header.data_age_ms = 900;
+        let same = now.policies.get_mut(&Name::from("same")).unwrap();
+        same.triggers[0].value_age = Some(view::duration(1_007));
+        now.header.data_age = Some(view::duration(900));
         assert!(now.since(&before).is_empty());
     }
 
@@ -221,7 +226,7 @@ mod tests {
                 source: "x".repeat(3_000),
                 ..Default::default()
             };
-            large.policies.insert(name, policy);
+            large.policies.insert(name.as_str().into(), policy);
         }
         let parts = large.whole();
         assert!(parts.len() > 1);

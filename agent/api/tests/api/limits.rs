@@ -127,6 +127,7 @@ async fn health_and_reflection_are_served() {
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1alpha as alpha;
 
     let home = Home::new();
     let agent = home.leader().await;
@@ -156,7 +157,7 @@ async fn health_and_reflection_are_served() {
             "starling.v1.StarlingService.ExplainPolicy".into(),
         )),
     };
-    let mut answers = ServerReflectionClient::new(channel)
+    let mut answers = ServerReflectionClient::new(channel.clone())
         .server_reflection_info(tokio_stream::once(asked))
         .await
         .unwrap()
@@ -164,6 +165,26 @@ async fn health_and_reflection_are_served() {
     let answer = next(&mut answers).await.unwrap().message_response;
     assert!(
         matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))),
+        "{answer:?}"
+    );
+
+    let asked = alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let mut answers = alpha::server_reflection_client::ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::once(asked))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = next(&mut answers).await.unwrap().message_response;
+    assert!(
+        matches!(
+            answer,
+            Some(alpha::server_reflection_response::MessageResponse::ListServicesResponse(_))
+        ),
         "{answer:?}"
     );
 }

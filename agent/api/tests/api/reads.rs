@@ -23,8 +23,8 @@ async fn every_answer_says_who_gave_it_and_how_fresh_it_is() {
         (header.cluster.as_str(), header.consistency()),
         ("test", Consistency::Stale)
     );
-    assert!(header.answered_by_leader && header.applied_index > 0 && header.term > 0);
-    assert!(header.data_age_ms < 60_000 && header.answer_time.is_some());
+    assert!(header.leading && header.applied_index > 0 && header.term > 0);
+    assert!(header.data_age.unwrap().seconds < 60 && header.answer_time.is_some());
     assert_eq!(
         (status.leader_id, status.members),
         (Some(agent.log.id().0), 1)
@@ -88,6 +88,11 @@ async fn an_unknown_policy_is_not_found_and_near_names_are_told() {
         "{}",
         status.message()
     );
+    let info = tonic_types::StatusExt::get_details_error_info(&status).unwrap();
+    assert_eq!(
+        (info.reason.as_str(), info.domain.as_str()),
+        ("POLICY_NOT_FOUND", "starling.sh")
+    );
     let asked = v1::ListDecisionsRequest {
         policy: name,
         ..Default::default()
@@ -122,7 +127,7 @@ async fn a_change_of_size_is_listed_and_explained_and_so_is_the_present() {
     let [decision] = decisions.as_slice() else {
         panic!("{decisions:?}")
     };
-    assert_eq!((decision.from, decision.to), (1, 3));
+    assert_eq!((decision.previous_size, decision.size), (1, 3));
     let asked = v1::ExplainPolicyRequest {
         name: "checkout".into(),
         ..Default::default()
@@ -133,7 +138,7 @@ async fn a_change_of_size_is_listed_and_explained_and_so_is_the_present() {
         .unwrap()
         .into_inner();
     assert_eq!(reply.last_change.as_ref(), Some(decision));
-    assert_eq!(reply.recorded.unwrap().reasons[0].code, "PolicyBounds");
+    assert_eq!(reply.recorded.unwrap().limits[0].code, "PolicyBounds");
     assert!(!reply.live.unwrap().lines.is_empty());
     let shown = reply.policy.unwrap();
     assert_eq!((shown.size, shown.wanted), (3, Some(4)));
@@ -180,7 +185,7 @@ async fn a_follower_asks_the_leader_where_the_caller_wants_it() {
             .header
             .unwrap();
         assert_eq!(header.node_id, by.log.id().0, "{consistency:?}");
-        assert_eq!(header.answered_by_leader, by.log.id() == leader.log.id());
+        assert_eq!(header.leading, by.log.id() == leader.log.id());
     }
     // What the leader decides now comes with the follower's own record.
     let asked = v1::ExplainPolicyRequest {

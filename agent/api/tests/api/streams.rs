@@ -45,7 +45,10 @@ async fn the_cluster_comes_as_a_snapshot_and_then_as_what_changed() {
     drop(stream);
     let resume_revision = first.revision;
     let mut stream = client
-        .watch_cluster(v1::WatchClusterRequest { resume_revision })
+        .watch_cluster(v1::WatchClusterRequest {
+            resume_revision,
+            ..Default::default()
+        })
         .await
         .unwrap()
         .into_inner();
@@ -53,7 +56,10 @@ async fn the_cluster_comes_as_a_snapshot_and_then_as_what_changed() {
     assert!(matches!(again.event, Some(Event::Update(_))), "{again:?}");
 
     for resume_revision in ["17-0-1", "nonsense"].map(String::from) {
-        let asked = v1::WatchClusterRequest { resume_revision };
+        let asked = v1::WatchClusterRequest {
+            resume_revision,
+            ..Default::default()
+        };
         let status = client.watch_cluster(asked).await.unwrap_err();
         assert_eq!(status.code(), Code::OutOfRange);
     }
@@ -108,7 +114,11 @@ async fn decisions_come_once_each_and_a_stream_goes_on_where_it_stood() {
     let Some(DecisionsEvent::Snapshot(snapshot)) = first.event else {
         panic!("{first:?}")
     };
-    let sizes: Vec<(u32, u32)> = snapshot.decisions.iter().map(|d| (d.from, d.to)).collect();
+    let sizes: Vec<(u32, u32)> = snapshot
+        .decisions
+        .iter()
+        .map(|d| (d.previous_size, d.size))
+        .collect();
     assert_eq!(sizes, [(1, 2)]);
     drop(stream);
 
@@ -122,7 +132,11 @@ async fn decisions_come_once_each_and_a_stream_goes_on_where_it_stood() {
     let Some(DecisionsEvent::Update(update)) = message.event else {
         panic!("{message:?}")
     };
-    let sizes: Vec<(u32, u32)> = update.decisions.iter().map(|d| (d.from, d.to)).collect();
+    let sizes: Vec<(u32, u32)> = update
+        .decisions
+        .iter()
+        .map(|d| (d.previous_size, d.size))
+        .collect();
     assert_eq!(sizes, [(2, 4)]);
 
     for (resume_revision, code) in [
@@ -160,4 +174,43 @@ async fn an_ending_agent_sends_its_streams_elsewhere() {
     let end = next(&mut stream).await.unwrap_err();
     assert_eq!(end.code(), Code::Unavailable);
     assert!(end.message().contains("another one"), "{}", end.message());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_one_namespace_holds_that_ones_policies_and_decisions_only() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    for (namespace, name) in [("shop", "web"), ("default", "checkout")] {
+        for replicas_min in [1, 3] {
+            let mut policy = policy(name, replicas_min);
+            policy.name.namespace = namespace.into();
+            policy.target.namespace = namespace.into();
+            agent.put(policy).await;
+        }
+    }
+    let mut client = client(&agent.address, &home.user()).await.unwrap();
+    let asked = v1::WatchClusterRequest {
+        namespace: "shop".into(),
+        ..Default::default()
+    };
+    let mut stream = client.watch_cluster(asked).await.unwrap().into_inner();
+    let Some(Event::Snapshot(snapshot)) = next(&mut stream).await.unwrap().event else {
+        panic!("no snapshot")
+    };
+    let names: Vec<_> = snapshot.policies.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!((names, snapshot.members.len()), (vec!["web"], 1));
+    let asked = v1::WatchDecisionsRequest {
+        namespace: "shop".into(),
+        ..Default::default()
+    };
+    let mut stream = client.watch_decisions(asked).await.unwrap().into_inner();
+    let Some(DecisionsEvent::Snapshot(snapshot)) = next(&mut stream).await.unwrap().event else {
+        panic!("no snapshot")
+    };
+    let of: Vec<_> = snapshot
+        .decisions
+        .iter()
+        .map(|d| (d.namespace.as_str(), d.policy.as_str()))
+        .collect();
+    assert_eq!(of, [("shop", "web")]);
 }

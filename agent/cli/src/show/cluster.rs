@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use starling_proto::v1;
+use starling_proto::{v1, view};
 
 use super::{Header, notes, some, time};
 use crate::human;
@@ -51,10 +51,19 @@ pub struct Checkpoint {
     pub digest: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
     pub subject: String,
     pub text: String,
+}
+
+impl From<v1::Warning> for Warning {
+    fn from(warning: v1::Warning) -> Warning {
+        Warning {
+            subject: warning.subject,
+            text: warning.text,
+        }
+    }
 }
 
 impl From<v1::GetClusterStatusResponse> for Status {
@@ -95,14 +104,7 @@ impl From<v1::ClusterStatus> for Cluster {
                     digest: c.digest,
                 })
                 .collect(),
-            warnings: status
-                .warnings
-                .into_iter()
-                .map(|w| Warning {
-                    subject: w.subject,
-                    text: w.text,
-                })
-                .collect(),
+            warnings: status.warnings.into_iter().map(Warning::from).collect(),
             halted: some(status.halted_reason),
             members: status.members,
             members_alive: status.members_alive,
@@ -166,7 +168,7 @@ impl Show for Status {
                 format!(
                     "{}{}, data {} old",
                     self.header.node,
-                    if self.header.answered_by_leader {
+                    if self.header.leading {
                         " (the leader)"
                     } else {
                         ""
@@ -239,7 +241,7 @@ impl From<v1::Member> for Member {
             name: member.name,
             alive: member.alive,
             applied_index: member.applied_index,
-            heard_age_ms: member.heard_age_ms,
+            heard_age_ms: member.heard_age.as_ref().map(view::duration_ms),
             api_address: member.api_address,
             peer_address: member.peer_address,
             gossip_address: member.gossip_address,

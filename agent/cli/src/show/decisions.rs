@@ -9,18 +9,22 @@ use crate::human;
 use crate::output::{Show, Style, left, right, table};
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "it is the JSON's name")]
 pub struct Decisions {
     pub header: Header,
     pub decisions: Vec<Decision>,
+    #[serde(skip)]
+    pub all_namespaces: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision {
     pub index: u64,
     pub time: String,
+    pub namespace: String,
     pub policy: String,
-    pub from: u32,
-    pub to: u32,
+    pub previous_size: u32,
+    pub size: u32,
     pub node_id: u64,
     pub node: String,
     pub reason: String,
@@ -35,9 +39,10 @@ impl From<v1::Decision> for Decision {
             index: decision.index,
             time: human::time(at),
             at,
+            namespace: decision.namespace,
             policy: decision.policy,
-            from: decision.from,
-            to: decision.to,
+            previous_size: decision.previous_size,
+            size: decision.size,
             node_id: decision.node_id,
             node: decision.node_name,
             reason: decision.reason,
@@ -50,6 +55,7 @@ impl Show for Decisions {
         let columns = [
             right("INDEX"),
             right("AGE"),
+            left("NAMESPACE").only_if(self.all_namespaces),
             left("POLICY"),
             right("FROM"),
             right("TO"),
@@ -61,9 +67,10 @@ impl Show for Decisions {
             [
                 decision.index.to_string(),
                 self.header.age(decision.at),
+                decision.namespace,
                 decision.policy,
-                decision.from.to_string(),
-                decision.to.to_string(),
+                decision.previous_size.to_string(),
+                decision.size.to_string(),
                 decision.node,
                 decision.time,
                 decision.reason,
@@ -73,7 +80,11 @@ impl Show for Decisions {
     }
 
     fn note(&self) -> Option<String> {
-        let empty = "No workload has changed its size yet.";
+        let empty = if self.all_namespaces {
+            "No workload has changed its size yet."
+        } else {
+            "No workload of this namespace has changed its size yet; -A shows all namespaces."
+        };
         notes(
             self.header.caution(),
             self.decisions.is_empty().then_some(empty),

@@ -1,23 +1,29 @@
 //! `starling policies`: bounds, sizes, triggers.
 
 use serde::Serialize;
-use starling_proto::v1;
+use starling_proto::{v1, view};
 
+use super::cluster::Warning;
 use super::decisions::Decision;
-use super::{Header, notes, some, target, time};
+use super::settings::Settings;
+use super::{Header, Target, notes, some, time};
 use crate::human;
 use crate::output::{Show, Style, left, right, table};
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "it is the JSON's name")]
 pub struct Policies {
     pub header: Header,
     pub policies: Vec<Policy>,
+    #[serde(skip)]
+    pub all_namespaces: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Policy {
+    pub namespace: String,
     pub name: String,
-    pub target: String,
+    pub target: Target,
     pub strategy: &'static str,
     pub replicas_min: u32,
     pub replicas_max: u32,
@@ -27,13 +33,19 @@ pub struct Policy {
     pub running: u32,
     /// Only the leader knows.
     pub wanted: Option<u32>,
+    /// What a dry run was last recorded to want.
+    pub dry_run_size: Option<u32>,
     pub active: bool,
     pub paused: bool,
     pub dry_run: bool,
     pub triggers: Vec<Trigger>,
     pub fallback: Option<Fallback>,
-    pub polling_interval_ms: u64,
-    pub cooldown_ms: u64,
+    #[serde(flatten)]
+    pub settings: Settings,
+    pub conditions: Vec<Condition>,
+    /// Why no more replicas can run, or the size can't be written or read.
+    pub blocked_reason: Option<String>,
+    pub warnings: Vec<Warning>,
     pub last_change: Option<Decision>,
     pub revision: u64,
     pub source: String,
@@ -45,13 +57,16 @@ pub struct Policy {
 pub struct Trigger {
     pub name: String,
     pub source: String,
+    pub container: Option<String>,
+    pub metric: Option<String>,
     pub goal: &'static str,
     /// Percent or units, each in thousandths.
     pub goal_milli: i64,
+    pub activation_milli: i64,
     pub value_milli: Option<i64>,
     pub value_age_ms: Option<u64>,
     /// The value is that of all replicas together, the goal for each.
-    pub value_in_all: bool,
+    pub value_shared: bool,
     pub failures: u32,
     pub error: Option<String>,
 }
@@ -61,7 +76,17 @@ pub struct Fallback {
     pub failure_threshold: u32,
     pub replicas: u32,
     pub behavior: &'static str,
-    pub in_force: bool,
+    pub active: bool,
+}
+
+/// As Kubernetes states it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: &'static str,
+    pub reason: String,
+    pub message: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,14 +100,16 @@ pub struct Share {
 impl From<v1::Policy> for Policy {
     fn from(policy: v1::Policy) -> Policy {
         Policy {
+            settings: Settings::from(&policy),
             strategy: match policy.strategy() {
                 v1::Strategy::Unspecified => "unknown",
                 v1::Strategy::Target => "target",
                 v1::Strategy::Banded => "banded",
                 v1::Strategy::Objective => "objective",
             },
-            target: target(policy.target.as_ref()),
+            target: policy.target.into(),
             created_at: time(policy.create_time.as_ref()),
+            namespace: policy.namespace,
             name: policy.name,
             replicas_min: policy.replicas_min,
             replicas_max: policy.replicas_max,
@@ -90,26 +117,45 @@ impl From<v1::Policy> for Policy {
             size: policy.size,
             running: policy.running,
             wanted: policy.wanted,
+            dry_run_size: policy.dry_run_size,
             active: policy.active,
             paused: policy.paused,
             dry_run: policy.dry_run,
             triggers: policy.triggers.into_iter().map(Trigger::from).collect(),
             fallback: policy.fallback.map(Fallback::from),
-            polling_interval_ms: policy.polling_interval_ms,
-            cooldown_ms: policy.cooldown_ms,
+            conditions: policy.conditions.into_iter().map(Condition::from).collect(),
+            blocked_reason: some(policy.blocked_reason),
+            warnings: policy.warnings.into_iter().map(Warning::from).collect(),
             last_change: policy.last_change.map(Decision::from),
             revision: policy.revision,
             source: policy.source,
-            shares: policy
-                .shares
-                .into_iter()
-                .map(|share| Share {
-                    node_id: share.node_id,
-                    node: share.node_name,
-                    granted: share.granted,
-                    running: share.running,
-                })
-                .collect(),
+            shares: policy.shares.into_iter().map(Share::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Share> for Share {
+    fn from(share: v1::Share) -> Share {
+        Share {
+            node_id: share.node_id,
+            node: share.node_name,
+            granted: share.granted,
+            running: share.running,
+        }
+    }
+}
+
+impl From<v1::Condition> for Condition {
+    fn from(condition: v1::Condition) -> Condition {
+        Condition {
+            status: match condition.status() {
+                v1::ConditionStatus::Unspecified | v1::ConditionStatus::Unknown => "Unknown",
+                v1::ConditionStatus::True => "True",
+                v1::ConditionStatus::False => "False",
+            },
+            kind: condition.r#type,
+            reason: condition.reason,
+            message: condition.message,
         }
     }
 }
@@ -125,11 +171,14 @@ impl From<v1::Trigger> for Trigger {
                 v1::GoalType::Value => "value",
             },
             goal_milli: goal.milli,
+            activation_milli: trigger.activation_milli,
             name: trigger.name,
             source: trigger.source,
+            container: some(trigger.container),
+            metric: some(trigger.metric),
             value_milli: trigger.value_milli,
-            value_age_ms: trigger.value_age_ms,
-            value_in_all: trigger.value_in_all,
+            value_age_ms: trigger.value_age.as_ref().map(view::duration_ms),
+            value_shared: trigger.value_shared,
             failures: trigger.failures,
             error: some(trigger.error),
         }
@@ -148,7 +197,7 @@ impl From<v1::Fallback> for Fallback {
             },
             failure_threshold: fallback.failure_threshold,
             replicas: fallback.replicas,
-            in_force: fallback.in_force,
+            active: fallback.active,
         }
     }
 }
@@ -162,7 +211,7 @@ impl Trigger {
             Some(value) => human::milli(value) + unit,
             None => "?".into(),
         };
-        let each = if self.value_in_all { " each" } else { "" };
+        let each = if self.value_shared { " each" } else { "" };
         let failing = if self.failures > 0 { " failing" } else { "" };
         format!(
             "{} {value}/{}{unit}{each}{failing}",
@@ -173,6 +222,12 @@ impl Trigger {
 }
 
 impl Policy {
+    /// What keeps replicas from running, one thing after the other.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = &str> {
+        let warnings = self.warnings.iter().map(|warning| warning.text.as_str());
+        self.blocked_reason.as_deref().into_iter().chain(warnings)
+    }
+
     /// One word on what it is doing.
     fn state(&self) -> &'static str {
         if self.paused {
@@ -180,9 +235,11 @@ impl Policy {
         } else if self
             .fallback
             .as_ref()
-            .is_some_and(|fallback| fallback.in_force)
+            .is_some_and(|fallback| fallback.active)
         {
             "fallback"
+        } else if self.blocked().next().is_some() {
+            "blocked"
         } else if self.dry_run {
             "dry run"
         } else if self.active {
@@ -196,6 +253,7 @@ impl Policy {
 impl Show for Policies {
     fn text(&self, style: Style) -> String {
         let columns = [
+            left("NAMESPACE").only_if(self.all_namespaces),
             left("NAME"),
             left("TARGET"),
             right("MIN"),
@@ -209,6 +267,7 @@ impl Show for Policies {
             left("STRATEGY").only_wide(),
             right("REVISION").only_wide(),
             left("SOURCE").only_wide(),
+            left("BLOCKED").only_wide(),
         ];
         let rows = self.policies.iter().map(|policy| {
             let triggers: Vec<String> = policy.triggers.iter().map(Trigger::short).collect();
@@ -217,14 +276,17 @@ impl Show for Policies {
                 .as_ref()
                 .map(|change| self.header.age(change.at));
             [
+                policy.namespace.clone(),
                 policy.name.clone(),
-                policy.target.clone(),
+                policy.target.to_string(),
                 policy.replicas_min.to_string(),
                 policy.replicas_max.to_string(),
                 policy.size.to_string(),
                 policy.running.to_string(),
                 policy
                     .wanted
+                    // A dry run's wish is recorded, and so known everywhere.
+                    .or(policy.dry_run_size)
                     .map(|wanted| wanted.to_string())
                     .unwrap_or_default(),
                 policy.state().into(),
@@ -233,13 +295,19 @@ impl Show for Policies {
                 policy.strategy.into(),
                 policy.revision.to_string(),
                 policy.source.clone(),
+                policy.blocked().collect::<Vec<_>>().join("; "),
             ]
         });
         table(columns, rows, style)
     }
 
     fn note(&self) -> Option<String> {
-        let empty = "No policy is in force; put one into an agent's policy directory.";
+        let empty = if self.all_namespaces {
+            "No policy is in force; apply a ScalingPolicy, or put one into an agent's policy \
+             directory."
+        } else {
+            "No policy is in force in this namespace; -A shows all namespaces."
+        };
         notes(
             self.header.caution(),
             self.policies.is_empty().then_some(empty),

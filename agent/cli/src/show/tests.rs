@@ -7,7 +7,8 @@ use super::cluster::{Member, Members, Status};
 use super::decisions::{Decision, Decisions};
 use super::explain::Explanation;
 use super::policies::{Policies, Policy};
-use super::top::{Node, Nodes, Workloads};
+use super::top::{Node, Nodes};
+use super::workloads::Workloads;
 use super::{Header, notes};
 use crate::output::{Show, Style};
 
@@ -26,7 +27,7 @@ fn header() -> Header {
         node_id: 1,
         node_name: "a".into(),
         answer_time: Some(view::time(NOW)),
-        data_age_ms: 40,
+        data_age: Some(view::duration(40)),
         ..v1::ReplyHeader::default()
     }))
 }
@@ -35,9 +36,10 @@ fn decision() -> v1::Decision {
     v1::Decision {
         index: 812,
         time: Some(view::time(NOW.minus(12_000))),
+        namespace: "shop".into(),
         policy: "checkout".into(),
-        from: 3,
-        to: 5,
+        previous_size: 3,
+        size: 5,
         node_id: 1,
         node_name: "a".into(),
         reason: "queue asks for 5 replicas.".into(),
@@ -52,14 +54,17 @@ fn policy() -> v1::Policy {
             milli: goal,
         }),
         value_milli: value,
-        value_in_all: kind == v1::GoalType::AverageValue,
+        value_shared: kind == v1::GoalType::AverageValue,
         ..v1::Trigger::default()
     };
     v1::Policy {
+        namespace: "shop".into(),
         name: "checkout".into(),
         target: Some(v1::Target {
-            kind: "Process".into(),
-            name: "worker".into(),
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
         }),
         replicas_min: 1,
         replicas_max: 12,
@@ -82,12 +87,117 @@ fn policies_show_sizes_triggers_and_the_last_change() {
     let shown = Policies {
         header: header(),
         policies: vec![Policy::from(policy())],
+        all_namespaces: false,
     };
     insta::assert_snapshot!(shown.text(TABLE), @r"
     NAME      TARGET          MIN  MAX  SIZE  RUNNING  STATE   TRIGGERS                      CHANGED
-    checkout  Process/worker    1   12     5        4  active  queue 22.5/5 each, cpu ?/70%      12s
+    checkout  Deployment/web    1   12     5        4  active  queue 22.5/5 each, cpu ?/70%      12s
     ");
     assert_eq!(shown.note(), None);
+    let blocked = v1::Policy {
+        blocked_reason: "quota pods: 5 of 5 are used".into(),
+        warnings: vec![v1::Warning {
+            subject: "pods: Deployment shop/web".into(),
+            text: "pod web-1 container app: ErrImagePull".into(),
+        }],
+        ..policy()
+    };
+    let shown = Policies {
+        policies: vec![Policy::from(blocked)],
+        all_namespaces: true,
+        ..shown
+    };
+    insta::assert_snapshot!(shown.text(WIDE), @r"
+    NAMESPACE  NAME      TARGET          MIN  MAX  SIZE  RUNNING  WANTED  STATE    TRIGGERS                      CHANGED  STRATEGY  REVISION  SOURCE           BLOCKED
+    shop       checkout  Deployment/web    1   12     5        4       -  blocked  queue 22.5/5 each, cpu ?/70%      12s  unknown          3  a:checkout.yaml  quota pods: 5 of 5 are used; pod web-1 container app: ErrImagePull
+    ");
+}
+
+#[test]
+fn a_policys_json_holds_all_that_a_user_can_set() {
+    use starling_engine::ledger::InForce;
+    use starling_engine::policy;
+    let put = InForce {
+        policy: policy::Policy {
+            name: policy::Name::new("shop", "web"),
+            behavior: Some(policy::Behavior {
+                up: policy::Rules::up(),
+                down: policy::Rules::default(),
+            }),
+            dry_run: true,
+            ..policy::Policy::default()
+        },
+        revision: 7,
+        created_at: NOW,
+        source: "a:web.yaml".into(),
+    };
+    let shown = Policy::from(view::policy::policy(&put, None));
+    insta::assert_snapshot!(serde_saphyr::to_string(&shown).unwrap(), @r#"
+    namespace: shop
+    name: web
+    target:
+      group: ""
+      kind: Process
+      namespace: default
+      name: ""
+    strategy: target
+    replicas_min: 0
+    replicas_max: 100
+    replicas_idle: null
+    size: 0
+    running: 0
+    wanted: null
+    dry_run_size: null
+    active: false
+    paused: false
+    dry_run: true
+    triggers: []
+    fallback: null
+    target_version: null
+    behavior:
+      stated: true
+      scale_up:
+        stabilization_window_ms: 0
+        select_policy: max
+        rates:
+        - type: pods
+          value: 4
+          period_ms: 15000
+        - type: percent
+          value: 100
+          period_ms: 15000
+        tolerance_ppm: 100000
+      scale_down:
+        stabilization_window_ms: 300000
+        select_policy: max
+        rates:
+        - type: percent
+          value: 100
+          period_ms: 15000
+        tolerance_ppm: 100000
+    banded: null
+    objective: null
+    zero_mode: activation
+    annotations:
+      paused: false
+      paused_replicas: null
+      paused_scale_in: false
+      paused_scale_out: false
+      force_activation: false
+    polling_interval_ms: 30000
+    cooldown_ms: 300000
+    initial_cooldown_ms: 0
+    cpu_initialization_period_ms: 300000
+    initial_readiness_delay_ms: 30000
+    conditions: []
+    blocked_reason: null
+    warnings: []
+    last_change: null
+    revision: 7
+    source: a:web.yaml
+    created_at: "2026-11-22T17:46:01.234Z"
+    shares: []
+    "#);
 }
 
 #[test]
@@ -95,12 +205,18 @@ fn an_empty_list_is_empty_and_says_what_to_do_beside_it() {
     let shown = Policies {
         header: header(),
         policies: Vec::new(),
+        all_namespaces: true,
     };
     assert_eq!(shown.text(TABLE), "");
     insta::assert_snapshot!(
         shown.note().unwrap(),
-        @"No policy is in force; put one into an agent's policy directory."
+        @"No policy is in force; apply a ScalingPolicy, or put one into an agent's policy directory."
     );
+    let elsewhere = Policies {
+        all_namespaces: false,
+        ..shown
+    };
+    insta::assert_snapshot!(elsewhere.note().unwrap(), @"No policy is in force in this namespace; -A shows all namespaces.");
 }
 
 #[test]
@@ -112,7 +228,7 @@ fn members_show_their_part_and_what_was_heard_of_them() {
         alive: heard.is_some(),
         role: role.into(),
         applied_index: heard.map(|_| 800),
-        heard_age_ms: heard,
+        heard_age: heard.map(view::duration),
         ..v1::Member::default()
     };
     let members = [
@@ -172,46 +288,108 @@ fn the_status_is_a_list_of_facts_and_ends_with_warnings() {
     ");
 }
 
+fn amount(used: u64, allocatable: Option<u64>, unit: v1::Unit) -> v1::ResourceAmount {
+    v1::ResourceAmount {
+        used,
+        requested: None,
+        allocatable,
+        unit: unit.into(),
+    }
+}
+
 #[test]
-fn workloads_are_summed_over_the_nodes_that_are_alive() {
+fn nodes_show_their_resources_whatever_these_are() {
     let node = |name: &str, alive, running| v1::Node {
         name: name.into(),
         alive,
-        sample_age_ms: Some(600),
-        totals: Some(v1::NodeTotals {
-            cpu_used_milli: 1_250,
-            cpu_capacity_milli: 4_000,
-            memory_used_bytes: 3 << 30,
-            memory_capacity_bytes: 8 << 30,
-            ..v1::NodeTotals::default()
-        }),
+        sample_age: Some(view::duration(600)),
+        resources: [
+            (
+                "cpu".into(),
+                amount(1_250, Some(4_000), v1::Unit::MilliCores),
+            ),
+            (
+                "memory".into(),
+                amount(3 << 30, Some(8 << 30), v1::Unit::Bytes),
+            ),
+            ("nvidia.com/gpu".into(), amount(1, Some(4), v1::Unit::Count)),
+        ]
+        .into(),
         workloads: vec![v1::WorkloadUsage {
             target: policy().target,
             running,
             granted: 2,
-            cpu_used_milli: 300,
-            memory_used_bytes: 20 << 20,
+            ..v1::WorkloadUsage::default()
         }],
         ..v1::Node::default()
     };
-    let nodes = [
-        node("a", true, 2),
-        node("b", true, 1),
-        node("dead", false, 9),
-    ];
+    let silent = v1::Node {
+        name: "silent".into(),
+        ..v1::Node::default()
+    };
+    let nodes = [node("a", true, 2), node("dead", false, 9), silent];
     let shown = Nodes {
         header: header(),
         nodes: nodes.map(Node::from).into(),
     };
     insta::assert_snapshot!(shown.text(TABLE), @r"
-    NAME    CPU  CPU%  MEMORY  MEMORY%  WORKERS    AGE  ALIVE
-    a     1250m   31%   3.0Gi      37%        2  600ms  yes
-    b     1250m   31%   3.0Gi      37%        1  600ms  yes
-    dead  1250m   31%   3.0Gi      37%        9  600ms  no
+    NAME      CPU  CPU%  MEMORY  MEMORY%  REPLICAS    AGE  ALIVE
+    a       1250m   31%   3.0Gi      37%         2  600ms  yes
+    dead    1250m   31%   3.0Gi      37%         9  600ms  no
+    silent      -     -       -        -         -      -  no
     ");
-    insta::assert_snapshot!(Workloads::from(shown).text(TABLE), @r"
-    WORKLOAD        RUNNING  GRANTED   CPU  MEMORY  NODES    AGE
-    Process/worker        3        4  600m    40Mi      2  600ms
+    insta::assert_snapshot!(shown.text(WIDE), @r"
+    NAME      CPU  CPU%  MEMORY  MEMORY%  REPLICAS    AGE  ALIVE  DISK READ/s  DISK WRITE/s  NET IN/s  NET OUT/s  OTHERS
+    a       1250m   31%   3.0Gi      37%         2  600ms  yes              -             -         -          -  nvidia.com/gpu 1/4
+    dead    1250m   31%   3.0Gi      37%         9  600ms  no               -             -         -          -  nvidia.com/gpu 1/4
+    silent      -     -       -        -         -      -  no               -             -         -          -  -
+    ");
+}
+
+#[test]
+fn workloads_show_what_they_use_and_which_policy_sizes_them() {
+    let workload = v1::Workload {
+        target: policy().target,
+        form: v1::WorkloadForm::Scaled.into(),
+        policy: "checkout".into(),
+        size: 4,
+        running: 3,
+        ready: 2,
+        shares: vec![v1::Share::default(); 2],
+        usage: [
+            ("cpu".into(), amount(600, None, v1::Unit::MilliCores)),
+            ("memory".into(), amount(40 << 20, None, v1::Unit::Bytes)),
+        ]
+        .into(),
+        sample_age: Some(view::duration(600)),
+        selector: "app=web".into(),
+        blocked_reason: "2 pods fit on no node".into(),
+        ..v1::Workload::default()
+    };
+    let unsized_one = v1::Workload {
+        target: Some(v1::Target {
+            kind: "Process".into(),
+            namespace: "default".into(),
+            name: "worker".into(),
+            ..v1::Target::default()
+        }),
+        form: v1::WorkloadForm::Placed.into(),
+        ..v1::Workload::default()
+    };
+    let shown = Workloads {
+        header: header(),
+        workloads: vec![workload.into(), unsized_one.into()],
+        all_namespaces: true,
+    };
+    insta::assert_snapshot!(shown.text(TABLE), @r"
+    NAMESPACE  WORKLOAD        SIZE  RUNNING  READY   CPU  MEMORY  NODES    AGE
+    shop       Deployment/web     4        3      2  600m    40Mi      2  600ms
+    default    Process/worker     -        0      0     -       -      0      -
+    ");
+    insta::assert_snapshot!(shown.text(WIDE), @r"
+    NAMESPACE  WORKLOAD        SIZE  RUNNING  READY   CPU  MEMORY  NODES    AGE  POLICY    FORM    SELECTOR  BLOCKED
+    shop       Deployment/web     4        3      2  600m    40Mi      2  600ms  checkout  scaled  app=web   2 pods fit on no node
+    default    Process/worker     -        0      0     -       -      0      -  -         placed  -         -
     ");
 }
 
@@ -220,10 +398,19 @@ fn decisions_show_their_age_and_reason() {
     let shown = Decisions {
         header: header(),
         decisions: vec![Decision::from(decision())],
+        all_namespaces: false,
     };
     insta::assert_snapshot!(shown.text(TABLE), @r"
     INDEX  AGE  POLICY    FROM  TO  BY  REASON
       812  12s  checkout     3   5  a   queue asks for 5 replicas.
+    ");
+    let shown = Decisions {
+        all_namespaces: true,
+        ..shown
+    };
+    insta::assert_snapshot!(shown.text(TABLE), @r"
+    INDEX  AGE  NAMESPACE  POLICY    FROM  TO  BY  REASON
+      812  12s  shop       checkout     3   5  a   queue asks for 5 replicas.
     ");
 }
 
@@ -231,10 +418,12 @@ fn decisions_show_their_age_and_reason() {
 fn an_explanation_tells_of_now_and_of_the_last_change() {
     let account = |line: &str| v1::Explanation {
         lines: vec![line.into(), String::new(), "- more".into()],
-        reasons: vec![v1::Reason {
+        limits: vec![v1::Limit {
             code: "Bounded".into(),
-            text: line.into(),
+            detail: line.into(),
+            ..v1::Limit::default()
         }],
+        ..v1::Explanation::default()
     };
     let reply = v1::ExplainPolicyResponse {
         policy: Some(policy()),
@@ -247,7 +436,7 @@ fn an_explanation_tells_of_now_and_of_the_last_change() {
     let mut shown = Explanation::from(reply.clone());
     shown.header = header();
     insta::assert_snapshot!(shown.text(TABLE), @r"
-    checkout sizes Process/worker: 5 of 1 to 12 replicas, 4 running
+    shop/checkout sizes Deployment/web: 5 of 1 to 12 replicas, 4 running
 
     Now: the leader at 192.0.2.1:7402 doesn't answer
 
@@ -257,13 +446,26 @@ fn an_explanation_tells_of_now_and_of_the_last_change() {
       - more
     ");
     let mut shown = Explanation::from(v1::ExplainPolicyResponse {
+        policy: Some(v1::Policy {
+            blocked_reason: "quota pods: 5 of 5 are used".into(),
+            conditions: vec![v1::Condition {
+                r#type: "ScalingLimited".into(),
+                status: v1::ConditionStatus::True.into(),
+                reason: "ReplicasBlocked".into(),
+                message: "no more can run".into(),
+            }],
+            ..policy()
+        }),
         live: Some(account("Stays at 5 replicas.")),
         last_change: None,
         ..reply
     });
     shown.header = header();
     insta::assert_snapshot!(shown.text(WIDE), @r"
-    checkout sizes Process/worker: 5 of 1 to 12 replicas, 4 running
+    shop/checkout sizes Deployment/web: 5 of 1 to 12 replicas, 4 running
+
+    What keeps replicas from running:
+      quota pods: 5 of 5 are used
 
     Now:
       Stays at 5 replicas.
@@ -272,6 +474,9 @@ fn an_explanation_tells_of_now_and_of_the_last_change() {
       [Bounded] Stays at 5 replicas.
 
     No change of size is remembered.
+
+    Conditions:
+      ScalingLimited True: ReplicasBlocked (no more can run)
     ");
 }
 

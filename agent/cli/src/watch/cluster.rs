@@ -15,12 +15,14 @@ use crate::context::Agent;
 use crate::exit::Error;
 use crate::human;
 use crate::output::{self, Show, Style};
+use crate::scope::called;
 use crate::show::Header;
 use crate::show::cluster::{Cluster, Member};
 use crate::show::policies::Policy;
 use crate::show::top::Node;
 
 pub struct Follower {
+    namespace: String,
     output: output::Args,
     /// The last message's agent and revision.
     at: Option<(String, String)>,
@@ -34,7 +36,7 @@ struct Known {
     status: v1::ClusterStatus,
     /// By id: name and whether it is alive.
     members: BTreeMap<u64, (String, bool)>,
-    /// By name: size and running.
+    /// By namespace and name: size and running.
     policies: BTreeMap<String, (u32, u32)>,
 }
 
@@ -75,8 +77,9 @@ impl Show for Line {
 }
 
 impl Follower {
-    pub fn new(output: output::Args) -> Follower {
+    pub fn new(namespace: String, output: output::Args) -> Follower {
         Follower {
+            namespace,
             output,
             at: None,
             known: Known::default(),
@@ -92,6 +95,7 @@ impl Follow for Follower {
     fn question(&self, agent: &Agent) -> v1::WatchClusterRequest {
         let at = self.at.as_ref().filter(|(name, _)| *name == agent.name);
         v1::WatchClusterRequest {
+            namespace: self.namespace.clone(),
             resume_revision: at.map(|(_, revision)| revision.clone()).unwrap_or_default(),
         }
     }
@@ -136,7 +140,9 @@ impl Follow for Follower {
             nodes: update.nodes.into_iter().map(Node::from).collect(),
             removed_nodes: update.removed_node_ids,
             policies: update.policies.into_iter().map(Policy::from).collect(),
-            removed_policies: update.removed_policies,
+            removed_policies: (update.removed_policies.iter())
+                .map(|it| called(&it.namespace, &it.name))
+                .collect(),
             text: self.known.line(at, &happened),
             first: self.lines == 0,
         };
@@ -174,16 +180,18 @@ impl Known {
         }
         for policy in &update.policies {
             let now = (policy.size, policy.running);
-            happened.extend(match self.policies.insert(policy.name.clone(), now) {
-                None => Some(format!("policy {} is in force", policy.name)),
+            let name = called(&policy.namespace, &policy.name);
+            happened.extend(match self.policies.insert(name.clone(), now) {
+                None => Some(format!("policy {name} is in force")),
                 Some((size, _)) if size != policy.size => {
-                    Some(format!("{} {size} -> {}", policy.name, policy.size))
+                    Some(format!("{name} {size} -> {}", policy.size))
                 }
                 Some(_) => None,
             });
         }
-        for name in &update.removed_policies {
-            self.policies.remove(name);
+        for gone in &update.removed_policies {
+            let name = called(&gone.namespace, &gone.name);
+            self.policies.remove(&name);
             happened.push(format!("policy {name} was removed"));
         }
         happened.join(", ")
@@ -285,7 +293,10 @@ mod tests {
         );
         let gone = v1::ClusterUpdate {
             removed_member_ids: vec![1],
-            removed_policies: vec!["checkout".into()],
+            removed_policies: vec![v1::PolicyName {
+                namespace: "default".into(),
+                name: "checkout".into(),
+            }],
             ..v1::ClusterUpdate::default()
         };
         assert_eq!(known.take(&gone), "a left, policy checkout was removed");

@@ -14,7 +14,9 @@ use crate::output::{self, Show, Style};
 use crate::show::decisions::Decision;
 
 pub struct Follower {
+    namespace: String,
     policy: String,
+    all_namespaces: bool,
     output: output::Args,
     revision: String,
     /// The newest decision that was printed.
@@ -23,9 +25,16 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub fn new(policy: String, output: output::Args) -> Follower {
+    pub fn new(
+        namespace: String,
+        policy: String,
+        all_namespaces: bool,
+        output: output::Args,
+    ) -> Follower {
         Follower {
+            namespace,
             policy,
+            all_namespaces,
             output,
             revision: String::new(),
             printed: 0,
@@ -41,6 +50,7 @@ impl Follow for Follower {
     /// The revision holds at every agent.
     fn question(&self, _: &Agent) -> v1::WatchDecisionsRequest {
         v1::WatchDecisionsRequest {
+            namespace: self.namespace.clone(),
             policy: self.policy.clone(),
             resume_revision: self.revision.clone(),
         }
@@ -68,6 +78,7 @@ impl Follow for Follower {
             let line = Line {
                 decision: decision.into(),
                 first: !self.headed,
+                all_namespaces: self.all_namespaces,
             };
             self.headed = true;
             output::print_next(&line, self.output)?;
@@ -86,15 +97,19 @@ struct Line {
     decision: Decision,
     #[serde(skip)]
     first: bool,
+    #[serde(skip)]
+    all_namespaces: bool,
 }
 
 impl Show for Line {
     fn text(&self, style: Style) -> String {
         let of = &self.decision;
-        let change = format!("{} -> {}", of.from, of.to);
-        let line = row(&of.time, &of.policy, &change, &of.reason);
+        let change = format!("{} -> {}", of.previous_size, of.size);
+        let namespace = self.all_namespaces.then_some(of.namespace.as_str());
+        let line = row(&of.time, namespace, &of.policy, &change, &of.reason);
         if self.first && style.headers {
-            row("TIME", "POLICY", "CHANGE", "REASON") + &line
+            let namespace = self.all_namespaces.then_some("NAMESPACE");
+            row("TIME", namespace, "POLICY", "CHANGE", "REASON") + &line
         } else {
             line
         }
@@ -102,8 +117,10 @@ impl Show for Line {
 }
 
 /// Columns of fixed width: the rows that are still to come aren't known.
-fn row(time: &str, policy: &str, change: &str, reason: &str) -> String {
+fn row(time: &str, namespace: Option<&str>, policy: &str, change: &str, reason: &str) -> String {
     let (policy, reason) = (human::clean(policy), human::clean(reason));
-    let row = format!("{time:<26}{policy:<20}  {change:<12}  {reason}");
+    let namespace = namespace.map(human::clean);
+    let namespace = namespace.map_or_else(String::new, |it| format!("{it:<16}  "));
+    let row = format!("{time:<26}{namespace}{policy:<20}  {change:<12}  {reason}");
     format!("{}\n", row.trim_end())
 }

@@ -50,6 +50,13 @@ impl Report {
             .map(|input| (input.outcome.code(), sentence(input)))
             .chain(steps.map(|step| (step.code(), explain(step, self))))
     }
+
+    /// What would have to change for the size to change: codes and words, in the
+    /// order of `outlook`.
+    pub fn thresholds(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let outlook = self.outlook.iter();
+        outlook.map(|it| (it.code(), condition(it, self)))
+    }
 }
 
 impl Report {
