@@ -124,3 +124,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn while_replicas_still_start_a_queue_s_limits_are_those_of_the_granted_size() {
+    let goal = Goal::AverageValue { milli: 5_000 };
+    let raw = |number| {
+        let mut web = reads(goal, 4, number);
+        web.running = Some(2);
+        web.look().report
+    };
+    let report = raw(20_000);
+    assert_eq!(report.raw, Some(4));
+    let Some(Outlook::Value { above, below, .. }) = report.outlook.first() else {
+        panic!("{report}")
+    };
+    assert_eq!((*above, *below), (Some(20_000), Some(15_000)));
+    assert!(raw(20_001).raw > Some(4) && raw(14_999).raw < Some(4));
+    assert_eq!(raw(15_001).raw, Some(4));
+}

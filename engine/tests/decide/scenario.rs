@@ -25,6 +25,8 @@ pub struct Scenario {
     pub now: Ms,
     pub last_pass: Option<Ms>,
     pub size: u32,
+    /// Where it isn't the size.
+    pub running: Option<u32>,
     pub readings: Vec<Reading>,
     /// What a leader under strategy `objective` has seen.
     pub signal: Option<Signal>,
@@ -48,6 +50,7 @@ impl Scenario {
             now: START,
             last_pass: None,
             size,
+            running: None,
             readings: Vec::new(),
             signal: None,
             started_ms: Vec::new(),
@@ -87,7 +90,7 @@ impl Scenario {
             now: self.now,
             created_at: self.created_at,
             current: self.size,
-            running: self.size,
+            running: self.running.unwrap_or(self.size),
             ready: (self.size > 0).then_some(self.size),
             last_pass: self.last_pass,
             readings: self.readings.clone(),

@@ -24,13 +24,14 @@ pub fn thresholds(inputs: &Inputs<'_>, input: &Input, trigger: &Trigger) -> Opti
         (goal, _) => around(inputs, goal, input.pods),
     };
     let trigger = input.trigger.clone();
+    let outside = |value: i64| value > above || value < below;
     // Outside of them already: only what isn't known keeps the size as it is.
-    if input
-        .value
-        .is_some_and(|value| value > above || value < below)
-    {
+    if input.pods.is_some() && input.value.is_some_and(outside) {
         return Some(Outlook::Samples { trigger });
     }
+    // A source's value is all there is to know, so that it keeps the size as it is.
+    let value = input.value.unwrap_or(below);
+    let (above, below) = (above.max(value), below.min(value));
     let (floor, cap) = at_work(policy);
     let (above, below) = (
         (current < cap).then_some(above),
@@ -57,6 +58,12 @@ fn around(inputs: &Inputs<'_>, goal: Goal, pods: Option<Pods>) -> (i64, i64) {
         }
         Goal::Value { milli } | Goal::AverageValue { milli } => Span::new(milli.into(), ready),
     };
+    // A source's value is near enough to what runs, not to what was granted: while
+    // these differ, only the values that are rounded to the present size keep it.
+    let shared = pods.is_none() && matches!(goal, Goal::AverageValue { .. });
+    if shared && inputs.running != current {
+        return (span.of(current), span.smaller(current));
+    }
     let behavior = policy.behavior.as_ref();
     let own = |rules: Option<&Rules>| rules.and_then(|r| r.tolerance_ppm);
     let up = own(behavior.map(|b| &b.up)).unwrap_or(policy.controller.tolerance_up_ppm);
