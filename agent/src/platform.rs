@@ -40,6 +40,8 @@ pub struct Platform {
     pods: watch::Receiver<Arc<Snapshot>>,
     /// By target, as written and as understood.
     selectors: Selectors,
+    /// The grants whose writes are not answered yet; one for each target.
+    asked: BTreeMap<Target, u64>,
     _tasks: JoinSet<()>,
 }
 
@@ -84,6 +86,7 @@ impl Platform {
             fence,
             pods,
             selectors: Selectors::new(),
+            asked: BTreeMap::new(),
             _tasks: tasks,
         };
         (platform, receiver)
@@ -142,12 +145,25 @@ impl Platform {
 
     /// Writes a size; its outcome comes as an event. Where too many writes wait,
     /// the answer is given at once.
-    pub fn patch(&self, patch: &Patch) -> Option<Input> {
+    pub fn patch(&mut self, patch: &Patch) -> Option<Input> {
         let sent = self.patches.try_send(patches::Patch::of(patch));
-        sent.is_err().then(|| Input::Patched {
+        if sent.is_ok() {
+            self.asked.insert(patch.target.clone(), patch.stamp.index);
+            return None;
+        }
+        Some(Input::Patched {
             target: patch.target.clone(),
             result: Err(Failure::Refused("too many writes wait".into())),
         })
+    }
+
+    /// The ledger index of the grant that was carried out, where this is the
+    /// answer to a write that went well.
+    pub fn carried_out(&mut self, event: &targets::Event) -> Option<u64> {
+        let targets::Event::Patched { target, result } = event else {
+            return None;
+        };
+        self.asked.remove(target).filter(|_| result.is_ok())
     }
 
     /// This node's pods, as they are now. `None` before they are known.

@@ -5,6 +5,7 @@
 //! Contains no rule about numbers.
 
 mod addresses;
+mod edits;
 mod identity;
 mod shown;
 mod start;
@@ -69,6 +70,8 @@ enum Event {
     /// A change from the policy directory has been proposed.
     Edited {
         command: Command,
+        /// The policy as it was before.
+        former: Option<policy::Policy>,
         result: Result<Outcome, starling_consensus::Error>,
     },
     /// This agent's ledger has everything that was committed when it started.
@@ -166,7 +169,7 @@ impl Agent {
                     gossip::Event::Heard(summary) => Input::Heard(summary),
                     gossip::Event::Alive(nodes) => Input::Alive(nodes.into_iter().collect()),
                 }),
-                Some(event) = platform.recv() => self.step(platform::input(event)),
+                Some(event) = platform.recv() => self.heard_of_platform(event),
                 Some(news) = objects.recv() => if let Some(policies) = &mut self.policies {
                     policies.take(news);
                 },
@@ -184,6 +187,18 @@ impl Agent {
                 }
             }
         }
+    }
+
+    fn heard_of_platform(&mut self, event: starling_kube::targets::Event) {
+        let carried_out = (self.platform.as_mut()).and_then(|it| it.carried_out(&event));
+        if let Some(index) = carried_out {
+            let ledger = self.log.ledger();
+            let reaction = shown::since_sample(&read(&ledger), index, self.clock.now());
+            if let Some(reaction) = reaction {
+                self.health.metrics().patched(reaction);
+            }
+        }
+        self.step(platform::input(event));
     }
 
     fn take(&mut self, event: Event) {
@@ -210,7 +225,11 @@ impl Agent {
                 }
             }
             Event::Proposed => self.step(Input::Proposed),
-            Event::Edited { command, result } => self.edited(&command, result),
+            Event::Edited {
+                command,
+                former,
+                result,
+            } => self.edited(&command, former.as_ref(), result),
             Event::CaughtUp => {
                 self.caught_up = true;
                 self.health.caught_up();
@@ -275,7 +294,7 @@ impl Agent {
     }
 
     fn patch(&mut self, patch: &Patch) {
-        let Some(platform) = &self.platform else {
+        let Some(platform) = &mut self.platform else {
             return;
         };
         if let Some(refused) = platform.patch(patch) {
@@ -408,17 +427,36 @@ impl Agent {
 
     fn edit(&self, command: Command) {
         let (events, log) = (self.events.clone(), self.log.clone());
+        let former = match &command {
+            Command::PutPolicy { policy, .. } => {
+                let ledger = self.log.ledger();
+                let ledger = read(&ledger);
+                let in_force = ledger.policies.get(&policy.name);
+                in_force.map(|in_force| in_force.policy.clone())
+            }
+            _ => None,
+        };
         tokio::spawn(async move {
             let proposal = log.propose(command.clone());
             let result = match tokio::time::timeout(PROPOSAL_TIMEOUT, proposal).await {
                 Ok(result) => result,
                 Err(_) => Err(starling_consensus::Error::Unknown("no answer".into())),
             };
-            let _ = events.send(Event::Edited { command, result }).await;
+            let edited = Event::Edited {
+                command,
+                former,
+                result,
+            };
+            let _ = events.send(edited).await;
         });
     }
 
-    fn edited(&mut self, command: &Command, result: Result<Outcome, starling_consensus::Error>) {
+    fn edited(
+        &mut self,
+        command: &Command,
+        former: Option<&policy::Policy>,
+        result: Result<Outcome, starling_consensus::Error>,
+    ) {
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(why) => {
@@ -426,6 +464,7 @@ impl Agent {
                 return;
             }
         };
+        edits::tell(command, former, &outcome, self.health.metrics());
         // Each knows its own proposals.
         if let Some(directory) = &mut self.directory {
             directory.answered(command, &outcome);

@@ -59,7 +59,7 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
         };
         if round % ROUNDS_PER_WORD == 1 {
             tracing::info!(
-                cluster = %config.cluster, seeds = ?config.seeds.now(),
+                cluster = %config.cluster, seeds = config.seeds.now().join(", "),
                 "waiting to join: {waiting}{}", beside(config.bootstrap, opened)
             );
         }

@@ -6,6 +6,7 @@
 //! as a cluster of that size should have. One change at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,31 @@ enum Step {
     Demote(u64),
     Remove(u64),
     Promote(BTreeSet<u64>),
+}
+
+/// As the log tells it.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |ids: &BTreeSet<u64>| {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            ids.join(", ")
+        };
+        match self {
+            Step::Settle(voters) => write!(f, "settling that {} vote", list(voters)),
+            Step::Found => write!(f, "founding the cluster"),
+            Step::AdmitFounder => write!(f, "admitting this agent, which founds the cluster"),
+            Step::AddLearner(id, peer) => {
+                let Peer { name, address } = peer;
+                write!(f, "adding member {id}, {name} at {address}, to the log")
+            }
+            Step::Readdress(id, peer) => {
+                write!(f, "calling member {id}, {}, at {}", peer.name, peer.address)
+            }
+            Step::Demote(id) => write!(f, "taking member {id}'s vote: another has its name"),
+            Step::Remove(id) => write!(f, "removing member {id}: another has its name"),
+            Step::Promote(ids) => write!(f, "giving members {} a vote", list(ids)),
+        }
+    }
 }
 
 /// What a step is chosen from.
@@ -174,19 +200,16 @@ fn ready(core: &Core, metrics: &Metrics, id: u64) -> bool {
 
 /// Whether the step was taken.
 async fn take(core: &Core, membership: &Membership, step: Step) -> bool {
-    tracing::info!(?step, "changing the membership");
+    tracing::info!("{step}");
     let taken = tokio::time::timeout(STEP_DEADLINE, attempt(core, membership, &step)).await;
     match taken {
         Ok(Ok(())) => true,
         Ok(Err(why)) => {
-            tracing::warn!(?step, %why, "the membership has not changed; trying again");
+            tracing::warn!(%why, "not done, and tried again: {step}");
             false
         }
         Err(_) => {
-            tracing::warn!(
-                ?step,
-                "the membership has not changed in time; trying again"
-            );
+            tracing::warn!("not done in time, and tried again: {step}");
             false
         }
     }

@@ -207,6 +207,41 @@ fn what_acts_on_a_machine_asks_for_its_part_and_not_the_ledger() {
     }
 }
 
+/// The calls of the log's macros in a file, each up to its closing bracket.
+fn log_lines(text: &str) -> Vec<&str> {
+    let mut lines = Vec::new();
+    for level in ["trace", "debug", "info", "warn", "error"] {
+        for (at, _) in text.match_indices(&format!("{level}!(")) {
+            let mut depth = 0_i32;
+            let end = text[at..].find(|c| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                c == ')' && depth == 0
+            });
+            lines.push(&text[at..end.map_or(text.len(), |end| at + end)]);
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_log_is_written_in_words() {
+    let mut seen = 0;
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("readable");
+        for line in log_lines(&text) {
+            seen += 1;
+            // `?field` and `field = ?value`, and what a format string writes so.
+            let debug = line.contains(":?}")
+                || line.contains(":#?}")
+                || line
+                    .split(['(', ',', '='])
+                    .any(|part| part.trim_start().starts_with('?'));
+            assert!(!debug, "{}: Rust's debug output in {line}", path.display());
+        }
+    }
+    assert!(seen > 30, "only {seen} lines were looked at");
+}
+
 #[test]
 fn nothing_is_left_to_do_in_the_code() {
     for path in sources() {

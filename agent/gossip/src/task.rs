@@ -283,7 +283,9 @@ impl Task {
         let mut alive: BTreeSet<NodeId> = self.peers.iter().map(|peer| peer.node).collect();
         alive.insert(self.own);
         if alive != self.alive {
-            tracing::debug!(node = %self.name, ?alive, "gossip: alive");
+            let ids: Vec<String> = alive.iter().map(|node| node.0.to_string()).collect();
+            let ids = ids.join(", ");
+            tracing::debug!(node = %self.name, ids, "these nodes are alive");
             self.events.alive(alive.iter().copied().collect());
             self.alive = alive;
         }

@@ -20,7 +20,7 @@ mod reading;
 mod serve;
 
 pub use logs::Logs;
-pub use metrics::{Direction, Metrics, Proposal};
+pub use metrics::{Direction, Edit, Metrics, Proposal};
 pub use probe::{Check, Health};
 pub use reading::{Gossip, Log, Policy, Reading, Source};
 pub use serve::{CONNECTIONS_MAX, serve};

@@ -47,6 +47,15 @@ pub enum Proposal {
     Unknown,
 }
 
+/// What became of a policy that this agent was to put, change or remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edit {
+    Applied,
+    Changed,
+    Removed,
+    Refused,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
     direction: &'static str,
@@ -56,6 +65,11 @@ struct Decided {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Edited {
+    change: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,6 +94,7 @@ pub struct Metrics {
     decisions: Family<Decided, Counter>,
     proposals: Family<Outcome, Counter>,
     commits: Histogram,
+    edits: Family<Edited, Counter>,
     polls: Histogram,
     poll_failures: Counter,
     reaction: Histogram,
@@ -103,6 +118,7 @@ impl Default for Metrics {
             decisions: Family::default(),
             proposals: Family::default(),
             commits: Histogram::new(CALL_BUCKETS),
+            edits: Family::default(),
             polls: Histogram::new(CALL_BUCKETS),
             poll_failures: Counter::default(),
             reaction: Histogram::new(REACTION_BUCKETS),
@@ -154,6 +170,11 @@ impl Metrics {
             "From a proposal of this agent to its commit",
             Unit::Seconds,
             self.commits.clone(),
+        );
+        registry.register(
+            "policy_changes",
+            "Policies that this agent put into force, changed, removed, or was refused",
+            self.edits.clone(),
         );
         registry.register_with_unit(
             "trigger_poll_duration",
@@ -221,6 +242,17 @@ impl Metrics {
         if outcome != Proposal::Unknown {
             self.commits.observe(took.as_secs_f64());
         }
+    }
+
+    /// A change of a policy is committed, or refused.
+    pub fn edited(&self, edit: Edit) {
+        let change = match edit {
+            Edit::Applied => "applied",
+            Edit::Changed => "changed",
+            Edit::Removed => "removed",
+            Edit::Refused => "refused",
+        };
+        self.edits.get_or_create(&Edited { change }).inc();
     }
 
     /// An external trigger has answered, or failed.

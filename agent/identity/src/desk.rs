@@ -180,7 +180,8 @@ impl EnrolService for Desk {
             Ok(bound) => bound,
             Err(status) => {
                 let why = status.message();
-                tracing::warn!(?caller, why, "a caller was not certified");
+                let by = caller.map_or_else(|| "somebody".to_owned(), |it| it.to_string());
+                tracing::warn!(by, why, "a caller was not certified");
                 return Err(status);
             }
         };

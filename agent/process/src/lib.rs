@@ -156,7 +156,9 @@ impl Supervisor {
         let mut seen = self.seen.clone();
         let ended = seen.wait_for(|seen| seen.ended);
         if !matches!(tokio::time::timeout(limit, ended).await, Ok(Ok(_))) {
-            tracing::warn!("not all workers could be ended: {:?}", self.troubles());
+            for (name, trouble) in self.troubles() {
+                tracing::warn!(name, trouble, "not all workers could be ended");
+            }
         }
     }
 }

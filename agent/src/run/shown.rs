@@ -9,7 +9,7 @@ use std::time::Duration;
 use starling_api::view::{Snapshot, View};
 use starling_consensus::{Leadership, Log};
 use starling_engine::decide::reason::Report;
-use starling_engine::ledger::Ledger;
+use starling_engine::ledger::{Cause, Ledger};
 use starling_engine::unit::Ms;
 use starling_gossip::{Meter, Stats};
 use starling_health::{Gossip, Log as LogReading, Policy, Reading, Source};
@@ -120,11 +120,29 @@ pub fn reason(report: &Report) -> &'static str {
     }
 }
 
+/// How old the sample is that the size granted at `index` rests on: that of the
+/// trigger that proposed it, or the oldest of all where none did.
+pub fn since_sample(ledger: &Ledger, index: u64, now: Ms) -> Option<Duration> {
+    let mut newest_first = ledger.decisions.iter().rev();
+    let record = newest_first.find(|record| record.index <= index)?;
+    let Cause::Decided { report, .. } = &record.cause else {
+        return None;
+    };
+    let winner = report.winner.and_then(|at| report.inputs.get(at as usize));
+    let age_ms = match winner {
+        Some(input) => input.age_ms,
+        None => report.inputs.iter().filter_map(|input| input.age_ms).max(),
+    };
+    let ms = now.since(report.at).saturating_add(age_ms?);
+    (record.index == index).then(|| Duration::from_millis(ms))
+}
+
 #[cfg(test)]
 mod tests {
     use starling_engine::decide::reason::{Input, Outcome, Step};
     use starling_engine::demand::Summary;
-    use starling_engine::policy::Goal;
+    use starling_engine::ledger::Record;
+    use starling_engine::policy::{Goal, Name};
     use starling_engine::unit::NodeId;
 
     use super::*;
@@ -172,5 +190,39 @@ mod tests {
         report.steps.push(Step::AboveMax { max: 2 });
         assert_eq!(reason(&report), "AboveMax");
         assert_eq!(reason(&Report::default()), "Unknown");
+    }
+
+    #[test]
+    fn a_reaction_is_as_long_as_the_sample_is_old_that_the_grant_rests_on() {
+        let mut ledger = Ledger::default();
+        let input = |age_ms| Input {
+            trigger: "cpu".into(),
+            source: "cpu".into(),
+            goal: Goal::AverageValue { milli: 1_000 },
+            value: Some(1),
+            age_ms: Some(age_ms),
+            pods: None,
+            band: None,
+            outcome: Outcome::Stale,
+        };
+        ledger.decisions.push_back(Record {
+            index: 7,
+            at: Ms(10_000),
+            policy: Name::default(),
+            from: 1,
+            to: 2,
+            cause: Cause::Decided {
+                by: NodeId(1),
+                report: Report {
+                    at: Ms(10_000),
+                    inputs: vec![input(5_000), input(800)],
+                    winner: Some(1),
+                    ..Report::default()
+                },
+            },
+        });
+        let since = |index| since_sample(&ledger, index, Ms(10_150));
+        assert_eq!(since(7), Some(Duration::from_millis(950)));
+        assert_eq!(since(8), None);
     }
 }

@@ -348,10 +348,11 @@ fn check_ends(contents: &Contents) -> Result<(), Failure> {
             return doubt(format!("entries {expected} to {first} are missing"));
         }
         if last != Some(end) {
-            return doubt(format!("the log ends with {end} instead of {last:?}"));
+            let last = last.map_or_else(|| "nothing".to_owned(), |last| last.to_string());
+            return doubt(format!("the log ends with {end} instead of {last}"));
         }
-    } else if last > purged {
-        return doubt(format!("all entries up to {last:?} are missing"));
+    } else if let Some(last) = last.filter(|_| last > purged) {
+        return doubt(format!("all entries up to {last} are missing"));
     }
     if purged > contents.pointer.as_ref().and_then(|p| p.last) {
         return doubt("entries were purged that no snapshot holds".into());

@@ -15,6 +15,7 @@ fn busy() -> Metrics {
     metrics.decided(Direction::Down, "ScaleDownStabilized");
     metrics.proposed(Proposal::Committed, ms(8));
     metrics.proposed(Proposal::Unknown, ms(5_000));
+    metrics.edited(Edit::Applied);
     metrics.polled(true, ms(4));
     metrics.polled(false, ms(900));
     metrics.patched(ms(1_200));
@@ -67,6 +68,7 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_decisions_total{direction=\"up\",reason=\"ScaleUpLimit\"} 1",
         "starling_proposals_total{outcome=\"unknown\"} 1",
         "starling_commit_duration_seconds_count 1",
+        "starling_policy_changes_total{change=\"applied\"} 1",
         "starling_trigger_poll_duration_seconds_count 2",
         "starling_trigger_poll_failures_total 1",
         "starling_sample_to_patch_seconds_bucket{le=\"1.5\"} 1",

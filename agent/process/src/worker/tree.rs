@@ -125,7 +125,11 @@ fn send(pid: u32, signal: Signal, kill: fn(Pid, Signal) -> rustix::io::Result<()
         // It ended meanwhile.
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         // It has become another user's. The supervisor reports what doesn't end.
-        Err(e) => tracing::debug!(pid = pid.as_raw_nonzero(), ?signal, "can't signal: {e}"),
+        Err(e) => tracing::debug!(
+            pid = pid.as_raw_nonzero(),
+            signal = signal.as_raw(),
+            "can't signal: {e}"
+        ),
     }
 }
 
