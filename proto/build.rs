@@ -7,6 +7,7 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     let files = [
         "proto/starling/v1/starling.proto",
+        "proto/starling/v1/agent.proto",
         "proto/starling/raft/v1/raft.proto",
         "proto/starling/gossip/v1/gossip.proto",
         "proto/starling/enrol/v1/enrol.proto",

@@ -13,7 +13,7 @@ use rustls::server::ParsedCertificate;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tower::Layer;
 
 use crate::{enrol, refuse};
@@ -85,11 +85,30 @@ fn admit(connection: &http::Extensions) -> Result<(), Status> {
     }
 }
 
+/// Who calls, for the log.
+pub fn words<T>(request: &Request<T>) -> String {
+    let certificates = request.peer_certs();
+    let first = certificates.as_deref().and_then(|chain| chain.first());
+    let who = match first {
+        Some(certificate) if carries(certificate, &NAMES[..1]) => "a user",
+        Some(_) => "an agent",
+        None => "somebody",
+    };
+    match request.remote_addr() {
+        Some(address) => format!("{who} at {address}"),
+        None => who.to_owned(),
+    }
+}
+
 fn carries_a_name(certificate: &CertificateDer<'_>) -> bool {
+    carries(certificate, &NAMES)
+}
+
+fn carries(certificate: &CertificateDer<'_>, names: &[&'static str]) -> bool {
     let Ok(certificate) = ParsedCertificate::try_from(certificate) else {
         return false;
     };
-    NAMES.iter().any(|name| {
+    names.iter().any(|name| {
         ServerName::try_from(*name)
             .is_ok_and(|name| verify_server_name(&certificate, &name).is_ok())
     })

@@ -13,6 +13,7 @@
 //! `watch`. Its messages are defined in `proto`. A listener of another kind
 //! (health, metrics) is a room of its own.
 
+mod agent;
 mod answer;
 mod caller;
 mod enrol;
@@ -33,6 +34,7 @@ use starling_consensus::tls::Callers;
 use starling_consensus::{Credentials, accept};
 use starling_proto::REPLY_BYTES_MAX;
 use starling_proto::enrol::enrol_service_server::{EnrolService, EnrolServiceServer};
+use starling_proto::v1::agent_service_server::{self, AgentServiceServer};
 use starling_proto::v1::starling_service_server::{SERVICE_NAME, StarlingServiceServer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +81,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let ending = CancellationToken::new();
+    let agent = AgentServiceServer::new(agent::Service::new(view.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
     let service = service::Service::new(view, &credentials, ending.clone());
     let starling = StarlingServiceServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
@@ -91,6 +95,7 @@ pub async fn serve(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(starling_proto::DESCRIPTORS)
             .with_service_name(SERVICE_NAME)
+            .with_service_name(agent_service_server::SERVICE_NAME)
     };
     let reflection = descriptors().build_v1().map_err(Error::Descriptors)?;
     // What older clients ask for.
@@ -110,6 +115,7 @@ pub async fn serve(
         .add_service(reflection)
         .add_service(reflection_alpha)
         .add_service(starling)
+        .add_service(agent)
         .add_optional_service(desk)
         .serve_with_incoming_shutdown(incoming, ending.clone().cancelled_owned());
     let mut server = std::pin::pin!(server);

@@ -33,6 +33,8 @@ pub const FULL: &str = "TOO_MANY_STREAMS";
 pub const SLOW: &str = "STREAM_TOO_SLOW";
 /// What came after a revision isn't remembered.
 pub const FORGOTTEN: &str = "REVISION_FORGOTTEN";
+/// Nothing that this process writes can be filtered.
+pub const NO_LOG: &str = "LOG_NOT_FILTERED";
 pub const ENDING: &str = "AGENT_ENDING";
 /// The certificate is missing, or is none of a user or an agent.
 pub const CERTIFICATE: &str = "CERTIFICATE_REQUIRED";

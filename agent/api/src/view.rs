@@ -12,6 +12,7 @@ use starling_engine::demand::Summary;
 use starling_engine::node::platform::Observation;
 use starling_engine::policy::{Name, Target};
 use starling_engine::unit::{Ms, NodeId};
+use starling_health::Logs;
 use tokio::sync::watch;
 
 /// The loop's state after its latest step. All but the ledger, which
@@ -43,4 +44,6 @@ pub struct Snapshot {
 pub struct View {
     pub log: Log,
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// `None` where this agent shares its process with others.
+    pub logs: Option<Logs>,
 }

@@ -229,7 +229,34 @@ impl Client {
         })
     }
 
+    /// Asks each agent of the context, or the one that was named.
+    pub async fn each<R>(
+        &self,
+        ask: impl AsyncFn(Channel) -> Result<R, Status>,
+    ) -> Vec<(String, Result<R, Error>)> {
+        let mut answers = Vec::new();
+        for agent in &self.agents {
+            let answer = async {
+                let channel = self.channel(agent).await?;
+                let answer = ask(channel).await;
+                answer.map_err(|status| Error::refused(&agent.name, &status))
+            };
+            let answer = timeout_at(Instant::now() + self.timeout, answer).await;
+            let answer = answer.unwrap_or_else(|_| {
+                let words = format!("{}: no answer in time", agent.name);
+                Err(Error::new(Kind::Unreachable, words))
+            });
+            answers.push((agent.name.clone(), answer));
+        }
+        answers
+    }
+
     async fn connect(&self, agent: &Agent) -> Result<Stub, Error> {
+        let channel = self.channel(agent).await?;
+        Ok(StarlingServiceClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX))
+    }
+
+    async fn channel(&self, agent: &Agent) -> Result<Channel, Error> {
         let usage = |why: &tonic::transport::Error| {
             Error::new(
                 Kind::Usage,
@@ -249,7 +276,7 @@ impl Client {
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE);
-        let channel = endpoint.connect().await.map_err(|why| {
+        endpoint.connect().await.map_err(|why| {
             let words = exit::words(&why);
             let (kind, hint) = if exit::denied(&why) {
                 (Kind::Denied, format!("; {}", exit::WRONG_KEYS))
@@ -262,8 +289,7 @@ impl Client {
                 kind,
                 format!("{} ({}): {words}{hint}", agent.name, agent.address),
             )
-        })?;
-        Ok(StarlingServiceClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX))
+        })
     }
 
     fn unreachable(&self, failed: &[String]) -> Error {

@@ -19,6 +19,7 @@ pub mod exit;
 mod handshake;
 pub mod human;
 mod keys;
+mod log_level;
 pub mod output;
 mod read;
 mod scope;
@@ -107,6 +108,8 @@ pub enum Ask {
     Keys(keys::Args),
     /// Check policy files as an agent would
     Check(check::Args),
+    /// Show what agents write into their logs, or have them write more for a while
+    LogLevel(log_level::Args),
     /// Show this program's version
     Version {
         #[command(flatten)]
@@ -156,6 +159,7 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
             client,
         } => watch::watch(what, &scope, policy.as_deref(), output, &client).await,
         Ask::Keys(args) => keys::generate(args),
+        Ask::LogLevel(args) => log_level::log_level(&args).await,
         Ask::Check(args) => check::check(&args),
         Ask::Version { output } => read::version(output),
     }

@@ -7,7 +7,7 @@
 use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
@@ -82,22 +82,25 @@ struct Inner {
     handle: reload::Handle<EnvFilter, Registry>,
     /// In force where no other one was set.
     base: String,
-    now: Mutex<Now>,
+    set: Mutex<Set>,
 }
 
-struct Now {
+struct Set {
     filter: String,
+    /// `None`: it is that of the start.
+    until: Option<Instant>,
     /// How often a filter was set: one that was replaced doesn't end the next.
     changes: u64,
 }
 
-/// What a change came to.
+/// What is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    pub before: String,
-    pub now: String,
-    /// In force again when the time is over.
-    pub then: String,
+pub struct Filter {
+    pub filter: String,
+    /// From the start; in force again when the time is over.
+    pub base: String,
+    /// `None`: it is that of the start.
+    pub remaining: Option<Duration>,
 }
 
 impl Logs {
@@ -129,8 +132,9 @@ impl Logs {
         let logs = Logs {
             inner: Arc::new(Inner {
                 handle,
-                now: Mutex::new(Now {
+                set: Mutex::new(Set {
                     filter: base.clone(),
+                    until: None,
                     changes: 0,
                 }),
                 base,
@@ -140,42 +144,50 @@ impl Logs {
         Ok((subscriber, logs))
     }
 
-    /// What is in force now.
-    pub fn filter(&self) -> String {
-        self.now().filter.clone()
+    /// What is in force now, and how long.
+    pub fn now(&self) -> Filter {
+        let set = self.set_now();
+        Filter {
+            filter: set.filter.clone(),
+            base: self.inner.base.clone(),
+            remaining: set
+                .until
+                .map(|until| until.saturating_duration_since(Instant::now())),
+        }
     }
 
     /// Puts another filter into force for a while; then the one of the start
     /// holds again. Must be called within a tokio runtime.
-    pub fn set(&self, filter: &str, lasting: Duration) -> Result<Change, Error> {
+    pub fn set(&self, filter: &str, lasting: Duration) -> Result<(), Error> {
         if !(Duration::from_secs(1)..=LASTING_MAX).contains(&lasting) {
             return Err(Error::Lasting);
         }
         let parsed = parse(filter)?;
-        let (change, number) = {
-            let mut now = self.now();
+        let number = {
+            let mut set = self.set_now();
             self.inner.handle.reload(parsed).map_err(Error::Gone)?;
-            let before = std::mem::replace(&mut now.filter, filter.to_owned());
-            now.changes += 1;
-            let change = Change {
-                before,
-                now: filter.to_owned(),
-                then: self.inner.base.clone(),
-            };
-            (change, now.changes)
+            filter.clone_into(&mut set.filter);
+            set.until = Some(Instant::now() + lasting);
+            set.changes += 1;
+            set.changes
         };
         let logs = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(lasting).await;
-            logs.reset(number);
+            logs.end(Some(number));
         });
-        Ok(change)
+        Ok(())
     }
 
-    /// Ends the change of that number, unless another one has followed.
-    fn reset(&self, number: u64) {
-        let mut now = self.now();
-        if now.changes != number || now.filter == self.inner.base {
+    /// Puts the filter of the start into force at once.
+    pub fn reset(&self) {
+        self.end(None);
+    }
+
+    /// Ends the change of that number, unless another one has followed; or any.
+    fn end(&self, number: Option<u64>) {
+        let mut set = self.set_now();
+        if set.until.is_none() || number.is_some_and(|number| number != set.changes) {
             return;
         }
         // The base was parsed at the start, and the log goes on as it is
@@ -183,8 +195,9 @@ impl Logs {
         if let Ok(base) = parse(&self.inner.base)
             && self.inner.handle.reload(base).is_ok()
         {
-            now.filter.clone_from(&self.inner.base);
-            drop(now);
+            set.filter.clone_from(&self.inner.base);
+            set.until = None;
+            drop(set);
             tracing::info!(
                 filter = self.inner.base,
                 "the log's filter is as at the start again"
@@ -192,9 +205,9 @@ impl Logs {
         }
     }
 
-    fn now(&self) -> std::sync::MutexGuard<'_, Now> {
+    fn set_now(&self) -> std::sync::MutexGuard<'_, Set> {
         self.inner
-            .now
+            .set
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -42,7 +42,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let format = args.log_format.or(config.log.format).unwrap_or_default();
     let level = args.log_level.as_ref().filter(|level| !level.is_empty());
     let level = level.or(config.log.level.as_ref());
-    let _logs = Logs::start(format, level.map(String::as_str))?;
+    let logs = Logs::start(format, level.map(String::as_str))?;
     let name = config.node_name().to_owned();
     std::fs::create_dir_all(&config.data_dir).with_context(|| {
         format!(
@@ -96,6 +96,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let view = View {
         log: log.clone(),
         snapshot: agent.snapshot.subscribe(),
+        logs: Some(logs),
     };
     health.joined(Shown {
         view: view.clone(),

@@ -91,6 +91,7 @@ impl Home {
         let view = View {
             log: log.clone(),
             snapshot: seen,
+            logs: None,
         };
         let (end, ended) = oneshot::channel();
         let served = tokio::spawn(api::serve(api, credentials, view, None, async {

@@ -72,21 +72,18 @@ async fn a_filter_set_at_run_time_ends_by_itself() {
         Logs::new(Format::Text, Some("warn"), false, move || writer.clone()).unwrap();
     let _default = tracing::subscriber::set_default(subscriber);
     tracing::info!("before");
-    let change = logs.set("info", Duration::from_secs(1)).unwrap();
-    assert_eq!(
-        change,
-        Change {
-            before: "warn".into(),
-            now: "info".into(),
-            then: "warn".into()
-        }
-    );
+    assert_eq!(logs.now().remaining, None);
+    logs.set("info", Duration::from_secs(1)).unwrap();
+    let now = logs.now();
+    assert_eq!((now.filter.as_str(), now.base.as_str()), ("info", "warn"));
+    assert!(now.remaining.unwrap() <= Duration::from_secs(1));
     tracing::info!("meanwhile");
     let deadline = Instant::now() + Duration::from_secs(30);
-    while logs.filter() != "warn" {
+    while logs.now().remaining.is_some() {
         assert!(Instant::now() < deadline, "it never ended");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    assert_eq!(logs.now().filter, "warn");
     tracing::info!("after");
     let text = kept.text();
     assert!(text.contains("meanwhile"), "{text}");
@@ -100,15 +97,14 @@ async fn a_filter_set_at_run_time_ends_by_itself() {
 async fn a_filter_that_was_replaced_does_not_end_the_next_one() {
     let (_subscriber, logs) = Logs::new(Format::Text, None, false, io::sink).unwrap();
     logs.set("debug", Duration::from_mins(1)).unwrap();
-    let change = logs.set("trace", Duration::from_mins(1)).unwrap();
-    assert_eq!(
-        (change.before.as_str(), change.then.as_str()),
-        ("debug", "info")
-    );
-    logs.reset(1);
-    assert_eq!(logs.filter(), "trace");
-    logs.reset(2);
-    assert_eq!(logs.filter(), "info");
+    logs.set("trace", Duration::from_mins(1)).unwrap();
+    logs.end(Some(1));
+    assert_eq!(logs.now().filter, "trace");
+    logs.end(Some(2));
+    assert_eq!(logs.now().filter, "info");
+    logs.set("debug", Duration::from_mins(1)).unwrap();
+    logs.reset();
+    assert_eq!(logs.now().filter, "info");
 }
 
 #[tokio::test]
@@ -124,7 +120,7 @@ async fn what_is_no_filter_is_refused_in_words_and_changes_nothing() {
     for lasting in [Duration::ZERO, LASTING_MAX + minute] {
         assert!(matches!(logs.set("debug", lasting), Err(Error::Lasting)));
     }
-    assert_eq!(logs.filter(), "info");
+    assert_eq!(logs.now().filter, "info");
 }
 
 #[test]
