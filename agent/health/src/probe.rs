@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
@@ -37,6 +37,8 @@ pub struct Health {
 struct Inner {
     begun: Instant,
     metrics: Metrics,
+    /// What this agent waits for before that; empty while it doesn't say.
+    waits_for: Mutex<String>,
     /// Set once this agent has certificates and an id.
     source: OnceLock<Box<dyn Source>>,
     /// Milliseconds from `begun` to the loop's last turn, plus one; 0 before the first.
@@ -72,6 +74,7 @@ impl Health {
             inner: Arc::new(Inner {
                 begun: Instant::now(),
                 metrics,
+                waits_for: Mutex::default(),
                 source: OnceLock::new(),
                 turned: AtomicU64::new(0),
                 caught_up: AtomicBool::new(false),
@@ -82,6 +85,12 @@ impl Health {
 
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// What this agent waits for until it has joined, in words.
+    pub fn waits_for(&self, words: &str) {
+        let waits_for = self.inner.waits_for.lock();
+        words.clone_into(&mut waits_for.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// This agent has its certificates and an id; `source` shows the rest. Only
@@ -132,10 +141,32 @@ impl Health {
                 },
             },
             self.alive(),
-            member(reading.as_ref()),
+            self.member(reading.as_ref()),
             log(reading.as_ref(), caught_up),
             sound(reading.as_ref()),
         ]
+    }
+
+    fn member(&self, reading: Option<&Reading>) -> Check {
+        let waits_for = self.inner.waits_for.lock();
+        let waits_for = waits_for.unwrap_or_else(PoisonError::into_inner);
+        let words = match reading {
+            Some(reading) => format!(
+                "this agent has its certificates and is member {}",
+                reading.log.id
+            ),
+            None if waits_for.is_empty() => {
+                "this agent has no id yet: it looks for the cluster through its seeds, or waits to \
+                 be admitted; its log says which"
+                    .to_owned()
+            }
+            None => format!("this agent has no id yet: {waits_for}"),
+        };
+        Check {
+            name: "member",
+            holds: reading.is_some(),
+            words,
+        }
     }
 
     fn turning(&self, now: Duration) -> Check {
@@ -155,29 +186,6 @@ impl Health {
             holds,
             words,
         }
-    }
-}
-
-fn member(reading: Option<&Reading>) -> Check {
-    let (holds, words) = match reading {
-        Some(reading) => (
-            true,
-            format!(
-                "this agent has its certificates and is member {}",
-                reading.log.id
-            ),
-        ),
-        None => (
-            false,
-            "this agent has no id yet: it looks for the cluster through its seeds, or waits to \
-             be admitted; its log says which"
-                .to_owned(),
-        ),
-    };
-    Check {
-        name: "member",
-        holds,
-        words,
     }
 }
 
@@ -262,6 +270,13 @@ mod tests {
         let health = Health::default();
         assert!(health.alive().holds);
         assert_eq!(unmet(&health), ["member", "log"]);
+        health.waits_for("no agent certifies this one yet");
+        let member = health.ready().into_iter().find(|c| c.name == "member");
+        let words = member.expect("a check").words;
+        assert!(
+            words.ends_with(": no agent certifies this one yet"),
+            "{words}"
+        );
     }
 
     #[test]

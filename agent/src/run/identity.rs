@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use starling_cli::context;
 use starling_consensus::{Credentials, Log, Seeds};
 use starling_engine::ledger::Authority;
+use starling_health::Health;
 use starling_identity::{Attendant, Desk, Established, Settings, Troubles, establish};
 use starling_keys::watch::Watcher;
 use starling_keys::{self as keys, Key};
@@ -43,7 +44,7 @@ pub struct Identity {
 }
 
 /// Returns when this agent has a certificate.
-pub async fn prepare(config: &Config) -> anyhow::Result<Identity> {
+pub async fn prepare(config: &Config, health: &Health) -> anyhow::Result<Identity> {
     let name = config.node_name().to_owned();
     let own = match &config.keys {
         Some(dir) => Some(keys::load(dir, &name)?),
@@ -53,7 +54,10 @@ pub async fn prepare(config: &Config) -> anyhow::Result<Identity> {
     if let Some(kubernetes) = &config.kubernetes {
         let settings = settings(config, kubernetes).await?;
         let said = Mutex::new(String::new());
-        let tell = |words: &str| tell(&said, words);
+        let tell = |words: &str| {
+            health.waits_for(words);
+            tell(&said, words);
+        };
         let established = establish(&settings, own.as_ref(), &tell).await?;
         return Ok(Identity {
             credentials: established.credentials.clone(),

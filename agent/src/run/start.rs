@@ -60,7 +60,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     // The other listeners come later: whoever calls an agent that can't answer
     // yet is better refused than kept waiting.
     let identity = tokio::select! {
-        prepared = identity::prepare(&config) => prepared?,
+        prepared = identity::prepare(&config, &health) => prepared?,
         _ = &mut shutdown => return Ok(()),
     };
     let sockets = addresses::bind(
