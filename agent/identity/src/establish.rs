@@ -20,6 +20,8 @@ use crate::{Error, Settings};
 /// A founder waits for so long before it makes the cluster object: agents of a
 /// former cluster that start at the same time make theirs first.
 const FOUNDING_PAUSE: Duration = Duration::from_millis(1_500);
+/// Who has a certificate and a log waits no longer for what the object says.
+const GLANCE: Duration = Duration::from_secs(2);
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// While nobody certifies this agent, the object is read again after so many
@@ -111,7 +113,14 @@ impl Way<'_> {
     async fn return_to(&self, belonging: Option<Cluster>) -> Result<Cluster, Error> {
         let mut pause = PAUSE_FIRST;
         loop {
-            match (self.look().await, &belonging) {
+            let seen = match &belonging {
+                Some(_) => match tokio::time::timeout(GLANCE, self.look()).await {
+                    Ok(seen) => seen,
+                    Err(_) => Err(Look::Away("the API server hasn't answered".into())),
+                },
+                None => self.look().await,
+            };
+            match (seen, &belonging) {
                 (Ok(Some(cluster)), None) => {
                     self.store.belong(&cluster)?;
                     return Ok(cluster);
