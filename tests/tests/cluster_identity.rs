@@ -11,9 +11,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use starling_keys::{Node, Request};
 use starling_kubernetes_rig::{Cluster, left_out, shell};
 use starling_tests::binary;
 use tempfile::TempDir;
@@ -36,10 +38,14 @@ struct Addresses {
 }
 
 impl Addresses {
-    /// Of the range for benchmarks, which nobody routes; each process another part.
+    /// Of the range for benchmarks, which nobody routes; each process and each
+    /// test in it another part.
     fn claim() -> Addresses {
-        let third = (std::process::id() % 250) as u8;
-        Addresses { third }
+        static CLAIMED: AtomicU32 = AtomicU32::new(0);
+        let one = std::process::id() * 4 + CLAIMED.fetch_add(1, Ordering::Relaxed);
+        Addresses {
+            third: (one % 250) as u8,
+        }
     }
 
     fn of(&self, host: u8) -> String {
@@ -68,6 +74,8 @@ struct Agent {
     node: String,
     home: PathBuf,
     ip: String,
+    /// Further lines of its settings.
+    settings: String,
     process: Option<Child>,
 }
 
@@ -144,6 +152,7 @@ impl World {
             ip: self.addresses.of(number),
             node,
             home,
+            settings: String::new(),
             process: None,
         });
     }
@@ -181,7 +190,8 @@ impl World {
         let config = format!(
             "cluster: starling\ndataDir: data\nlisten: {{peer: '{ip}:7400', gossip: '{ip}:7401', \
              api: '{ip}:7402', health: '{ip}:7403'}}\nkubernetes: {{token: token, policies: \
-             false}}\n"
+             false}}\n{}",
+            agent.settings
         );
         fs::write(agent.home.join("agent.yaml"), config).unwrap();
         let log = File::options()
@@ -277,6 +287,55 @@ impl World {
         })
         .unwrap();
     }
+}
+
+#[test]
+fn certificates_of_ones_own_serve_in_place_of_the_agents_and_are_reread_when_they_change() {
+    if left_out() {
+        return;
+    }
+    let mut world = World::new();
+    let keys = world.home.path().join("keys");
+    let issue = || {
+        let nodes = ["node-1", "node-2", "node-3"].map(|name| name.parse::<Node>().unwrap());
+        let request = Request {
+            cluster: "starling".into(),
+            nodes: nodes.into(),
+        };
+        starling_keys::generate(&keys, &request).unwrap();
+    };
+    issue();
+    for number in 1..=3 {
+        world.add(number);
+    }
+    for index in 0..3 {
+        let agent = &mut world.agents[index];
+        agent.settings = format!("keys: {}\n", keys.join(&agent.node).display());
+        world.start(index);
+    }
+    let members = world.formed(&[0, 1, 2], 3);
+    let object = world.object();
+    let ca = fs::read_to_string(keys.join("ca.pem")).unwrap();
+    assert_eq!(object["ca.crt"], ca);
+    assert!(!world.agents[0].data().join("identity/current").exists());
+
+    // As cert-manager would: new certificates of the same authority.
+    for name in ["node-1", "node-2", "node-3"] {
+        let dir = keys.join(name);
+        fs::remove_dir_all(keys.join("client")).unwrap();
+        fs::rename(&dir, keys.join(format!("former-{name}"))).unwrap();
+        issue();
+    }
+    for index in 0..3 {
+        world.says(
+            index,
+            "the certificate was replaced; new connections use it",
+        );
+    }
+    // An agent that comes back connects anew to all others.
+    world.agents[1].kill();
+    world.start_again(1);
+    assert_eq!(world.formed(&[0, 1, 2], 3), members);
 }
 
 /// All files and directories below, this one included.

@@ -11,7 +11,7 @@ use starling_proto::enrol::CertifyRequest;
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::harness::{AUDIENCE, Holder, OBJECTS, SYSTEM, request, settings, token};
+use crate::harness::{AUDIENCE, Holder, OBJECTS, SYSTEM, expired, request, settings, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_for_the_node_that_the_api_server_names_and_for_nobody_else() {
@@ -88,6 +88,7 @@ async fn refusals(cluster: &Cluster, holder: &Holder, good: &str) {
     let account = token(cluster, "other", Some("stranger"), AUDIENCE);
     let unbound = token(cluster, "starling", None, AUDIENCE);
     let nowhere = token(cluster, "starling", Some("waiting"), AUDIENCE);
+    let expired = expired(cluster, good);
     let mut forged = good.to_owned();
     forged.truncate(good.rfind('.').unwrap() + 1);
     forged.push_str("c2lnbmF0dXJl");
@@ -116,6 +117,7 @@ async fn refusals(cluster: &Cluster, holder: &Holder, good: &str) {
             Code::PermissionDenied,
             "bound to no pod",
         ),
+        ("an expired one", &expired, Code::Unauthenticated, "expired"),
         (
             "a forged signature",
             &forged,

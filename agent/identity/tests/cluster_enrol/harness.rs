@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{KeyPair, SigningKey as _};
 use starling_consensus::accept::connections;
 use starling_consensus::tls::{Callers, Connector};
 use starling_consensus::{Credentials, Tls};
@@ -74,6 +77,39 @@ pub fn token(cluster: &Cluster, account: &str, pod: Option<&str>, audience: &str
         words.extend(["--bound-object-kind=Pod", "--bound-object-name", pod]);
     }
     cluster.kubectl(words).unwrap().trim().to_owned()
+}
+
+/// The same token as it will be in a week, signed by the API server's own key.
+pub fn expired(cluster: &Cluster, good: &str) -> String {
+    let [header, claims, _] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("{good} is no token");
+    };
+    let mut claims: serde_json::Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    for time in ["iat", "nbf", "exp"] {
+        let at_s = claims[time].as_u64().unwrap();
+        claims[time] = (at_s - 7 * 24 * 3_600).into();
+    }
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let key = cluster.logs().with_file_name("pki").join("accounts.key");
+    let key = KeyPair::from_pem(&std::fs::read_to_string(key).unwrap()).unwrap();
+    let signature = fixed(&key.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// Two numbers of 32 bytes, as tokens have them, of their DER form.
+fn fixed(der: &[u8]) -> Vec<u8> {
+    let mut rest = &der[2..];
+    let mut fixed = Vec::new();
+    for _ in 0..2 {
+        let length = usize::from(rest[1]);
+        let number = &rest[2..2 + length];
+        let number = number.strip_prefix(&[0]).unwrap_or(number);
+        fixed.extend(std::iter::repeat_n(0, 32 - number.len()));
+        fixed.extend(number);
+        rest = &rest[2 + length..];
+    }
+    fixed
 }
 
 /// A log holder: its desk, and the directory with its own keys and token.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // A helper that finds nothing has failed its test.
 
 mod enrolling;
+mod founding;
 mod harness;
 mod member;
 mod renewing;

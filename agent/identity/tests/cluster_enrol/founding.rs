@@ -1,0 +1,95 @@
+//! Who founds, and that a founder that ends at any point goes on where it was.
+
+use std::sync::Mutex;
+
+use starling_identity::{Error, Established, Settings, establish};
+use starling_kubernetes_rig::{Cluster, left_out};
+use tempfile::TempDir;
+
+use crate::harness::{OBJECTS, SYSTEM, settings};
+
+async fn node(cluster: &Cluster, name: &str, home: &TempDir) -> Settings {
+    let mut settings = settings(cluster.kubeconfig(), home.path()).await;
+    settings.node = name.into();
+    std::fs::write(&settings.token, "none").unwrap();
+    settings
+}
+
+async fn start(settings: &Settings) -> Result<Established, Error> {
+    establish(settings, None, &|_| {}).await
+}
+
+fn delete(cluster: &Cluster) {
+    let words = ["delete", "configmap", "starling-cluster", "-n", SYSTEM];
+    cluster.kubectl(words).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_ends_before_it_has_founded_goes_on_and_nobody_else_founds() {
+    if left_out() {
+        return;
+    }
+    let cluster = Cluster::start(0).unwrap();
+    cluster.apply(OBJECTS).unwrap();
+    let homes = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let first = node(&cluster, "node-1", &homes[0]).await;
+    let second = node(&cluster, "node-2", &homes[1]).await;
+
+    // It made the object and has no log yet: whatever it began with it has again.
+    let begun = start(&first).await.unwrap();
+    assert!(begun.bootstrap);
+    let again = start(&first).await.unwrap();
+    assert!(again.bootstrap);
+    assert_eq!(again.cluster, begun.cluster);
+    assert_eq!(again.authority, begun.authority);
+    let object = first.object.get().await.unwrap().unwrap();
+    assert_eq!(object, begun.cluster);
+    assert_eq!(object.founder, "node-1");
+
+    // It had not even made the object: it makes the same one.
+    delete(&cluster);
+    let again = start(&first).await.unwrap();
+    assert!(again.bootstrap);
+    assert_eq!(again.cluster, begun.cluster);
+
+    // Another one waits for it, and says so.
+    let said = Mutex::new(String::new());
+    let tell = |words: &str| words.clone_into(&mut said.lock().unwrap());
+    let waiting = establish(&second, None, &tell);
+    let limit = std::time::Duration::from_secs(5);
+    assert!(tokio::time::timeout(limit, waiting).await.is_err());
+    let words = said.lock().unwrap().clone();
+    assert!(words.contains("node node-1 founded the cluster"), "{words}");
+
+    // Somebody else was faster: it gives up what it began with, and waits too.
+    delete(&cluster);
+    let other = TempDir::new().unwrap();
+    let other = node(&cluster, "node-3", &other).await;
+    let faster = start(&other).await.unwrap();
+    assert!(faster.bootstrap && faster.cluster.id != begun.cluster.id);
+    let waiting = start(&first);
+    assert!(tokio::time::timeout(limit, waiting).await.is_err());
+    let store = starling_identity::Store::open(&first.data_dir, "node-1").unwrap();
+    assert_eq!(store.belonging().unwrap(), Some(faster.cluster));
+    assert!(store.founding().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_a_cluster_of_another_name_is_an_error_that_says_what_to_do() {
+    if left_out() {
+        return;
+    }
+    let cluster = Cluster::start(0).unwrap();
+    cluster.apply(OBJECTS).unwrap();
+    let homes = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    start(&node(&cluster, "node-1", &homes[0]).await)
+        .await
+        .unwrap();
+    let mut other = node(&cluster, "node-2", &homes[1]).await;
+    other.cluster = "other".into();
+    let error = start(&other).await.err().unwrap().to_string();
+    assert!(
+        error.contains("is of cluster test") && error.contains("kubernetes.clusterObject"),
+        "{error}"
+    );
+}
