@@ -9,3 +9,4 @@ mod install;
 mod kill;
 mod kinds;
 mod refuse;
+mod roll;
