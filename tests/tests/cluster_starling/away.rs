@@ -41,7 +41,7 @@ fn i8_while_the_api_server_is_away_sizes_stay_and_afterwards_they_follow_the_loa
             Err(why) => Err(why.to_string()),
         })
     });
-    eprintln!("{before} before, {} right after", after);
+    eprintln!("{before} before, {after} right after");
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 1);
     await_agents(cluster, NODES);
     installed.forget(namespace);
