@@ -82,7 +82,9 @@ pub struct Listen {
     /// gRPC for users, mTLS. Other agents pass questions for the leader on to it.
     pub api: String,
     /// Probes and numbers, plain HTTP for whoever reaches it: read only, and
-    /// nothing in it is secret.
+    /// nothing in it is secret. Default: port 7403, in Kubernetes of all
+    /// addresses, because kubelets come from outside the pod, else of this
+    /// machine's own.
     pub health: String,
 }
 
@@ -92,7 +94,7 @@ impl Default for Listen {
             peer: "0.0.0.0:7400".into(),
             gossip: "0.0.0.0:7401".into(),
             api: "0.0.0.0:7402".into(),
-            health: "127.0.0.1:7403".into(),
+            health: String::new(),
         }
     }
 }

@@ -26,6 +26,12 @@ pub(super) fn check(
     let mut wrong = Violations::new();
     kubernetes::check(config, base, environment, &mut wrong);
     names(config, &mut wrong);
+    if config.listen.health.is_empty() {
+        config.listen.health = match config.kubernetes {
+            Some(_) => "0.0.0.0:7403".into(),
+            None => "127.0.0.1:7403".into(),
+        };
+    }
     addresses(config, &mut wrong);
     if !config.bootstrap && config.seeds.is_empty() && config.kubernetes.is_none() {
         wrong.push((

@@ -247,6 +247,10 @@ fn a_pods_settings_come_from_its_environment() {
     assert_eq!(config.keys, None);
     let kubernetes = config.kubernetes.unwrap();
     assert_eq!(kubernetes.namespace(), "starling-system");
+    assert_eq!(
+        config.listen.health, "0.0.0.0:7403",
+        "kubelets ask from outside"
+    );
     let expected = Kubernetes {
         namespace: Some("starling-system".into()),
         ..Kubernetes::default()
