@@ -58,7 +58,7 @@ spec: {hard: {pods: \"2\"}}
     let yaml = format!(
         "{quota}{}---{}",
         deployment("web", 1, 300),
-        cpu_policy("Deployment", "web", "")
+        cpu_policy("Deployment", "web", "").replace("Count: 6", "Count: 50")
     );
     installed.apply(namespace, &yaml);
     until(cluster, "the reason names the quota", SOON, |cluster| {
@@ -70,6 +70,9 @@ spec: {hard: {pods: \"2\"}}
             Err(status)
         })
     });
-    assert!(installed.size(namespace, "deploy", "web") <= 4);
+    // The load would call for all 50; a step or two are made before the API server
+    // says that no pod can be.
+    let size = installed.size(namespace, "deploy", "web");
+    assert!(size < 50, "{size}");
     installed.forget(namespace);
 }
