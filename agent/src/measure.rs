@@ -7,13 +7,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starling_collect::Replica;
 use starling_collect::proc::Id;
-use starling_engine::policy::Target;
+use starling_engine::demand::Sample;
+use starling_engine::policy::{Form, Target};
 use starling_process::spec::Spec;
 use starling_process::worker::{READY_AFTER_MS, Worker};
 
 /// All that can run here, whether it does or not.
 pub fn offered(specs: &BTreeMap<String, Spec>) -> BTreeSet<Target> {
     specs.keys().map(|name| target(name)).collect()
+}
+
+/// What keeps workers of what is offered from running here.
+pub fn troubles(
+    specs: &BTreeMap<String, Spec>,
+    mut troubles: BTreeMap<String, String>,
+) -> BTreeMap<Target, String> {
+    troubles.retain(|name, _| specs.contains_key(name));
+    let of_target = |(name, words): (String, String)| (target(&name), words);
+    troubles.into_iter().map(of_target).collect()
+}
+
+/// What keeps pods from running here, by the name of their target.
+pub fn scaled_troubles(sample: &Sample) -> BTreeMap<String, String> {
+    let scaled = sample.troubles.iter();
+    let scaled = scaled.filter(|(target, _)| target.form() == Form::Scaled);
+    scaled
+        .map(|(target, words)| (target.to_string(), words.clone()))
+        .collect()
 }
 
 /// The workers; those of a command that isn't offered any more request nothing.

@@ -5,31 +5,28 @@
 //! platform says, as inputs of the engine. Only translates between the engine
 //! and `starling-kube`; contains no rule about numbers.
 
+mod meter;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use starling_collect::HostRoot;
-use starling_collect::cgroup::{Cgroups, ContainerRef, PodRef};
-use starling_engine::demand::Sample;
 use starling_engine::ledger::Ledger;
 use starling_engine::ledger::part::Part;
 use starling_engine::node::Input;
 use starling_engine::node::platform::{Failure, Patch};
 use starling_engine::policy::{Form, Target};
-use starling_engine::unit::Ms;
 use starling_kube::client::Connection;
-use starling_kube::pods::{self, Snapshot, replicas, trouble};
-use starling_kube::selector::Selector;
+use starling_kube::pods::{self, Snapshot};
 use starling_kube::target::Reference;
 use starling_kube::{patches, scale, targets};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::warn;
+
+use meter::Selectors;
+pub use meter::{Meter, Pods};
 
 /// Events that wait for the loop; the watches wait beyond that.
 const EVENTS_MAX: usize = 1_024;
-/// Pods that can't run and are named for each workload.
-const TROUBLES_MAX: usize = 3;
 
 /// The agent's end of it. The tasks end when it is dropped.
 pub struct Platform {
@@ -38,23 +35,11 @@ pub struct Platform {
     /// Whether this agent may write.
     fence: watch::Sender<bool>,
     pods: watch::Receiver<Arc<Snapshot>>,
-    /// By target, as written and as understood.
-    selectors: Selectors,
+    selectors: Arc<Selectors>,
     /// The grants whose writes are not answered yet; one for each target.
     asked: BTreeMap<Target, u64>,
     _tasks: JoinSet<()>,
 }
-
-type Selectors = BTreeMap<Target, (String, Arc<Selector>)>;
-
-/// What is needed to measure this node's pods at one moment.
-pub struct Pods {
-    snapshot: Arc<Snapshot>,
-    workloads: Vec<(Target, Arc<Selector>)>,
-}
-
-/// Reads the cgroups of this node's pods.
-pub struct Meter(Cgroups);
 
 impl Platform {
     /// Begins to follow the pods of `node`.
@@ -85,7 +70,7 @@ impl Platform {
             patches,
             fence,
             pods,
-            selectors: Selectors::new(),
+            selectors: Arc::default(),
             asked: BTreeMap::new(),
             _tasks: tasks,
         };
@@ -117,23 +102,9 @@ impl Platform {
     pub fn select(&mut self, part: &Part<'_>) {
         let written = part.measured.iter();
         let written = written.filter(|(_, wanted)| !wanted.selector.is_empty());
-        self.selectors
-            .retain(|target, _| part.measured.contains_key(target));
-        for (target, wanted) in written {
-            let known = self.selectors.get(*target);
-            if known.is_some_and(|(text, _)| text == wanted.selector) {
-                continue;
-            }
-            match Selector::parse(wanted.selector) {
-                Ok(selector) => {
-                    let entry = (wanted.selector.to_owned(), Arc::new(selector));
-                    self.selectors.insert((*target).clone(), entry);
-                }
-                Err(error) => {
-                    warn!(%target, "its scale has a selector that can't be used: {error}");
-                    self.selectors.remove(*target);
-                }
-            }
+        let written = written.map(|(target, wanted)| (*target, wanted.selector));
+        if let Some(selectors) = meter::selectors(&self.selectors, written) {
+            self.selectors = Arc::new(selectors);
         }
     }
 
@@ -171,45 +142,8 @@ impl Platform {
         let snapshot = Arc::clone(&self.pods.borrow());
         snapshot.listed.then(|| Pods {
             snapshot,
-            workloads: self
-                .selectors
-                .iter()
-                .map(|(target, (_, selector))| (target.clone(), Arc::clone(selector)))
-                .collect(),
+            selectors: Arc::clone(&self.selectors),
         })
-    }
-
-    /// What keeps replicas on this node from running, by workload.
-    pub fn troubles(&self) -> BTreeMap<String, String> {
-        let snapshot = Arc::clone(&self.pods.borrow());
-        let mut troubles: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for pod in snapshot.pods.values() {
-            let Some(found) = trouble::of(pod) else {
-                continue;
-            };
-            let of = self.selectors.iter().filter(|(target, (_, selector))| {
-                target.namespace == pod.namespace && selector.matches(&pod.labels)
-            });
-            for (target, _) in of {
-                let words = format!(
-                    "pod {} container {}: {} {}",
-                    pod.name, found.container, found.reason, found.message
-                );
-                troubles.entry(target.to_string()).or_default().push(words);
-            }
-        }
-        let shown = |words: Vec<String>| {
-            let more = words.len().saturating_sub(TROUBLES_MAX);
-            let shown = words[..words.len() - more].join("; ");
-            match more {
-                0 => shown,
-                more => format!("{shown}; and {more} more"),
-            }
-        };
-        let troubles = troubles.into_iter();
-        troubles
-            .map(|(target, words)| (target, shown(words)))
-            .collect()
     }
 }
 
@@ -225,65 +159,5 @@ pub fn input(event: targets::Event) -> Input {
             observation,
         },
         targets::Event::Patched { target, result } => Input::Patched { target, result },
-    }
-}
-
-impl Meter {
-    pub fn new(host: &HostRoot) -> Meter {
-        Meter(Cgroups::open(host))
-    }
-
-    /// Adds the replicas that `pods` are to `sample`. Blocks.
-    pub fn measure(&mut self, now: Ms, pods: &Pods, sample: &mut Sample) {
-        let snapshot = &pods.snapshot;
-        let mine = |pod: &pods::Pod| {
-            pods.workloads.iter().any(|(target, selector)| {
-                target.namespace == pod.namespace && selector.matches(&pod.labels)
-            })
-        };
-        let asked: Vec<PodRef> = snapshot
-            .pods
-            .values()
-            .filter(|pod| mine(pod))
-            .map(|pod| PodRef {
-                uid: pod.uid.clone(),
-                namespace: pod.namespace.clone(),
-                name: pod.name.clone(),
-                static_hash: pod.config_hash.clone(),
-                containers: pod
-                    .containers
-                    .iter()
-                    .filter(|container| container.running)
-                    .filter_map(|container| {
-                        Some(ContainerRef {
-                            name: container.name.clone(),
-                            container_id: container.id.clone()?,
-                        })
-                    })
-                    .collect(),
-            })
-            .collect();
-        let measured = self.0.measure(now, &asked);
-        let readings: replicas::Readings = measured
-            .pods
-            .into_iter()
-            .map(|(uid, pod)| {
-                let containers = pod.containers.into_iter();
-                let usage =
-                    |(name, usage): (String, starling_collect::cgroup::usage::Container)| {
-                        let read = replicas::Usage {
-                            cpu: usage.cpu,
-                            memory: usage.memory,
-                        };
-                        (name, read)
-                    };
-                (uid, containers.map(usage).collect())
-            })
-            .collect();
-        let workloads = pods.workloads.iter().map(|(target, selector)| {
-            (target.clone(), target.namespace.as_str(), selector.as_ref())
-        });
-        let found = replicas::by_workload(snapshot, workloads, &readings);
-        sample.workloads.extend(found);
     }
 }

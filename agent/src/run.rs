@@ -10,8 +10,9 @@ mod identity;
 mod shown;
 mod start;
 mod tell;
+mod wishes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -165,10 +166,13 @@ impl Agent {
                     self.publish();
                 }
                 Some(event) = events.recv() => self.take(event),
-                Some(event) = gossip.recv() => self.step(match event {
-                    gossip::Event::Heard(summary) => Input::Heard(summary),
-                    gossip::Event::Alive(nodes) => Input::Alive(nodes.into_iter().collect()),
-                }),
+                Some(event) = gossip.recv() => {
+                    self.step(match event {
+                        gossip::Event::Heard(summary) => Input::Heard(summary),
+                        gossip::Event::Alive(nodes) => Input::Alive(nodes.into_iter().collect()),
+                    });
+                    self.step_if_due();
+                }
                 Some(event) = platform.recv() => self.heard_of_platform(event),
                 Some(news) = objects.recv() => if let Some(policies) = &mut self.policies {
                     policies.take(news);
@@ -207,7 +211,9 @@ impl Agent {
                 let (meters, sample) = *sampled;
                 self.meters = Some(meters);
                 self.told.workloads(sample.workloads.len());
+                self.told.warn("pods", measure::scaled_troubles(&sample));
                 self.step(Input::Sampled(sample));
+                self.step_if_due();
             }
             Event::Polled {
                 policy,
@@ -219,10 +225,7 @@ impl Agent {
                     trigger,
                     result,
                 });
-                let now = self.clock.now();
-                if self.node.wakeup(now) <= now {
-                    self.step(Input::Tick);
-                }
+                self.step_if_due();
             }
             Event::Proposed => self.step(Input::Proposed),
             Event::Edited {
@@ -235,6 +238,14 @@ impl Agent {
                 self.health.caught_up();
                 self.actuate();
             }
+        }
+    }
+
+    /// What came may be worth a pass at once.
+    fn step_if_due(&mut self) {
+        let now = self.clock.now();
+        if self.node.wakeup(now) <= now {
+            self.step(Input::Tick);
         }
     }
 
@@ -322,7 +333,8 @@ impl Agent {
             let replicas = measure::replicas(&specs, &supervisor.workers());
             let mut sample =
                 (meters.machine).sample(clock.now(), measure::offered(&specs), &replicas);
-            if let (Some(meter), Some(pods)) = (&mut meters.pods, &pods) {
+            sample.troubles = measure::troubles(&specs, supervisor.troubles());
+            if let (Some(meter), Some(pods)) = (&mut meters.pods, pods) {
                 meter.measure(clock.now(), pods, &mut sample);
             }
             metrics.sampled(begun.elapsed());
@@ -382,98 +394,6 @@ impl Agent {
         });
     }
 
-    /// Reads what has changed in the policy directory and proposes it.
-    fn scan_directory(&mut self) {
-        // Before that, a policy that the ledger doesn't show may just not have
-        // been replayed yet.
-        if !self.caught_up {
-            return;
-        }
-        let Some(directory) = &mut self.directory else {
-            return;
-        };
-        let offered: BTreeSet<_> = self
-            .node
-            .summaries()
-            .values()
-            .flat_map(|s| s.workloads.keys().cloned())
-            .collect();
-        let ledger = self.log.ledger();
-        let scan = directory.scan(&read(&ledger), &offered, self.clock.now());
-        self.told.warn("policies", scan.problems);
-        self.supervisor.offer(scan.processes);
-        for command in scan.proposals {
-            self.edit(command);
-        }
-    }
-
-    /// Proposes what the policies' objects ask for, while this agent leads.
-    fn keep_objects(&mut self) {
-        let Some(policies) = self.policies.as_mut().filter(|_| self.caught_up) else {
-            return;
-        };
-        if !self.leads {
-            policies.follow();
-            self.told.warn("objects", policies.problems());
-            return;
-        }
-        let ledger = self.log.ledger();
-        let proposals = policies.lead(&read(&ledger), &self.node, self.clock.now());
-        self.told.warn("objects", policies.problems());
-        for command in proposals {
-            self.edit(command);
-        }
-    }
-
-    fn edit(&self, command: Command) {
-        let (events, log) = (self.events.clone(), self.log.clone());
-        let former = match &command {
-            Command::PutPolicy { policy, .. } => {
-                let ledger = self.log.ledger();
-                let ledger = read(&ledger);
-                let in_force = ledger.policies.get(&policy.name);
-                in_force.map(|in_force| in_force.policy.clone())
-            }
-            _ => None,
-        };
-        tokio::spawn(async move {
-            let proposal = log.propose(command.clone());
-            let result = match tokio::time::timeout(PROPOSAL_TIMEOUT, proposal).await {
-                Ok(result) => result,
-                Err(_) => Err(starling_consensus::Error::Unknown("no answer".into())),
-            };
-            let edited = Event::Edited {
-                command,
-                former,
-                result,
-            };
-            let _ = events.send(edited).await;
-        });
-    }
-
-    fn edited(
-        &mut self,
-        command: &Command,
-        former: Option<&policy::Policy>,
-        result: Result<Outcome, starling_consensus::Error>,
-    ) {
-        let outcome = match result {
-            Ok(outcome) => outcome,
-            Err(why) => {
-                warn!(%why, "a change of policy was not committed; it is tried again");
-                return;
-            }
-        };
-        edits::tell(command, former, &outcome, self.health.metrics());
-        // Each knows its own proposals.
-        if let Some(directory) = &mut self.directory {
-            directory.answered(command, &outcome);
-        }
-        if let Some(policies) = &mut self.policies {
-            policies.answered(command, &outcome);
-        }
-    }
-
     /// Carries out this node's shares as the ledger has them now.
     fn actuate(&mut self) {
         if !self.caught_up || self.halted.is_some() {
@@ -516,20 +436,11 @@ impl Agent {
     fn publish(&mut self) {
         let troubles = self.supervisor.troubles();
         self.told.warn("workers", troubles);
-        if let Some(platform) = &self.platform {
-            let troubles = platform.troubles();
-            self.told.warn("pods", troubles);
-        }
         self.told.warn("identity", identity::all(&self.troubles));
-        let observations = self.node.observations().clone();
-        let unwritten = observations.keys().filter_map(|target| {
-            let why = self.node.write_failure(target)?;
-            Some((target.clone(), why.to_owned()))
-        });
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: self.clock.now(),
-            write_failures: unwritten.collect(),
-            observations,
+            write_failures: self.node.write_failures(),
+            observations: Arc::clone(self.node.observations()),
             summaries: self.node.summaries().clone(),
             alive: self.node.alive().iter().copied().collect(),
             live: self.node.decisions().cloned().unwrap_or_default(),

@@ -83,6 +83,8 @@ pub enum Reading {
     Value { milli: i64, at: Ms },
     /// The latest attempt failed.
     Failed { why: String, at: Ms },
+    /// The workload's replicas can't be told from others; why, in words.
+    Unselected(String),
     /// Nobody has asked yet, or nothing has been heard yet. Changes nothing.
     None,
 }

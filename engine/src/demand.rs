@@ -23,6 +23,8 @@ pub struct Sample {
     pub totals: Totals,
     /// Every workload that this node can run or has replicas of, with those replicas.
     pub workloads: BTreeMap<Target, Vec<Pod>>,
+    /// What keeps replicas of theirs from running here, in words.
+    pub troubles: BTreeMap<Target, String>,
 }
 
 /// A node's own resources by name, such as [`CPU`]. A resource that could not be
@@ -107,6 +109,9 @@ pub struct Usage {
     /// By [`Pick::key`]; `cpu` and `memory` always, others where a policy asks for
     /// them. At most [`METRICS_MAX`].
     pub metrics: BTreeMap<String, Measure>,
+    /// What keeps replicas from running on this node, in words, cut to
+    /// [`TROUBLE_BYTES_MAX`]; empty where nothing does.
+    pub trouble: String,
 }
 
 /// One metric of one workload's replicas on one node.
@@ -122,6 +127,8 @@ pub struct Measure {
 /// More workloads than this on one node are left out of its summary, the last
 /// by name first; their replicas then count as missing.
 pub const WORKLOADS_MAX: usize = 256;
+/// Longer words on what keeps replicas from running are cut.
+pub const TROUBLE_BYTES_MAX: usize = 200;
 
 impl Summary {
     /// Folds what `node` sampled at `now`. Of each workload is measured what
@@ -144,7 +151,12 @@ impl Summary {
             workloads: workloads
                 .map(|(target, pods)| {
                     let wanted = part.measured.get(target).unwrap_or(&unknown);
-                    (target.clone(), Usage::of(pods, wanted, now))
+                    let mut usage = Usage::of(pods, wanted, now);
+                    if let Some(words) = sample.troubles.get(target) {
+                        let end = words.floor_char_boundary(TROUBLE_BYTES_MAX);
+                        words[..end].clone_into(&mut usage.trouble);
+                    }
+                    (target.clone(), usage)
                 })
                 .collect(),
             checkpoint,
@@ -164,6 +176,7 @@ impl Usage {
                 .take(METRICS_MAX)
                 .map(|pick| (pick.key(), Measure::of(pods, pick, wanted, now)))
                 .collect(),
+            trouble: String::new(),
         }
     }
 

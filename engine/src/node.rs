@@ -8,10 +8,12 @@
 mod pass;
 mod placement;
 pub mod platform;
+mod summaries;
 mod sums;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::decide::{Decision, Reading};
 use crate::demand::{Sample, Summary};
@@ -19,6 +21,7 @@ use crate::ledger::{Command, Ledger};
 use crate::policy::{self, Target, Trigger};
 use crate::unit::{Ms, NodeId};
 use platform::{Failure, Observation, Patch, Patching, Scale};
+use summaries::Summaries;
 use watch::Watch;
 
 /// All that can happen to an agent.
@@ -78,7 +81,8 @@ pub enum Output {
     Halt(String),
 }
 
-/// A pass each second, and whenever a trigger has answered.
+/// A pass each second, and whenever a trigger has answered or a node measured
+/// something else than before.
 pub const PASS_EVERY_MS: u64 = 1_000;
 /// Answers that follow each other share a pass: passes are at least so far
 /// apart. A trigger's first answer in a term doesn't wait.
@@ -102,11 +106,11 @@ pub const PASS_ITEMS_MAX: usize = 500;
 pub struct Node {
     id: NodeId,
     /// The newest summary of every member, this node included.
-    summaries: BTreeMap<NodeId, Summary>,
+    summaries: Summaries,
     alive: BTreeSet<NodeId>,
     /// What the platform last said of each scaled workload. Whoever keeps the log
     /// is told, so that a new leader knows it.
-    observations: BTreeMap<Target, Observation>,
+    observations: Arc<BTreeMap<Target, Observation>>,
     /// The platform can be read and written just now.
     platform: bool,
     lead: Option<Lead>,
@@ -131,7 +135,7 @@ struct Lead {
     /// Since when a member has not been alive.
     missed_since: BTreeMap<NodeId, Ms>,
     /// What the last pass decided, by policy.
-    decisions: BTreeMap<policy::Name, Decision>,
+    decisions: Arc<BTreeMap<policy::Name, Decision>>,
     /// What is seen of the workloads under strategy `objective`, by policy.
     watches: BTreeMap<policy::Name, Watch>,
     next_look: Ms,
@@ -148,9 +152,9 @@ impl Node {
     pub fn new(id: NodeId) -> Self {
         Node {
             id,
-            summaries: BTreeMap::new(),
+            summaries: Summaries::default(),
             alive: BTreeSet::from([id]),
-            observations: BTreeMap::new(),
+            observations: Arc::default(),
             platform: false,
             lead: None,
             sequence: 0,
@@ -158,8 +162,10 @@ impl Node {
         }
     }
 
-    pub fn summaries(&self) -> &BTreeMap<NodeId, Summary> {
-        &self.summaries
+    /// The newest summary of every member. Shared, as are observations and
+    /// decisions: a host that shows them copies none.
+    pub fn summaries(&self) -> &BTreeMap<NodeId, Arc<Summary>> {
+        self.summaries.by_node()
     }
 
     pub fn alive(&self) -> &BTreeSet<NodeId> {
@@ -167,7 +173,7 @@ impl Node {
     }
 
     /// What the last pass decided, by policy; `None` unless this agent leads.
-    pub fn decisions(&self) -> Option<&BTreeMap<policy::Name, Decision>> {
+    pub fn decisions(&self) -> Option<&Arc<BTreeMap<policy::Name, Decision>>> {
         self.lead.as_ref().map(|lead| &lead.decisions)
     }
 
@@ -231,17 +237,26 @@ impl Node {
         let checkpoint = ledger.checkpoints.back().copied();
         let part = ledger.part(self.id);
         let summary = Summary::of(self.id, self.sequence, now, sample, checkpoint, &part);
-        self.summaries.insert(self.id, summary.clone());
+        let news = self.summaries.insert(summary.clone());
+        self.stir(news);
         vec![Output::Publish(summary)]
     }
 
     fn heard(&mut self, summary: Summary, ledger: &Ledger) -> Vec<Output> {
-        let known = self.summaries.get(&summary.node);
+        let known = self.summaries.get(summary.node);
         let newer = known.is_none_or(|k| summary.sequence > k.sequence);
         if newer && summary.node != self.id && ledger.members.contains_key(&summary.node) {
-            self.summaries.insert(summary.node, summary);
+            let news = self.summaries.insert(summary);
+            self.stir(news);
         }
         Vec::new()
+    }
+
+    /// What may change a decision doesn't wait for the next second.
+    fn stir(&mut self, news: bool) {
+        if let Some(lead) = self.lead.as_mut().filter(|_| news) {
+            lead.next_pass = lead.next_pass.min(lead.planned_at.plus(PASS_GAP_MS));
+        }
     }
 
     fn polled(
@@ -283,10 +298,13 @@ impl Node {
     }
 
     fn tick(&mut self, now: Ms, ledger: &Ledger) -> Vec<Output> {
+        let me = self.id;
         self.summaries
-            .retain(|node, _| ledger.members.contains_key(node) || *node == self.id);
-        self.observations
-            .retain(|target, _| ledger.workloads.contains_key(target));
+            .retain(|node| ledger.members.contains_key(&node) || node == me);
+        let stranger = |target: &Target| !ledger.workloads.contains_key(target);
+        if self.observations.keys().any(stranger) {
+            Arc::make_mut(&mut self.observations).retain(|target, _| !stranger(target));
+        }
         if let Some(why) = self.differs(ledger) {
             let first = !self.halted;
             self.halted = true;
@@ -308,7 +326,8 @@ impl Node {
     /// one has (I7).
     fn differs(&self, ledger: &Ledger) -> Option<String> {
         ledger.checkpoints.iter().rev().find_map(|mine| {
-            let others = self.summaries.values().filter(|s| s.node != self.id);
+            let others = self.summaries.by_node().values();
+            let others = others.filter(|s| s.node != self.id);
             let same_index = others
                 .filter_map(|s| s.checkpoint)
                 .filter(|c| c.index == mine.index);

@@ -10,7 +10,7 @@ use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
 use starling_engine::ledger::{Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Why};
 use starling_engine::node::platform::{Failure, Observation, Patch, Scale};
-use starling_engine::node::{Input, Node, Output};
+use starling_engine::node::{Input, Node, Output, PASS_GAP_MS};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 
@@ -529,6 +529,68 @@ fn i4_replicas_on_silent_nodes_count_as_missing_and_unscheduled_ones_as_starting
     }
     // B's two count as using all that they asked for: 210 of 400, above the goal.
     assert_eq!(wanted(&world), Some(4));
+}
+
+#[test]
+fn what_a_node_measures_anew_is_decided_on_before_the_second_is_over() {
+    let mut world = World::new(policy(), 2);
+    world.observe();
+    let sample = |milli: i64, at: Ms| {
+        let reading = Reading {
+            milli,
+            at,
+            window_ms: 1_000,
+        };
+        let pod = Pod {
+            ready: Some(true),
+            started_at: Some(Ms(1)),
+            cpu: Metric {
+                request_milli: Some(100_000),
+                sample: Some(reading),
+            },
+            ..Pod::default()
+        };
+        Input::Sampled(Sample {
+            workloads: BTreeMap::from([(target(), vec![pod])]),
+            ..Sample::default()
+        })
+    };
+    world.step(A, sample(5_000, world.now));
+    world.seconds(2);
+    while world.nodes[&A].planned_at() != Some(world.now) {
+        world.now = world.now.plus(200);
+        world.each(&Input::Tick);
+    }
+    let next = |world: &World| world.nodes[&A].wakeup(world.now).since(world.now);
+    assert!(next(&world) > PASS_GAP_MS);
+    world.step(A, sample(9_000, world.now));
+    assert!(next(&world) > PASS_GAP_MS, "noise");
+    world.step(A, sample(90_000, world.now));
+    assert!(next(&world) <= PASS_GAP_MS, "{} ms", next(&world));
+}
+
+#[test]
+fn a_selector_that_finds_no_pods_holds_the_size_and_is_said() {
+    let usage = Trigger {
+        name: "cpu".into(),
+        source: Source::Resource(Resource::Cpu),
+        goal: Goal::Utilization { percent: 50 },
+        activation_milli: 0,
+    };
+    let mut world = World::new(
+        Policy {
+            triggers: vec![usage],
+            ..policy()
+        },
+        4,
+    );
+    world.scale.selector_fault = Some("the selector is empty".into());
+    world.observe();
+    world.seconds(3);
+    assert_eq!((world.size(), world.written.len()), (4, 0));
+    let decisions = world.nodes[&A].decisions().expect("leads");
+    let conditions = &decisions[&"shop/web".into()].report.conditions;
+    assert!(conditions.iter().any(|it| it.reason == "InvalidSelector"));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use starling_engine::demand::pods::Sums;
 use starling_engine::demand::{
-    Amount, METRICS_MAX, Measure, RESOURCES_MAX, Summary, Totals, Usage, WORKLOADS_MAX,
+    Amount, METRICS_MAX, Measure, RESOURCES_MAX, Summary, TROUBLE_BYTES_MAX, Totals, Usage,
+    WORKLOADS_MAX,
 };
 use starling_engine::ledger::Checkpoint;
 use starling_engine::policy::{NAME_BYTES_MAX, NAMESPACE, PROCESS, Target};
@@ -110,6 +111,7 @@ fn workload_out(target: &Target, usage: &Usage, at: Ms) -> wire::Workload {
         name: target.name.clone(),
         running: usage.running,
         ready: usage.ready,
+        trouble: usage.trouble.clone(),
         metrics: metrics
             .filter(|(name, _)| name.len() <= KEY_BYTES_MAX)
             .take(METRICS_MAX)
@@ -133,10 +135,16 @@ fn workload_in(workload: wire::Workload, at: Ms) -> Result<(Target, Usage), Erro
     };
     check_target(&target)?;
     at_most("metrics", workload.metrics.len(), METRICS_MAX)?;
+    at_most(
+        "bytes of what is wrong",
+        workload.trouble.len(),
+        TROUBLE_BYTES_MAX,
+    )?;
     let mut usage = Usage {
         running: workload.running,
         ready: workload.ready,
         metrics: BTreeMap::new(),
+        trouble: workload.trouble,
     };
     for metric in workload.metrics {
         at_most("bytes in a metric's name", metric.name.len(), KEY_BYTES_MAX)?;

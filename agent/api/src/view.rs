@@ -22,14 +22,14 @@ pub struct Snapshot {
     /// This agent's clock when it was taken.
     pub at: Ms,
     /// The newest summary of every node that was heard of.
-    pub summaries: BTreeMap<NodeId, Summary>,
+    pub summaries: BTreeMap<NodeId, Arc<Summary>>,
     /// Nodes that gossip believes alive.
     pub alive: Vec<NodeId>,
     /// What the last pass decided, by policy; empty unless this agent leads.
-    pub live: BTreeMap<Name, Decision>,
+    pub live: Arc<BTreeMap<Name, Decision>>,
     /// What the platform last said of each scaled workload; empty at agents that
     /// don't follow them.
-    pub observations: BTreeMap<Target, Observation>,
+    pub observations: Arc<BTreeMap<Target, Observation>>,
     /// Why the last write of a workload's size failed; empty unless this agent leads.
     pub write_failures: BTreeMap<Target, String>,
     /// What an operator should know, in words, by subject: a policy file that

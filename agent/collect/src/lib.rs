@@ -107,7 +107,11 @@ impl Collector {
                 pods.push(pod(now, replica, usage));
             }
         }
-        Sample { totals, workloads }
+        Sample {
+            totals,
+            workloads,
+            troubles: BTreeMap::new(),
+        }
     }
 }
 

@@ -207,6 +207,7 @@ fn stated(scale: &autoscaling::Scale) -> Scale {
         selector: status
             .and_then(|status| status.selector.clone())
             .unwrap_or_default(),
+        selector_fault: None,
         unscheduled: 0,
         blocked: None,
     }

@@ -153,8 +153,8 @@ mod tests {
             at: Ms(10_000 - ms),
             ..Summary::default()
         };
-        let summaries =
-            [(1, 100), (2, 300), (3, 200), (4, 9_000)].map(|(id, age)| (NodeId(id), heard(age)));
+        let summaries = [(1, 100), (2, 300), (3, 200), (4, 9_000)]
+            .map(|(id, age)| (NodeId(id), heard(age).into()));
         let snapshot = Snapshot {
             summaries: summaries.into(),
             alive: [1, 2, 3].map(NodeId).into(),

@@ -107,6 +107,8 @@ pub enum Failure {
     /// More replicas lack a sample than have one.
     MostlyMissing,
     UnknownType,
+    /// The target's selector finds no replicas; why, cut to [`WHY_BYTES_MAX`].
+    Selector(String),
 }
 
 /// Longer words of a source are cut.
@@ -422,10 +424,7 @@ impl Failure {
 
 /// At most [`WHY_BYTES_MAX`] of somebody else's words, cut at a character.
 pub(crate) fn clip(why: &str) -> String {
-    let end = (0..=why.len().min(WHY_BYTES_MAX))
-        .rev()
-        .find(|&i| why.is_char_boundary(i));
-    why[..end.unwrap_or(0)].to_owned()
+    why[..why.floor_char_boundary(WHY_BYTES_MAX)].to_owned()
 }
 
 /// How a source is called in reports.
@@ -444,7 +443,14 @@ pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
 }
 
 /// HPA's reason for a trigger that can't be read (rule 16).
-pub(crate) fn failure_code(source: &Source) -> &'static str {
+pub(crate) fn failure_code(source: &Source, outcome: Option<&Outcome>) -> &'static str {
+    if let Some(Outcome::Failed {
+        reason: Failure::Selector(_),
+        ..
+    }) = outcome
+    {
+        return "InvalidSelector";
+    }
     match source {
         Source::Resource(_) => "FailedGetResourceMetric",
         Source::Container { .. } => "FailedGetContainerResourceMetric",

@@ -5,7 +5,7 @@
 
 use super::health::Poll;
 use super::metric::{self, Proposal, Scale};
-use super::reason::{Failure, Input, Outcome, Pods, source_name};
+use super::reason::{Failure, Input, Outcome, Pods, clip, source_name};
 use super::{Inputs, Reading, banded, health};
 use crate::demand::pods::Sums;
 use crate::history::{Change, Health};
@@ -202,6 +202,10 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
         Reading::Failed { why, at } => {
             Measured::nothing(Verdict::Bad(Failure::source(why))).at(*at, inputs.now)
         }
+        Reading::Unselected(why) => Measured {
+            polled_at: polled(inputs, &trigger.name, inputs.policy),
+            ..Measured::nothing(Verdict::Bad(Failure::Selector(clip(why))))
+        },
         Reading::Pods(sums) => replicas(inputs, trigger, sums, scale),
         Reading::Value { milli, at } => value(inputs, trigger.goal, *milli, *at, scale),
     }

@@ -2,6 +2,7 @@
 //! should change becomes one command.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::platform::{Observation, Scale};
 use super::watch::{Look, Watch};
@@ -109,7 +110,7 @@ impl Node {
         for watch in lead.watches.values_mut() {
             watch.forget_started();
         }
-        lead.decisions = decisions;
+        lead.decisions = Arc::new(decisions);
         lead.passed_at = Some(now.max(ledger.time));
         lead.proposed_at = (!items.is_empty()).then_some(now);
         (!items.is_empty()).then_some(items)
@@ -135,17 +136,19 @@ impl Node {
     ) -> Decision {
         let policy = &in_force.policy;
         let target = &policy.target;
+        let scale = self.scale(target).filter(|_| workload.scaled.is_some());
+        let fault = scale.and_then(|scale| scale.selector_fault.as_deref());
         let readings = policy.triggers.iter().map(|trigger| {
             if trigger.source.is_polled() {
                 return polled(lead, policy, &trigger.name);
             }
             match Pick::of(&trigger.source) {
+                Some(_) if fault.is_some() => Reading::Unselected(fault.unwrap_or_default().into()),
                 Some(pick) => Reading::Pods(self.sums(now, target, workload, pick)),
                 None => Reading::None,
             }
         });
         let watch = lead.watches.get(&policy.name);
-        let scale = self.scale(target).filter(|_| workload.scaled.is_some());
         let current = self.size(target, workload);
         decide::decide(&Inputs {
             policy,
@@ -254,7 +257,7 @@ impl Node {
         if let Some(since) = lead.missed_since.get(&node) {
             return now.since(*since) >= LOST_AFTER_MS;
         }
-        let Some(summary) = self.summaries.get(&node) else {
+        let Some(summary) = self.summaries.get(node) else {
             return !self.alive.contains(&node);
         };
         now.since(summary.at) <= FRESH_MS && !summary.workloads.contains_key(target)

@@ -6,6 +6,7 @@
 //! on where the last one was. Only what is committed is ever written.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Node, Output};
 use crate::ledger::Ledger;
@@ -34,6 +35,9 @@ pub struct Scale {
     pub running: u32,
     /// `status.selector`, the label selector of its pods.
     pub selector: String,
+    /// Why that selector finds no pods, in words; only who knows the platform's
+    /// grammar can tell.
+    pub selector_fault: Option<String>,
     /// Its pods that are on no node yet.
     pub unscheduled: u32,
     /// Why no more pods of it can be made or placed just now, in words.
@@ -107,7 +111,7 @@ impl Scale {
 
 impl Node {
     /// What the platform last said of each scaled workload.
-    pub fn observations(&self) -> &BTreeMap<Target, Observation> {
+    pub fn observations(&self) -> &Arc<BTreeMap<Target, Observation>> {
         &self.observations
     }
 
@@ -123,6 +127,13 @@ impl Node {
         patching.why.as_deref()
     }
 
+    /// The same of all that failed.
+    pub fn write_failures(&self) -> BTreeMap<Target, String> {
+        let patches = self.lead.iter().flat_map(|lead| &lead.patches);
+        let failed = patches.filter_map(|(target, it)| Some((target.clone(), it.why.clone()?)));
+        failed.collect()
+    }
+
     /// The newest scale of a target, while it has one.
     pub(super) fn scale(&self, target: &Target) -> Option<&Scale> {
         match self.observations.get(target)? {
@@ -133,7 +144,7 @@ impl Node {
 
     pub(super) fn observe(&mut self, target: Target, observation: Observation, ledger: &Ledger) {
         if ledger.workloads.contains_key(&target) {
-            self.observations.insert(target, observation);
+            Arc::make_mut(&mut self.observations).insert(target, observation);
         }
     }
 
@@ -154,6 +165,7 @@ impl Node {
                     _ => Scale::default(),
                 };
                 let scale = Scale {
+                    selector_fault: former.selector_fault,
                     unscheduled: former.unscheduled,
                     blocked: former.blocked,
                     ..scale

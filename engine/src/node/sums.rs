@@ -65,10 +65,7 @@ impl Node {
         let mut all = Sums::default();
         let mut request = None;
         let mut known = 0_u32;
-        for summary in self.summaries.values() {
-            let Some(usage) = summary.workloads.get(target) else {
-                continue;
-            };
+        for (summary, usage) in self.summaries.of(target) {
             let fresh = now.since(summary.at) <= FRESH_MS;
             match usage.metrics.get(key) {
                 Some(measure) if fresh => {
@@ -120,13 +117,13 @@ impl Node {
     }
 
     fn usages(&self, now: Ms, target: &Target) -> impl Iterator<Item = &Usage> {
-        let fresh = self.summaries.values();
-        let fresh = fresh.filter(move |summary| now.since(summary.at) <= FRESH_MS);
-        fresh.filter_map(|summary| summary.workloads.get(target))
+        let of_target = self.summaries.of(target);
+        let fresh = of_target.filter(move |(summary, _)| now.since(summary.at) <= FRESH_MS);
+        fresh.map(|(_, usage)| usage)
     }
 
     pub(super) fn fresh_usage(&self, node: NodeId, now: Ms, target: &Target) -> Option<&Usage> {
-        let summary = self.summaries.get(&node)?;
+        let summary = self.summaries.get(node)?;
         if now.since(summary.at) > FRESH_MS {
             return None;
         }

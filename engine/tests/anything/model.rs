@@ -134,7 +134,7 @@ fn uncertain(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> bool {
         return true;
     }
     match inputs.readings.get(index) {
-        None | Some(Reading::None | Reading::Failed { .. }) => true,
+        None | Some(Reading::None | Reading::Unselected(_) | Reading::Failed { .. }) => true,
         Some(Reading::Value { at, .. }) => {
             let old_ms = inputs.policy.polling_interval_ms.saturating_mul(3);
             inputs.now.since(*at) > old_ms.max(60_000)

@@ -39,7 +39,7 @@ fn again(web: &mut Scenario) {
         match reading {
             Reading::Value { at, .. } | Reading::Failed { at, .. } => *at = web.now,
             Reading::Pods(sums) => sums.oldest = sums.oldest.map(|_| web.now),
-            Reading::None => {}
+            Reading::Unselected(_) | Reading::None => {}
         }
     }
 }

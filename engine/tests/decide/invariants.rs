@@ -185,7 +185,7 @@ pub fn happen(web: &mut Scenario, after_s: u64, act: &Act) {
 /// over 90 s ago, or no sample of any replica.
 fn uncertain(web: &Scenario, index: usize) -> bool {
     match web.readings.get(index).unwrap_or(&Reading::None) {
-        Reading::None | Reading::Failed { .. } => true,
+        Reading::None | Reading::Unselected(_) | Reading::Failed { .. } => true,
         Reading::Value { at, .. } => web.now.since(*at) > 90_000,
         Reading::Pods(sums) => web.size > 0 && sums.ready == 0,
     }

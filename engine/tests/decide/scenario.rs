@@ -73,7 +73,7 @@ impl Scenario {
             let at = match reading {
                 Reading::Value { at, .. } | Reading::Failed { at, .. } => Some(at),
                 Reading::Pods(sums) => sums.oldest.as_mut(),
-                Reading::None => None,
+                Reading::Unselected(_) | Reading::None => None,
             };
             if let Some(at) = at.filter(|at| **at == NOW) {
                 *at = self.now;

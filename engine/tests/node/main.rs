@@ -185,6 +185,7 @@ impl World {
         };
         let pods = vec![pod; share.copied().unwrap_or(0) as usize];
         Sample {
+            troubles: BTreeMap::new(),
             workloads: [(target(), pods)].into(),
             ..Sample::default()
         }

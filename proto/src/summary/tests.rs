@@ -31,10 +31,11 @@ fn sums(at: u64) -> impl Strategy<Value = Sums> {
 
 fn usage(at: u64) -> impl Strategy<Value = Usage> {
     let metrics = btree_map("\\PC{1,63}", measure(at), 0..4);
-    (any::<[u32; 2]>(), metrics).prop_map(|(counts, metrics)| Usage {
+    (any::<[u32; 2]>(), metrics, "\\PC{0,50}").prop_map(|(counts, metrics, trouble)| Usage {
         running: counts[0],
         ready: counts[1],
         metrics,
+        trouble,
     })
 }
 

@@ -195,7 +195,7 @@ impl<'a> Sight<'a> {
             .summaries
             .iter()
             .filter(move |(id, _)| alive.contains(*id))
-            .map(|(id, summary)| (*id, summary))
+            .map(|(id, summary)| (*id, &**summary))
     }
 
     fn index(&self) -> Index<'a> {

@@ -1,6 +1,7 @@
 //! What the API answers, from a ledger and a snapshot made by hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use starling_consensus::Leadership;
 use starling_engine::demand::{Summary, Usage};
@@ -62,7 +63,7 @@ impl State {
                 workloads: [(target.clone(), usage)].into(),
                 ..Summary::default()
             };
-            (node, summary)
+            (node, Arc::new(summary))
         };
         State {
             ledger: Ledger {
@@ -105,7 +106,7 @@ impl State {
             index,
             digest: [digest; 16],
         };
-        self.snapshot.summaries.entry(node).or_default().checkpoint = Some(told);
+        Arc::make_mut(self.snapshot.summaries.entry(node).or_default()).checkpoint = Some(told);
     }
 }
 
@@ -250,7 +251,7 @@ fn with_a_deployment() -> (State, Target) {
     state.ledger.policies.insert(name, put);
     state.ledger.workloads.insert(target.clone(), workload);
     let scale = Observation::Scale(scale);
-    state.snapshot.observations.insert(target.clone(), scale);
+    Arc::make_mut(&mut state.snapshot.observations).insert(target.clone(), scale);
     (state, target)
 }
 
@@ -282,11 +283,13 @@ fn lists_hold_one_namespace_or_all_and_a_name_alone_is_in_default() {
 fn a_scaled_workload_counts_as_its_platform_says_and_tells_what_blocks_it() {
     let (mut state, target) = with_a_deployment();
     let broken = "pod web-1 container app: ErrImagePull".to_owned();
-    let subject = format!("pods: {target}");
-    state
-        .snapshot
-        .warnings
-        .insert(subject.clone(), broken.clone());
+    let usage = Usage {
+        trouble: broken.clone(),
+        ..Usage::default()
+    };
+    // Another node tells of it, not the one that is asked.
+    let summary = state.snapshot.summaries.get_mut(&B).unwrap();
+    Arc::make_mut(summary).workloads.insert(target, usage);
     let sight = state.sight();
     let asked = v1::GetWorkloadRequest {
         kind: "Deployment".into(),
@@ -308,7 +311,7 @@ fn a_scaled_workload_counts_as_its_platform_says_and_tells_what_blocks_it() {
         .into_iter()
         .map(|w| (w.subject, w.text))
         .collect();
-    assert_eq!(warnings, [(subject, broken)]);
+    assert_eq!(warnings, [("on node b".to_owned(), broken)]);
     let (running, status) = (sight.status().replicas_running, sight.status());
     assert_eq!((running, status.replicas_granted), (5, 7));
     let missing = v1::GetWorkloadRequest {

@@ -174,21 +174,24 @@ impl<'a> Sight<'a> {
         .or_else(|| snapshot.write_failures.get(target).cloned())
     }
 
-    /// What this agent knows to be wrong with a workload's replicas.
+    /// What keeps a workload's replicas from running, by node: each agent tells
+    /// the others of its own. At most [`TROUBLES_MAX`].
     pub(super) fn troubles(&self, target: &Target) -> Vec<v1::Warning> {
-        let subject = match target.form() {
-            Form::Placed => format!("workers: {}", target.name),
-            Form::Scaled => format!("pods: {target}"),
-        };
-        let text = self.snapshot.warnings.get(&subject);
-        text.map(|text| v1::Warning {
-            subject,
-            text: text.clone(),
-        })
-        .into_iter()
-        .collect()
+        let of_nodes = self.seen().filter_map(|(id, summary)| {
+            let usage = summary.workloads.get(target)?;
+            let text = Some(&usage.trouble).filter(|words| !words.is_empty())?;
+            Some(v1::Warning {
+                subject: format!("on node {}", self.name(id)),
+                text: text.clone(),
+            })
+        });
+        of_nodes.take(TROUBLES_MAX).collect()
     }
 }
+
+/// What keeps replicas from running is shown of so many nodes; on others it is
+/// mostly the same.
+const TROUBLES_MAX: usize = 5;
 
 /// What a page token remembers. No part of a target holds this sign.
 const SEPARATOR: char = '|';

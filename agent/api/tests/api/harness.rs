@@ -224,7 +224,7 @@ pub fn live(policy: &str, target: u32) -> Arc<Snapshot> {
     };
     Arc::new(Snapshot {
         at: now(),
-        live: BTreeMap::from([(policy.into(), decision)]),
+        live: BTreeMap::from([(policy.into(), decision)]).into(),
         ..Snapshot::default()
     })
 }

@@ -39,6 +39,7 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
         metrics: [("cpu", 1_000_000), ("memory", 64 << 30)]
             .map(|(name, request)| (name.into(), measure(request)))
             .into(),
+        ..Usage::default()
     };
     let target = |n| Target::process(format!("workload-number-{n:04}"));
     Summary {

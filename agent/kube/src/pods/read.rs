@@ -22,7 +22,7 @@ pub const MESSAGE_CHARS_MAX: usize = 256;
 /// The API server's object, of which the rest is skipped while it is parsed.
 pub type Object = kube::core::Object<Spec, Status>;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
     pub uid: String,
     pub namespace: String,

@@ -7,6 +7,7 @@
 //! pod of which one running container wasn't read has no sample at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use starling_engine::demand::pods as engine;
 
@@ -24,26 +25,23 @@ pub struct Usage {
 /// By the pod's uid (of the API server) and the container's name.
 pub type Readings = BTreeMap<String, BTreeMap<String, Usage>>;
 
-/// The replicas of each workload on this node. `workloads` yields what it is
-/// called, its namespace and its selector; those without replicas here are left out.
+/// The pods of each workload on this node. `workloads` yields what it is
+/// called, its namespace and its selector; those without pods here are left out.
 pub fn by_workload<'a, W: Ord>(
     snapshot: &Snapshot,
     workloads: impl IntoIterator<Item = (W, &'a str, &'a Selector)>,
-    readings: &Readings,
-) -> BTreeMap<W, Vec<engine::Pod>> {
-    let mut by_namespace: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
+) -> BTreeMap<W, Vec<Arc<Pod>>> {
+    let mut by_namespace: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
     for pod in snapshot.pods.values() {
         by_namespace.entry(&pod.namespace).or_default().push(pod);
     }
     let mut found = BTreeMap::new();
     for (workload, namespace, selector) in workloads {
         let pods = by_namespace.get(namespace).into_iter().flatten();
-        let replicas: Vec<engine::Pod> = pods
-            .filter(|pod| selector.matches(&pod.labels))
-            .map(|pod| replica(pod, readings))
-            .collect();
-        if !replicas.is_empty() {
-            found.insert(workload, replicas);
+        let matching = pods.filter(|pod| selector.matches(&pod.labels));
+        let pods: Vec<Arc<Pod>> = matching.map(|pod| Arc::clone(pod)).collect();
+        if !pods.is_empty() {
+            found.insert(workload, pods);
         }
     }
     found

@@ -200,7 +200,6 @@ fn a_pod_that_two_selectors_match_counts_for_both() {
             ("none", "shop", &none),
             ("elsewhere", "other", &web),
         ],
-        &Readings::new(),
     );
     let counts: Vec<_> = found.iter().map(|(k, pods)| (*k, pods.len())).collect();
     assert_eq!(counts, [("front", 2), ("web", 1)]);
@@ -336,7 +335,11 @@ proptest! {
         prop_assume!(on_nodes == whole.pods.len());
 
         let controller = Controller::default();
-        let expected = by_workload(&whole, workloads(), &all);
+        let replicas = |snapshot: &Snapshot, readings: &Readings, workload: usize| {
+            let found = by_workload(snapshot, workloads());
+            let pods = found.get(&workload).into_iter().flatten();
+            pods.map(|pod| replica(pod, readings)).collect::<Vec<_>>()
+        };
         let picks = [
             Pick::Resource(Resource::Cpu),
             Pick::Resource(Resource::Memory),
@@ -344,15 +347,12 @@ proptest! {
         ];
         for workload in 0..selectors.len() {
             for pick in picks {
-                let sum = |pods: Option<&Vec<engine::Pod>>| {
-                    Sums::of(pods.into_iter().flatten(), pick, &controller, Ms(now))
-                };
+                let sum = |pods: &[engine::Pod]| Sums::of(pods, pick, &controller, Ms(now));
                 let mut merged = Sums::default();
                 for (snapshot, readings) in &nodes {
-                    let found = by_workload(snapshot, workloads(), readings);
-                    merged.merge(&sum(found.get(&workload)));
+                    merged.merge(&sum(&replicas(snapshot, readings, workload)));
                 }
-                prop_assert_eq!(merged, sum(expected.get(&workload)));
+                prop_assert_eq!(merged, sum(&replicas(&whole, &all, workload)));
             }
         }
     }

@@ -367,6 +367,7 @@ impl Book {
         let Some(scale) = &known.scale else { return };
         let (unscheduled, blocked) = self.blocks.of(target, scale, known.selector.as_ref());
         let scale = Scale {
+            selector_fault: known.selector_fault.clone(),
             unscheduled,
             blocked,
             ..scale.clone()

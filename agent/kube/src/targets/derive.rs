@@ -83,6 +83,7 @@ pub fn scale(object: Object) -> Scale {
         replicas: count(object.spec.replicas),
         running: count(status.replicas),
         selector: object.spec.selector.text(),
+        selector_fault: None,
         unscheduled: 0,
         blocked: failing.map(|condition| cannot_create(&condition.message)),
     }

@@ -24,6 +24,8 @@ pub(super) struct Known {
     /// The version in which the object was last seen, for those kinds.
     pub touched: Option<String>,
     pub selector: Option<Selector>,
+    /// Why there is none, in words.
+    pub selector_fault: Option<String>,
 }
 
 impl Known {
@@ -46,9 +48,11 @@ impl Known {
         let before = self.scale.as_ref().map(|scale| &scale.selector);
         if before != Some(&scale.selector) {
             // An unreadable selector selects nothing: the engine says so.
-            self.selector = Selector::parse(&scale.selector).ok();
-            if self.selector.is_none() {
-                warn!(%target, selector = scale.selector, "the target's selector can't be used");
+            let parsed = Selector::parse(&scale.selector);
+            self.selector_fault = parsed.as_ref().err().map(ToString::to_string);
+            self.selector = parsed.ok();
+            if let Some(why) = &self.selector_fault {
+                warn!(%target, "the target's pods aren't found: {why}");
             }
         }
         self.scale = Some(scale);

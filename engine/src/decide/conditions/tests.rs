@@ -333,3 +333,32 @@ fn under_hpas_rules_a_computed_size_is_activity() {
         Some((Status::False, "FailedGetResourceMetric".to_owned()))
     );
 }
+
+#[test]
+fn a_selector_that_finds_no_pods_has_hpas_reason_and_changes_nothing() {
+    let usage = Trigger {
+        name: "cpu".into(),
+        source: Source::Resource(Resource::Cpu),
+        goal: Goal::Utilization { percent: 70 },
+        activation_milli: 0,
+    };
+    let policy = Policy {
+        triggers: vec![usage],
+        ..policy()
+    };
+    let why = Reading::Unselected("the selector is empty".into());
+    let report = report(&policy, 3, why, Platform::default());
+    assert_eq!(report.target, 3);
+    let stated = conditions(&About {
+        policy: &policy,
+        workload: None,
+        report: Some(&report),
+        write_failure: None,
+    });
+    let active = stated
+        .iter()
+        .find(|it| it.kind == ConditionKind::ScalingActive)
+        .map(|it| (it.status, it.reason.as_ref(), it.message.as_str()));
+    let words = "cpu failed: no replica can be told from others: the selector is empty.";
+    assert_eq!(active, Some((Status::False, "InvalidSelector", words)));
+}

@@ -10,7 +10,7 @@ use crate::decide::objective::reason::Reason;
 use crate::decide::objective::signal::Signal;
 use crate::decide::objective::state::{self, Held, State};
 use crate::decide::objective::{Observation, Settings, want};
-use crate::decide::reason::{ConditionKind, Step, failure_code};
+use crate::decide::reason::{ConditionKind, Step};
 use crate::history::Change;
 use crate::policy::{Objective, Policy, Strategy, Zero};
 
@@ -79,13 +79,12 @@ impl Pass<'_> {
         let current = self.inputs.current;
         self.report.raw = Some(wanted);
         self.report.winner = None;
-        let failed = self.failing.and_then(|i| self.policy.triggers.get(i));
+        let failed = self.failure();
         if let Some(failed) = failed
             && wanted < current
         {
             self.step(Step::Frozen { wanted });
-            let reason = failure_code(&failed.source);
-            self.condition(ConditionKind::ScalingActive, false, reason);
+            self.condition(ConditionKind::ScalingActive, false, failed);
             return current;
         }
         self.condition(ConditionKind::ScalingActive, true, "ValidMetricFound");

@@ -33,9 +33,9 @@ impl<'a> Pass<'a> {
         if let Some(wanted) = self.account() {
             return self.by_objective(wanted, min);
         }
-        let failed = self.failing.and_then(|i| self.policy.triggers.get(i));
+        let failed = self.failure();
         let Some(raw) = self.report.raw else {
-            let reason = failed.map_or("ScalingDisabled", |t| failure_code(&t.source));
+            let reason = failed.unwrap_or("ScalingDisabled");
             self.step(Step::NoMetrics);
             self.condition(ConditionKind::ScalingActive, false, reason);
             return current;
@@ -44,11 +44,7 @@ impl<'a> Pass<'a> {
             && raw < current
         {
             self.step(Step::Frozen { wanted: raw });
-            self.condition(
-                ConditionKind::ScalingActive,
-                false,
-                failure_code(&failed.source),
-            );
+            self.condition(ConditionKind::ScalingActive, false, failed);
             return current;
         }
         self.condition(ConditionKind::ScalingActive, true, "ValidMetricFound");
@@ -64,6 +60,14 @@ impl<'a> Pass<'a> {
             self.able = "ReadyForNewScale";
         }
         self.pauses(size)
+    }
+
+    /// The reason of a trigger that fails, where one does.
+    pub(super) fn failure(&self) -> Option<&'static str> {
+        let failing = self.failing?;
+        let outcome = self.report.inputs.get(failing).map(|input| &input.outcome);
+        let trigger = self.policy.triggers.get(failing)?;
+        Some(failure_code(&trigger.source, outcome))
     }
 
     /// Notes the recommendation where it is a new one; gives the log that this

@@ -403,6 +403,10 @@ fn answer(trigger: &str, report: &Report) -> String {
             reason: Failure::UnknownType,
             ..
         }) => format!("{trigger} has a type that the leader knows"),
+        Some(Outcome::Failed {
+            reason: Failure::Selector(_),
+            ..
+        }) => "the target states a selector of its pods".into(),
         _ => format!("{trigger} answers again"),
     }
 }

@@ -301,6 +301,27 @@ fn pod(uid: &str, app: &str, why: Option<&str>) -> Note {
 }
 
 #[test]
+fn a_selector_that_cannot_be_used_is_told_with_the_scale() {
+    let mut desk = Desk::following(&[("Deployment", "web")]);
+    let broken = Scale {
+        selector: "app in (".into(),
+        ..scale(1, 2)
+    };
+    let told = desk.list("Deployment", vec![seen("Deployment", "web", broken)]);
+    let fault = told.iter().find_map(|event| match event {
+        Action::Tell(Event::Observed {
+            observation: Observation::Scale(scale),
+            ..
+        }) => scale.selector_fault.as_deref(),
+        _ => None,
+    });
+    assert!(
+        fault.is_some_and(|why| why.contains("selector")),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn pods_on_no_node_are_counted_at_once_and_block_only_after_a_while() {
     let mut desk = Desk::following(&[("Deployment", "web")]);
     desk.list("Deployment", vec![seen("Deployment", "web", scale(1, 2))]);

@@ -143,6 +143,7 @@ fn failure(reason: &Failure, input: &Input) -> String {
     }
     let why = match reason {
         Failure::Source(why) => why.trim_end_matches('.').to_owned(),
+        Failure::Selector(why) => format!("no replica can be told from others: {why}"),
         Failure::Metric(error) => error.to_string(),
         Failure::MostlyMissing => "most replicas have no fresh sample".into(),
         Failure::UnknownType => "this version doesn't know such a trigger".into(),

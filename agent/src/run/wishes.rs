@@ -1,0 +1,107 @@
+//! From what users write, in files and as objects, to proposals: the part of the
+//! loop that keeps the ledger's policies as they are wished.
+//!
+//! Comes in: the policy directory, the policies' objects, the ledger. Goes out:
+//! commands to the log, and what became of each to whoever wished it.
+
+use std::collections::BTreeSet;
+
+use starling_engine::ledger::{Command, Outcome};
+use starling_engine::policy::Policy;
+use tracing::warn;
+
+use super::{Agent, Event, PROPOSAL_TIMEOUT, edits, read};
+
+impl Agent {
+    /// Reads what has changed in the policy directory and proposes it.
+    pub(super) fn scan_directory(&mut self) {
+        // Before that, a policy that the ledger doesn't show may just not have
+        // been replayed yet.
+        if !self.caught_up {
+            return;
+        }
+        let Some(directory) = &mut self.directory else {
+            return;
+        };
+        let offered: BTreeSet<_> = self
+            .node
+            .summaries()
+            .values()
+            .flat_map(|s| s.workloads.keys().cloned())
+            .collect();
+        let ledger = self.log.ledger();
+        let scan = directory.scan(&read(&ledger), &offered, self.clock.now());
+        self.told.warn("policies", scan.problems);
+        self.supervisor.offer(scan.processes);
+        for command in scan.proposals {
+            self.edit(command);
+        }
+    }
+
+    /// Proposes what the policies' objects ask for, while this agent leads.
+    pub(super) fn keep_objects(&mut self) {
+        let Some(policies) = self.policies.as_mut().filter(|_| self.caught_up) else {
+            return;
+        };
+        if !self.leads {
+            policies.follow();
+            self.told.warn("objects", policies.problems());
+            return;
+        }
+        let ledger = self.log.ledger();
+        let proposals = policies.lead(&read(&ledger), &self.node, self.clock.now());
+        self.told.warn("objects", policies.problems());
+        for command in proposals {
+            self.edit(command);
+        }
+    }
+
+    fn edit(&self, command: Command) {
+        let (events, log) = (self.events.clone(), self.log.clone());
+        let former = match &command {
+            Command::PutPolicy { policy, .. } => {
+                let ledger = self.log.ledger();
+                let ledger = read(&ledger);
+                let in_force = ledger.policies.get(&policy.name);
+                in_force.map(|in_force| in_force.policy.clone())
+            }
+            _ => None,
+        };
+        tokio::spawn(async move {
+            let proposal = log.propose(command.clone());
+            let result = match tokio::time::timeout(PROPOSAL_TIMEOUT, proposal).await {
+                Ok(result) => result,
+                Err(_) => Err(starling_consensus::Error::Unknown("no answer".into())),
+            };
+            let edited = Event::Edited {
+                command,
+                former,
+                result,
+            };
+            let _ = events.send(edited).await;
+        });
+    }
+
+    pub(super) fn edited(
+        &mut self,
+        command: &Command,
+        former: Option<&Policy>,
+        result: Result<Outcome, starling_consensus::Error>,
+    ) {
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                warn!(%why, "a change of policy was not committed; it is tried again");
+                return;
+            }
+        };
+        edits::tell(command, former, &outcome, self.health.metrics());
+        // Each knows its own proposals.
+        if let Some(directory) = &mut self.directory {
+            directory.answered(command, &outcome);
+        }
+        if let Some(policies) = &mut self.policies {
+            policies.answered(command, &outcome);
+        }
+    }
+}
