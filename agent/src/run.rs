@@ -22,8 +22,8 @@ use starling_collect::Collector;
 use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
-use starling_engine::node::platform::Patch;
-use starling_engine::node::{Input, Node, Output};
+use starling_engine::node::platform::{Observation, Patch};
+use starling_engine::node::{Answer, Input, Node, Output};
 use starling_engine::policy::{self, Trigger};
 use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
@@ -64,7 +64,7 @@ enum Event {
     Polled {
         policy: policy::Name,
         trigger: String,
-        result: Result<i64, String>,
+        result: Result<Answer, String>,
     },
     /// A pass has been proposed.
     Proposed,
@@ -348,14 +348,18 @@ impl Agent {
             (self.events.clone(), self.poller.clone(), self.polls.clone());
         let metrics = self.health.metrics().clone();
         let apis = self.apis.clone();
+        let pods = self.selector(&policy);
         tokio::spawn(async move {
             let Ok(_permit) = polls.acquire_owned().await else {
                 return;
             };
             let begun = Instant::now();
-            let result = match apis.filter(|_| Metrics::knows(&trigger.source)) {
-                Some(apis) => apis.ask(&policy.namespace, &trigger.source).await,
-                None => poller.poll(&trigger).await.map_err(|e| e.to_string()),
+            let apis = apis.filter(|_| Metrics::knows(&trigger.source));
+            let result = if let Some(apis) = apis {
+                apis.ask(&policy.namespace, &trigger.source, &pods).await
+            } else {
+                let answer = poller.poll(&trigger).await;
+                answer.map(Answer::Value).map_err(|e| e.to_string())
             };
             metrics.polled(result.is_ok(), begun.elapsed());
             let trigger = trigger.name;
@@ -367,6 +371,17 @@ impl Agent {
                 })
                 .await;
         });
+    }
+
+    /// Which pods are a policy's target's, as its scale says; empty where that isn't known.
+    fn selector(&self, policy: &policy::Name) -> String {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let target = ledger.policies.get(policy).map(|put| &put.policy.target);
+        match target.and_then(|target| self.node.observations().get(target)) {
+            Some(Observation::Scale(scale)) => scale.selector.clone(),
+            Some(Observation::Gone(_)) | None => String::new(),
+        }
     }
 
     fn propose(&self, command: Command) {

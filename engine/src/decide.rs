@@ -81,6 +81,8 @@ pub enum Reading {
     Pods(Sums),
     /// The latest answer of an external source.
     Value { milli: i64, at: Ms },
+    /// The latest answer of one that has a value of each replica.
+    Answered { sums: Sums, at: Ms },
     /// The latest attempt failed.
     Failed { why: String, at: Ms },
     /// The workload's replicas can't be told from others; why, in words.

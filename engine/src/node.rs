@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decide::{Decision, Reading};
+use crate::demand::pods::Sums;
 use crate::demand::{Sample, Summary};
 use crate::ledger::{Command, Ledger};
 use crate::policy::{self, Target, Trigger};
@@ -33,11 +34,11 @@ pub enum Input {
     Sampled(Sample),
     /// Another node's summary came in.
     Heard(Summary),
-    /// An external trigger was asked; milli-units or why there is no answer.
+    /// An external trigger was asked; its answer, or why there is none.
     Polled {
         policy: policy::Name,
         trigger: String,
-        result: Result<i64, String>,
+        result: Result<Answer, String>,
     },
     /// Whether the platform of scaled workloads can be read and written just now.
     Platform(bool),
@@ -57,6 +58,15 @@ pub enum Input {
     Leads(Option<u64>),
     /// The last [`Output::Propose`] is done with, whatever became of it.
     Proposed,
+}
+
+/// What an external trigger says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// One value, in milli-units.
+    Value(i64),
+    /// A value of each replica: all that there are, sorted and summed.
+    Pods(Sums),
 }
 
 /// All that an agent may be asked to do.
@@ -264,7 +274,7 @@ impl Node {
         now: Ms,
         policy: policy::Name,
         trigger: String,
-        result: Result<i64, String>,
+        result: Result<Answer, String>,
     ) -> Vec<Output> {
         let Some(lead) = &mut self.lead else {
             return Vec::new();
@@ -278,7 +288,8 @@ impl Node {
         };
         poll.waiting = false;
         poll.reading = match result {
-            Ok(milli) => Reading::Value { milli, at: now },
+            Ok(Answer::Value(milli)) => Reading::Value { milli, at: now },
+            Ok(Answer::Pods(sums)) => Reading::Answered { sums, at: now },
             Err(why) => Reading::Failed { why, at: now },
         };
         lead.next_pass = lead.next_pass.min(lead.planned_at.plus(gap_ms));

@@ -92,8 +92,12 @@ pub enum Source {
         resource: Resource,
         container: String,
     },
-    /// A metric of its own that each replica exposes.
-    Pods { metric: String },
+    /// A metric that each replica has, as the platform's metrics API says.
+    Pods {
+        metric: String,
+        /// Which of its series count, in Kubernetes' notation; `None` for all.
+        selector: Option<String>,
+    },
     /// One value that describes another object.
     Object {
         kind: String,

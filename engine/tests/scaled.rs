@@ -10,7 +10,7 @@ use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
 use starling_engine::ledger::{Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Why};
 use starling_engine::node::platform::{Failure, Observation, Patch, Scale};
-use starling_engine::node::{Input, Node, Output, PASS_GAP_MS};
+use starling_engine::node::{Answer, Input, Node, Output, PASS_GAP_MS};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 
@@ -161,7 +161,7 @@ impl World {
                     Input::Polled {
                         policy,
                         trigger: trigger.name,
-                        result: Ok(self.queue * 1_000),
+                        result: Ok(Answer::Value(self.queue * 1_000)),
                     },
                 ),
                 Output::Propose(command) => {
@@ -571,26 +571,38 @@ fn what_a_node_measures_anew_is_decided_on_before_the_second_is_over() {
 
 #[test]
 fn a_selector_that_finds_no_pods_holds_the_size_and_is_said() {
-    let usage = Trigger {
-        name: "cpu".into(),
-        source: Source::Resource(Resource::Cpu),
-        goal: Goal::Utilization { percent: 50 },
-        activation_milli: 0,
+    let asked = Source::Pods {
+        metric: "requests".into(),
+        selector: None,
     };
-    let mut world = World::new(
-        Policy {
-            triggers: vec![usage],
-            ..policy()
-        },
-        4,
-    );
-    world.scale.selector_fault = Some("the selector is empty".into());
-    world.observe();
-    world.seconds(3);
-    assert_eq!((world.size(), world.written.len()), (4, 0));
-    let decisions = world.nodes[&A].decisions().expect("leads");
-    let conditions = &decisions[&"shop/web".into()].report.conditions;
-    assert!(conditions.iter().any(|it| it.reason == "InvalidSelector"));
+    for (source, goal) in [
+        (
+            Source::Resource(Resource::Cpu),
+            Goal::Utilization { percent: 50 },
+        ),
+        (asked, Goal::AverageValue { milli: 10_000 }),
+    ] {
+        let trigger = Trigger {
+            name: "load".into(),
+            source,
+            goal,
+            activation_milli: 0,
+        };
+        let mut world = World::new(
+            Policy {
+                triggers: vec![trigger],
+                ..policy()
+            },
+            4,
+        );
+        world.scale.selector_fault = Some("the selector is empty".into());
+        world.observe();
+        world.seconds(3);
+        assert_eq!((world.size(), world.written.len()), (4, 0));
+        let decisions = world.nodes[&A].decisions().expect("leads");
+        let conditions = &decisions[&"shop/web".into()].report.conditions;
+        assert!(conditions.iter().any(|it| it.reason == "InvalidSelector"));
+    }
 }
 
 #[test]

@@ -1,46 +1,44 @@
 //! Asks Kubernetes' metrics APIs for what a `HorizontalPodAutoscaler`'s metrics of
-//! type Object and External name. An adapter serves those APIs, such as
+//! type Pods, Object and External name. An adapter serves those APIs, such as
 //! prometheus-adapter; where there is none, the answer is a failure that says so.
 //!
-//! Comes in: a source as a policy has it. Goes out: a value in milli-units, or why
-//! there is none. Never decides what a value means, never retries.
+//! Comes in: a source as a policy has it, and for Pods the selector of the target's
+//! pods. Goes out: one value in milli-units, or the pods' values sorted and summed, or
+//! why there is none. Never decides what a value means, never retries.
+
+mod answer;
+mod pods;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use http::Request;
 use kube::Client;
-use serde::Deserialize;
+use starling_engine::node::Answer;
 use starling_engine::policy::Source;
-use starling_engine::quantity::Quantity;
 use starling_policy::sources::{
     API_VERSION, CUSTOM_METRICS, EXTERNAL_METRICS, KIND, METRIC, NAME, SELECTOR,
 };
+use tokio::sync::Semaphore;
 
-use crate::client::{self, Connection, Failure, READ_DEADLINE};
+use crate::client::{Connection, Failure};
 use crate::scale::kinds::{Kind, Kinds};
+pub use answer::{ANSWER_BYTES_MAX, SERIES_MAX};
+use answer::{Item, List};
+pub use pods::{ASKED_MAX, PODS_MAX};
 
-/// The versions of custom.metrics.k8s.io, newest first, and what each calls the
-/// selector of series.
+const CUSTOM: &str = "custom.metrics.k8s.io";
+const EXTERNAL: &str = "external.metrics.k8s.io";
+/// The versions of custom.metrics.k8s.io, newest first.
 const CUSTOM_VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
-/// More series than this in one answer are an error: nobody means to sum them.
-const SERIES_MAX: usize = 10_000;
 
 /// Asks. Clones share what they learned of kinds.
 #[derive(Clone)]
 pub struct Metrics {
     client: Client,
     kinds: Kinds,
-}
-
-#[derive(Debug, Deserialize)]
-struct List {
-    items: Vec<Item>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Item {
-    value: String,
+    /// Holds room for lists of pods.
+    lists: Arc<Semaphore>,
 }
 
 impl Metrics {
@@ -48,23 +46,39 @@ impl Metrics {
         Metrics {
             client: connection.client.clone(),
             kinds: Kinds::new(connection.client.clone()),
+            lists: Arc::new(Semaphore::new(ASKED_MAX)),
         }
     }
 
     /// Whether a source is one that these APIs have.
     pub fn knows(source: &Source) -> bool {
         match source {
+            Source::Pods { .. } => true,
             Source::Object { kind, .. } => kind == CUSTOM_METRICS,
             Source::External { kind, .. } => kind == EXTERNAL_METRICS,
             _ => false,
         }
     }
 
-    /// The value of a source of a policy in `namespace`, in milli-units.
-    pub async fn ask(&self, namespace: &str, source: &Source) -> Result<i64, String> {
+    /// What a source of a policy in `namespace` says. `pods` selects the pods of the
+    /// policy's target, as its scale states it; empty where that isn't known.
+    pub async fn ask(
+        &self,
+        namespace: &str,
+        source: &Source,
+        pods: &str,
+    ) -> Result<Answer, String> {
         match source {
-            Source::Object { metadata, .. } => self.object(namespace, metadata).await,
-            Source::External { metadata, .. } => self.external(namespace, metadata).await,
+            Source::Pods { metric, selector } => {
+                let sums = self.pods(namespace, pods, metric, selector.as_deref());
+                sums.await.map(Answer::Pods)
+            }
+            Source::Object { metadata, .. } => {
+                self.object(namespace, metadata).await.map(Answer::Value)
+            }
+            Source::External { metadata, .. } => {
+                self.external(namespace, metadata).await.map(Answer::Value)
+            }
             _ => Err("no metrics API has such a source".to_owned()),
         }
     }
@@ -77,17 +91,17 @@ impl Metrics {
     ) -> Result<i64, String> {
         let (metric, selector) = named(metadata)?;
         let path = format!(
-            "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/{}{}",
+            "/apis/{EXTERNAL}/v1beta1/namespaces/{}/{}{}",
             escaped(namespace),
             escaped(metric),
-            query("labelSelector", selector)
+            query(&[("labelSelector", selector)])
         );
-        let list = self
-            .get(&path)
-            .await
-            .map_err(|why| words("external", &why))?;
-        let values = values(&list, metric)?;
-        let sum = values.iter().fold(0_i64, |sum, it| sum.saturating_add(*it));
+        let list: Result<List, Failure> = answer::get(&self.client, &path).await;
+        let items = list.map_err(|why| words(EXTERNAL, &why))?.items(metric)?;
+        let mut sum = 0_i64;
+        for item in &items {
+            sum = sum.saturating_add(item.milli(metric)?);
+        }
         Ok(sum)
     }
 
@@ -119,45 +133,60 @@ impl Metrics {
                 format!("{}{group}/{name}", resource.api.plural)
             }
         };
-        let mut missing = String::new();
-        for version in CUSTOM_VERSIONS {
-            let path = format!(
-                "/apis/custom.metrics.k8s.io/{version}/namespaces/{}/{place}/{}{}",
-                escaped(namespace),
-                escaped(metric),
-                query("metricLabelSelector", selector)
-            );
-            match self.get(&path).await {
-                Ok(list) => {
-                    let values = values(&list, metric)?;
-                    return values.first().copied().ok_or_else(|| empty(metric));
-                }
-                Err(Failure::NotFound { why, .. }) => missing = why,
-                Err(why) => return Err(why.to_string()),
-            }
-        }
-        Err(words(
-            "custom",
-            &Failure::NotFound {
-                kind: true,
-                why: missing,
-            },
-        ))
+        let query = query(&[("metricLabelSelector", selector)]);
+        let items = self.custom(namespace, &place, metric, &query).await?;
+        // There is at least one, and one object has one value.
+        items.first().map_or(Ok(0), |item| item.milli(metric))
     }
 
-    async fn get(&self, path: &str) -> Result<List, Failure> {
-        let request = Request::get(path)
-            .body(Vec::new())
-            .map_err(|e| Failure::Refused(e.to_string()))?;
-        client::call(READ_DEADLINE, self.client.request(request)).await
+    /// What custom.metrics.k8s.io has of a metric in one place, in the newest version
+    /// that has it: at least one item.
+    async fn custom(
+        &self,
+        namespace: &str,
+        place: &str,
+        metric: &str,
+        query: &str,
+    ) -> Result<Vec<Item>, String> {
+        let mut missing: Vec<String> = Vec::new();
+        for version in CUSTOM_VERSIONS {
+            let path = format!(
+                "/apis/{CUSTOM}/{version}/namespaces/{}/{place}/{}{query}",
+                escaped(namespace),
+                escaped(metric),
+            );
+            match answer::get::<List>(&self.client, &path).await {
+                Ok(list) => return list.items(metric),
+                Err(Failure::NotFound { why, .. }) => {
+                    if !missing.contains(&why) {
+                        missing.push(why);
+                    }
+                }
+                Err(why) => return Err(words(CUSTOM, &why)),
+            }
+        }
+        let missing = Failure::NotFound {
+            kind: true,
+            why: missing.join("; "),
+        };
+        Err(words(CUSTOM, &missing))
     }
 }
 
-fn words(which: &str, failure: &Failure) -> String {
+/// Why one of these APIs has no answer, and what to do about it.
+fn words(api: &str, failure: &Failure) -> String {
     match failure {
-        Failure::NotFound { why, .. } => format!(
-            "{why}; the API {which}.metrics.k8s.io needs an adapter that serves it and has the metric"
-        ),
+        Failure::NotFound { why, .. } => {
+            format!("{why}; the API {api} needs an adapter that serves it and has the metric")
+        }
+        // The API server says so of what it asks itself.
+        Failure::Broken(why) => format!("the adapter that serves the API {api} failed: {why}"),
+        Failure::Forbidden(why) => {
+            let verb = if api == EXTERNAL { "list" } else { "get" };
+            format!(
+                "allow it by a rule such as {{apiGroups: [{api}], resources: [\"*\"], verbs: [{verb}]}}: {why}"
+            )
+        }
         failure => failure.to_string(),
     }
 }
@@ -167,30 +196,17 @@ fn named(metadata: &BTreeMap<String, String>) -> Result<(&str, Option<&str>), St
     Ok((metric, metadata.get(SELECTOR).map(String::as_str)))
 }
 
-/// An answer without values is an error, not a zero (hpa.md rule 2).
-fn values(list: &List, metric: &str) -> Result<Vec<i64>, String> {
-    if list.items.is_empty() {
-        return Err(empty(metric));
+/// The given ones of these parameters, behind a path.
+fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let given = parameters.iter();
+    let given = given.filter_map(|(key, value)| Some((key, (*value)?)));
+    let mut query = String::new();
+    for (key, value) in given {
+        let sign = if query.is_empty() { '?' } else { '&' };
+        // Writing to a string can't fail.
+        let _ = write!(query, "{sign}{key}={}", escaped(value));
     }
-    if list.items.len() > SERIES_MAX {
-        return Err(format!("{metric} has more than {SERIES_MAX} series"));
-    }
-    let read = |item: &Item| {
-        let value = Quantity::parse(&item.value).ok().and_then(Quantity::milli);
-        value.ok_or_else(|| format!("{metric} has a value that is no amount: {}", item.value))
-    };
-    list.items.iter().map(read).collect()
-}
-
-fn empty(metric: &str) -> String {
-    format!("the metrics API has no value for {metric}")
-}
-
-fn query(key: &str, selector: Option<&str>) -> String {
-    match selector {
-        Some(selector) => format!("?{key}={}", escaped(selector)),
-        None => String::new(),
-    }
+    query
 }
 
 /// One segment of a path, or one value of a query.
@@ -211,35 +227,17 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn list(values: &[&str]) -> List {
-        let item = |value: &&str| Item {
-            value: (*value).to_owned(),
-        };
-        List {
-            items: values.iter().map(item).collect(),
-        }
-    }
-
-    #[test]
-    fn no_value_is_an_error_and_values_are_exact() {
-        assert_eq!(
-            values(&list(&[]), "q").unwrap_err(),
-            "the metrics API has no value for q"
-        );
-        assert_eq!(
-            values(&list(&["1500m", "2", "1k"]), "q").unwrap(),
-            [1_500, 2_000, 1_000_000]
-        );
-        assert!(values(&list(&["many"]), "q").is_err());
-    }
-
     #[test]
     fn nothing_in_a_name_leads_elsewhere() {
         assert_eq!(escaped("a/../b?c=d"), "a%2F..%2Fb%3Fc%3Dd");
-        assert_eq!(query("labelSelector", None), "");
+        assert_eq!(query(&[("labelSelector", None)]), "");
         assert_eq!(
-            query("labelSelector", Some("queue in (a,b)")),
-            "?labelSelector=queue%20in%20%28a%2Cb%29"
+            query(&[
+                ("labelSelector", Some("queue in (a,b)")),
+                ("limit", None),
+                ("metricLabelSelector", Some("!old&x")),
+            ]),
+            "?labelSelector=queue%20in%20%28a%2Cb%29&metricLabelSelector=%21old%26x"
         );
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger, Member, Outcome};
 use starling_engine::node::platform::{Observation, Scale};
-use starling_engine::node::{Input, Node, Output};
+use starling_engine::node::{Answer, Input, Node, Output};
 use starling_engine::policy::{Name, Target};
 use starling_engine::unit::{Ms, NodeId};
 use starling_kube::client::calls::Verb;
@@ -180,7 +180,7 @@ spec:
                     Output::Poll { policy, trigger } => inputs.push(Input::Polled {
                         policy,
                         trigger: trigger.name,
-                        result: Ok(self.queue_milli),
+                        result: Ok(Answer::Value(self.queue_milli)),
                     }),
                     Output::Patch(patch) => {
                         let Some(scale) = &mut self.scale else {

@@ -435,7 +435,7 @@ pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
             resource,
             container,
         } => format!("{} of container {container}", resource.name()).into(),
-        Source::Pods { metric } => format!("pods' {metric}").into(),
+        Source::Pods { .. } => format!("pods' {}", source.series().unwrap_or_default()).into(),
         Source::Object { kind, .. } | Source::External { kind, .. } | Source::Unknown { kind } => {
             kind.clone().into()
         }

@@ -207,22 +207,34 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
             ..Measured::nothing(Verdict::Bad(Failure::Selector(clip(why))))
         },
         Reading::Pods(sums) => replicas(inputs, trigger, sums, scale),
+        Reading::Answered { sums, at } => {
+            let mut measured = replicas(inputs, trigger, sums, scale).at(*at, inputs.now);
+            if expired(inputs, *at) {
+                measured.result = Verdict::Stale;
+            }
+            measured
+        }
         Reading::Value { milli, at } => value(inputs, trigger.goal, *milli, *at, scale),
     }
 }
 
-fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
+/// Whether an answer of that time is too old to act on.
+fn expired(inputs: &Inputs<'_>, at: Ms) -> bool {
     let limit_ms = inputs
         .policy
         .polling_interval_ms
         .saturating_mul(STALE_INTERVALS)
         .max(STALE_MS_MIN);
+    inputs.now.since(at) > limit_ms
+}
+
+fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
     let proposal = match goal {
         Goal::Value { milli: target } => metric::value(milli, target, scale),
         Goal::AverageValue { milli: target } => metric::value_per_replica(milli, target, scale),
         Goal::Utilization { .. } => Err(metric::Error::NoMetricsForKnownPods),
     };
-    let expired = inputs.now.since(at) > limit_ms;
+    let expired = expired(inputs, at);
     let result = match proposal {
         _ if expired => Verdict::Stale,
         Ok(proposal) => Verdict::Good(proposal),

@@ -27,7 +27,7 @@ pub struct Pod {
     pub memory: Metric,
     /// By container name, where containers are told apart.
     pub containers: BTreeMap<String, Container>,
-    /// Metrics of its own that the replica exposes, by name.
+    /// Metrics that others have of the replica, by name.
     pub custom: BTreeMap<String, Reading>,
 }
 
@@ -72,7 +72,8 @@ pub enum Pick<'a> {
 }
 
 impl<'a> Pick<'a> {
-    /// The replicas' metric that a source reads; `None` where it reads elsewhere.
+    /// What agents measure of the replicas for a source; `None` where others are
+    /// asked for it.
     pub fn of(source: &'a Source) -> Option<Pick<'a>> {
         match source {
             Source::Resource(resource) => Some(Pick::Resource(*resource)),
@@ -80,8 +81,10 @@ impl<'a> Pick<'a> {
                 resource,
                 container,
             } => Some(Pick::Container(*resource, container)),
-            Source::Pods { metric } => Some(Pick::Custom(metric)),
-            Source::Object { .. } | Source::External { .. } | Source::Unknown { .. } => None,
+            Source::Pods { .. }
+            | Source::Object { .. }
+            | Source::External { .. }
+            | Source::Unknown { .. } => None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::decide::reason::{Held, clip};
 use crate::decide::{self, Decision, Inputs, Platform, Reading};
 use crate::demand::pods::Pick;
 use crate::ledger::{Command, InForce, Item, Ledger, Workload};
-use crate::policy::{self, Policy, Resource, Strategy, Target};
+use crate::policy::{self, Policy, Resource, Source, Strategy, Target};
 use crate::unit::{Ms, NodeId};
 
 impl Node {
@@ -139,13 +139,14 @@ impl Node {
         let scale = self.scale(target).filter(|_| workload.scaled.is_some());
         let fault = scale.and_then(|scale| scale.selector_fault.as_deref());
         let readings = policy.triggers.iter().map(|trigger| {
-            if trigger.source.is_polled() {
-                return polled(lead, policy, &trigger.name);
-            }
-            match Pick::of(&trigger.source) {
-                Some(_) if fault.is_some() => Reading::Unselected(fault.unwrap_or_default().into()),
-                Some(pick) => Reading::Pods(self.sums(now, target, workload, pick)),
-                None => Reading::None,
+            let source = &trigger.source;
+            let pick = Pick::of(source);
+            let of_replicas = pick.is_some() || matches!(source, Source::Pods { .. });
+            match (fault, pick) {
+                (Some(fault), _) if of_replicas => Reading::Unselected(fault.to_owned()),
+                (_, Some(pick)) => Reading::Pods(self.sums(now, target, workload, pick)),
+                (_, None) if source.is_polled() => polled(lead, policy, &trigger.name),
+                (_, None) => Reading::None,
             }
         });
         let watch = lead.watches.get(&policy.name);

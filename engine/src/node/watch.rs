@@ -204,7 +204,11 @@ impl Watch {
 fn amount(reading: &Reading) -> Option<u64> {
     match reading {
         Reading::Value { milli, .. } => Some(u64::try_from(*milli).unwrap_or(0)),
-        Reading::Pods(_) | Reading::Failed { .. } | Reading::Unselected(_) | Reading::None => None,
+        Reading::Pods(_)
+        | Reading::Answered { .. }
+        | Reading::Failed { .. }
+        | Reading::Unselected(_)
+        | Reading::None => None,
     }
 }
 

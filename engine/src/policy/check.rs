@@ -354,7 +354,23 @@ impl Source {
 
     /// Whether its value comes from asking, not from what the agents measure.
     pub fn is_polled(&self) -> bool {
-        matches!(self, Source::Object { .. } | Source::External { .. })
+        matches!(
+            self,
+            Source::Pods { .. } | Source::Object { .. } | Source::External { .. }
+        )
+    }
+
+    /// Of a metric of the replicas: its name and which of its series count, such as
+    /// `requests{verb=GET}`.
+    pub fn series(&self) -> Option<String> {
+        match self {
+            Source::Pods {
+                metric,
+                selector: Some(selector),
+            } => Some(format!("{metric}{{{selector}}}")),
+            Source::Pods { metric, .. } => Some(metric.clone()),
+            _ => None,
+        }
     }
 
     /// Whether HPA lets the source bring a workload to zero and back (hpa.md rule 17).

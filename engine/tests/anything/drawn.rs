@@ -153,7 +153,10 @@ fn trigger(draw: &mut Draw<'_>, index: usize) -> Trigger {
             resource: Resource::Cpu,
             container: "main".into(),
         },
-        38..=41 => Source::Pods { metric: "m".into() },
+        38..=41 => Source::Pods {
+            metric: "m".into(),
+            selector: None,
+        },
         42..=45 => Source::Object {
             kind: kind(),
             metadata: metadata(),

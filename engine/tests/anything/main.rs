@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "8bf3048e9b4aba94f799eb21ba11deea";
+const DIGEST: &str = "f402cd6d4a87c2092b2dcba6b167e920";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {

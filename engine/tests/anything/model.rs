@@ -14,6 +14,7 @@ use starling_engine::decide::objective::signal::Signal;
 use starling_engine::decide::objective::state::{Forecast, Held};
 use starling_engine::decide::reason::{Report, Step};
 use starling_engine::decide::{Decision, Inputs, Reading, decide};
+use starling_engine::demand::pods::Sums;
 use starling_engine::policy::{Goal, Policy, Source, Strategy, TRIGGERS_MAX, Trigger};
 use starling_engine::unit::Ms;
 
@@ -133,15 +134,15 @@ fn uncertain(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> bool {
     if matches!(trigger.source, Source::Unknown { .. }) {
         return true;
     }
+    let old_ms = inputs.policy.polling_interval_ms.saturating_mul(3);
+    let old = |at: Ms| inputs.now.since(at) > old_ms.max(60_000);
+    let without_samples =
+        |sums: &Sums| sums.samples == 0 && !matches!(trigger.goal, Goal::Value { .. });
     match inputs.readings.get(index) {
         None | Some(Reading::None | Reading::Unselected(_) | Reading::Failed { .. }) => true,
-        Some(Reading::Value { at, .. }) => {
-            let old_ms = inputs.policy.polling_interval_ms.saturating_mul(3);
-            inputs.now.since(*at) > old_ms.max(60_000)
-        }
-        Some(Reading::Pods(sums)) => {
-            sums.samples == 0 && !matches!(trigger.goal, Goal::Value { .. })
-        }
+        Some(Reading::Value { at, .. }) => old(*at),
+        Some(Reading::Answered { sums, at }) => old(*at) || without_samples(sums),
+        Some(Reading::Pods(sums)) => without_samples(sums),
     }
 }
 

@@ -45,7 +45,7 @@ fn metric(draw: &mut Draw<'_>, now: Ms) -> Metric {
 }
 
 pub fn reading(draw: &mut Draw<'_>, now: Ms) -> Reading {
-    match draw.byte() % 4 {
+    match draw.byte() % 5 {
         0 => Reading::None,
         1 => Reading::Value {
             milli: draw.i64(),
@@ -55,12 +55,16 @@ pub fn reading(draw: &mut Draw<'_>, now: Ms) -> Reading {
             why: "down".into(),
             at: draw.near(now),
         },
+        3 => Reading::Answered {
+            sums: sums(draw, now),
+            at: draw.near(now),
+        },
         _ => Reading::Pods(sums(draw, now)),
     }
 }
 
 /// Sums that no replicas need ever have had.
-fn sums(draw: &mut Draw<'_>, now: Ms) -> Sums {
+pub fn sums(draw: &mut Draw<'_>, now: Ms) -> Sums {
     let missing = draw.below(4);
     Sums {
         pods: draw.u32(),

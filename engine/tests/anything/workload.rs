@@ -64,6 +64,10 @@ impl Workload<'_> {
             match (&trigger.source, self.voices[i]) {
                 (_, Voice::Silent) => before.cloned().unwrap_or(Reading::None),
                 (Source::Resource(resource), Voice::Says(_)) => Reading::Pods(self.sums(*resource)),
+                (Source::Pods { .. }, Voice::Says(_)) => Reading::Answered {
+                    sums: self.sums(Resource::Cpu),
+                    at: self.now,
+                },
                 (_, Voice::Says(level)) => Reading::Value {
                     milli: self.noisy(level, i),
                     at: self.now,

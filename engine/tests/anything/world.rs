@@ -19,6 +19,7 @@ mod workload;
 use std::collections::BTreeMap;
 
 use starling_engine::ledger::{Command, FOUNDER, Ledger};
+use starling_engine::node::Answer;
 use starling_engine::unit::{Ms, NodeId};
 
 use cluster::Place;
@@ -45,7 +46,7 @@ struct World<'a> {
     replica: Ledger,
     nodes: BTreeMap<NodeId, Place>,
     /// What external sources answer; `None` is no answer at all.
-    answer: Option<Result<i64, String>>,
+    answer: Option<Result<Answer, String>>,
     fate: Fate,
     /// Proposals that have not yet been applied.
     late: Vec<(NodeId, Command)>,
@@ -78,7 +79,7 @@ impl<'a> World<'a> {
             ledger: Ledger::default(),
             replica: Ledger::default(),
             nodes: BTreeMap::new(),
-            answer: Some(Ok(0)),
+            answer: Some(Ok(Answer::Value(0))),
             fate: Fate::Granted,
             late: Vec::new(),
             model: Leaders::default(),
@@ -145,7 +146,8 @@ impl<'a> World<'a> {
                 self.answer = match self.draw.byte() % 8 {
                     0 => None,
                     1 => Some(Err("refused".into())),
-                    _ => Some(Ok(self.draw.i64())),
+                    2 | 3 => Some(Ok(Answer::Pods(seen::sums(&mut self.draw, self.now)))),
+                    _ => Some(Ok(Answer::Value(self.draw.i64()))),
                 }
             }
             26 | 27 => {

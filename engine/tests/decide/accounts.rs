@@ -37,7 +37,9 @@ proptest! {
 fn again(web: &mut Scenario) {
     for reading in &mut web.readings {
         match reading {
-            Reading::Value { at, .. } | Reading::Failed { at, .. } => *at = web.now,
+            Reading::Value { at, .. }
+            | Reading::Answered { at, .. }
+            | Reading::Failed { at, .. } => *at = web.now,
             Reading::Pods(sums) => sums.oldest = sums.oldest.map(|_| web.now),
             Reading::Unselected(_) | Reading::None => {}
         }

@@ -187,6 +187,7 @@ fn uncertain(web: &Scenario, index: usize) -> bool {
     match web.readings.get(index).unwrap_or(&Reading::None) {
         Reading::None | Reading::Unselected(_) | Reading::Failed { .. } => true,
         Reading::Value { at, .. } => web.now.since(*at) > 90_000,
+        Reading::Answered { sums, at } => web.now.since(*at) > 90_000 || sums.ready == 0,
         Reading::Pods(sums) => web.size > 0 && sums.ready == 0,
     }
 }

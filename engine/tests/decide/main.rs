@@ -5,6 +5,7 @@
 mod scenario;
 
 mod accounts;
+mod asked;
 mod banded;
 mod bounded;
 mod explain;

@@ -71,7 +71,9 @@ impl Scenario {
     pub fn read(&mut self, mut readings: Vec<Reading>) -> &mut Scenario {
         for reading in &mut readings {
             let at = match reading {
-                Reading::Value { at, .. } | Reading::Failed { at, .. } => Some(at),
+                Reading::Value { at, .. }
+                | Reading::Answered { at, .. }
+                | Reading::Failed { at, .. } => Some(at),
                 Reading::Pods(sums) => sums.oldest.as_mut(),
                 Reading::Unselected(_) | Reading::None => None,
             };

@@ -96,7 +96,10 @@ fn trigger() -> impl Strategy<Value = Trigger> {
     ];
     let source = prop_oneof![
         Just(Source::Resource(Resource::Cpu)),
-        Just(Source::Pods { metric: "m".into() }),
+        Just(Source::Pods {
+            metric: "m".into(),
+            selector: None
+        }),
         Just(Source::Object {
             kind: "o".into(),
             metadata: BTreeMap::new()

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod asked;
 mod objective;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
 use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger, Member};
-use starling_engine::node::{Input, LOST_AFTER_MS, Node, Output, PASS_GAP_MS};
+use starling_engine::node::{Answer, Input, LOST_AFTER_MS, Node, Output, PASS_GAP_MS};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 
@@ -32,6 +33,11 @@ fn queue() -> Trigger {
         goal: Goal::AverageValue { milli: 10_000 },
         activation_milli: 0,
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the queue has it")]
+fn says(milli: i64) -> Option<Result<Answer, String>> {
+    Some(Ok(Answer::Value(milli)))
 }
 
 fn cpu() -> Trigger {
@@ -67,7 +73,7 @@ struct World {
     /// Each replica's CPU use.
     cpu_milli: i64,
     /// What the queue answers; `None` gives no answer at all.
-    queue: Option<Result<i64, String>>,
+    queue: Option<Result<Answer, String>>,
     proposed: usize,
     polls: usize,
     halted: Vec<NodeId>,
@@ -84,7 +90,7 @@ impl World {
             leader: None,
             term: 0,
             cpu_milli: 50,
-            queue: Some(Ok(0)),
+            queue: says(0),
             proposed: 0,
             polls: 0,
             halted: Vec::new(),
@@ -225,7 +231,7 @@ fn a_load_is_followed_and_spread_over_the_nodes() {
     let mut world = World::new(policy(vec![queue(), cpu()]));
     world.seconds(3);
     assert_eq!(world.shares(), [(A, 1)]);
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.seconds(20);
     assert_eq!(world.size(), 6);
     assert_eq!(world.shares(), [(A, 2), (B, 2), (C, 2)]);
@@ -234,7 +240,7 @@ fn a_load_is_followed_and_spread_over_the_nodes() {
 #[test]
 fn i9_a_second_without_news_proposes_nothing() {
     let mut world = World::new(policy(vec![queue(), cpu()]));
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.seconds(30);
     let (proposed, index) = (world.proposed, world.index);
     world.seconds(30);
@@ -247,7 +253,7 @@ fn i8_without_a_leader_nothing_is_proposed() {
     world.seconds(5);
     world.lead(None);
     let proposed = world.proposed;
-    world.queue = Some(Ok(90_000));
+    world.queue = says(90_000);
     world.seconds(30);
     assert_eq!(world.proposed, proposed);
 }
@@ -255,9 +261,9 @@ fn i8_without_a_leader_nothing_is_proposed() {
 #[test]
 fn i6_a_new_leader_goes_on_with_the_old_ones_stabilization_window() {
     let mut world = World::new(policy(vec![queue()]));
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.seconds(60);
-    world.queue = Some(Ok(10_000));
+    world.queue = says(10_000);
     world.seconds(200);
     assert_eq!(world.size(), 6, "the window of 300 s holds the size");
     world.lead(Some(B));
@@ -289,7 +295,7 @@ fn i4_replicas_of_a_silent_node_count_as_missing_not_as_idle() {
 #[test]
 fn a_lost_nodes_replicas_are_placed_elsewhere_after_a_while_and_not_before() {
     let mut world = World::new(policy(vec![queue()]));
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.seconds(20);
     world.up.remove(&C);
     let patience = usize::try_from(LOST_AFTER_MS / 1_000).expect("small");
@@ -302,7 +308,7 @@ fn a_lost_nodes_replicas_are_placed_elsewhere_after_a_while_and_not_before() {
 #[test]
 fn a_new_leader_that_has_heard_of_nobody_moves_nothing() {
     let mut world = World::new(policy(vec![queue()]));
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.seconds(20);
     let shares = world.shares();
     world.restart(B);
@@ -317,7 +323,7 @@ fn a_new_leader_that_has_heard_of_nobody_moves_nothing() {
 #[test]
 fn a_source_that_never_answers_has_failed_and_changes_nothing() {
     let mut world = World::new(policy(vec![queue()]));
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.seconds(20);
     world.queue = None;
     world.seconds(600);
@@ -367,7 +373,7 @@ fn i7_the_node_that_differs_from_the_majority_stops() {
 fn an_answer_is_acted_on_without_waiting_for_the_next_second() {
     let mut world = World::new(policy(vec![queue()]));
     world.seconds(3);
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.second();
     let before = world.size();
     let now = world.now;
@@ -380,9 +386,9 @@ fn an_answer_is_acted_on_without_waiting_for_the_next_second() {
 #[test]
 fn a_new_leaders_first_answer_is_acted_on_at_once() {
     let mut world = World::new(policy(vec![queue()]));
-    world.queue = Some(Ok(10_000));
+    world.queue = says(10_000);
     world.seconds(10);
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.lead(Some(B));
     let before = world.size();
     world.step(B, Input::Tick);
@@ -396,7 +402,7 @@ fn a_dry_run_decides_but_changes_no_size() {
     let mut dry = policy(vec![queue()]);
     dry.dry_run = true;
     let mut world = World::new(dry);
-    world.queue = Some(Ok(60_000));
+    world.queue = says(60_000);
     world.seconds(20);
     assert_eq!(world.size(), 1);
     let history = &world.ledger.workloads[&target()].history;

@@ -26,7 +26,7 @@ impl World {
     /// keep a replica busy.
     fn work(&mut self, seconds: usize, per_s: i64) {
         for _ in 0..seconds {
-            self.queue = Some(Ok(per_s * 1_000));
+            self.queue = says(per_s * 1_000);
             let slots = i64::from(self.size()) * 4;
             self.cpu_milli = (per_s * 40 / 10 / slots.max(1)).min(100);
             self.second();

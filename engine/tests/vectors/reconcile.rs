@@ -150,9 +150,13 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
         "pods" => (
             Source::Pods {
                 metric: CUSTOM.into(),
+                selector: None,
             },
             average(),
-            pods(Pick::Custom(CUSTOM)),
+            Reading::Answered {
+                sums: sums(of, Pick::Custom(CUSTOM)),
+                at: NOW,
+            },
         ),
         "object" if failing => (object(), whole(), Reading::None),
         "object" => (object(), whole(), single()),

@@ -87,8 +87,8 @@ fn trigger(trigger: &Trigger, health: Health) -> v1::Trigger {
             shown.container.clone_from(container);
             resource.name().into()
         }
-        Source::Pods { metric } => {
-            shown.metric.clone_from(metric);
+        Source::Pods { .. } => {
+            shown.metric = trigger.source.series().unwrap_or_default();
             "pods".into()
         }
         Source::Object { .. } => "object".into(),

@@ -149,7 +149,7 @@ impl Pod {
 }
 
 /// A phase that Kubernetes doesn't name (`Unknown`) counts as running, as in HPA.
-fn phase(text: &str) -> Phase {
+pub(crate) fn phase(text: &str) -> Phase {
     match text {
         "Pending" => Phase::Pending,
         "Failed" => Phase::Failed,

@@ -62,13 +62,11 @@ fn metric(check: &mut Check, field: &str, written: &Metric) -> Option<(String, S
             (format!("{}-{}", it.name, it.container), source, goal)
         }),
         MetricKind::Pods => written.pods.as_ref().map(|it| {
-            let metadata = named(check, &field, &it.metric);
-            let metric = match metadata.get(SELECTOR) {
-                Some(selector) => format!("{}{{{selector}}}", it.metric.name),
-                None => it.metric.name.clone(),
-            };
+            let mut metadata = named(check, &field, &it.metric);
+            let metric = it.metric.name.clone();
+            let selector = metadata.remove(SELECTOR);
             let goal = aim(check, &field, &it.target, &[AimKind::AverageValue]);
-            (it.metric.name.clone(), Source::Pods { metric }, goal)
+            (metric.clone(), Source::Pods { metric, selector }, goal)
         }),
         MetricKind::Object => written.object.as_ref().map(|it| {
             let mut metadata = named(check, &field, &it.metric);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use starling_engine::ledger::{Entry, Member};
 use starling_engine::node::platform::Scale;
-use starling_engine::node::{Input, Output};
+use starling_engine::node::{Answer, Input, Output};
 use starling_engine::unit::NodeId;
 use starling_policy::objects::{Object, Written, read};
 
@@ -147,7 +147,7 @@ impl Bench {
         self.step(Input::Polled {
             policy: web(),
             trigger: "queue".into(),
-            result: Ok(milli),
+            result: Ok(Answer::Value(milli)),
         });
     }
 

@@ -82,7 +82,7 @@ fn a_container_is_meant_by_metrics_and_by_kedas_container_name() {
 #[test]
 fn metrics_of_pods_objects_and_others_keep_what_is_needed_to_ask_for_them() {
     let policy = policy(&with(
-        "    - type: Pods\n      pods: {metric: {name: packets_per_second}, target: {type: AverageValue, averageValue: 1k}}\n    \
+        "    - type: Pods\n      pods: {metric: {name: packets_per_second, selector: {matchLabels: {verb: GET}}}, target: {type: AverageValue, averageValue: 1k}}\n    \
          - type: Object\n      object:\n        describedObject: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: main}\n        \
          metric: {name: requests, selector: {matchLabels: {verb: GET}}}\n        target: {type: Value, value: 2k}\n    \
          - type: External\n      external:\n        metric:\n          name: requests\n          selector:\n            \
@@ -91,6 +91,7 @@ fn metrics_of_pods_objects_and_others_keep_what_is_needed_to_ask_for_them() {
     ));
     let pods = Source::Pods {
         metric: "packets_per_second".to_owned(),
+        selector: Some("verb=GET".to_owned()),
     };
     assert_eq!(policy.triggers[0].source, pods);
     assert_eq!(policy.triggers[0].name, "packets-per-second");
