@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the binary under test, workloads to size,
 //! and waiting for a condition with a deadline.
 
+pub mod adapter;
 pub mod installed;
 pub mod workload;
 

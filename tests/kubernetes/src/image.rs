@@ -7,7 +7,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use crate::assets;
+use crate::assets::{self, Assets};
 use crate::error::{Error, Result, Trying};
 use crate::run;
 use crate::shell::{self, COMMAND_LIMIT};
@@ -16,6 +16,8 @@ use crate::shell::{self, COMMAND_LIMIT};
 pub const PAUSE: &str = "localhost/starling-test/pause:1";
 /// Pods that burn CPU and tell a number: see `images/load/load`.
 pub const LOAD: &str = "localhost/starling-test/load:1";
+/// An adapter of the metrics APIs, whose values are written to its port 8080.
+pub const ADAPTER: &str = "localhost/starling-test/adapter:1";
 /// What the examples run.
 pub const BUSYBOX: &str = "docker.io/library/busybox:1.35";
 /// The project's own image, as `image` names it.
@@ -43,23 +45,31 @@ pub fn image(binary: &Path) -> Result<PathBuf> {
 
 /// The image that every pod needs.
 pub(crate) fn pause() -> Result<PathBuf> {
-    fixture("pause", PAUSE)
+    fixture("pause", PAUSE, Path::new(BUSYBOX_HERE))
 }
 
 /// The image for pods that work on demand.
 pub fn load() -> Result<PathBuf> {
-    fixture("load", LOAD)
+    fixture("load", LOAD, Path::new(BUSYBOX_HERE))
 }
 
 /// The image that the examples in `daemonset/` use.
 pub fn busybox() -> Result<PathBuf> {
-    fixture("busybox", BUSYBOX)
+    fixture("busybox", BUSYBOX, Path::new(BUSYBOX_HERE))
 }
 
-/// An image of a folder under `images/` and the machine's static busybox.
-fn fixture(folder: &str, name: &str) -> Result<PathBuf> {
+/// The image of the reference adapter of custom.metrics.k8s.io and external.metrics.k8s.io.
+pub fn adapter() -> Result<PathBuf> {
+    fixture("adapter", ADAPTER, &Assets::find()?.binary("test-adapter")?)
+}
+
+/// The machine's own, which is static.
+const BUSYBOX_HERE: &str = "/bin/busybox";
+
+/// An image of a folder under `images/` and a static program.
+fn fixture(folder: &str, name: &str, program: &Path) -> Result<PathBuf> {
     let context = here().join("images").join(folder);
-    let mut files = vec![PathBuf::from("/bin/busybox")];
+    let mut files = vec![program.to_path_buf()];
     let entries = fs::read_dir(&context).trying(|| format!("read {}", context.display()))?;
     files.extend(entries.flatten().map(|entry| entry.path()));
     files.sort();

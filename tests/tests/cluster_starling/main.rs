@@ -8,5 +8,6 @@ mod grow;
 mod install;
 mod kill;
 mod kinds;
+mod metrics;
 mod refuse;
 mod roll;
