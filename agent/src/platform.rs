@@ -38,6 +38,9 @@ pub struct Platform {
     selectors: Arc<Selectors>,
     /// The grants whose writes are not answered yet; one for each target.
     asked: BTreeMap<Target, u64>,
+    /// Whether targets were to be watched, and of which policies: another set of
+    /// these has another count or a newer revision.
+    seen: Option<(bool, usize, Option<u64>)>,
     _tasks: JoinSet<()>,
 }
 
@@ -72,6 +75,7 @@ impl Platform {
             pods,
             selectors: Arc::default(),
             asked: BTreeMap::new(),
+            seen: None,
             _tasks: tasks,
         };
         (platform, receiver)
@@ -80,6 +84,11 @@ impl Platform {
     /// Follows the targets that the ledger holds now. `watches`: this agent keeps
     /// what a leader needs warm; everybody else watches its own pods only.
     pub fn follow(&mut self, ledger: &Ledger, watches: bool) {
+        let revisions = ledger.policies.values().map(|put| put.revision);
+        let seen = (watches, ledger.policies.len(), revisions.max());
+        if self.seen.replace(seen) == Some(seen) {
+            return;
+        }
         let policies = ledger.policies.values().map(|put| &put.policy);
         let scaled = policies.filter(|policy| policy.target.form() == Form::Scaled);
         let references: BTreeSet<Reference> = scaled

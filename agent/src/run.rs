@@ -298,10 +298,7 @@ impl Agent {
         let Some(platform) = &mut self.platform else {
             return;
         };
-        let ledger = self.log.ledger();
-        let ledger = read(&ledger);
-        platform.follow(&ledger, votes);
-        platform.select(&ledger.part(self.log.id()));
+        platform.follow(&read(&self.log.ledger()), votes);
     }
 
     fn patch(&mut self, patch: &Patch) {
@@ -409,13 +406,18 @@ impl Agent {
         });
     }
 
-    /// Carries out this node's shares as the ledger has them now.
+    /// Does this node's part as the ledger has it now: carries out its shares, and
+    /// learns which pods belong to which workload.
     fn actuate(&mut self) {
-        if !self.caught_up || self.halted.is_some() {
-            return;
-        }
         let ledger = self.log.ledger();
-        actuate::apply(&read(&ledger).part(self.log.id()), &self.supervisor);
+        let ledger = read(&ledger);
+        let part = ledger.part(self.log.id());
+        if self.caught_up && self.halted.is_none() {
+            actuate::apply(&part, &self.supervisor);
+        }
+        if let Some(platform) = &mut self.platform {
+            platform.select(&part);
+        }
     }
 
     fn know_members(&self) {
