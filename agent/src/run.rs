@@ -49,6 +49,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const TICK_EVERY: Duration = Duration::from_millis(200);
 /// Triggers asked at the same time; more wait, and fail if they wait too long.
 const POLLS_MAX: usize = 64;
+/// Triggers that wait for that or are asked; further ones aren't asked this time,
+/// and count as without an answer.
+const POLLS_WAITING_MAX: usize = 10_000;
 /// A proposal is given up after this; the engine plans anew.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Events that wait for the loop; whoever brings more waits too.
@@ -105,6 +108,8 @@ struct Agent {
     leads: bool,
     poller: Arc<Poller>,
     polls: Arc<Semaphore>,
+    /// Room for those that wait and those that are asked.
+    waiting: Arc<Semaphore>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     told: Told,
     health: Health,
@@ -149,6 +154,7 @@ impl Agent {
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut applied = self.log.applied();
         let mut leadership = self.log.leadership();
+        let mut led = None;
         self.wait_until_caught_up();
         self.know_members();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -187,7 +193,12 @@ impl Agent {
                 }
                 Ok(()) = leadership.changed() => {
                     let seen = leadership.borrow_and_update().clone();
-                    self.lead(&seen);
+                    // It also says how far the log is, after each entry.
+                    let who = (seen.term, seen.leader, seen.acting, seen.voters.clone());
+                    if led.as_ref() != Some(&who) {
+                        led = Some(who);
+                        self.lead(&seen);
+                    }
                 }
             }
         }
@@ -227,7 +238,10 @@ impl Agent {
                 });
                 self.step_if_due();
             }
-            Event::Proposed => self.step(Input::Proposed),
+            Event::Proposed => {
+                self.step(Input::Proposed);
+                self.step_if_due();
+            }
             Event::Edited {
                 command,
                 former,
@@ -346,7 +360,12 @@ impl Agent {
         let metrics = self.health.metrics().clone();
         let apis = self.apis.clone();
         let pods = self.selector(&policy);
+        // Without an answer it counts as failed after a while, and is asked again.
+        let Ok(room) = self.waiting.clone().try_acquire_owned() else {
+            return;
+        };
         tokio::spawn(async move {
+            let _room = room;
             let Ok(_permit) = polls.acquire_owned().await else {
                 return;
             };
@@ -448,6 +467,10 @@ impl Agent {
             "this agent stops acting; compare the ledgers, then restart it with an empty data directory"
         );
         self.halted = Some(why.to_owned());
+        self.leads = false;
+        if let Some(platform) = &self.platform {
+            platform.lead(false);
+        }
     }
 
     fn publish(&mut self) {

@@ -237,7 +237,11 @@ impl Node {
     /// When [`Input::Tick`] is due, if nothing else happens before.
     pub fn wakeup(&self, now: Ms) -> Ms {
         match &self.lead {
-            Some(lead) => lead.next_pass.max(now),
+            // No pass is made while a proposal is under way.
+            Some(lead) => match lead.proposed_at {
+                Some(at) => lead.next_pass.max(at.plus(PROPOSAL_PATIENCE_MS)).max(now),
+                None => lead.next_pass.max(now),
+            },
             None => now.plus(PASS_EVERY_MS),
         }
     }

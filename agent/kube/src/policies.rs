@@ -80,6 +80,10 @@ impl Outbox {
 
 /// Without anything new, statuses are looked through this often.
 const TURN_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// Between two turns through all objects, for each of them: a turn costs some five
+/// microseconds for each, and thousands of objects must not keep the agent from
+/// everything else.
+const TURN_PAUSE: std::time::Duration = std::time::Duration::from_micros(200);
 /// That events were left out is logged so often at most.
 const REMIND_EVERY: std::time::Duration = std::time::Duration::from_mins(10);
 
@@ -165,21 +169,21 @@ impl Policies {
     /// returns at once where nothing can have changed. Writes and tells by itself.
     pub fn lead(&mut self, ledger: &Ledger, node: &Node, now: Ms) -> Vec<Command> {
         let instant = Instant::now();
-        let rested = self.turned.is_some_and(|(at, index)| {
-            index == ledger.index && instant.duration_since(at) < TURN_EVERY
-        });
-        if rested && !self.stirred {
+        let whole = self.is_whole_due(ledger.index, instant);
+        if whole {
+            self.stirred = false;
+            self.turned = Some((instant, ledger.index));
+        } else if !self.keeper.is_open() {
             return Vec::new();
         }
-        self.stirred = false;
-        self.turned = Some((instant, ledger.index));
         while self.writes.try_join_next().is_some() {}
-        let turn = self.keeper.lead(&World {
+        let world = World {
             ledger,
             node,
             now,
             instant: instant.into_std(),
-        });
+        };
+        let turn = self.keeper.lead(&world, whole);
         for happening in turn.happenings {
             if happening.warning {
                 let policy = format!("{}/{}", happening.of.namespace, happening.of.name);
@@ -195,6 +199,18 @@ impl Policies {
         }
         self.remind(instant);
         turn.proposals
+    }
+
+    /// Whether all objects are to be looked through: something may have changed, and
+    /// the last time is long enough ago.
+    fn is_whole_due(&self, index: u64, now: Instant) -> bool {
+        let Some((at, seen)) = self.turned else {
+            return true;
+        };
+        let since = now.duration_since(at);
+        let objects = u32::try_from(self.keeper.count()).unwrap_or(u32::MAX);
+        let changed = self.stirred || index != seen;
+        since >= TURN_PAUSE.saturating_mul(objects) && (changed || since >= TURN_EVERY)
     }
 
     fn write(&mut self, name: Name, status: Status) {

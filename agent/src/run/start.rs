@@ -29,7 +29,7 @@ use super::addresses::{self, Sockets};
 use super::identity::{self, Identity, Known};
 use super::shown::Shown;
 use super::tell::Told;
-use super::{Agent, Args, EVENTS_MAX, Meters, POLLS_MAX};
+use super::{Agent, Args, EVENTS_MAX, Meters, POLLS_MAX, POLLS_WAITING_MAX};
 use crate::config::{Config, WorkersOnExit};
 use crate::platform::{Meter as PodMeter, Platform};
 
@@ -271,6 +271,7 @@ fn assemble(
         directory,
         poller: Arc::new(Poller::new()),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
+        waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         told: Told::default(),
         health,

@@ -23,9 +23,12 @@ use crate::status::Status;
 use crate::status::desk::{Desk, Urgency, urgency};
 use crate::status::tell::{self, Facts};
 
-/// Statuses that are looked through in each turn for values and words that have
-/// changed, beside those where something else has: their making costs time.
+/// Statuses that are looked through in each whole turn for values and words that
+/// have changed, beside those where something else has: their making costs time.
 const LOOKS: usize = 50;
+/// Statuses that are made in one turn because something has changed; the next turn
+/// goes on with the others.
+const OPEN_LOOKS: usize = 200;
 
 /// What the policies' objects are held against.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +61,9 @@ pub struct Keeper {
     made_from: BTreeMap<Name, u64>,
     /// Those whose status isn't written yet as it should be.
     open: BTreeSet<Name>,
-    /// The last one that was looked through.
-    looked_at: Option<Name>,
+    /// How far each round has come: of all, and of the open ones.
+    looked: Round,
+    opened: Round,
     /// Changes of size up to this entry have been told by this leader.
     told: Option<u64>,
 }
@@ -146,12 +150,23 @@ impl Keeper {
         self.made_from.clear();
     }
 
-    /// What to do now, at the leader.
-    pub fn lead(&mut self, world: &World<'_>) -> Turn {
-        let mut turn = Turn {
-            proposals: self.objects.plan(world.ledger, &self.rivals, world.now),
-            ..Turn::default()
-        };
+    /// How many objects there are; a whole turn looks at each.
+    pub fn count(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// Whether a status isn't written yet as it should be.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// What to do now, at the leader. A turn that isn't whole goes on with statuses
+    /// alone.
+    pub fn lead(&mut self, world: &World<'_>, whole: bool) -> Turn {
+        let mut turn = Turn::default();
+        if whole {
+            turn.proposals = self.objects.plan(world.ledger, &self.rivals, world.now);
+        }
         if !self.objects.are_listed() {
             return turn;
         }
@@ -159,15 +174,20 @@ impl Keeper {
         let uid_of = |name: &Name| objects.get(name).map(|object| object.uid.clone());
         turn.happenings = records(world.ledger, self.told, world.now, uid_of);
         self.told = Some(world.ledger.index);
-        for name in self.due(world) {
+        if whole {
+            self.scan(world);
+        }
+        for name in self.due(world.instant, whole) {
+            if self.desk.is_full() {
+                break;
+            }
             self.look(&name, world, &mut turn);
         }
         turn
     }
 
-    /// Whose status is to be made: where something has changed, where a write is
-    /// still to come, and some of the others in turn.
-    fn due(&mut self, world: &World<'_>) -> Vec<Name> {
+    /// Opens those where something has changed that a person must see soon.
+    fn scan(&mut self, world: &World<'_>) {
         let mut changed = Vec::new();
         for (name, standing) in self.objects.standings() {
             let generation = self.objects.get(name).map(|object| object.generation);
@@ -178,21 +198,20 @@ impl Keeper {
             }
         }
         self.open.extend(changed);
-        let mut due: Vec<Name> = self.open.iter().cloned().collect();
-        let after = match &self.looked_at {
-            Some(name) => (Bound::Excluded(name.clone()), Bound::Unbounded),
-            None => (Bound::Unbounded, Bound::Unbounded),
-        };
-        let all = self.objects.standings();
-        let looks: Vec<Name> = all
-            .range(after)
-            .take(LOOKS)
-            .map(|(name, _)| name.clone())
-            .collect();
-        self.looked_at = looks.last().filter(|_| looks.len() == LOOKS).cloned();
-        due.extend(looks.into_iter().filter(|name| !self.open.contains(name)));
+    }
+
+    /// Whose status is to be made: where a write is still to come and, in a whole
+    /// turn, some of the others.
+    fn due(&mut self, now: Instant, whole: bool) -> Vec<Name> {
+        let open = self.open.range(self.opened.rest());
+        let mut due = self.opened.take(open, OPEN_LOOKS);
+        if whole {
+            let all = self.objects.standings().range(self.looked.rest());
+            let looks = self.looked.take(all.map(|(name, _)| name), LOOKS);
+            due.extend(looks.into_iter().filter(|name| !self.open.contains(name)));
+        }
         // Those that waited longest have the first claim on what may be written.
-        due.sort_by_cached_key(|name| std::cmp::Reverse(self.desk.age(name, world.instant)));
+        due.sort_by_cached_key(|name| std::cmp::Reverse(self.desk.age(name, now)));
         due
     }
 
@@ -235,6 +254,30 @@ impl Keeper {
                 .extend(flips(&of, &former, &wanted, world.now));
             turn.statuses.push((name.clone(), wanted));
         }
+    }
+}
+
+/// Takes names some at a time, and begins anew behind the last.
+#[derive(Debug, Default)]
+struct Round {
+    last: Option<Name>,
+}
+
+impl Round {
+    /// Which names are left in this round.
+    fn rest(&self) -> (Bound<Name>, Bound<Name>) {
+        let last = self.last.clone();
+        (
+            last.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        )
+    }
+
+    /// The next ones of the rest.
+    fn take<'a>(&mut self, rest: impl Iterator<Item = &'a Name>, most: usize) -> Vec<Name> {
+        let taken: Vec<Name> = rest.take(most).cloned().collect();
+        self.last = taken.last().filter(|_| taken.len() == most).cloned();
+        taken
     }
 }
 

@@ -122,7 +122,7 @@ impl Desk {
     /// of it.
     pub fn is_due(&mut self, name: &Name, former: &Status, wanted: &Status, now: Instant) -> bool {
         let urgency = urgency(former, wanted);
-        if urgency == Urgency::None || self.writing >= WRITES_MAX {
+        if urgency == Urgency::None || self.is_full() {
             return false;
         }
         let line = self.lines.get(name);
@@ -158,6 +158,11 @@ impl Desk {
             );
         }
         due
+    }
+
+    /// Whether no further write may begin now.
+    pub fn is_full(&self) -> bool {
+        self.writing >= WRITES_MAX
     }
 
     /// A write ended; `Some` is what was written.

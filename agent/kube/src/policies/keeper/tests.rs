@@ -162,12 +162,15 @@ impl Bench {
             observation,
         });
         self.step(Input::Tick);
-        let turn = self.keeper.lead(&World {
-            ledger: &self.ledger,
-            node: &self.node,
-            now: self.now,
-            instant: self.instant,
-        });
+        let turn = self.keeper.lead(
+            &World {
+                ledger: &self.ledger,
+                node: &self.node,
+                now: self.now,
+                instant: self.instant,
+            },
+            true,
+        );
         for command in &turn.proposals {
             let outcome = self.commit(command);
             self.keeper.answered(command, &outcome);
@@ -393,12 +396,15 @@ fn a_target_that_is_gone_is_said_and_its_return_as_another_too() {
         observation: Observation::Gone("deployments.apps \"web\" not found".into()),
     });
     bench.step(Input::Tick);
-    let turn = bench.keeper.lead(&World {
-        ledger: &bench.ledger,
-        node: &bench.node,
-        now: bench.now,
-        instant: bench.instant,
-    });
+    let turn = bench.keeper.lead(
+        &World {
+            ledger: &bench.ledger,
+            node: &bench.node,
+            now: bench.now,
+            instant: bench.instant,
+        },
+        true,
+    );
     let (name, status) = turn.statuses.into_iter().next().unwrap();
     let able = status.condition("AbleToScale").unwrap();
     assert_eq!(
@@ -440,4 +446,21 @@ fn a_change_by_somebody_else_to_the_status_is_put_right() {
     bench.seconds(2);
     assert_eq!(bench.writes, before + 1);
     assert_eq!(bench.status().size, right.size);
+}
+
+#[test]
+fn all_names_have_their_turn_some_at_a_time() {
+    let names: BTreeSet<Name> = (0..7)
+        .map(|n| Name::new("shop", format!("web-{n}")))
+        .collect();
+    let mut round = Round::default();
+    let mut turn = || {
+        let rest = names.range(round.rest());
+        let taken = round.take(rest, 3);
+        taken.iter().map(|it| it.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(turn(), ["web-0", "web-1", "web-2"]);
+    assert_eq!(turn(), ["web-3", "web-4", "web-5"]);
+    assert_eq!(turn(), ["web-6"]);
+    assert_eq!(turn(), ["web-0", "web-1", "web-2"]);
 }
