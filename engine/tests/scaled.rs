@@ -3,16 +3,26 @@
 
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
+#[allow(dead_code, reason = "the random world plays more of it")]
+#[path = "anything/platform.rs"]
+mod platform;
+#[path = "scaled/void.rs"]
+mod void;
+
 use std::collections::BTreeMap;
 
-use starling_engine::decide::reason::Step;
+use starling_engine::decide::reason::{Held, Step};
+use starling_engine::decide::{Inputs, Platform, decide};
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
+use starling_engine::history::History;
 use starling_engine::ledger::{Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Why};
-use starling_engine::node::platform::{Failure, Observation, Patch, Scale};
+use starling_engine::node::platform::{Failure, Patch, Scale};
 use starling_engine::node::{Answer, Input, Node, Output, PASS_GAP_MS};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
+
+use platform::Platform as Simulated;
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(3);
@@ -54,13 +64,10 @@ struct World {
     nodes: BTreeMap<NodeId, Node>,
     leader: NodeId,
     term: u64,
-    scale: Scale,
-    version: u64,
+    platform: Simulated,
     queue: i64,
     /// Writes reach the platform.
     writable: bool,
-    /// Every write that reached it.
-    written: Vec<(u32, u32)>,
     proposed: usize,
     /// A write that is on its way while the test does something else.
     held: Option<Patch>,
@@ -75,22 +82,14 @@ impl World {
             nodes: [A, B].map(|id| (id, Node::new(id))).into(),
             leader: A,
             term: 0,
-            scale: Scale {
-                uid: "u1".into(),
-                resource_version: "1".into(),
-                replicas,
-                running: replicas,
-                selector: "app=web".into(),
-                ..Scale::default()
-            },
-            version: 1,
+            platform: Simulated::new(true),
             queue: 0,
             writable: true,
-            written: Vec::new(),
             proposed: 0,
             held: None,
             hold: false,
         };
+        world.platform.make(&target(), replicas);
         world.apply(Command::Found {
             cluster: "c".into(),
             generation: 1,
@@ -144,7 +143,7 @@ impl World {
     }
 
     fn observe(&mut self) {
-        let observation = Observation::Scale(self.scale.clone());
+        let observation = self.platform.says(&target());
         self.each(&Input::Observed {
             target: target(),
             observation,
@@ -177,14 +176,10 @@ impl World {
     }
 
     fn write(&mut self, by: NodeId, patch: &Patch) {
-        let result = if !self.writable {
-            Err(Failure::Unknown("no answer".into()))
-        } else if patch.resource_version == self.scale.resource_version {
-            self.written.push((patch.from, patch.to));
-            self.set(patch.to);
-            Ok(self.scale.clone())
+        let result = if self.writable {
+            self.platform.write(patch)
         } else {
-            Err(Failure::Conflict)
+            Err(Failure::Unknown("no answer".into()))
         };
         let refused = result.is_err();
         self.step(
@@ -199,17 +194,26 @@ impl World {
         }
     }
 
-    /// The platform's own view changes, and every pod is there at once.
-    fn set(&mut self, replicas: u32) {
-        self.version += 1;
-        self.scale.resource_version = self.version.to_string();
-        self.scale.replicas = replicas;
-        self.scale.running = replicas;
+    fn by_hand(&mut self, replicas: u32) {
+        self.platform.set(&target(), replicas);
+        self.observe();
     }
 
-    fn by_hand(&mut self, replicas: u32) {
-        self.set(replicas);
+    fn change(&mut self, change: impl FnOnce(&mut Scale)) {
+        self.platform.change(&target(), change);
         self.observe();
+    }
+
+    /// What the platform has.
+    fn replicas(&self) -> u32 {
+        let scale = self.platform.scale(&target());
+        scale.expect("it is there").replicas
+    }
+
+    /// Every write that reached it: from which size to which.
+    fn written(&self) -> Vec<(u32, u32)> {
+        let written = self.platform.written.iter();
+        written.map(|patch| (patch.from, patch.to)).collect()
     }
 
     fn second(&mut self) {
@@ -243,7 +247,7 @@ fn a_workload_is_adopted_at_the_size_that_it_has() {
     world.observe();
     world.seconds(3);
     assert_eq!(world.size(), 5);
-    assert_eq!(world.written, []);
+    assert_eq!(world.written(), []);
     let workload = &world.ledger.workloads[&target()];
     let scaled = workload.scaled.as_ref().expect("scaled");
     assert_eq!(scaled.selector, "app=web");
@@ -255,7 +259,7 @@ fn nothing_is_decided_before_the_platform_has_spoken() {
     let mut world = World::new(policy(), 5);
     world.queue = 1_000;
     world.seconds(5);
-    assert_eq!((world.proposed, world.written.len()), (0, 0));
+    assert_eq!((world.proposed, world.written().len()), (0, 0));
     assert_eq!(world.codes(), ["TargetUnseen"]);
 }
 
@@ -267,7 +271,7 @@ fn a_grant_is_written_once_and_only_after_it_is_committed() {
     world.queue = 55;
     world.seconds(5);
     // HPA's limit is twice the size, so it takes two steps.
-    assert_eq!(world.written, [(2, 4), (4, 6)]);
+    assert_eq!(world.written(), [(2, 4), (4, 6)]);
     assert_eq!(world.size(), 6);
     let (proposed, index) = (world.proposed, world.ledger.index);
     world.seconds(5);
@@ -288,14 +292,14 @@ fn i1_a_new_leader_writes_what_the_old_one_was_granted_and_the_late_write_is_ref
     world.lead(B);
     world.second();
     assert_eq!(
-        world.written,
+        world.written(),
         [(2, 6)],
         "the new leader writes the old grant"
     );
     world.write(A, &late);
     world.seconds(3);
-    assert_eq!(world.written, [(2, 6)]);
-    assert_eq!(world.scale.replicas, 6);
+    assert_eq!(world.written(), [(2, 6)]);
+    assert_eq!(world.replicas(), 6);
 }
 
 #[test]
@@ -316,7 +320,7 @@ fn i1_a_late_write_of_a_replaced_grant_is_undone_and_is_nobodys_wish() {
     world.write(A, &late);
     world.hold = false;
     world.seconds(20);
-    assert_eq!(world.scale.replicas, 8);
+    assert_eq!(world.replicas(), 8);
     let by_hand = |record: &&starling_engine::ledger::Record| record.cause == Cause::ByHand;
     assert_eq!(world.ledger.decisions.iter().find(by_hand), None);
 }
@@ -334,12 +338,13 @@ fn a_size_set_by_hand_is_taken_as_it_is_and_recorded() {
     let taken = records.find(|record| record.cause == Cause::ByHand);
     assert_eq!(taken.map(|record| (record.from, record.to)), Some((6, 9)));
     assert_eq!(
-        world.scale.replicas, 6,
+        world.replicas(),
+        6,
         "nothing ever called for more, so HPA goes back at once"
     );
     world.by_hand(4);
     world.seconds(3);
-    assert_eq!(world.scale.replicas, 6, "the load wants six");
+    assert_eq!(world.replicas(), 6, "the load wants six");
 }
 
 #[test]
@@ -350,14 +355,14 @@ fn a_size_of_0_set_by_hand_switches_scaling_off_until_a_size_is_set() {
     world.seconds(3);
     world.by_hand(0);
     world.seconds(20);
-    assert_eq!(world.scale.replicas, 0);
+    assert_eq!(world.replicas(), 0);
     assert_eq!(world.codes(), ["ScalingDisabled"]);
     world.lead(B);
     world.seconds(20);
-    assert_eq!(world.scale.replicas, 0, "the next leader knows it, too");
+    assert_eq!(world.replicas(), 0, "the next leader knows it, too");
     world.by_hand(1);
     world.seconds(5);
-    assert_eq!(world.scale.replicas, 6);
+    assert_eq!(world.replicas(), 6);
 }
 
 #[test]
@@ -376,7 +381,36 @@ fn i8_while_the_platform_is_away_the_size_stays() {
     world.each(&Input::Platform(true));
     world.observe();
     world.seconds(2);
-    assert_eq!(world.scale.replicas, 10);
+    assert_eq!(world.replicas(), 10);
+}
+
+#[test]
+fn i8_a_size_outside_of_the_bounds_stays_while_the_platform_is_away() {
+    let history = History {
+        changed_at: Some(Ms(5_000)),
+        ..History::default()
+    };
+    // At the instant of the last change, too.
+    for now in [Ms(5_000), Ms(6_000)] {
+        let decision = decide(&Inputs {
+            policy: &policy(),
+            now,
+            created_at: Ms(1),
+            current: 12,
+            running: 12,
+            ready: Some(12),
+            last_pass: None,
+            readings: Vec::new(),
+            signal: None,
+            started_ms: &[],
+            history: &history,
+            platform: Platform {
+                held: Some(Held::Away),
+                ..Platform::default()
+            },
+        });
+        assert_eq!((decision.target, decision.changes), (12, vec![]));
+    }
 }
 
 #[test]
@@ -387,10 +421,10 @@ fn a_write_of_unknown_outcome_is_tried_again_and_never_in_a_hurry() {
     world.writable = false;
     world.seconds(60);
     assert_eq!(world.size(), 4);
-    assert_eq!(world.scale.replicas, 2);
+    assert_eq!(world.replicas(), 2);
     world.writable = true;
     world.seconds(31);
-    assert_eq!(world.written, [(2, 4)]);
+    assert_eq!(world.written(), [(2, 4)]);
 }
 
 #[test]
@@ -399,17 +433,15 @@ fn a_workload_that_is_gone_is_left_alone_and_one_made_anew_is_adopted() {
     world.observe();
     world.queue = 40;
     world.seconds(3);
-    world.each(&Input::Observed {
-        target: target(),
-        observation: Observation::Gone("deployments.apps \"web\" not found".into()),
-    });
+    world.platform.delete(&target());
+    world.observe();
     world.queue = 90;
     world.seconds(5);
     assert_eq!(world.codes(), ["TargetGone"]);
     assert_eq!(world.size(), 4);
-    world.scale.uid = "u2".into();
     world.queue = 70;
-    world.by_hand(7);
+    world.platform.make(&target(), 7);
+    world.observe();
     world.second();
     assert_eq!(world.size(), 7);
     let by_hand = world
@@ -423,17 +455,16 @@ fn a_workload_that_is_gone_is_left_alone_and_one_made_anew_is_adopted() {
 #[test]
 fn what_cannot_run_does_not_grow_but_the_minimum_holds() {
     let mut world = World::new(policy(), 2);
-    world.scale.blocked = Some("exceeded quota: pods=2".into());
-    world.observe();
+    let quota = || Some("exceeded quota: pods=2".into());
+    world.change(|scale| scale.blocked = quota());
     world.queue = 90;
     world.seconds(5);
-    assert_eq!(world.written, []);
+    assert_eq!(world.written(), []);
     assert!(world.codes().contains(&"ReplicasBlocked"));
     let mut world = World::new(policy(), 1);
-    world.scale.blocked = Some("exceeded quota: pods=2".into());
-    world.observe();
+    world.change(|scale| scale.blocked = quota());
     world.seconds(3);
-    assert_eq!(world.written, [(1, 2)], "I5");
+    assert_eq!(world.written(), [(1, 2)], "I5");
 }
 
 #[test]
@@ -442,9 +473,10 @@ fn granted_replicas_that_cannot_run_are_spoken_of() {
     world.observe();
     world.queue = 40;
     world.seconds(2);
-    world.scale.running = 2;
-    world.scale.blocked = Some("exceeded quota: pods=2".into());
-    world.observe();
+    world.change(|scale| {
+        scale.running = 2;
+        scale.blocked = Some("exceeded quota: pods=2".into());
+    });
     world.seconds(2);
     assert_eq!(world.size(), 4);
     assert!(world.codes().contains(&"ReplicasBlocked"));
@@ -460,7 +492,7 @@ fn a_dry_run_decides_and_records_but_never_writes() {
     world.observe();
     world.queue = 60;
     world.seconds(10);
-    assert_eq!((world.size(), world.scale.replicas), (2, 2));
+    assert_eq!((world.size(), world.replicas()), (2, 2));
     let told: Vec<_> = world
         .ledger
         .decisions
@@ -477,7 +509,7 @@ fn a_dry_run_decides_and_records_but_never_writes() {
         name: "shop/web".into(),
     });
     world.seconds(2);
-    assert_eq!(world.scale.replicas, 2);
+    assert_eq!(world.replicas(), 2);
 }
 
 #[test]
@@ -595,10 +627,9 @@ fn a_selector_that_finds_no_pods_holds_the_size_and_is_said() {
             },
             4,
         );
-        world.scale.selector_fault = Some("the selector is empty".into());
-        world.observe();
+        world.change(|scale| scale.selector_fault = Some("the selector is empty".into()));
         world.seconds(3);
-        assert_eq!((world.size(), world.written.len()), (4, 0));
+        assert_eq!((world.size(), world.written().len()), (4, 0));
         let decisions = world.nodes[&A].decisions().expect("leads");
         let conditions = &decisions[&"shop/web".into()].report.conditions;
         assert!(conditions.iter().any(|it| it.reason == "InvalidSelector"));

@@ -112,13 +112,12 @@ impl<'a> Pass<'a> {
     }
 
     fn size(&mut self) -> u32 {
-        if self.inputs.history.changed_at == Some(self.inputs.now) {
+        let changed = self.inputs.history.changed_at == Some(self.inputs.now);
+        if changed {
             // One change for each instant, so that planning again right after
             // a change plans nothing more and learns nothing more (I9).
             self.changes.clear();
             self.recommended = true;
-            self.step(Step::JustChanged);
-            return self.inputs.current;
         }
         if let Some(held) = &self.inputs.platform.held {
             self.recommended = true;
@@ -127,6 +126,10 @@ impl<'a> Pass<'a> {
         }
         if self.switched_off() {
             return self.disabled();
+        }
+        if changed {
+            self.step(Step::JustChanged);
+            return self.inputs.current;
         }
         let notes = &self.policy.annotations;
         if notes.paused || notes.paused_replicas.is_some() {

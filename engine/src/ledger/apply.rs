@@ -10,7 +10,7 @@ use super::{
     DECISIONS_MAX, Entry, FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome,
     POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why, Workload,
 };
-use crate::policy::{self, Form, Policy};
+use crate::policy::{self, Form, Policy, Target};
 use crate::unit::{NodeId, Stamp};
 
 impl Ledger {
@@ -160,6 +160,8 @@ impl Ledger {
             return Ok(());
         }
         let created_at = former.map_or(self.time, |p| p.created_at);
+        let left = former.map(|p| &p.policy.target);
+        let left = left.filter(|left| **left != policy.target).cloned();
         let same_strategy = former.is_some_and(|p| {
             p.policy.target == policy.target && p.policy.strategy == policy.strategy
         });
@@ -178,6 +180,9 @@ impl Ledger {
                 source: source.to_owned(),
             },
         );
+        if let Some(left) = left {
+            self.leave(&left);
+        }
         // What was learned under other settings says nothing under these.
         if !same_strategy && let Some(workload) = self.workloads.get_mut(&policy.target) {
             workload.history.objective = None;
@@ -224,20 +229,23 @@ impl Ledger {
         }
     }
 
-    /// The workload keeps its last size, as one does whose HPA or `ScaledObject`
-    /// is deleted; one without replicas is forgotten, as is one whose size the
-    /// platform keeps.
     fn remove_policy(&mut self, name: &policy::Name) -> Result<(), Refusal> {
         let removed = self
             .policies
             .remove(name)
             .ok_or_else(|| Refusal::of(name, Why::UnknownPolicy))?;
-        let target = &removed.policy.target;
+        self.leave(&removed.policy.target);
+        Ok(())
+    }
+
+    /// A workload that no policy sizes any more keeps its last size, as one does
+    /// whose HPA or `ScaledObject` is deleted; one without replicas is forgotten, as
+    /// is one whose size the platform keeps.
+    fn leave(&mut self, target: &Target) {
         let forgotten = |w: &Workload| w.size == 0 || w.scaled.is_some();
         if self.workloads.get(target).is_some_and(forgotten) {
             self.workloads.remove(target);
         }
-        Ok(())
     }
 
     fn resize(&mut self, index: u64, by: NodeId, item: &Item) -> Result<(), Refusal> {

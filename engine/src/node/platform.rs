@@ -212,7 +212,10 @@ impl Node {
             };
             let meaning = scaled.meaning(workload.size, &scale.seen());
             let due = matches!(meaning, Meaning::Pending | Meaning::Late);
-            if !due || policy.dry_run {
+            // What was granted under other bounds isn't written any more: the next pass
+            // grants another size (I5).
+            let bounded = policy.bounds().contains(&workload.size);
+            if !due || policy.dry_run || !bounded {
                 continue;
             }
             let former = lead.patches.get(&policy.target);

@@ -7,8 +7,10 @@ use starling_engine::demand::pods::Pod;
 use starling_engine::demand::{Sample, Summary};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::node::{Input, Node, Output};
+use starling_engine::policy::Target;
 use starling_engine::unit::{Ms, NodeId};
 
+use super::line::Line;
 use super::{World, model};
 
 /// Replicas that one node reports of one workload; those beyond are not seen.
@@ -23,8 +25,11 @@ pub struct Place {
     pub leads: bool,
     /// How far its clock is off.
     pub skew_ms: i64,
-    /// What each of its replicas looks like; without it the node runs nothing.
+    /// What each of its replicas looks like; without it the node runs none of the
+    /// placed ones, and says nothing of the others.
     pub pod: Option<Pod>,
+    /// Its connection to the platform of the scaled ones.
+    pub line: Line,
 }
 
 impl World<'_> {
@@ -48,6 +53,9 @@ impl World<'_> {
             self.step(*id, Input::Alive(up.clone()));
             self.step(*id, Input::Sampled(sample));
         }
+        if self.scales {
+            self.watch_platform();
+        }
         for id in up {
             self.step(id, Input::Tick);
             self.count(id);
@@ -64,7 +72,22 @@ impl World<'_> {
         if place.leads {
             self.model.takes(id, &input, &self.ledger);
         }
-        for output in place.node.step(now, input, &self.ledger) {
+        let planned_at = place.node.planned_at();
+        let outputs = place.node.step(now, input, &self.ledger);
+        if planned_at != Some(now) && place.node.planned_at() == Some(now) {
+            model::silence(place, now, &self.ledger);
+        }
+        // Before anything else happens: a plan is of what was known then.
+        for output in &outputs {
+            match output {
+                Output::Propose(command) => {
+                    self.model.check((id, &*place), now, command, &self.ledger);
+                }
+                Output::Patch(patch) => self.model.may_write(patch, &*place, &self.ledger),
+                _ => {}
+            }
+        }
+        for output in outputs {
             match output {
                 Output::Publish(summary) => self.publish(id, &summary),
                 Output::Poll { policy, trigger } => {
@@ -79,7 +102,7 @@ impl World<'_> {
                     }
                 }
                 Output::Propose(command) => self.propose(id, command),
-                Output::Patch(patch) => panic!("nothing here is scaled: {patch:?}"),
+                Output::Patch(patch) => self.ask(id, patch),
                 Output::Halt(why) => panic!("node {id} halted: {why}"),
             }
         }
@@ -139,6 +162,7 @@ impl World<'_> {
             2 => place.up = true,
             _ => {
                 place.node = Node::new(id);
+                place.line = Line::default();
                 (place.up, place.leads) = (true, false);
             }
         }
@@ -160,8 +184,21 @@ impl World<'_> {
             leads: false,
             skew_ms: 0,
             pod: Some(Pod::default()),
+            line: Line::default(),
         };
         self.nodes.insert(id, place);
+    }
+
+    /// All are up and hear each other, and one leads.
+    pub fn recover(&mut self) {
+        self.term += 1;
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for (i, id) in ids.into_iter().enumerate() {
+            if let Some(place) = self.nodes.get_mut(&id) {
+                (place.up, place.deaf) = (true, false);
+            }
+            self.tell(id, i == 0);
+        }
     }
 
     fn sample(&self, id: NodeId) -> Sample {
@@ -170,11 +207,30 @@ impl World<'_> {
             return sample;
         };
         for (target, workload) in &self.ledger.workloads {
-            let share = workload.shares.get(&id).copied().unwrap_or(0);
-            let pods = vec![pod.clone(); share.min(REPORTED_MAX) as usize];
-            sample.workloads.insert(target.clone(), pods);
+            let count = match &workload.scaled {
+                None => workload.shares.get(&id).copied().unwrap_or(0),
+                Some(scaled) => self.pods_on(id, target, &scaled.selector),
+            };
+            if count > 0 || workload.scaled.is_none() {
+                let pods = vec![pod.clone(); count.min(REPORTED_MAX) as usize];
+                sample.workloads.insert(target.clone(), pods);
+            }
         }
         sample
+    }
+
+    /// Pods of a scaled workload that a node has and knows by their selector. They
+    /// lie evenly on all nodes, whether those are up or not.
+    fn pods_on(&self, id: NodeId, target: &Target, selector: &str) -> u32 {
+        let scale = self.platform.scale(target);
+        let Some(scale) = scale.filter(|scale| scale.selector == selector) else {
+            return 0;
+        };
+        let placed = scale.running.saturating_sub(scale.unscheduled);
+        let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX).max(1);
+        let position = self.nodes.keys().take_while(|it| **it < id).count();
+        let rest = u32::try_from(position).is_ok_and(|position| position < placed % nodes);
+        placed / nodes + u32::from(rest)
     }
 
     /// What a leader's last pass said of every workload.
@@ -190,7 +246,7 @@ impl World<'_> {
         self.nodes.values_mut().nth(which)
     }
 
-    fn up(&self) -> impl Iterator<Item = NodeId> {
+    pub fn up(&self) -> impl Iterator<Item = NodeId> {
         let up = self.nodes.iter().filter(|(_, place)| place.up);
         up.map(|(id, _)| *id)
     }

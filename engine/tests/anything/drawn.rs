@@ -17,6 +17,20 @@ pub fn target(draw: &mut Draw<'_>) -> Target {
     Target::process(draw.pick(&NAMES))
 }
 
+/// A workload of the platform.
+pub fn scaled(draw: &mut Draw<'_>) -> Target {
+    named(draw.pick(&NAMES))
+}
+
+/// The platform's workload of that name.
+pub fn named(name: &str) -> Target {
+    Target {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        ..Target::process(name)
+    }
+}
+
 pub fn policy(draw: &mut Draw<'_>) -> Policy {
     let name = draw.pick(&NAMES);
     let elsewhere = draw.rarely(16);
@@ -82,12 +96,58 @@ pub fn settle(draw: &mut Draw<'_>, policy: &mut Policy) {
     if draw.rarely(2) && outside {
         (policy.replicas_min, policy.replicas_idle) = (0, None);
     }
-    let (arrivals, in_system) = (named(draw, policy), named(draw, policy));
+    let (arrivals, in_system) = (trigger_named(draw, policy), trigger_named(draw, policy));
     policy.strategy = Strategy::Objective(Box::new(objective(draw, arrivals, in_system)));
 }
 
+/// A sound policy for a workload of the platform that moves as soon as its answers
+/// do: few replicas, and mostly nothing that waits.
+pub fn brisk(draw: &mut Draw<'_>) -> Policy {
+    let name = draw.pick(&NAMES);
+    let replicas_min = u32::from(draw.byte() % 4);
+    let at_once = Rules {
+        window_ms: Some(0),
+        ..Behavior::default().down
+    };
+    let queue = Trigger {
+        name: "queue".into(),
+        source: Source::External {
+            kind: "k".into(),
+            metadata: BTreeMap::new(),
+        },
+        goal: Goal::AverageValue { milli: 10_000 },
+        activation_milli: 0,
+    };
+    let cpu = Trigger {
+        name: "cpu".into(),
+        source: Source::Resource(Resource::Cpu),
+        goal: Goal::AverageValue { milli: 100_000 },
+        activation_milli: 0,
+    };
+    Policy {
+        name: name.into(),
+        target: named(if draw.rarely(8) { "d" } else { name }),
+        target_version: "v1".into(),
+        replicas_min,
+        replicas_max: replicas_min.saturating_add(1 + u32::from(draw.byte() % 32)),
+        polling_interval_ms: 1_000,
+        cooldown_ms: u64::from(draw.byte() % 8) * 1_000,
+        triggers: match draw.byte() % 4 {
+            0 => vec![cpu],
+            1 => vec![cpu, queue],
+            _ => vec![queue],
+        },
+        behavior: (!draw.rarely(4)).then(|| Behavior {
+            down: at_once,
+            ..Behavior::default()
+        }),
+        dry_run: draw.rarely(16),
+        ..Policy::default()
+    }
+}
+
 /// The name of a trigger that counts work, of any trigger, or of none.
-fn named(draw: &mut Draw<'_>, policy: &Policy) -> Option<String> {
+fn trigger_named(draw: &mut Draw<'_>, policy: &Policy) -> Option<String> {
     match draw.byte() % 16 {
         0 | 1 => None,
         2 => Some("nobody".into()),

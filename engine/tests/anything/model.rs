@@ -4,6 +4,7 @@
 //! remembers all that became of one workload, [`Leaders`] what each leader of
 //! the cluster has heard, and both say what the next decision may not do.
 
+mod grants;
 mod leaders;
 mod life;
 
@@ -18,6 +19,7 @@ use starling_engine::demand::pods::Sums;
 use starling_engine::policy::{Goal, Policy, Source, Strategy, TRIGGERS_MAX, Trigger};
 use starling_engine::unit::Ms;
 
+pub use grants::silence;
 pub use leaders::{Leaders, lessons};
 pub use life::{Life, bounded};
 
@@ -29,13 +31,16 @@ const WATCHED_S_MIN: usize = 8;
 /// How often each thing was played, so that a test can tell what was.
 pub type Tally = BTreeMap<&'static str, u64>;
 
-/// Counts what a report says of strategy `objective`: its reasons by code, and
-/// which way it went.
+/// Counts what a report says of strategy `objective`, its reasons by code and which
+/// way it went, and of the platform.
 pub fn count(tally: &mut Tally, report: &Report) {
     let mut one = |what| *tally.entry(what).or_default() += 1;
     for step in &report.steps {
-        if let Step::Objective(reason) = step {
-            one(reason.code());
+        match step {
+            Step::Objective(_) | Step::Held(_) | Step::Blocked { .. } | Step::Disabled => {
+                one(step.code());
+            }
+            _ => {}
         }
     }
     if by_objective(report) {
@@ -51,7 +56,9 @@ pub fn count(tally: &mut Tally, report: &Report) {
 pub fn always(inputs: &Inputs<'_>, decision: &Decision) {
     let (policy, report) = (inputs.policy, &decision.report);
     let bounds = policy.bounds();
-    assert!(bounds.contains(&report.target), "I5: {decision:?}");
+    let kept = |step: &Step| matches!(step, Step::Held(_) | Step::Disabled);
+    let kept = report.steps.iter().any(kept) && report.target == inputs.current;
+    assert!(bounds.contains(&report.target) || kept, "I5: {decision:?}");
     let written = if policy.dry_run {
         inputs.current
     } else {

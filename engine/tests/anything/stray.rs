@@ -1,7 +1,9 @@
 //! What no sound leader would propose and no cluster need bring about: entries
 //! and decisions from anything.
 
+use starling_engine::decide::reason::Held;
 use starling_engine::decide::{Inputs, Platform, decide};
+use starling_engine::ledger::scaled::Seen;
 use starling_engine::ledger::{Command, Item, Member};
 use starling_engine::policy::{self, Strategy};
 use starling_engine::unit::NodeId;
@@ -50,7 +52,15 @@ impl World<'_> {
             from,
             to: draw.u32(),
             shares: draw.maybe(|draw| (0..shares).map(|_| share(draw)).collect()),
-            seen: None,
+            seen: if self.scales {
+                draw.maybe(|draw| Seen {
+                    uid: format!("u{}", draw.byte() % 16),
+                    selector: String::new(),
+                    replicas: draw.u32(),
+                })
+            } else {
+                None
+            },
             changes: if learns {
                 let lessons = draw.below(4);
                 (0..lessons).map(|_| seen::lesson(draw, now)).collect()
@@ -86,6 +96,15 @@ impl World<'_> {
             started_ms = [draw.u32(), draw.u32()];
             inputs.signal = signal.as_ref();
             inputs.started_ms = &started_ms[..draw.below(3)];
+        }
+        if self.scales {
+            let gone = || Held::Gone("deployments.apps \"a\" not found".into());
+            let held = [Held::Away, Held::Unseen, gone()];
+            inputs.platform = Platform {
+                held: draw.rarely(4).then(|| held[draw.below(3)].clone()),
+                off: draw.rarely(4),
+                blocked: draw.rarely(4).then_some("exceeded quota: pods=2"),
+            };
         }
         self.steps += 1;
         let decision = decide(&inputs);

@@ -1,6 +1,7 @@
 //! A small cluster to which anything may happen: nodes that measure, gossip,
 //! lead, fall silent and come back, policies that come and go, clocks that jump,
-//! proposals that are lost, late or granted unheard.
+//! proposals that are lost, late or granted unheard, and in half of all lives a
+//! platform that sizes workloads and is as unreliable.
 //!
 //! Comes in: bytes that make every choice. Goes out: a digest of all that was
 //! proposed and remembered. What must hold after every step is checked on the
@@ -10,8 +11,10 @@ mod cluster;
 mod draw;
 mod drawn;
 mod life;
+mod line;
 mod log;
 mod model;
+mod platform;
 mod seen;
 mod stray;
 mod workload;
@@ -20,12 +23,16 @@ use std::collections::BTreeMap;
 
 use starling_engine::ledger::{Command, FOUNDER, Ledger};
 use starling_engine::node::Answer;
+use starling_engine::node::platform::{Failure, Patch, Scale};
+use starling_engine::policy::{Policy, Target};
 use starling_engine::unit::{Ms, NodeId};
 
 use cluster::Place;
 use draw::Draw;
+use line::Writing;
 use log::Fate;
 use model::Leaders;
+use platform::Platform;
 
 pub use model::Tally;
 
@@ -50,6 +57,16 @@ struct World<'a> {
     fate: Fate,
     /// Proposals that have not yet been applied.
     late: Vec<(NodeId, Command)>,
+    /// There is a platform that sizes workloads.
+    scales: bool,
+    platform: Platform,
+    /// Its pods come and go with the sizes.
+    pods_follow: bool,
+    writing: Writing,
+    /// Writes that have not yet arrived, with whoever asked for them.
+    under_way: Vec<(NodeId, Patch)>,
+    /// Writes that failed, of which whoever asked hasn't heard yet.
+    failures: Vec<(NodeId, Target, Result<Scale, Failure>)>,
     /// What the leaders may do.
     model: Leaders,
     term: u64,
@@ -59,20 +76,22 @@ struct World<'a> {
 }
 
 /// Plays the life that `bytes` describe, for at most `steps` inputs. The first
-/// byte says when the clocks begin.
+/// byte says when the clocks begin and, by its highest bit, whether some workloads
+/// are sized by a platform.
 pub fn play(bytes: impl Iterator<Item = u8>, steps: u64) -> Played {
     let mut draw = Draw::new(bytes);
-    let start = match draw.byte() {
+    let first = draw.byte();
+    let start = match first & 0x7f {
         0 => Ms(0),
         1 => Ms(u64::MAX - 10_000),
         _ => Ms(1_700_000_000_000),
     };
-    World::new(draw, start).play(steps)
+    World::new(draw, start, first & 0x80 != 0).play(steps)
 }
 
 impl<'a> World<'a> {
-    /// Three members, no policy, no leader.
-    fn new(draw: Draw<'a>, now: Ms) -> Self {
+    /// Three members; without a platform no policy and no leader.
+    fn new(draw: Draw<'a>, now: Ms, scales: bool) -> Self {
         let mut world = World {
             draw,
             now,
@@ -82,6 +101,12 @@ impl<'a> World<'a> {
             answer: Some(Ok(Answer::Value(0))),
             fate: Fate::Granted,
             late: Vec::new(),
+            scales,
+            platform: Platform::new(false),
+            pods_follow: true,
+            writing: Writing::Done,
+            under_way: Vec::new(),
+            failures: Vec::new(),
             model: Leaders::default(),
             term: 0,
             steps: 0,
@@ -99,12 +124,34 @@ impl<'a> World<'a> {
         for (nonce, name) in [(FOUNDER, "a"), ("b", "b"), ("c", "c")] {
             world.admit(nonce.into(), name.into());
         }
+        if scales {
+            world.scale();
+        }
         world
+    }
+
+    /// The platform has some workloads, there are policies for them, and one leads.
+    fn scale(&mut self) {
+        for name in drawn::NAMES {
+            let replicas = self.draw.u32();
+            self.platform.make(&drawn::named(name), replicas);
+            let policy = drawn::brisk(&mut self.draw);
+            self.put(policy);
+        }
+        self.recover();
+    }
+
+    fn put(&mut self, policy: Policy) {
+        let source = "test".into();
+        self.apply(self.now, Command::PutPolicy { policy, source });
     }
 
     fn play(mut self, steps: u64) -> Played {
         while self.steps < steps && !self.draw.ended() {
             self.happen();
+        }
+        if self.scales {
+            self.calm();
         }
         assert_eq!(self.ledger, self.replica, "the replicas differ");
         self.restore();
@@ -122,6 +169,7 @@ impl<'a> World<'a> {
     fn happen(&mut self) {
         match self.draw.byte() % 32 {
             0..=11 => self.second(),
+            12..=17 if self.scales => self.disturb(),
             16 => self.minute(),
             17 => self.life(),
             18 => self.now = self.draw_jump(),
@@ -134,9 +182,12 @@ impl<'a> World<'a> {
             20 => self.elect(),
             21 => self.split(),
             22 | 23 => {
-                let policy = drawn::policy(&mut self.draw);
-                let source = "test".into();
-                self.apply(self.now, Command::PutPolicy { policy, source });
+                let policy = if self.scales && self.draw.rarely(2) {
+                    drawn::brisk(&mut self.draw)
+                } else {
+                    drawn::policy(&mut self.draw)
+                };
+                self.put(policy);
             }
             24 => {
                 let name = self.draw.pick(&drawn::NAMES).into();
@@ -147,6 +198,9 @@ impl<'a> World<'a> {
                     0 => None,
                     1 => Some(Err("refused".into())),
                     2 | 3 => Some(Ok(Answer::Pods(seen::sums(&mut self.draw, self.now)))),
+                    4..=6 if self.scales => {
+                        Some(Ok(Answer::Value(i64::from(self.draw.byte()) * 1_000)))
+                    }
                     _ => Some(Ok(Answer::Value(self.draw.i64()))),
                 }
             }
@@ -179,6 +233,11 @@ impl<'a> World<'a> {
         } else {
             self.now.plus(ms)
         }
+    }
+
+    /// Counts what is played.
+    fn one(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
     }
 
     /// FNV-1a, so that what was refused or lost counts in the digest too.

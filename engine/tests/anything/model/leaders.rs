@@ -7,9 +7,12 @@ use starling_engine::decide::objective::state::State;
 use starling_engine::history::Change;
 use starling_engine::ledger::{Command, InForce, Item, Ledger, Outcome};
 use starling_engine::node::Input;
-use starling_engine::policy::{self, Source, Target};
-use starling_engine::unit::NodeId;
+use starling_engine::node::platform::Patch;
+use starling_engine::policy::{self, Form, Goal, Source, Target};
+use starling_engine::unit::{Ms, NodeId};
 
+use super::super::cluster::Place;
+use super::grants::{Grants, is_silent};
 use super::{Called, HOLD_MS_MIN, WATCHED_S_MIN, by_objective, ordered};
 
 #[derive(Default)]
@@ -20,6 +23,7 @@ pub struct Leaders {
     ticks: BTreeMap<(NodeId, policy::Name), (u64, usize)>,
     /// What `objective` grew a workload to under a revision of its policy.
     called: BTreeMap<Target, (u64, Called)>,
+    grants: Grants,
 }
 
 impl Leaders {
@@ -56,24 +60,32 @@ impl Leaders {
     }
 
     /// What a leader proposes must follow from what it has heard.
-    pub fn check(&self, id: NodeId, command: &Command, ledger: &Ledger) {
+    pub fn check(&self, leader: (NodeId, &Place), now: Ms, command: &Command, ledger: &Ledger) {
+        self.grants.check(command, leader.1, ledger);
         for (item, in_force) in planned(command, ledger) {
             let bounds = in_force.policy.bounds();
-            assert!(bounds.contains(&item.to), "I5: {item:?}");
-            if item.to < item.from {
-                self.check_shrink(id, item, in_force);
+            let scaled = in_force.policy.target.form() == Form::Scaled;
+            let kept = scaled && item.to == item.from;
+            assert!(bounds.contains(&item.to) || kept, "I5: {item:?}");
+            // A scaled one that was found above its maximum comes down to it, whatever
+            // is measured.
+            if item.to < item.from.min(*bounds.end()) {
+                self.check_shrink(leader, now, item, in_force);
             }
         }
     }
 
-    fn check_shrink(&self, id: NodeId, item: &Item, in_force: &InForce) {
+    fn check_shrink(&self, leader: (NodeId, &Place), now: Ms, item: &Item, in_force: &InForce) {
+        let (id, place) = leader;
         let policy = &in_force.policy;
+        let scaled = policy.target.form() == Form::Scaled;
         let unsure = policy.triggers.iter().find(|trigger| match trigger.source {
-            Source::External { .. } => {
+            Source::External { .. } | Source::Object { .. } | Source::Pods { .. } => {
                 let key = (id, policy.name.clone(), trigger.name.clone());
                 self.answers.get(&key) != Some(&true)
             }
-            Source::Resource(_) => false,
+            Source::Resource(_) if matches!(trigger.goal, Goal::Value { .. }) => false,
+            Source::Resource(of) => scaled && is_silent(place, &policy.target, now, of.name()),
             // Nobody here reads them.
             _ => true,
         });
@@ -91,6 +103,26 @@ impl Leaders {
             let held = called.highest(report.at, HOLD_MS_MIN).min(item.from);
             assert!(item.to >= held, "I6: {held} were called for: {report}");
         }
+    }
+
+    /// An entry was applied, whoever proposed it.
+    pub fn applied(&mut self, command: &Command, ledger: &Ledger) {
+        self.grants.applied(command, ledger);
+    }
+
+    /// A size is outside of the bounds.
+    pub fn check_size(&self, in_force: &InForce, ledger: &Ledger) {
+        self.grants.check_size(in_force, ledger);
+    }
+
+    /// A leader asks for a write.
+    pub fn may_write(&self, patch: &Patch, place: &Place, ledger: &Ledger) {
+        self.grants.may_write(patch, place, ledger);
+    }
+
+    /// A write has reached the platform.
+    pub fn was_granted(&self, patch: &Patch) {
+        self.grants.was_granted(patch);
     }
 
     /// A proposal was applied.
@@ -140,7 +172,7 @@ pub fn lessons(
 }
 
 /// The items whose policies are in force as they were decided on.
-fn planned<'a>(
+pub fn planned<'a>(
     command: &'a Command,
     ledger: &'a Ledger,
 ) -> impl Iterator<Item = (&'a Item, &'a InForce)> {

@@ -1,0 +1,48 @@
+//! Grants that don't count any more when they could be written at last.
+
+use super::*;
+
+#[test]
+fn i5_what_was_granted_under_other_bounds_is_not_written_any_more() {
+    let mut world = World::new(policy(), 2);
+    world.observe();
+    world.queue = 60;
+    world.writable = false;
+    world.seconds(3);
+    assert_eq!(world.size(), 6, "granted, and not written yet");
+    world.writable = true;
+    world.put(Policy {
+        replicas_max: 3,
+        ..policy()
+    });
+    world.lead(B);
+    world.seconds(3);
+    assert_eq!(world.written(), [(2, 3)]);
+}
+
+#[test]
+fn a_workload_that_its_policy_leaves_for_another_is_forgotten_with_its_grant() {
+    let mut world = World::new(policy(), 2);
+    world.observe();
+    world.queue = 60;
+    world.writable = false;
+    world.seconds(3);
+    assert_eq!(world.size(), 6, "granted, and not written yet");
+    let other = Target {
+        name: "api".into(),
+        ..target()
+    };
+    world.put(Policy {
+        target: other,
+        ..policy()
+    });
+    assert!(!world.ledger.workloads.contains_key(&target()));
+    world.writable = true;
+    world.put(Policy {
+        name: "shop/again".into(),
+        ..policy()
+    });
+    world.queue = 20;
+    world.seconds(3);
+    assert_eq!((world.size(), world.written()), (2, vec![]));
+}
