@@ -30,7 +30,7 @@ use starling_health::logs::Format;
 use starling_health::{Health, Proposal};
 use starling_identity::Troubles;
 use starling_kube::metrics::Metrics;
-use starling_kube::policies::Policies;
+use starling_kube::policies::{Dated, Policies};
 use starling_policy::Directory;
 use starling_process::Supervisor;
 use starling_sources::Poller;
@@ -100,7 +100,8 @@ struct Agent {
     directory: Option<Directory>,
     /// Where scaled workloads run; `None` on bare machines.
     platform: Option<Platform>,
-    /// Policies that are objects; `None` where none are read.
+    /// Policies that are objects, and what else scales workloads; `None` on bare
+    /// machines.
     policies: Option<Policies>,
     /// What Kubernetes' metrics APIs are asked through; `None` on bare machines.
     apis: Option<Metrics>,
@@ -180,9 +181,7 @@ impl Agent {
                     self.step_if_due();
                 }
                 Some(event) = platform.recv() => self.heard_of_platform(event),
-                Some(news) = objects.recv() => if let Some(policies) = &mut self.policies {
-                    policies.take(news);
-                },
+                Some(news) = objects.recv() => self.heard_of_objects(news),
                 Ok(()) = applied.changed() => {
                     applied.mark_unchanged();
                     self.know_members();
@@ -214,6 +213,13 @@ impl Agent {
             }
         }
         self.step(platform::input(event));
+    }
+
+    fn heard_of_objects(&mut self, news: Dated) {
+        let rivals = self.policies.as_mut().and_then(|it| it.take(news));
+        if let Some(rivals) = rivals {
+            self.step(Input::Rivals(rivals));
+        }
     }
 
     fn take(&mut self, event: Event) {

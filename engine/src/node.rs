@@ -42,6 +42,10 @@ pub enum Input {
     },
     /// Whether the platform of scaled workloads can be read and written just now.
     Platform(bool),
+    /// What else scales workloads, by workload, in words such as
+    /// `HorizontalPodAutoscaler shop/web`: all that is known of it, in place of what
+    /// was known before. The host bounds it.
+    Rivals(BTreeMap<Target, String>),
     /// What the platform says of a scaled workload.
     Observed {
         target: Target,
@@ -121,6 +125,8 @@ pub struct Node {
     /// What the platform last said of each scaled workload. Whoever keeps the log
     /// is told, so that a new leader knows it.
     observations: Arc<BTreeMap<Target, Observation>>,
+    /// Workloads that something else scales, and what does. They are left alone.
+    rivals: BTreeMap<Target, String>,
     /// The platform can be read and written just now.
     platform: bool,
     lead: Option<Lead>,
@@ -165,6 +171,7 @@ impl Node {
             summaries: Summaries::default(),
             alive: BTreeSet::from([id]),
             observations: Arc::default(),
+            rivals: BTreeMap::new(),
             platform: false,
             lead: None,
             sequence: 0,
@@ -206,6 +213,10 @@ impl Node {
             } => self.polled(now, policy, trigger, result),
             Input::Platform(reachable) => {
                 self.platform = reachable;
+                Vec::new()
+            }
+            Input::Rivals(rivals) => {
+                self.rivals = rivals;
                 Vec::new()
             }
             Input::Observed {

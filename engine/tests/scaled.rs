@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "the random world plays more of it")]
 #[path = "anything/platform.rs"]
 mod platform;
+#[path = "scaled/rivals.rs"]
+mod rivals;
 #[path = "scaled/void.rs"]
 mod void;
 
@@ -197,6 +199,12 @@ impl World {
     fn by_hand(&mut self, replicas: u32) {
         self.platform.set(&target(), replicas);
         self.observe();
+    }
+
+    /// Something else begins to scale the workload, or ceases to.
+    fn rival(&mut self, by: Option<&str>) {
+        let by = by.map(|by| (target(), by.to_owned()));
+        self.each(&Input::Rivals(by.into_iter().collect()));
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Scale)) {

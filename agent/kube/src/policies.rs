@@ -1,9 +1,10 @@
 //! `ScalingPolicy` objects of all namespaces, and what else scales workloads.
 //!
 //! Comes in: the objects, each read by the path that files take; the ledger; what
-//! the node decided. Goes out: commands to propose, and, written by the leader alone,
-//! each object's status and events. Every log holder watches the objects, so that a
-//! new leader has them. Takes an API server that is away for no news at all.
+//! the node decided. Goes out: commands to propose, what else scales workloads, and,
+//! written by the leader alone, each object's status and events. Every voter watches
+//! them, so that a new leader has them. Takes an API server that is away for no news
+//! at all.
 
 pub mod keeper;
 mod objects;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::Node;
-use starling_engine::policy::Name;
+use starling_engine::policy::{Name, Target};
 use starling_engine::unit::Ms;
 use starling_policy::objects::{Object, Rivals};
 use tokio::sync::mpsc;
@@ -89,6 +90,9 @@ const REMIND_EVERY: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// The agent's end of it. The tasks end when it is dropped.
 pub struct Policies {
+    /// Policies' objects are read; what else scales workloads is watched either way,
+    /// for policies in files.
+    reads: bool,
     keeper: Keeper,
     connection: Connection,
     teller: Teller,
@@ -104,10 +108,16 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// `node` is this agent's name. What is received goes to [`Policies::take`].
-    pub fn new(connection: &Connection, node: &str) -> (Policies, mpsc::Receiver<Dated>) {
+    /// `node` is this agent's name; `reads`: policies may be objects. What is received
+    /// goes to [`Policies::take`].
+    pub fn new(
+        connection: &Connection,
+        node: &str,
+        reads: bool,
+    ) -> (Policies, mpsc::Receiver<Dated>) {
         let (sender, receiver) = mpsc::channel(NEWS_MAX);
         let policies = Policies {
+            reads,
             keeper: Keeper::default(),
             connection: connection.clone(),
             teller: Teller::start(connection, node),
@@ -129,7 +139,9 @@ impl Policies {
             (None, true) => {
                 let mut streams = JoinSet::new();
                 let client = &self.connection.client;
-                streams.spawn(objects::watch(client.clone(), self.outbox.clone()));
+                if self.reads {
+                    streams.spawn(objects::watch(client.clone(), self.outbox.clone()));
+                }
                 streams.spawn(rivals::watch(client.clone(), self.outbox.clone()));
                 self.streams = Some(streams);
             }
@@ -142,11 +154,18 @@ impl Policies {
         }
     }
 
-    pub fn take(&mut self, dated: Dated) {
-        if dated.epoch == self.outbox.epoch {
-            self.stirred = true;
-            self.keeper.take(dated.news);
+    /// Takes news in; what else scales workloads, where that is the news.
+    pub fn take(&mut self, dated: Dated) -> Option<BTreeMap<Target, String>> {
+        if dated.epoch != self.outbox.epoch {
+            return None;
         }
+        let rivals = match &dated.news {
+            News::Rivals(rivals) => Some(rivals.by_target.clone()),
+            _ => None,
+        };
+        self.stirred = true;
+        self.keeper.take(dated.news);
+        rivals
     }
 
     /// What became of a proposal.

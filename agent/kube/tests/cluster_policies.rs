@@ -43,7 +43,7 @@ async fn agent(kubeconfig: &Path) -> Agent {
         context: None,
     };
     let connection = client::connect(&source).await.expect("a connection");
-    let (mut policies, news) = Policies::new(&connection, "n1");
+    let (mut policies, news) = Policies::new(&connection, "n1", true);
     policies.watch(true);
     let mut node = Node::new(NodeId(1));
     node.step(now(), Input::Leads(Some(1)), &Ledger::default());
@@ -218,7 +218,9 @@ spec:
         }
         let moment = Duration::from_millis(100);
         while let Ok(Some(news)) = tokio::time::timeout(moment, agent.news.recv()).await {
-            agent.policies.take(news);
+            if let Some(rivals) = agent.policies.take(news) {
+                self.step(agent, Input::Rivals(rivals));
+            }
         }
     }
 

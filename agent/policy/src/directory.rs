@@ -137,8 +137,15 @@ impl Directory {
     /// Looks at the directory. Call it once this agent has applied the log as
     /// far as its own admission; before that, policies of others look absent.
     /// `offered` is what live nodes can run; this machine's own processes count
-    /// too. `now` is the wall clock.
-    pub fn scan(&mut self, ledger: &Ledger, offered: &BTreeSet<Target>, now: Ms) -> Scan {
+    /// too. `rivals` is what else scales workloads, as far as this agent knows. `now`
+    /// is the wall clock.
+    pub fn scan(
+        &mut self,
+        ledger: &Ledger,
+        offered: &BTreeSet<Target>,
+        rivals: &BTreeMap<Target, String>,
+        now: Ms,
+    ) -> Scan {
         let mut scan = Scan::default();
         self.scans = self.scans.saturating_add(1);
         if let Some(lost) = &self.lost {
@@ -159,7 +166,7 @@ impl Directory {
             .retain(|_, (_, at)| *at <= now && now.since(*at) < RETRY_MS);
         for (name, verdict) in &verdicts {
             self.remember(name, verdict, wishes.policies.get(name));
-            self.report(name, verdict, &wishes, offered, &mut scan);
+            self.report(name, verdict, &wishes, (offered, rivals), &mut scan);
         }
         self.propose(&verdicts, &wishes, now, &mut scan);
         self.fresh &= !self.files.are_read();
@@ -242,7 +249,7 @@ impl Directory {
         name: &Name,
         verdict: &Verdict,
         wishes: &Wishes,
-        offered: &BTreeSet<Target>,
+        (offered, rivals): (&BTreeSet<Target>, &BTreeMap<Target, String>),
         scan: &mut Scan,
     ) {
         let words = match (verdict, wishes.policies.get(name)) {
@@ -251,6 +258,15 @@ impl Directory {
             (Verdict::Kept(why) | Verdict::Blocked(why), _) => why.clone(),
             (Verdict::Settled, Some(wish)) => {
                 let target = &wish.policy.target;
+                let rival = rivals.get(target).filter(|_| !wish.policy.dry_run);
+                if let Some(by) = rival {
+                    let words = format!(
+                        "sizes nothing for now: {by} scales {target} already; delete it, and this \
+                         policy goes on by itself, or remove this one"
+                    );
+                    scan.problems.insert(gather::policy_subject(name), words);
+                    return;
+                }
                 let runs = target.form() == Form::Scaled
                     || offered.contains(target)
                     || scan.processes.contains_key(&target.name);

@@ -240,9 +240,9 @@ fn assemble(
         None => (None, mpsc::channel(1).1),
     };
     let reads = config.kubernetes.as_ref().is_some_and(|it| it.policies);
-    let (policies, objects) = match known.connection.as_ref().filter(|_| reads) {
+    let (policies, objects) = match &known.connection {
         Some(connection) => {
-            let (policies, news) = Policies::new(connection, name);
+            let (policies, news) = Policies::new(connection, name, reads);
             (Some(policies), news)
         }
         None => (None, mpsc::channel(1).1),

@@ -30,7 +30,8 @@ impl Agent {
             .flat_map(|s| s.workloads.keys().cloned())
             .collect();
         let ledger = self.log.ledger();
-        let scan = directory.scan(&read(&ledger), &offered, self.clock.now());
+        let rivals = self.node.rivals();
+        let scan = directory.scan(&read(&ledger), &offered, rivals, self.clock.now());
         self.told.warn("policies", scan.problems);
         self.supervisor.offer(scan.processes);
         for command in scan.proposals {

@@ -121,7 +121,9 @@ fn message(condition: &Condition, about: &About<'_>, report: &Report) -> String 
     };
     let code = condition.reason.as_ref();
     let words = match (condition.kind, code) {
-        (ConditionKind::AbleToScale, "FailedGetScale") => step(|it| matches!(it, Step::Held(_))),
+        (ConditionKind::AbleToScale, "FailedGetScale" | "AlreadyScaled") => {
+            step(|it| matches!(it, Step::Held(_)))
+        }
         (ConditionKind::AbleToScale, "SucceededRescale") => Some(format!(
             "the size was changed from {} to {}",
             report.from, report.target

@@ -13,7 +13,7 @@ use super::health::RECOVERY;
 use super::limit::{self, Limited, Recent};
 use super::objective::limits::Limits;
 use super::objective::reason::Reason;
-use super::reason::{Input, Outcome, Outlook, Report, Step};
+use super::reason::{Held, Input, Outcome, Outlook, Report, Step};
 use crate::history::{Event, events::EVENTS_MAX};
 use crate::policy::{Policy, Rules, Select, Strategy, Zero};
 use crate::unit::Ms;
@@ -74,6 +74,7 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
             outlook.extend(paused.into_iter().chain(at).map(annotation));
         }
         Step::Disabled => outlook.push(Outlook::Enable),
+        Step::Held(Held::Rival(by)) => outlook.push(Outlook::Rival { by: by.clone() }),
         Step::Held(_) => outlook.push(Outlook::Platform),
         Step::Blocked { wanted, .. } if *wanted > report.from => outlook.push(Outlook::Room),
         Step::AtRest => outlook.extend(wakers(inputs.policy)),

@@ -11,7 +11,7 @@ use super::activation::{self, Active, Situation, Write};
 use super::metric::Scale;
 use super::objective::Wanted;
 use super::ratio::Tolerance;
-use super::reason::{self, Condition, ConditionKind, Outcome, Report, Status, Step};
+use super::reason::{self, Condition, ConditionKind, Held, Outcome, Report, Status, Step};
 use super::{Decision, Inputs, outlook, trigger};
 use crate::history::{Activity, Change, runs};
 use crate::policy::{Policy, TRIGGERS_MAX, Zero};
@@ -316,13 +316,14 @@ impl<'a> Pass<'a> {
             });
         }
         let rescaled = target != current;
-        let held = self.inputs.platform.held.is_some();
+        let held = self.inputs.platform.held.as_ref();
         let able = match (held, rescaled) {
-            (true, _) => "FailedGetScale",
-            (false, true) => "SucceededRescale",
-            (false, false) => self.able,
+            (Some(Held::Rival(_)), _) => "AlreadyScaled",
+            (Some(_), _) => "FailedGetScale",
+            (None, true) => "SucceededRescale",
+            (None, false) => self.able,
         };
-        self.condition(ConditionKind::AbleToScale, !held, able);
+        self.condition(ConditionKind::AbleToScale, held.is_none(), able);
         self.scaled_to_zero(target);
         self.report.conditions.sort_by_key(|c| c.kind);
         self.report.target = target;

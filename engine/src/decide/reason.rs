@@ -124,6 +124,8 @@ pub enum Held {
     /// There is no such workload, or it has no size; in its words, cut to
     /// [`WHY_BYTES_MAX`].
     Gone(String),
+    /// Something else scales it; its kind and name, cut to [`WHY_BYTES_MAX`].
+    Rival(String),
 }
 
 /// One thing that moved or held the size.
@@ -277,6 +279,8 @@ pub enum Outlook {
     Enable,
     /// The platform would have to answer, or have the workload.
     Platform,
+    /// What scales the workload already would have to go.
+    Rival { by: String },
     /// What keeps more replicas from running would have to go.
     Room,
     /// The bounds would have to leave more than one size.
@@ -302,6 +306,7 @@ impl Outlook {
             Outlook::Annotation { .. } => "Annotation",
             Outlook::Enable => "Enable",
             Outlook::Platform => "Platform",
+            Outlook::Rival { .. } => "Rival",
             Outlook::Room => "Room",
             Outlook::Bounds => "Bounds",
             Outlook::Quiet { .. } => "Quiet",
@@ -339,6 +344,7 @@ impl Step {
             Step::Held(Held::Away) => "PlatformAway",
             Step::Held(Held::Unseen) => "TargetUnseen",
             Step::Held(Held::Gone(_)) => "TargetGone",
+            Step::Held(Held::Rival(_)) => "AlreadyScaled",
             Step::Blocked { .. } => "ReplicasBlocked",
         }
     }

@@ -10,6 +10,7 @@ use super::{
     DECISIONS_MAX, Entry, FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome,
     POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why, Workload,
 };
+use crate::history::History;
 use crate::policy::{self, Form, Policy, Target};
 use crate::unit::{NodeId, Stamp};
 
@@ -356,7 +357,13 @@ impl Ledger {
             };
         };
         let meaning = scaled.meaning(from, seen);
+        let ruled = std::mem::replace(&mut scaled.ruled, seen.ruled);
         let to = scaled.take_in(from, seen, self.time);
+        if seen.ruled && !ruled {
+            // What was decided until now says nothing once the other one is gone, as
+            // where a policy is removed and comes back.
+            workload.history = History::default();
+        }
         if to != from || workload.stamp == Stamp::default() {
             workload.size = to;
             workload.stamp = stamp;

@@ -28,6 +28,8 @@ pub struct Scaled {
     /// It was found at 0, or somebody else set it to 0: switched off, as HPA
     /// understands it (hpa.md rule 17).
     pub off: bool,
+    /// Something else scales it, as far as was seen last.
+    pub ruled: bool,
 }
 
 /// A size that was set by somebody else.
@@ -47,6 +49,8 @@ pub struct Seen {
     pub selector: String,
     /// The size that it is to have (`spec.replicas`).
     pub replicas: u32,
+    /// Something else scales it: that size counts, whatever was granted before.
+    pub ruled: bool,
 }
 
 /// What a look at the platform means.
@@ -61,7 +65,8 @@ pub enum Meaning {
     Pending,
     /// An older grant was written late; the granted size is still to be written.
     Late,
-    /// Somebody else has set the size: it is taken as it is, as HPA does.
+    /// Somebody else has set the size, or something else rules it: it is taken as it
+    /// is, as HPA does.
     ByHand,
 }
 
@@ -72,9 +77,9 @@ impl Scaled {
             Meaning::Adopted
         } else if seen.replicas == size {
             Meaning::Carried
-        } else if self.carried == Some(seen.replicas) {
+        } else if !seen.ruled && self.carried == Some(seen.replicas) {
             Meaning::Pending
-        } else if self.superseded == Some(seen.replicas) {
+        } else if !seen.ruled && self.superseded == Some(seen.replicas) {
             Meaning::Late
         } else {
             Meaning::ByHand
@@ -109,6 +114,7 @@ impl Scaled {
         seen.uid.clone_into(&mut self.uid);
         seen.selector.clone_into(&mut self.selector);
         self.carried = Some(seen.replicas);
+        self.ruled = seen.ruled;
         match meaning {
             Meaning::Adopted => {
                 self.superseded = None;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::platform::{Observation, Scale};
+use super::platform::Observation;
 use super::watch::{Look, Watch};
 use super::{
     FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_EVERY_MS, PASS_ITEMS_MAX,
@@ -163,23 +163,26 @@ impl Node {
             signal: watch.and_then(Watch::signal),
             started_ms: watch.map_or(&[], Watch::started_ms),
             history: &workload.history,
-            platform: self.allows(target, workload),
+            platform: self.allows(policy, workload),
         })
     }
 
     /// The size that counts as granted, with what the platform shows taken in.
     fn size(&self, target: &Target, workload: &Workload) -> u32 {
-        let scale = self.scale(target).zip(workload.scaled.as_ref());
-        scale.map_or(workload.size, |(scale, scaled)| {
-            scaled.size_after(workload.size, &scale.seen())
+        let seen = self.seen(target).zip(workload.scaled.as_ref());
+        seen.map_or(workload.size, |(seen, scaled)| {
+            scaled.size_after(workload.size, &seen)
         })
     }
 
     /// What a workload's platform allows just now.
-    fn allows(&self, target: &Target, workload: &Workload) -> Platform<'_> {
+    fn allows(&self, policy: &Policy, workload: &Workload) -> Platform<'_> {
         let Some(scaled) = &workload.scaled else {
             return Platform::default();
         };
+        let target = &policy.target;
+        // A dry run writes nothing, so it may stand beside anything.
+        let rival = self.rivals.get(target).filter(|_| !policy.dry_run);
         let mut allows = Platform::default();
         match self.observations.get(target) {
             _ if !self.platform => allows.held = Some(Held::Away),
@@ -187,7 +190,10 @@ impl Node {
             Some(Observation::Gone(why)) => allows.held = Some(Held::Gone(clip(why))),
             Some(Observation::Scale(scale)) => {
                 let mut after = scaled.clone();
-                after.take_in(workload.size, &scale.seen(), Ms::default());
+                if let Some(seen) = self.seen(target) {
+                    after.take_in(workload.size, &seen, Ms::default());
+                }
+                allows.held = rival.map(|by| Held::Rival(clip(by)));
                 allows.off = after.off;
                 allows.blocked = scale.blocked.as_deref();
             }
@@ -212,7 +218,7 @@ impl Node {
                 ((shares != workload.shares).then_some(shares), None)
             }
             Some(scaled) => {
-                let seen = self.scale(&policy.target).map(Scale::seen);
+                let seen = self.seen(&policy.target);
                 if scaled.carried.is_none() && seen.is_none() {
                     return None;
                 }

@@ -98,17 +98,6 @@ pub const PATCH_PAUSE_MS: u64 = 500;
 /// The longest such wait.
 pub const PATCH_PAUSE_MS_MAX: u64 = 30_000;
 
-impl Scale {
-    /// What of it the ledger keeps.
-    pub fn seen(&self) -> Seen {
-        Seen {
-            uid: self.uid.clone(),
-            selector: self.selector.clone(),
-            replicas: self.replicas,
-        }
-    }
-}
-
 impl Node {
     /// What the platform last said of each scaled workload.
     pub fn observations(&self) -> &Arc<BTreeMap<Target, Observation>> {
@@ -118,6 +107,11 @@ impl Node {
     /// Whether the platform can be read and written just now.
     pub fn platform(&self) -> bool {
         self.platform
+    }
+
+    /// What else scales workloads, by workload, in words.
+    pub fn rivals(&self) -> &BTreeMap<Target, String> {
+        &self.rivals
     }
 
     /// Why the last write of a workload's size failed, where it did; only the
@@ -140,6 +134,16 @@ impl Node {
             Observation::Scale(scale) => Some(scale),
             Observation::Gone(_) => None,
         }
+    }
+
+    /// What of the newest scale the ledger keeps.
+    pub(super) fn seen(&self, target: &Target) -> Option<Seen> {
+        self.scale(target).map(|scale| Seen {
+            uid: scale.uid.clone(),
+            selector: scale.selector.clone(),
+            replicas: scale.replicas,
+            ruled: self.rivals.contains_key(target),
+        })
     }
 
     pub(super) fn observe(&mut self, target: Target, observation: Observation, ledger: &Ledger) {
@@ -210,7 +214,10 @@ impl Node {
             let Some(scaled) = &workload.scaled else {
                 continue;
             };
-            let meaning = scaled.meaning(workload.size, &scale.seen());
+            let Some(seen) = self.seen(&policy.target) else {
+                continue;
+            };
+            let meaning = scaled.meaning(workload.size, &seen);
             let due = matches!(meaning, Meaning::Pending | Meaning::Late);
             // What was granted under other bounds isn't written any more: the next pass
             // grants another size (I5).

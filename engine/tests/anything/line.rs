@@ -24,6 +24,8 @@ pub struct Line {
     stuck: bool,
     /// The node was told that the platform can be reached.
     pub reaches: bool,
+    /// What it was told that else scales workloads.
+    rivals: BTreeMap<Target, String>,
     /// What the node knows of each object that is followed: from the watch, …
     told: BTreeMap<Target, Observation>,
     /// … and how many pods it was told of last, by a write's answer too.
@@ -62,6 +64,11 @@ impl Line {
     /// The node was told that there is such an object.
     pub fn knows(&self, target: &Target) -> bool {
         self.running.contains_key(target)
+    }
+
+    /// Whether the node was told that something else scales it.
+    pub fn leaves(&self, target: &Target) -> bool {
+        self.rivals.contains_key(target)
     }
 
     fn note(&mut self, target: &Target, observation: &Observation) {
@@ -103,9 +110,21 @@ impl World<'_> {
                 });
                 self.step(id, Input::Platform(reaches));
             }
+            self.bring_rivals(id);
             for target in &followed {
                 self.bring(id, target);
             }
+        }
+    }
+
+    fn bring_rivals(&mut self, id: NodeId) {
+        let Some(place) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let line = &mut place.line;
+        if !line.cut && !line.stuck && line.rivals != self.rivals {
+            line.rivals.clone_from(&self.rivals);
+            self.step(id, Input::Rivals(self.rivals.clone()));
         }
     }
 
@@ -220,10 +239,16 @@ impl World<'_> {
     pub fn disturb(&mut self) {
         let target = drawn::scaled(&mut self.draw);
         match self.draw.byte() % 16 {
-            0..=2 => {
+            0 | 1 => {
                 let replicas = self.draw.u32();
                 self.one("set by hand");
                 self.platform.set(&target, replicas);
+            }
+            2 => {
+                if self.rivals.remove(&target).is_none() {
+                    let by = format!("HorizontalPodAutoscaler {}", target.name);
+                    self.rivals.insert(target, by);
+                }
             }
             3 => self.platform.set(&target, 0),
             4 => self.platform.delete(&target),
@@ -304,7 +329,8 @@ impl World<'_> {
                     continue;
                 };
                 assert_eq!(scale.replicas, size, "{policy:?} is never written");
-                let right = policy.bounds().contains(&size) || size == 0;
+                let left = self.rivals.contains_key(&policy.target);
+                let right = policy.bounds().contains(&size) || size == 0 || left;
                 assert!(right, "I5: {size} is never brought within {policy:?}");
             }
         }

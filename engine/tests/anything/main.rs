@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "151a2ac287605f22a82c0a4bc10d5c89";
+const DIGEST: &str = "1a198f90792c1eef69af7b7ca36da102";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {
@@ -80,6 +80,7 @@ fn what_a_platform_may_do_is_played() {
         "PlatformAway",
         "TargetUnseen",
         "TargetGone",
+        "AlreadyScaled",
         "ReplicasBlocked",
         "ScalingDisabled",
         "platform away",

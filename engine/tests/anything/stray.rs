@@ -57,6 +57,7 @@ impl World<'_> {
                     uid: format!("u{}", draw.byte() % 16),
                     selector: String::new(),
                     replicas: draw.u32(),
+                    ruled: draw.rarely(4),
                 })
             } else {
                 None
@@ -99,7 +100,7 @@ impl World<'_> {
         }
         if self.scales {
             let gone = || Held::Gone("deployments.apps \"a\" not found".into());
-            let held = [Held::Away, Held::Unseen, gone()];
+            let held = [Held::Away, gone(), Held::Rival("another".into())];
             inputs.platform = Platform {
                 held: draw.rarely(4).then(|| held[draw.below(3)].clone()),
                 off: draw.rarely(4),

@@ -60,6 +60,8 @@ struct World<'a> {
     /// There is a platform that sizes workloads.
     scales: bool,
     platform: Platform,
+    /// What else scales its workloads.
+    rivals: BTreeMap<Target, String>,
     /// Its pods come and go with the sizes.
     pods_follow: bool,
     writing: Writing,
@@ -103,6 +105,7 @@ impl<'a> World<'a> {
             late: Vec::new(),
             scales,
             platform: Platform::new(false),
+            rivals: BTreeMap::new(),
             pods_follow: true,
             writing: Writing::Done,
             under_way: Vec::new(),

@@ -158,6 +158,7 @@ fn threshold(report: &Report, outlook: &Outlook, code: &str, words: &str) -> v1:
         Outlook::Load(_)
         | Outlook::Enable
         | Outlook::Platform
+        | Outlook::Rival { .. }
         | Outlook::Room
         | Outlook::Bounds => {}
     }

@@ -1,11 +1,13 @@
 //! What is refused, and where it is said.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use starling_tests::installed::{installed, until};
 use starling_tests::workload::{cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(1);
+/// Many passes, and more than one of the HPA's.
+const A_WHILE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
@@ -41,6 +43,53 @@ spec:
         .kubectl(["delete", "hpa", "hpa", "-n", namespace])
         .unwrap();
     installed.await_condition(namespace, "hpa", "Ready");
+    installed.forget(namespace);
+}
+
+#[test]
+fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_gone() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "taken");
+    installed.namespace(namespace);
+    // Each of its pods uses twice as much as the policy allows, so that it wants to
+    // grow whatever size it has.
+    let policy = cpu_policy("Deployment", "web", "");
+    installed.apply(
+        namespace,
+        &format!("{}---{policy}", deployment("web", 1, 150)),
+    );
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 6);
+    installed.apply(
+        namespace,
+        "
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  minReplicas: 2
+  maxReplicas: 2
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
+",
+    );
+    installed.await_condition(namespace, "web", "Ready=False");
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 2);
+    let generation = || {
+        let found = cluster.get(["deploy", "web", "-n", namespace]).unwrap();
+        found["metadata"]["generation"].as_i64()
+    };
+    let (before, began) = (generation(), Instant::now());
+    while began.elapsed() < A_WHILE {
+        assert_eq!(generation(), before, "somebody else has written it");
+    }
+    let said = cluster.get(["scalingpolicy", "web", "-n", namespace]);
+    let said = said.unwrap()["status"].to_string();
+    assert!(said.contains("HorizontalPodAutoscaler taken/web"), "{said}");
+    cluster
+        .kubectl(["delete", "hpa", "web", "-n", namespace])
+        .unwrap();
+    installed.await_condition(namespace, "web", "Ready");
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 6);
     installed.forget(namespace);
 }
 

@@ -15,6 +15,8 @@ struct Bench {
     data: TempDir,
     ledger: Ledger,
     directory: Directory,
+    /// What else scales workloads.
+    rivals: BTreeMap<Target, String>,
     now: Ms,
 }
 
@@ -44,6 +46,7 @@ impl Bench {
             data,
             ledger: Ledger::default(),
             directory,
+            rivals: BTreeMap::new(),
             now,
         }
     }
@@ -96,7 +99,8 @@ impl Bench {
     fn scan(&mut self) -> Scan {
         self.now = self.now.plus(1_000);
         let offered = BTreeSet::from([target("web"), target("api")]);
-        self.directory.scan(&self.ledger, &offered, self.now)
+        self.directory
+            .scan(&self.ledger, &offered, &self.rivals, self.now)
     }
 
     /// Scans often enough for anything to settle, and grants what is proposed.

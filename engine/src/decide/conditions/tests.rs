@@ -181,6 +181,19 @@ fn a_target_that_is_gone_and_one_that_is_full_say_so() {
             "Paused False ScaledObjectUnpaused: nothing holds the size",
         ],
     );
+    let taken = Platform {
+        held: Some(reason::Held::Rival("ScaledObject shop/web".into())),
+        ..Platform::default()
+    };
+    check(
+        &policy,
+        &report(&policy, 3, value(60_000), taken),
+        &[
+            "AbleToScale False AlreadyScaled: ScaledObject shop/web scales the workload already, \
+             so it is left alone.",
+            "Paused False ScaledObjectUnpaused: nothing holds the size",
+        ],
+    );
     let full = Platform {
         blocked: Some("the quota of namespace shop is used up"),
         ..Platform::default()
@@ -226,6 +239,7 @@ fn a_size_that_somebody_else_chose_is_told_until_the_next_decision() {
         uid: uid.into(),
         selector: String::new(),
         replicas,
+        ruled: false,
     };
     let mut scaled = Scaled::default();
     let adopted = |scaled: &Scaled| {

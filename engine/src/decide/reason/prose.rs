@@ -255,6 +255,7 @@ fn held(held: &Held) -> String {
         Held::Away => "The platform's API doesn't answer, so the size stays as it is.".into(),
         Held::Unseen => "The platform hasn't said yet which size the workload has.".into(),
         Held::Gone(why) => format!("There is nothing to size: {why}."),
+        Held::Rival(by) => format!("{by} scales the workload already, so it is left alone."),
     }
 }
 
@@ -354,6 +355,7 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
         }
         Outlook::Enable => "somebody sets a size above 0".into(),
         Outlook::Platform => "the platform answers and has the workload".into(),
+        Outlook::Rival { by } => format!("{by} is deleted"),
         Outlook::Room => "more replicas can run".into(),
         Outlook::Bounds => {
             "spec.minReplicaCount and spec.maxReplicaCount leave more than one size".into()

@@ -42,6 +42,7 @@ impl Grants {
             assert!(!policy.dry_run, "a dry run grants: {item:?}");
             assert!(place.line.reaches, "I8: grants while it is away: {item:?}");
             assert!(place.line.knows(target), "nobody has seen it: {item:?}");
+            assert!(!place.line.leaves(target), "another's: {item:?}");
         }
     }
 
@@ -118,6 +119,8 @@ impl Grants {
     pub fn may_write(&self, patch: &Patch, place: &Place, ledger: &Ledger) {
         assert!(place.leads, "it writes without leading: {patch:?}");
         assert!(place.line.reaches, "I8: writes while it is away: {patch:?}");
+        let target = &patch.target;
+        assert!(!place.line.leaves(target), "another's: {patch:?}");
         let in_force = ledger.policies.get(&patch.policy);
         let policy = &in_force.expect("a policy in force").policy;
         assert_eq!(policy.target, patch.target);

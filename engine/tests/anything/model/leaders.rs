@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use starling_engine::decide::objective::state::State;
 use starling_engine::history::Change;
-use starling_engine::ledger::{Command, InForce, Item, Ledger, Outcome};
+use starling_engine::ledger::{Command, InForce, Item, Ledger, Outcome, Workload};
 use starling_engine::node::Input;
 use starling_engine::node::platform::Patch;
 use starling_engine::policy::{self, Form, Goal, Source, Target};
@@ -107,6 +107,11 @@ impl Leaders {
 
     /// An entry was applied, whoever proposed it.
     pub fn applied(&mut self, command: &Command, ledger: &Ledger) {
+        for (item, in_force) in planned(command, ledger) {
+            if item.seen.as_ref().is_some_and(|seen| seen.ruled) {
+                self.called.remove(&in_force.policy.target);
+            }
+        }
         self.grants.applied(command, ledger);
     }
 
@@ -161,6 +166,9 @@ pub fn lessons(
     let lessons = planned(command, ledger).map(|(item, in_force)| {
         let target = in_force.policy.target.clone();
         let mut known = ledger.workloads[&target].history.objective.clone();
+        if forgets(item, &ledger.workloads[&target]) {
+            known = None;
+        }
         for change in &item.changes {
             if let Change::Objective(lesson) = change {
                 known.get_or_insert_default().apply(lesson);
@@ -169,6 +177,13 @@ pub fn lessons(
         (item.policy.clone(), target, known)
     });
     lessons.collect()
+}
+
+/// Whether a workload is found to be another's, so that nothing counts any more of
+/// what was learned of it.
+fn forgets(item: &Item, workload: &Workload) -> bool {
+    let ruled = workload.scaled.as_ref().map(|scaled| scaled.ruled);
+    ruled == Some(false) && item.seen.as_ref().is_some_and(|seen| seen.ruled)
 }
 
 /// The items whose policies are in force as they were decided on.

@@ -164,6 +164,20 @@ fn workloads_of_kubernetes_wait_for_an_agent_that_has_one() {
     let scan = bench.agree();
     assert_eq!(bench.max("web"), Some(5));
     assert_eq!(scan.problems, BTreeMap::new());
+    // It stays in force where something else scales the workload, and that is said:
+    // the leader leaves such a workload alone.
+    let target = bench.ledger.policies[&"web".into()].policy.target.clone();
+    let rival = "HorizontalPodAutoscaler default/web".to_owned();
+    bench.rivals.insert(target, rival);
+    let scan = bench.agree();
+    assert_eq!(bench.max("web"), Some(5));
+    let why = scan.problems.get("policy web").cloned().unwrap_or_default();
+    assert!(
+        why.starts_with("sizes nothing for now: HorizontalPodAutoscaler default/web scales"),
+        "{why}"
+    );
+    bench.rivals.clear();
+    assert_eq!(bench.agree().problems, BTreeMap::new());
 }
 
 #[test]

@@ -22,7 +22,9 @@ fn a_file_is_not_read_while_it_is_being_written() {
         bench.write("web.yaml", &text[..end]);
         let offered = BTreeSet::new();
         bench.now = bench.now.plus(100);
-        let scan = bench.directory.scan(&bench.ledger, &offered, bench.now);
+        let scan = bench
+            .directory
+            .scan(&bench.ledger, &offered, &bench.rivals, bench.now);
         assert_eq!(scan.proposals, []);
         assert!(
             !scan
