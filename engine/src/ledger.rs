@@ -199,6 +199,8 @@ pub struct InForce {
 /// policy leaves the workload at its last size.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
+    /// The one that sizes it; `None` where it was removed.
+    pub policy: Option<policy::Name>,
     pub size: u32,
     /// The grant of `size` and `shares`.
     pub stamp: Stamp,

@@ -8,6 +8,7 @@
 mod pass;
 mod placement;
 pub mod platform;
+mod poll;
 mod summaries;
 mod sums;
 pub mod watch;
@@ -22,6 +23,7 @@ use crate::ledger::{Command, Ledger};
 use crate::policy::{self, Target, Trigger};
 use crate::unit::{Ms, NodeId};
 use platform::{Failure, Observation, Patch, Patching, Scale};
+use poll::Poll;
 use summaries::Summaries;
 use watch::Watch;
 
@@ -145,7 +147,8 @@ struct Lead {
     /// Log time of the last pass.
     passed_at: Option<Ms>,
     proposed_at: Option<Ms>,
-    polls: BTreeMap<(policy::Name, String), Poll>,
+    /// By policy and trigger.
+    polls: BTreeMap<policy::Name, BTreeMap<String, Poll>>,
     /// Writes that are under way or failed, by workload.
     patches: BTreeMap<Target, Patching>,
     /// Since when a member has not been alive.
@@ -155,13 +158,6 @@ struct Lead {
     /// What is seen of the workloads under strategy `objective`, by policy.
     watches: BTreeMap<policy::Name, Watch>,
     next_look: Ms,
-}
-
-#[derive(Debug)]
-struct Poll {
-    asked_at: Ms,
-    waiting: bool,
-    reading: Reading,
 }
 
 impl Node {
@@ -210,7 +206,7 @@ impl Node {
                 policy,
                 trigger,
                 result,
-            } => self.polled(now, policy, trigger, result),
+            } => self.polled(now, &policy, &trigger, result),
             Input::Platform(reachable) => {
                 self.platform = reachable;
                 Vec::new()
@@ -223,12 +219,12 @@ impl Node {
                 target,
                 observation,
             } => {
-                self.observe(target, observation, ledger);
-                self.due_patches(now, ledger)
+                self.observe(&target, observation, ledger);
+                self.due_patch(now, &target, ledger)
             }
             Input::Patched { target, result } => {
-                self.patched(now, target, result, ledger);
-                self.due_patches(now, ledger)
+                self.patched(now, &target, result, ledger);
+                self.due_patch(now, &target, ledger)
             }
             Input::Alive(alive) => {
                 self.alive = alive;
@@ -287,14 +283,15 @@ impl Node {
     fn polled(
         &mut self,
         now: Ms,
-        policy: policy::Name,
-        trigger: String,
+        policy: &policy::Name,
+        trigger: &str,
         result: Result<Answer, String>,
     ) -> Vec<Output> {
         let Some(lead) = &mut self.lead else {
             return Vec::new();
         };
-        let Some(poll) = lead.polls.get_mut(&(policy, trigger)) else {
+        let polls = lead.polls.get_mut(policy);
+        let Some(poll) = polls.and_then(|polls| polls.get_mut(trigger)) else {
             return Vec::new();
         };
         let gap_ms = match poll.reading {
@@ -367,47 +364,5 @@ impl Node {
                 )
             })
         })
-    }
-
-    fn due_polls(&mut self, now: Ms, ledger: &Ledger) -> Vec<Output> {
-        let Some(lead) = &mut self.lead else {
-            return Vec::new();
-        };
-        lead.polls.retain(|(policy, trigger), _| {
-            ledger.policies.get(policy).is_some_and(|p| {
-                let mut triggers = p.policy.triggers.iter();
-                triggers.any(|t| t.name == *trigger)
-            })
-        });
-        let mut outputs = Vec::new();
-        for policy in ledger.policies.values().map(|p| &p.policy) {
-            for trigger in &policy.triggers {
-                if !trigger.source.is_polled() {
-                    continue;
-                }
-                let key = (policy.name.clone(), trigger.name.clone());
-                let poll = lead.polls.entry(key).or_insert(Poll {
-                    asked_at: Ms::default(),
-                    waiting: false,
-                    reading: Reading::None,
-                });
-                let waited_ms = now.since(poll.asked_at);
-                let silent = waited_ms >= policy.polling_interval_ms + POLL_PATIENCE_MS;
-                if poll.waiting && silent {
-                    let why = format!("no answer for {} s", waited_ms / 1_000);
-                    poll.reading = Reading::Failed { why, at: now };
-                    poll.waiting = false;
-                }
-                if !poll.waiting && waited_ms >= policy.polling_interval_ms {
-                    poll.asked_at = now;
-                    poll.waiting = true;
-                    outputs.push(Output::Poll {
-                        policy: policy.name.clone(),
-                        trigger: trigger.clone(),
-                    });
-                }
-            }
-        }
-        outputs
     }
 }

@@ -146,13 +146,11 @@ impl Ledger {
             let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
             return refuse(Why::Unsound(all.join("; ")));
         }
-        let taken = self
-            .policies
-            .values()
-            .find(|p| p.policy.target == policy.target && p.policy.name != policy.name);
-        if let Some(other) = taken {
+        let workload = self.workloads.get(&policy.target);
+        let taken = workload.and_then(|workload| workload.policy.as_ref());
+        if let Some(by) = taken.filter(|by| **by != policy.name) {
             return refuse(Why::TargetTaken {
-                by: Box::new(other.policy.name.clone()),
+                by: Box::new(by.clone()),
                 target: Box::new(policy.target.clone()),
             });
         }
@@ -205,11 +203,13 @@ impl Ledger {
         let Some(workload) = self.workloads.get_mut(&policy.target) else {
             let workload = match form {
                 Form::Placed => Workload {
+                    policy: Some(policy.name.clone()),
                     size: policy.replicas_min,
                     stamp,
                     ..Workload::default()
                 },
                 Form::Scaled => Workload {
+                    policy: Some(policy.name.clone()),
                     scaled: Some(Scaled::default()),
                     ..Workload::default()
                 },
@@ -217,6 +217,7 @@ impl Ledger {
             self.workloads.insert(policy.target.clone(), workload);
             return;
         };
+        workload.policy = Some(policy.name.clone());
         if form == Form::Scaled {
             return;
         }
@@ -243,8 +244,11 @@ impl Ledger {
     /// whose HPA or `ScaledObject` is deleted; one without replicas is forgotten, as
     /// is one whose size the platform keeps.
     fn leave(&mut self, target: &Target) {
-        let forgotten = |w: &Workload| w.size == 0 || w.scaled.is_some();
-        if self.workloads.get(target).is_some_and(forgotten) {
+        let Some(workload) = self.workloads.get_mut(target) else {
+            return;
+        };
+        workload.policy = None;
+        if workload.size == 0 || workload.scaled.is_some() {
             self.workloads.remove(target);
         }
     }

@@ -273,8 +273,8 @@ impl Node {
 
 /// The latest answer of an external trigger.
 fn polled(lead: &Lead, policy: &Policy, trigger: &str) -> Reading {
-    let key = (policy.name.clone(), trigger.to_owned());
-    let poll = lead.polls.get(&key);
+    let polls = lead.polls.get(&policy.name);
+    let poll = polls.and_then(|polls| polls.get(trigger));
     poll.map_or(Reading::None, |poll| poll.reading.clone())
 }
 

@@ -146,25 +146,25 @@ impl Node {
         })
     }
 
-    pub(super) fn observe(&mut self, target: Target, observation: Observation, ledger: &Ledger) {
-        if ledger.workloads.contains_key(&target) {
-            Arc::make_mut(&mut self.observations).insert(target, observation);
+    pub(super) fn observe(&mut self, target: &Target, observation: Observation, ledger: &Ledger) {
+        if ledger.workloads.contains_key(target) {
+            Arc::make_mut(&mut self.observations).insert(target.clone(), observation);
         }
     }
 
     pub(super) fn patched(
         &mut self,
         now: Ms,
-        target: Target,
+        target: &Target,
         result: Result<Scale, Failure>,
         ledger: &Ledger,
     ) {
         let Some(lead) = &mut self.lead else { return };
         match result {
             Ok(scale) => {
-                lead.patches.remove(&target);
+                lead.patches.remove(target);
                 // What keeps pods from running isn't part of an answer to a write.
-                let former = match self.observations.get(&target) {
+                let former = match self.observations.get(target) {
                     Some(Observation::Scale(former)) => former.clone(),
                     _ => Scale::default(),
                 };
@@ -177,7 +177,7 @@ impl Node {
                 self.observe(target, Observation::Scale(scale), ledger);
             }
             Err(failure) => {
-                let former = lead.patches.get(&target);
+                let former = lead.patches.get(target);
                 let failures = former.map_or(0, |f| f.failures).saturating_add(1);
                 let pause_ms = match failure {
                     // Right after the next observation.
@@ -190,7 +190,7 @@ impl Node {
                     failures,
                     why: Some(failure.to_string()),
                 };
-                lead.patches.insert(target, patching);
+                lead.patches.insert(target.clone(), patching);
             }
         }
     }
@@ -202,52 +202,63 @@ impl Node {
         };
         lead.patches
             .retain(|target, _| ledger.workloads.contains_key(target));
-        let mut outputs = Vec::new();
-        for in_force in ledger.policies.values().filter(|_| self.platform) {
-            let policy = &in_force.policy;
-            let Some((scale, workload)) = self
-                .scale(&policy.target)
-                .zip(ledger.workloads.get(&policy.target))
-            else {
-                continue;
-            };
-            let Some(scaled) = &workload.scaled else {
-                continue;
-            };
-            let Some(seen) = self.seen(&policy.target) else {
-                continue;
-            };
-            let meaning = scaled.meaning(workload.size, &seen);
-            let due = matches!(meaning, Meaning::Pending | Meaning::Late);
-            // What was granted under other bounds isn't written any more: the next pass
-            // grants another size (I5).
-            let bounded = policy.bounds().contains(&workload.size);
-            if !due || policy.dry_run || !bounded {
-                continue;
-            }
-            let former = lead.patches.get(&policy.target);
-            if former.is_some_and(|former| now < former.until) {
-                continue;
-            }
-            let patching = Patching {
-                until: now.plus(PATCH_PATIENCE_MS),
-                waiting: true,
-                failures: former.map_or(0, |f| f.failures),
-                why: former.and_then(|f| f.why.clone()),
-            };
-            lead.patches.insert(policy.target.clone(), patching);
-            outputs.push(Output::Patch(Patch {
-                policy: policy.name.clone(),
-                target: policy.target.clone(),
-                target_version: policy.target_version.clone(),
-                from: scale.replicas,
-                to: workload.size,
-                uid: scale.uid.clone(),
-                resource_version: scale.resource_version.clone(),
-                stamp: workload.stamp,
-            }));
-        }
+        let seen = self.observations.keys();
+        let due = seen.filter_map(|target| self.due(&mut lead.patches, now, target, ledger));
+        let outputs = due.collect();
         self.lead = Some(lead);
         outputs
+    }
+
+    /// The same for one workload of which there is news.
+    pub(super) fn due_patch(&mut self, now: Ms, target: &Target, ledger: &Ledger) -> Vec<Output> {
+        let Some(mut lead) = self.lead.take() else {
+            return Vec::new();
+        };
+        let due = self.due(&mut lead.patches, now, target, ledger);
+        self.lead = Some(lead);
+        due.into_iter().collect()
+    }
+
+    fn due(
+        &self,
+        patches: &mut BTreeMap<Target, Patching>,
+        now: Ms,
+        target: &Target,
+        ledger: &Ledger,
+    ) -> Option<Output> {
+        let scale = self.scale(target).filter(|_| self.platform)?;
+        let workload = ledger.workloads.get(target)?;
+        // Almost always; the rest is only looked at where something may be due.
+        if scale.replicas == workload.size {
+            return None;
+        }
+        let policy = &ledger.policies.get(workload.policy.as_ref()?)?.policy;
+        let meaning = (workload.scaled.as_ref()?).meaning(workload.size, &self.seen(target)?);
+        let pending = matches!(meaning, Meaning::Pending | Meaning::Late);
+        // What was granted under other bounds isn't written any more: the next pass
+        // grants another size (I5).
+        let bounded = policy.bounds().contains(&workload.size);
+        let former = patches.get(target);
+        let waits = former.is_some_and(|former| now < former.until);
+        if !pending || policy.dry_run || !bounded || waits {
+            return None;
+        }
+        let patching = Patching {
+            until: now.plus(PATCH_PATIENCE_MS),
+            waiting: true,
+            failures: former.map_or(0, |f| f.failures),
+            why: former.and_then(|f| f.why.clone()),
+        };
+        patches.insert(target.clone(), patching);
+        Some(Output::Patch(Patch {
+            policy: policy.name.clone(),
+            target: target.clone(),
+            target_version: policy.target_version.clone(),
+            from: scale.replicas,
+            to: workload.size,
+            uid: scale.uid.clone(),
+            resource_version: scale.resource_version.clone(),
+            stamp: workload.stamp,
+        }))
     }
 }

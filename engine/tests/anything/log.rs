@@ -77,6 +77,7 @@ impl World<'_> {
         for in_force in ledger.policies.values() {
             let policy = &in_force.policy;
             let workload = &ledger.workloads[&policy.target];
+            assert_eq!(workload.policy.as_ref(), Some(&policy.name));
             if !policy.bounds().contains(&workload.size) {
                 self.model.check_size(in_force, ledger);
             }

@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "1a198f90792c1eef69af7b7ca36da102";
+const DIGEST: &str = "e254fbdbb630096a9101112b5a692c37";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {

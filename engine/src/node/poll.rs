@@ -1,0 +1,92 @@
+//! External triggers, which a leader has its host ask: when each is due, and what it
+//! answered last.
+//!
+//! Comes in: the policies in force and the time. Goes out: what to ask now. Never
+//! takes silence for an answer.
+
+use std::collections::BTreeMap;
+
+use super::{Node, Output, POLL_PATIENCE_MS};
+use crate::decide::Reading;
+use crate::ledger::Ledger;
+use crate::policy::Policy;
+use crate::unit::Ms;
+
+#[derive(Debug)]
+pub(super) struct Poll {
+    pub asked_at: Ms,
+    pub waiting: bool,
+    pub reading: Reading,
+}
+
+impl Node {
+    pub(super) fn due_polls(&mut self, now: Ms, ledger: &Ledger) -> Vec<Output> {
+        let Some(lead) = &mut self.lead else {
+            return Vec::new();
+        };
+        lead.polls.retain(|name, polls| {
+            let Some(in_force) = ledger.policies.get(name) else {
+                return false;
+            };
+            let triggers = &in_force.policy.triggers;
+            polls.retain(|trigger, _| triggers.iter().any(|t| t.name == *trigger));
+            true
+        });
+        let mut outputs = Vec::new();
+        for policy in ledger.policies.values().map(|p| &p.policy) {
+            if !policy.triggers.iter().any(|t| t.source.is_polled()) {
+                continue;
+            }
+            // Looked up by reference: this runs for every policy at every tick.
+            if !lead.polls.contains_key(&policy.name) {
+                lead.polls.insert(policy.name.clone(), BTreeMap::new());
+            }
+            if let Some(polls) = lead.polls.get_mut(&policy.name) {
+                due(polls, now, policy, &mut outputs);
+            }
+        }
+        outputs
+    }
+}
+
+fn due(polls: &mut BTreeMap<String, Poll>, now: Ms, policy: &Policy, outputs: &mut Vec<Output>) {
+    for trigger in policy.triggers.iter().filter(|t| t.source.is_polled()) {
+        if !polls.contains_key(&trigger.name) {
+            polls.insert(trigger.name.clone(), Poll::new());
+        }
+        let poll = polls.get_mut(&trigger.name);
+        if poll.is_some_and(|poll| poll.is_due(now, policy.polling_interval_ms)) {
+            outputs.push(Output::Poll {
+                policy: policy.name.clone(),
+                trigger: trigger.clone(),
+            });
+        }
+    }
+}
+
+impl Poll {
+    fn new() -> Poll {
+        Poll {
+            asked_at: Ms::default(),
+            waiting: false,
+            reading: Reading::None,
+        }
+    }
+
+    /// Whether it is to be asked now, in which case it counts as asked. One that
+    /// hasn't answered for long has failed.
+    fn is_due(&mut self, now: Ms, interval_ms: u64) -> bool {
+        let waited_ms = now.since(self.asked_at);
+        if self.waiting && waited_ms >= interval_ms + POLL_PATIENCE_MS {
+            let why = format!("no answer for {} s", waited_ms / 1_000);
+            self.reading = Reading::Failed { why, at: now };
+            self.waiting = false;
+        }
+        let due = !self.waiting && waited_ms >= interval_ms;
+        if due {
+            self.asked_at = now;
+            self.waiting = true;
+        }
+        due
+    }
+}
