@@ -8,6 +8,8 @@
 mod platform;
 #[path = "scaled/rivals.rs"]
 mod rivals;
+#[path = "scaled/unheard.rs"]
+mod unheard;
 #[path = "scaled/void.rs"]
 mod void;
 
@@ -518,57 +520,6 @@ fn a_dry_run_decides_and_records_but_never_writes() {
     });
     world.seconds(2);
     assert_eq!(world.replicas(), 2);
-}
-
-#[test]
-fn i4_replicas_on_silent_nodes_count_as_missing_and_unscheduled_ones_as_starting() {
-    let cpu = Policy {
-        replicas_min: 1,
-        triggers: vec![Trigger {
-            name: "cpu".into(),
-            source: Source::Resource(Resource::Cpu),
-            goal: Goal::Utilization { percent: 50 },
-            activation_milli: 0,
-        }],
-        ..policy()
-    };
-    let mut world = World::new(cpu, 4);
-    world.observe();
-    let pod = |used: i64, at: Ms| Pod {
-        ready: Some(true),
-        started_at: Some(Ms(1)),
-        cpu: Metric {
-            request_milli: Some(100),
-            sample: Some(Reading {
-                milli: used,
-                at,
-                window_ms: 1_000,
-            }),
-        },
-        ..Pod::default()
-    };
-    let sample = |pods: Vec<Pod>| Sample {
-        workloads: BTreeMap::from([(target(), pods)]),
-        ..Sample::default()
-    };
-    for _ in 0..3 {
-        let at = world.now;
-        world.step(A, Input::Sampled(sample(vec![pod(5, at), pod(5, at)])));
-        world.step(B, Input::Sampled(sample(vec![pod(5, at), pod(5, at)])));
-        world.second();
-    }
-    let wanted = |world: &World| {
-        let decisions = world.nodes[&world.leader].decisions().expect("leads");
-        decisions[&"shop/web".into()].report.raw
-    };
-    assert_eq!(wanted(&world), Some(1), "5 % of a goal of 50 %");
-    for _ in 0..8 {
-        let at = world.now;
-        world.step(A, Input::Sampled(sample(vec![pod(5, at), pod(5, at)])));
-        world.second();
-    }
-    // B's two count as using all that they asked for: 210 of 400, above the goal.
-    assert_eq!(wanted(&world), Some(4));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use k8s_openapi::api::autoscaling::v1 as autoscaling;
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
-use starling_engine::node::platform::{self, Scale};
+use starling_engine::node::platform::{self, Scale, Unscheduled};
 use starling_engine::policy::Target;
 
 use crate::client::{self, Connection, Failure, READ_DEADLINE, WRITE_DEADLINE};
@@ -208,7 +208,7 @@ fn stated(scale: &autoscaling::Scale) -> Scale {
             .and_then(|status| status.selector.clone())
             .unwrap_or_default(),
         selector_fault: None,
-        unscheduled: 0,
+        unscheduled: Unscheduled::default(),
         blocked: None,
     }
 }

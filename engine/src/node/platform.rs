@@ -39,9 +39,26 @@ pub struct Scale {
     /// grammar can tell.
     pub selector_fault: Option<String>,
     /// Its pods that are on no node yet.
-    pub unscheduled: u32,
+    pub unscheduled: Unscheduled,
     /// Why no more pods of it can be made or placed just now, in words.
     pub blocked: Option<String>,
+}
+
+/// Replicas that exist and are on no node yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unscheduled {
+    pub count: u32,
+    /// What they ask for together, by [`Pick::key`](crate::demand::pods::Pick::key);
+    /// without an entry it isn't known.
+    pub asked: BTreeMap<String, Asked>,
+}
+
+/// What several replicas ask for of one resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub milli: i64,
+    /// Those among them that state nothing.
+    pub unstated: u32,
 }
 
 /// A size to write.

@@ -6,7 +6,7 @@
 
 use super::FRESH_MS;
 use super::Node;
-use super::platform::Scale;
+use super::platform::{Scale, Unscheduled};
 use crate::demand::pods::{Pick, Sums};
 use crate::demand::{Measure, Usage};
 use crate::ledger::Workload;
@@ -25,8 +25,7 @@ impl Node {
         let key = pick.key();
         match (&workload.scaled, self.scale(target)) {
             (None, _) => self.placed_sums(now, target, workload, &key),
-            (Some(_), Some(scale)) => self.scaled_sums(now, target, scale, &key),
-            (Some(_), None) => self.scaled_sums(now, target, &Scale::default(), &key),
+            (Some(_), scale) => self.scaled_sums(now, target, scale, &key),
         }
     }
 
@@ -57,14 +56,15 @@ impl Node {
         all
     }
 
-    /// Over all nodes that ever spoke of it. Those of a node whose summary has
-    /// grown old are missing. Replicas that the platform counts and no node
-    /// speaks of are on no node yet, as far as the platform says so, and missing
-    /// beyond that.
-    fn scaled_sums(&self, now: Ms, target: &Target, scale: &Scale, key: &str) -> Sums {
+    /// Over all nodes that ever spoke of it. Replicas that the platform counts and no
+    /// fresh summary speaks of are on no node yet, as far as the platform says so, and
+    /// missing beyond that. Those of a node whose summary has grown old are among them
+    /// while the platform counts them: once it has others in their place, they are gone.
+    fn scaled_sums(&self, now: Ms, target: &Target, scale: Option<&Scale>, key: &str) -> Sums {
         let mut all = Sums::default();
         let mut request = None;
         let mut known = 0_u32;
+        let mut silent = Vec::new();
         for (summary, usage) in self.summaries.of(target) {
             let fresh = now.since(summary.at) <= FRESH_MS;
             match usage.metrics.get(key) {
@@ -75,15 +75,25 @@ impl Node {
                 }
                 measure => {
                     let last = measure.map_or(usage.running, living);
-                    known = known.saturating_add(last);
-                    all.add_missing(last, measure.and_then(|m| m.request_milli));
+                    silent.push((last, measure.and_then(|m| m.request_milli)));
                 }
             }
         }
-        let unheard = scale.running.saturating_sub(known);
-        let unscheduled = unheard.min(scale.unscheduled);
-        all.merge(&starting(unscheduled, request));
-        all.add_missing(unheard - unscheduled, request);
+        // Some kinds don't count their replicas, or only later: no count then says who is gone.
+        let counts = scale.filter(|scale| scale.running >= known.max(1));
+        let mut unheard = counts.map(|scale| scale.running - known);
+        if let (Some(scale), Some(unheard)) = (scale, &mut unheard) {
+            let waiting = waiting(&scale.unscheduled, *unheard, key, request);
+            *unheard -= waiting.pods;
+            all.merge(&waiting);
+        }
+        for (last, request) in silent {
+            // Without a count all of them may be there.
+            let missing = unheard.map_or(last, |unheard| unheard.min(last));
+            unheard = unheard.map(|unheard| unheard - missing);
+            all.add_missing(missing, request);
+        }
+        all.add_missing(unheard.unwrap_or(0), request);
         all
     }
 
@@ -134,6 +144,21 @@ impl Node {
 /// Those that the platform still counts.
 fn living(measure: &Measure) -> u32 {
     measure.sums.pods.saturating_sub(measure.sums.ignored)
+}
+
+/// At most `most` replicas that are on no node. Where one of them is heard of already, the
+/// others ask for their mean.
+fn waiting(unscheduled: &Unscheduled, most: u32, key: &str, request_milli: Option<i64>) -> Sums {
+    let count = unscheduled.count.min(most);
+    let Some(asked) = unscheduled.asked.get(key).filter(|_| count > 0) else {
+        return starting(count, request_milli);
+    };
+    let part = i128::from(asked.milli) * i128::from(count) / i128::from(unscheduled.count);
+    Sums {
+        unready_request_milli: i64::try_from(part).unwrap_or(i64::MAX),
+        without_request: asked.unstated.min(count),
+        ..starting(count, Some(0))
+    }
 }
 
 /// Replicas that exist and don't run yet.

@@ -226,7 +226,7 @@ impl World<'_> {
         let Some(scale) = scale.filter(|scale| scale.selector == selector) else {
             return 0;
         };
-        let placed = scale.running.saturating_sub(scale.unscheduled);
+        let placed = scale.running.saturating_sub(scale.unscheduled.count);
         let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX).max(1);
         let position = self.nodes.keys().take_while(|it| **it < id).count();
         let rest = u32::try_from(position).is_ok_and(|position| position < placed % nodes);

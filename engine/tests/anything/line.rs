@@ -260,9 +260,9 @@ impl World<'_> {
                 self.platform.make(&target, replicas);
             }
             8 => {
-                let (unscheduled, blocked) = (self.draw.u32(), self.draw.rarely(2));
+                let (count, blocked) = (self.draw.u32(), self.draw.rarely(2));
                 self.platform.change(&target, |scale| {
-                    scale.unscheduled = unscheduled;
+                    scale.unscheduled.count = count;
                     scale.blocked = blocked.then(|| "exceeded quota: pods=2".into());
                 });
             }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use starling_engine::node::platform::{Failure, Observation, Patch, Scale};
+use starling_engine::node::platform::{Failure, Observation, Patch, Scale, Unscheduled};
 use starling_engine::policy::Target;
 use starling_engine::unit::Stamp;
 
@@ -121,7 +121,7 @@ impl Platform {
         // An answer to a write says nothing of what keeps pods from running.
         let scale = self.scale(&patch.target).cloned().unwrap_or_default();
         Ok(Scale {
-            unscheduled: 0,
+            unscheduled: Unscheduled::default(),
             blocked: None,
             ..scale
         })

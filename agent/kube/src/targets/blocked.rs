@@ -1,20 +1,23 @@
 //! Which targets' pods are on no node, and which can't be created or scheduled.
 //!
 //! Comes in: pods that are on no node, and failed creations of StatefulSets. Goes
-//! out: for one target, how many wait, and why it is blocked, in words: only once a
-//! pod was refused for a few seconds, for a new one is on no node either. Never
-//! guesses at what kubelets see (images, crashes): agents see that on their nodes.
+//! out: for one target, how many wait, what they ask for, and why it is blocked, in
+//! words: only once a pod was refused for a few seconds, for a new one is on no node
+//! either. Never guesses at what kubelets see (images, crashes): agents see that on
+//! their nodes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use serde::Deserialize;
-use starling_engine::node::platform::Scale;
-use starling_engine::policy::Target;
+use starling_engine::demand::pods::Pick;
+use starling_engine::node::platform::{Asked, Scale, Unscheduled};
+use starling_engine::policy::{Resource, Target};
 use tokio::time::Instant;
 
 use super::derive::{cannot_create, cannot_schedule};
+use crate::pods::read::{self, Pod, Role};
 use crate::selector::Selector;
 
 /// A pod that the scheduler refuses for this long blocks its target.
@@ -26,10 +29,7 @@ pub const UNSCHEDULED_MAX: usize = 10_000;
 pub const FAILURES_MAX: usize = 5_000;
 
 /// A pod on no node, of which only this is read.
-pub type Object = kube::core::Object<Spec, Status>;
-
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Spec {}
+pub type Object = kube::core::Object<read::Spec, Status>;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -48,11 +48,13 @@ struct Condition {
 }
 
 /// A pod on no node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unscheduled {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waiting {
     pub uid: String,
     pub namespace: String,
     pub labels: BTreeMap<String, String>,
+    /// What it asks for, by [`Pick::key`]; `None` where it states nothing.
+    pub requests_milli: BTreeMap<String, Option<i64>>,
     /// Why the scheduler refuses it; `None` where it hasn't (yet).
     pub why: Option<String>,
 }
@@ -60,7 +62,7 @@ pub struct Unscheduled {
 /// What became of a pod on no node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    Waits(Unscheduled),
+    Waits(Waiting),
     /// On a node now, or on its way out, or gone.
     Left {
         uid: String,
@@ -78,10 +80,19 @@ impl Fate {
             let refusal = c.reason == "Unschedulable" || c.reason == "SchedulingGated";
             c.type_ == "PodScheduled" && c.status == "False" && refusal
         });
-        Fate::Waits(Unscheduled {
-            uid: object.metadata.uid.unwrap_or_default(),
-            namespace: object.metadata.namespace.unwrap_or_default(),
-            labels: object.metadata.labels.unwrap_or_default(),
+        // As of a node's own pods, only that none of its containers has a state yet.
+        let pod = Pod::of(read::Object {
+            types: object.types,
+            metadata: object.metadata,
+            spec: object.spec,
+            status: None,
+        });
+        let pod = pod.unwrap_or_default();
+        Fate::Waits(Waiting {
+            requests_milli: requests_milli(&pod),
+            uid: pod.uid,
+            namespace: pod.namespace,
+            labels: pod.labels,
             why: refused.map(|condition| cannot_schedule(&condition.message)),
         })
     }
@@ -92,6 +103,21 @@ impl Fate {
             namespace: object.metadata.namespace.unwrap_or_default(),
         }
     }
+}
+
+/// Of the whole pod and of each of its containers.
+fn requests_milli(pod: &Pod) -> BTreeMap<String, Option<i64>> {
+    let mut all = BTreeMap::new();
+    for resource in [Resource::Cpu, Resource::Memory] {
+        let name = resource.name();
+        all.insert(Pick::Resource(resource).key(), pod.request_milli(name));
+        let lasting = pod.containers.iter().filter(|c| c.role != Role::Init);
+        for container in lasting {
+            let key = Pick::Container(resource, &container.name).key();
+            all.insert(key, container.requests_milli.get(name).copied());
+        }
+    }
+    all
 }
 
 /// A StatefulSet's failed creation, from the event that tells of it.
@@ -121,8 +147,8 @@ impl Failed {
 }
 
 #[derive(Debug)]
-struct Pod {
-    waiting: Unscheduled,
+struct Kept {
+    waiting: Waiting,
     /// It has been refused for [`REFUSED_AFTER`].
     ripe: bool,
 }
@@ -130,7 +156,7 @@ struct Pod {
 /// What is known of blocked pods, by namespace.
 #[derive(Debug, Default)]
 pub struct Blocks {
-    pods: BTreeMap<String, BTreeMap<String, Pod>>,
+    pods: BTreeMap<String, BTreeMap<String, Kept>>,
     count: usize,
     /// Refused pods that have yet to wait for long enough, the first to do so first:
     /// until when, namespace and uid.
@@ -196,7 +222,7 @@ impl Blocks {
         }
     }
 
-    fn waits(&mut self, waiting: Unscheduled, now: Instant) -> Option<Concerns> {
+    fn waits(&mut self, waiting: Waiting, now: Instant) -> Option<Concerns> {
         let pods = self.pods.entry(waiting.namespace.clone()).or_default();
         let former = pods.get_mut(&waiting.uid);
         let was_refused = former.as_ref().is_some_and(|pod| pod.waiting.why.is_some());
@@ -217,7 +243,7 @@ impl Blocks {
             return None;
         }
         self.count += 1;
-        let pod = Pod {
+        let pod = Kept {
             waiting,
             ripe: false,
         };
@@ -263,27 +289,34 @@ impl Blocks {
         self.ripening.front().map(|(at, ..)| *at)
     }
 
-    /// How many pods of a target are on no node, and why no more of them can be
-    /// created or scheduled just now.
+    /// The pods of a target that are on no node, and why no more of them can be created
+    /// or scheduled just now.
     pub fn of(
         &mut self,
         target: &Target,
         scale: &Scale,
         selector: Option<&Selector>,
-    ) -> (u32, Option<String>) {
+    ) -> (Unscheduled, Option<String>) {
         let pods = self.pods.get(&target.namespace).into_iter();
         let pods = pods.flat_map(BTreeMap::values);
-        let (mut count, mut refusal) = (0_u32, None);
+        let mut refusal = None;
+        // Pods of one template ask for the same, so there are few kinds of them.
+        let mut kinds: Vec<(&BTreeMap<String, Option<i64>>, u32)> = Vec::new();
         if let Some(selector) = selector {
             for pod in pods.filter(|pod| selector.matches(&pod.waiting.labels)) {
-                count += 1;
+                let requests = &pod.waiting.requests_milli;
+                match kinds.iter_mut().find(|(kind, _)| *kind == requests) {
+                    Some((_, count)) => *count += 1,
+                    None => kinds.push((requests, 1)),
+                }
                 refusal = refusal.or(pod.waiting.why.as_ref().filter(|_| pod.ripe));
             }
         }
         let refusal = refusal.cloned();
+        let unscheduled = unscheduled(&kinds);
         let why = scale.blocked.clone();
         let why = why.or_else(|| self.cannot_create(target, scale));
-        (count, why.or(refusal))
+        (unscheduled, why.or(refusal))
     }
 
     fn cannot_create(&mut self, target: &Target, scale: &Scale) -> Option<String> {
@@ -301,11 +334,34 @@ impl Blocks {
     }
 }
 
-impl Pod {
+impl Kept {
     fn concerns(&self) -> Concerns {
         Concerns {
             namespace: self.waiting.namespace.clone(),
             labels: Some(self.waiting.labels.clone()),
         }
     }
+}
+
+/// So many pods of each kind together. Of a container that some of them lack, those state
+/// nothing.
+fn unscheduled(kinds: &[(&BTreeMap<String, Option<i64>>, u32)]) -> Unscheduled {
+    let mut all = Unscheduled {
+        count: kinds.iter().map(|(_, count)| count).sum(),
+        asked: BTreeMap::new(),
+    };
+    for key in kinds.iter().flat_map(|(requests, _)| requests.keys()) {
+        let asked = all.asked.entry(key.clone()).or_default();
+        *asked = Asked::default();
+        for (requests, count) in kinds {
+            match requests.get(key).copied().flatten() {
+                Some(milli) => {
+                    let milli = milli.saturating_mul(i64::from(*count));
+                    asked.milli = asked.milli.saturating_add(milli);
+                }
+                None => asked.unstated += count,
+            }
+        }
+    }
+    all
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use kube::core::Object as CoreObject;
 use serde::Deserialize;
-use starling_engine::node::platform::Scale;
+use starling_engine::node::platform::{Scale, Unscheduled};
 
 use crate::scale::count;
 
@@ -84,7 +84,7 @@ pub fn scale(object: Object) -> Scale {
         running: count(status.replicas),
         selector: object.spec.selector.text(),
         selector_fault: None,
-        unscheduled: 0,
+        unscheduled: Unscheduled::default(),
         blocked: failing.map(|condition| cannot_create(&condition.message)),
     }
 }

@@ -1,6 +1,8 @@
 //! What the book makes of notes in any order.
 
-use super::super::blocked::{Fate, REFUSED_AFTER, Unscheduled};
+use starling_engine::node::platform::{Asked, Unscheduled};
+
+use super::super::blocked::{Fate, REFUSED_AFTER, Waiting};
 use super::super::known::OVERTAKEN;
 use super::*;
 
@@ -292,10 +294,11 @@ fn a_kind_that_is_not_served_makes_its_targets_gone_with_the_reason() {
 }
 
 fn pod(uid: &str, app: &str, why: Option<&str>) -> Note {
-    Note::Pods(PodNote::Pod(Fate::Waits(Unscheduled {
+    Note::Pods(PodNote::Pod(Fate::Waits(Waiting {
         uid: uid.into(),
         namespace: "shop".into(),
         labels: [("app".to_owned(), app.to_owned())].into(),
+        requests_milli: [("cpu".to_owned(), Some(100)), ("memory".to_owned(), None)].into(),
         why: why.map(str::to_owned),
     })))
 }
@@ -325,9 +328,13 @@ fn a_selector_that_cannot_be_used_is_told_with_the_scale() {
 fn pods_on_no_node_are_counted_at_once_and_block_only_after_a_while() {
     let mut desk = Desk::following(&[("Deployment", "web")]);
     desk.list("Deployment", vec![seen("Deployment", "web", scale(1, 2))]);
-    let with = |unscheduled, blocked: Option<&str>| {
+    let with = |count: u32, blocked: Option<&str>| {
+        let asked = |milli, unstated| Asked { milli, unstated };
+        let (cpu, memory) = (asked(100 * i64::from(count), 0), asked(0, count));
+        let asked = [("cpu".to_owned(), cpu), ("memory".to_owned(), memory)];
+        let asked = asked.into_iter().filter(|_| count > 0).collect();
         let scale = Scale {
-            unscheduled,
+            unscheduled: Unscheduled { count, asked },
             blocked: blocked.map(str::to_owned),
             ..scale(1, 2)
         };
