@@ -69,7 +69,7 @@ impl Cluster {
         self.with(node, |node| node.power_off(&self.run))
     }
 
-    /// Starts a stopped node again, with the disk that it had, and waits until it is ready.
+    /// Starts a stopped or withdrawn node again, with the disk that it had, and waits until it is ready.
     pub fn start_node(&self, node: &str) -> Result<()> {
         let before = self.heartbeat(node)?;
         self.with(node, |node| {
@@ -99,20 +99,27 @@ impl Cluster {
         .map(|_| ())
     }
 
+    /// Stops a node at once and deletes its object, as when a machine is taken away for
+    /// repair. Its disk and its name stay: `start_node` has it join anew.
+    pub fn withdraw_node(&self, node: &str) -> Result<()> {
+        self.stop_node(node)?;
+        self.kubectl(["delete", "node", node]).map(|_| ())
+    }
+
     /// Stops a node for good: its object, its disk and its name are gone.
     pub fn delete_node(&self, node: &str) -> Result<()> {
-        self.stop_node(node)?;
-        self.kubectl(["delete", "node", node])?;
+        self.withdraw_node(node)?;
         lock(&self.nodes).remove(node);
         // What is left of it ends with the run; a folder that stays is of no harm before.
         let _ = std::fs::remove_dir_all(self.run.dir().join(node));
         Ok(())
     }
 
-    /// When a node's kubelet last reported, as the API server knows.
+    /// When a node's kubelet last reported, as the API server knows; empty where it has
+    /// no such node.
     fn heartbeat(&self, node: &str) -> Result<String> {
         let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].lastHeartbeatTime}"#;
-        self.kubectl(["get", "node", node, "-o", path])
+        self.kubectl(["get", "node", node, "--ignore-not-found", "-o", path])
     }
 
     /// Runs a command in a node's network and mount namespaces.
