@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use starling_kubernetes_rig::Cluster;
-use starling_tests::installed::{Installed, SYSTEM, await_agents, install};
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, manifests};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -30,7 +30,7 @@ fn main() {
         .skip_while(|word| word != "--runs")
         .nth(1)
         .map_or(10, |runs| runs.parse().unwrap());
-    let installed = install();
+    let installed = Installed::start(NODES, &manifests());
     println!(
         "agents ready after kubectl apply: {:.1?}",
         installed.ready_after

@@ -8,9 +8,10 @@
 )]
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -32,20 +33,38 @@ pub struct Installed {
     pub ready_after: Duration,
 }
 
-static INSTALLED: LazyLock<Mutex<Installed>> = LazyLock::new(|| Mutex::new(install()));
+static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
+
+/// The shared cluster, while one test has it.
+pub struct Shared(MutexGuard<'static, Option<Installed>>);
+
+impl Deref for Shared {
+    type Target = Installed;
+
+    fn deref(&self) -> &Installed {
+        self.0.as_ref().unwrap()
+    }
+}
 
 /// The cluster, for this test alone; `None` where tests on clusters are left out.
-pub fn installed() -> Option<MutexGuard<'static, Installed>> {
+pub fn installed() -> Option<Shared> {
     if left_out() {
         return None;
     }
-    let installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    // What a test that failed may have left broken is no fault of the next.
-    installed.cluster.slow_api_server(Duration::ZERO);
-    for node in installed.cluster.nodes() {
-        installed.cluster.heal(&node).unwrap();
+    let mut shared = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let nodes = |it: &Installed| it.cluster.nodes().len();
+    if shared.as_ref().map(nodes) != Some(usize::from(NODES)) {
+        // None yet, or one with other nodes: it ends before the next begins.
+        *shared = None;
+        *shared = Some(Installed::start(NODES, &manifests()));
     }
-    Some(installed)
+    let shared = Shared(shared);
+    // What a test that failed may have left broken is no fault of the next.
+    shared.cluster.slow_api_server(Duration::ZERO);
+    for node in shared.cluster.nodes() {
+        shared.cluster.heal(&node).unwrap();
+    }
+    Some(shared)
 }
 
 /// The manifests as they are shipped.
@@ -62,25 +81,21 @@ pub fn manifests() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Starts the cluster and installs Starling on it.
-pub fn install() -> Installed {
-    let images = vec![
-        image::image(&crate::binary()).unwrap(),
-        image::load().unwrap(),
-    ];
-    let cluster = Cluster::start_with(Settings {
-        nodes: NODES,
-        images,
-        ..Settings::default()
-    })
-    .unwrap();
-    let began = Instant::now();
-    cluster.apply(&manifests()).unwrap();
-    await_agents(&cluster, NODES);
-    Installed {
-        ready_after: began.elapsed(),
-        cluster,
+/// What the chart gives where nothing is set but the image.
+pub fn chart() -> String {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/chart/starling");
+    let (repository, tag) = image::STARLING.rsplit_once(':').unwrap();
+    let mut helm = Command::new(rig::check().unwrap().binary("helm").unwrap());
+    helm.args(["template", "starling"]).arg(chart);
+    // Helm built from its module believes in a Kubernetes of long ago.
+    helm.args(["--kube-version", "1.36.3"]);
+    for value in [
+        format!("image.repository={repository}"),
+        format!("image.tag={tag}"),
+    ] {
+        helm.args(["--set", &value]);
     }
+    rig::shell::finish(&mut helm, "", ANSWER).unwrap()
 }
 
 /// Until so many agents are ready.
@@ -134,6 +149,27 @@ pub fn state_of_agents(cluster: &Cluster) -> String {
 }
 
 impl Installed {
+    /// Starts a cluster and installs Starling on it, by these documents.
+    pub fn start(nodes: u8, documents: &str) -> Installed {
+        let images = vec![
+            image::image(&crate::binary()).unwrap(),
+            image::load().unwrap(),
+        ];
+        let cluster = Cluster::start_with(Settings {
+            nodes,
+            images,
+            ..Settings::default()
+        })
+        .unwrap();
+        let began = Instant::now();
+        cluster.apply(documents).unwrap();
+        await_agents(&cluster, nodes);
+        Installed {
+            ready_after: began.elapsed(),
+            cluster,
+        }
+    }
+
     /// The pod of an agent on a node.
     pub fn agent_on(&self, node: &str) -> String {
         let pods = self.pods(SYSTEM, "app.kubernetes.io/name=starling");
@@ -257,6 +293,35 @@ impl Installed {
         }
     }
 
+    /// What `kubectl starling explain` says of the first trigger of a policy just now.
+    pub fn input(&self, namespace: &str, policy: &str) -> Result<Value, String> {
+        let answer = self.starling(&["explain", policy, "-n", namespace])?;
+        match &answer["live"]["inputs"][0] {
+            Value::Null => Err(format!("no live input in {answer}")),
+            input => Ok(input.clone()),
+        }
+    }
+
+    /// The changes of size of a policy's target, each as from and to, the first first.
+    pub fn changes(&self, namespace: &str, policy: &str) -> Vec<(u64, u64)> {
+        let answer = self.starling(&["decisions", policy, "-n", namespace]);
+        let answer = answer.unwrap();
+        let changes = answer["decisions"].as_array().unwrap().iter().rev();
+        let size = |change: &Value, field: &str| change[field].as_u64().unwrap();
+        changes
+            .map(|change| (size(change, "previous_size"), size(change, "size")))
+            .collect()
+    }
+
+    /// Starts the pod that tells a number, and gives the address that it tells it at.
+    pub fn source(&self, namespace: &str, number: u32) -> String {
+        self.apply(namespace, &crate::workload::source(number));
+        self.await_rollout(namespace, "source");
+        let address = "jsonpath={.spec.clusterIP}";
+        let words = ["get", "service", "source", "-n", namespace, "-o", address];
+        format!("{}:8080", self.cluster.kubectl(words).unwrap())
+    }
+
     /// Has one pod of an app use so many thousandths of a core.
     pub fn burn(&self, namespace: &str, app: &str, milli: u32) {
         self.tell(namespace, app, "milli", milli);
@@ -264,12 +329,26 @@ impl Installed {
 
     /// Sets a number of one pod of an app: the same pod each time.
     pub fn tell(&self, namespace: &str, app: &str, what: &str, number: u32) {
-        let mut pods = self.pods(namespace, &format!("app={app}"));
-        pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
-        let pod = text(&pods[0]["metadata"]["name"]);
+        let pod = self.oldest(namespace, app);
         let set = format!("echo {number} >/tmp/{what}");
         let words = ["/bin/sh", "-c", &set];
         self.cluster.pod_exec(namespace, &pod, &words).unwrap();
+    }
+
+    /// The pod of an app that is told something.
+    pub fn oldest(&self, namespace: &str, app: &str) -> String {
+        let mut pods = self.pods(namespace, &format!("app={app}"));
+        pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
+        text(&pods[0]["metadata"]["name"])
+    }
+
+    /// Has that pod stay when its Deployment shrinks. Of pods of the same age any other
+    /// one might.
+    pub fn keep_oldest(&self, namespace: &str, app: &str) {
+        let pod = self.oldest(namespace, app);
+        let cost = "controller.kubernetes.io/pod-deletion-cost=100";
+        let words = ["annotate", "pod", &pod, "-n", namespace, cost];
+        self.cluster.kubectl(words).unwrap();
     }
 }
 

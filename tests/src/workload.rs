@@ -33,6 +33,20 @@ spec:{service}
     )
 }
 
+/// A pod that tells a number, and its Service.
+pub fn source(number: u32) -> String {
+    let told = format!("env: [{{name: NUMBER, value: \"{number}\"}}, ");
+    let source = deployment("source", 1, 0).replace("env: [", &told);
+    format!(
+        "{source}---
+apiVersion: v1
+kind: Service
+metadata: {{name: source}}
+spec: {{selector: {{app: source}}, ports: [{{port: 8080}}]}}
+"
+    )
+}
+
 /// Keeps a workload at 70 % of the CPU that its pods ask for.
 pub fn cpu_policy(kind: &str, name: &str, more: &str) -> String {
     format!(

@@ -36,24 +36,11 @@ fn load_on_its_pods_makes_a_deployment_grow_and_rest_lets_it_shrink() {
 #[test]
 fn a_number_brings_a_deployment_from_zero_and_back() {
     let Some(installed) = installed() else { return };
-    let (cluster, namespace) = (&installed.cluster, "numbers");
+    let namespace = "numbers";
     installed.namespace(namespace);
-    let source = deployment("source", 1, 0);
-    let service = "
----
-apiVersion: v1
-kind: Service
-metadata: {name: source}
-spec: {selector: {app: source}, ports: [{port: 8080}]}
-";
-    let yaml = format!("{source}{service}---{}", deployment("worker", 0, 0));
-    installed.apply(namespace, &yaml);
-    installed.await_rollout(namespace, "source");
-    let address = "jsonpath={.spec.clusterIP}";
-    let address = cluster
-        .kubectl(["get", "service", "source", "-n", namespace, "-o", address])
-        .unwrap();
-    let policy = number_policy("worker", &format!("{address}:8080"), AT_ONCE);
+    installed.apply(namespace, &deployment("worker", 0, 0));
+    let address = installed.source(namespace, 0);
+    let policy = number_policy("worker", &address, AT_ONCE);
     installed.apply(namespace, &policy);
     installed.await_condition(namespace, "worker", "Ready");
     let began = Instant::now();
