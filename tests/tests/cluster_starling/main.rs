@@ -8,6 +8,7 @@ mod grow;
 mod install;
 mod kill;
 mod kinds;
+mod measured;
 mod metrics;
 mod refuse;
 mod roll;
