@@ -12,3 +12,4 @@ mod measured;
 mod metrics;
 mod refuse;
 mod roll;
+mod strategies;

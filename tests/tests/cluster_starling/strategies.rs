@@ -1,0 +1,195 @@
+//! Ways of sizing beside HPA's arithmetic for a whole pod: by a band of usage, by how long
+//! work may wait, by an idle count, and by one container of several.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use starling_tests::installed::{Installed, installed, until};
+use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
+
+const SOON: Duration = Duration::from_mins(1);
+/// Longer than strategy `objective` holds a size whose replicas start within ten seconds.
+const HELD: Duration = Duration::from_mins(3);
+
+/// Until the policy's one trigger proposes this size, at a value within these percents.
+fn await_proposal(
+    installed: &Installed,
+    namespace: &str,
+    size: u64,
+    percents: RangeInclusive<i64>,
+) {
+    let what = format!("{size} replicas are proposed");
+    until(&installed.cluster, &what, SOON, |_| {
+        Ok(installed.input(namespace, "web").and_then(|input| {
+            let percent = input["value_milli"].as_i64().unwrap_or(-1) / 1_000;
+            if input["proposal"] == size && percents.contains(&percent) {
+                Ok(())
+            } else {
+                Err(input.to_string())
+            }
+        }))
+    });
+}
+
+#[test]
+fn under_banded_nothing_changes_within_the_band_and_steps_are_capped_outside() {
+    let Some(installed) = installed() else { return };
+    let namespace = "banded";
+    installed.namespace(namespace);
+    installed.apply(namespace, &deployment("web", 3, 0));
+    installed.await_rollout(namespace, "web");
+    installed.keep_oldest(namespace, "web");
+    installed.burn(namespace, "web", 120);
+    // 30 to 80 % of the requests is the band, where nothing else is said.
+    let banded = "  strategy: banded\n  banded: {cooldownPeriod: 2}";
+    let policy = cpu_policy("Deployment", "web", banded);
+    // A dry run until the pods are measured.
+    installed.apply(namespace, &format!("{policy}  dryRun: true\n"));
+    // 120 milli of three pods' 300: by the trigger's 70 % two would do.
+    await_proposal(&installed, namespace, 3, 35..=45);
+    installed.apply(namespace, &policy);
+    installed.await_condition(namespace, "web", "Ready");
+    // 93 %; four pods make it 70 %.
+    installed.burn(namespace, "web", 280);
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 4);
+    await_proposal(&installed, namespace, 4, 60..=80);
+    // 20 %: two would make it 40 %, but one step is a third of them, at least one pod.
+    installed.burn(namespace, "web", 80);
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 2);
+    await_proposal(&installed, namespace, 2, 35..=45);
+    let changes = installed.changes(namespace, "web");
+    let capped = |&(from, to): &(u64, u64)| from.abs_diff(to) == 1;
+    assert!(changes.iter().all(capped), "{changes:?}");
+    installed.forget(namespace);
+}
+
+#[test]
+fn under_objective_replicas_follow_the_arriving_work_and_are_held_before_they_go() {
+    let Some(installed) = installed() else { return };
+    let namespace = "objective";
+    installed.namespace(namespace);
+    installed.apply(namespace, &deployment("checkout", 1, 0));
+    let address = installed.source(namespace, 40);
+    // 40 arrivals a second of 100 ms each keep four slots busy. For 97 % of them to start
+    // within 250 ms it takes six slots or so; five would do for 95 %. By the trigger's goal
+    // one replica would do for a thousand arrivals.
+    let policy = format!(
+        r#"
+apiVersion: starling.sh/v1alpha1
+kind: ScalingPolicy
+metadata: {{name: checkout}}
+spec:
+  scaleTargetRef: {{name: checkout}}
+  minReplicaCount: 1
+  maxReplicaCount: 10
+  pollingInterval: 1
+  strategy: objective
+  objective: {{wait: 250ms, missRatio: 3%, serviceTime: 100ms, slots: 1, arrivals: arrivals}}
+  triggers:
+  - type: metrics-api
+    name: arrivals
+    metadata: {{url: "http://{address}/cgi-bin/get", valueLocation: number, targetValue: "1000"}}
+"#
+    );
+    installed.apply(namespace, &policy);
+    let grown = installed.await_size(namespace, "deploy", "checkout", SOON, |size| size > 1);
+    assert!((5..=8).contains(&grown), "{grown} replicas");
+    installed.await_rollout(namespace, "checkout");
+    let began = Instant::now();
+    // Four slots or five; what was needed within the last minute is held.
+    installed.tell(namespace, "source", "number", 24);
+    let kept = installed.await_size(namespace, "deploy", "checkout", HELD, |size| size != grown);
+    let held = began.elapsed();
+    eprintln!("{grown} replicas, {kept} after {held:?}");
+    assert!(kept < grown, "{kept} after {grown}");
+    assert!(held > Duration::from_secs(45), "held for {held:?}");
+    installed.forget(namespace);
+}
+
+#[test]
+fn an_idle_deployment_rests_at_its_idle_count_after_the_cooldown_and_wakes_at_its_minimum() {
+    let Some(installed) = installed() else { return };
+    let namespace = "idle";
+    installed.namespace(namespace);
+    installed.apply(namespace, &deployment("worker", 0, 0));
+    let address = installed.source(namespace, 0);
+    let policy = number_policy("worker", &address, "")
+        .replace("Count: 0", "Count: 2\n  idleReplicaCount: 0")
+        .replace("cooldownPeriod: 2", "cooldownPeriod: 10");
+    installed.apply(namespace, &policy);
+    installed.await_condition(namespace, "worker", "Ready");
+    // One replica would do for 5.
+    installed.tell(namespace, "source", "number", 5);
+    installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 2);
+    installed.await_rollout(namespace, "worker");
+    let began = Instant::now();
+    installed.tell(namespace, "source", "number", 0);
+    installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 0);
+    let rested = began.elapsed();
+    eprintln!("at rest {rested:?} after the last work");
+    // The number was last asked for up to a second before.
+    assert!(rested > Duration::from_secs(8), "{rested:?}");
+    installed.tell(namespace, "source", "number", 25);
+    installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 3);
+    let changes = installed.changes(namespace, "worker");
+    assert_eq!(changes[..2], [(0, 2), (2, 0)]);
+    installed.forget(namespace);
+}
+
+/// Beside the container that is told what to burn one that burns 120 milli and asks for 20.
+const BESIDE: &str = "
+      - name: beside
+        image: localhost/starling-test/load:1
+        imagePullPolicy: Never
+        command: [/bin/sh, -c, 'echo 120 >/tmp/milli; exec burn']
+        resources: {requests: {cpu: 20m, memory: 16Mi}}
+";
+
+#[test]
+fn a_metric_of_one_container_leaves_the_others_out() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "container");
+    installed.namespace(namespace);
+    let pods = deployment("web", 1, 0);
+    installed.apply(namespace, &format!("{}{BESIDE}", pods.trim_end()));
+    installed.await_rollout(namespace, "web");
+    installed.keep_oldest(namespace, "web");
+    let policy = format!(
+        "
+apiVersion: starling.sh/v1alpha1
+kind: ScalingPolicy
+metadata: {{name: web}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: web}}
+  minReplicaCount: 1
+  maxReplicaCount: 6
+  metrics:
+  - type: ContainerResource
+    containerResource:
+      name: cpu
+      container: load
+      target: {{type: Utilization, averageUtilization: 70}}
+{AT_ONCE}
+"
+    );
+    installed.apply(namespace, &policy);
+    let pod = installed.oldest(namespace, "web");
+    let burn = |milli: u32| {
+        let set = format!("echo {milli} >/tmp/milli");
+        let exec = ["exec", &pod, "-n", namespace, "-c", "load"];
+        let words = [&exec[..], &["--", "/bin/sh", "-c", &set]].concat();
+        cluster.kubectl(words).unwrap();
+    };
+    // 40 % of what `load` asks for, and 133 % of what the pod does: two, by its 70 %.
+    burn(40);
+    await_proposal(&installed, namespace, 1, 25..=55);
+    assert_eq!(installed.size(namespace, "deploy", "web"), 1);
+    // 67 % of three; all of what the pods use were 156 %.
+    burn(200);
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 3);
+    installed.await_rollout(namespace, "web");
+    await_proposal(&installed, namespace, 3, 60..=77);
+    burn(0);
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 1);
+    installed.forget(namespace);
+}
