@@ -1,8 +1,12 @@
-//! `kubectl apply` of the manifests, and what there is then.
+//! `kubectl apply` of the manifests and of what the chart gives, and what there is then.
 
 use std::time::Duration;
 
-use starling_tests::installed::{NODES, SYSTEM, installed, until};
+use starling_kubernetes_rig::left_out;
+use starling_tests::installed::{Installed, NODES, SYSTEM, chart, installed, until};
+use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
+
+const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn five_nodes_have_five_agents_three_voters_and_one_leader() {
@@ -47,4 +51,27 @@ fn an_agent_runs_without_rights() {
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["readOnlyRootFilesystem"], true);
     assert!(spec["spec"]["hostNetwork"].is_null());
+}
+
+#[test]
+fn what_the_chart_gives_is_applied_and_sizes_a_deployment() {
+    if left_out() {
+        return;
+    }
+    // A cluster of its own, which ends with the test.
+    let installed = Installed::start(2, &chart());
+    eprintln!("agents were ready after {:?}", installed.ready_after);
+    let namespace = "chart";
+    installed.namespace(namespace);
+    let policy = cpu_policy("Deployment", "web", AT_ONCE);
+    installed.apply(
+        namespace,
+        &format!("{}---{policy}", deployment("web", 1, 0)),
+    );
+    installed.await_rollout(namespace, "web");
+    installed.await_condition(namespace, "web", "Ready");
+    installed.burn(namespace, "web", 200);
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 3);
+    let status = installed.starling(&["status"]).unwrap();
+    assert_eq!(status["members_alive"], 2, "{status}");
 }
