@@ -6,18 +6,19 @@
 //! to burn twice what it asks for; what counts is the time from the command that
 //! makes it do so until the API server shows a larger size, as a watch sees it.
 //! Then the same for a number that an HTTP source tells (0 to 1), and again with
-//! the leader's pod killed right before. Prints every distribution, and what the
-//! agents and the API server cost meanwhile.
+//! the leader's pod killed right before; how long decisions pause while every agent
+//! is replaced. Prints every distribution, and what agents cost at rest.
 #![allow(clippy::unwrap_used)] // A measurement that can't be made ends.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
 use starling_kubernetes_rig::Cluster;
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, manifests};
+use starling_tests::cost;
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, install, text};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -30,7 +31,7 @@ fn main() {
         .skip_while(|word| word != "--runs")
         .nth(1)
         .map_or(10, |runs| runs.parse().unwrap());
-    let installed = Installed::start(NODES, &manifests());
+    let installed = install();
     println!(
         "agents ready after kubectl apply: {:.1?}",
         installed.ready_after
@@ -42,12 +43,19 @@ fn main() {
 
     let mut times: Vec<Duration> = (0..runs).map(|_| cpu(&installed)).collect();
     show("load to scale write", &mut times);
-    let mut times: Vec<Duration> = (0..runs).map(|_| number(&installed, false)).collect();
+    let numbers = (0..runs).map(|_| number(&installed, false).1);
+    let mut times: Vec<Duration> = numbers.collect();
     show("number to scale write, 0 to 1", &mut times);
     let killed = (runs / 4).max(1);
-    let mut times: Vec<Duration> = (0..killed).map(|_| number(&installed, true)).collect();
-    show("the same, leader killed right before", &mut times);
-    rest(&installed);
+    let numbers = (0..killed).map(|_| number(&installed, true));
+    let (mut kills, mut times): (Vec<Duration>, Vec<Duration>) = numbers.unzip();
+    show("the same, leader's pod killed right before", &mut times);
+    show("the same, from the kill", &mut kills);
+    roll(&installed);
+    println!("a minute of rest, {COMPANY} pods:");
+    for (node, cost) in cost::over(&installed, Duration::from_mins(1)) {
+        println!("  {node}: {cost}");
+    }
 }
 
 /// Tells when a Deployment's size has changed.
@@ -110,56 +118,117 @@ fn cpu(installed: &Installed) -> Duration {
     installed.await_condition("load", "web", "Ready");
     settle(installed, "web");
     let sizes = Sizes::of(&installed.cluster, "web");
-    let began = Instant::now();
-    installed.burn("load", "web", 200);
+    let began = installed.burn("load", "web", 200);
     let took = sizes.above(1) - began;
     drop(sizes);
     forget(installed, "web");
     took
 }
 
-fn number(installed: &Installed, kill: bool) -> Duration {
-    let service = "
-apiVersion: v1
-kind: Service
-metadata: {name: source}
-spec: {selector: {app: source}, ports: [{port: 8080}]}
-";
-    let yaml = format!(
-        "{}---{service}---{}",
-        deployment("source", 1, 0),
-        deployment("worker", 0, 0)
-    );
-    installed.apply("load", &yaml);
-    installed.await_rollout("load", "source");
-    let words = [
-        "get",
-        "service",
-        "source",
-        "-n",
-        "load",
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ];
-    let address = installed.cluster.kubectl(words).unwrap();
+/// From the kill, if any, and from the number to the write.
+fn number(installed: &Installed, kill: bool) -> (Duration, Duration) {
+    let address = source(installed);
+    installed.apply("load", &deployment("worker", 0, 0));
     let policy = number_policy("worker", &format!("{address}:8080"), AT_ONCE);
     installed.apply("load", &policy);
     installed.await_condition("load", "worker", "Ready");
     let sizes = Sizes::of(&installed.cluster, "worker");
+    let mut killed = None;
     if kill {
         let leader = installed.agent_on(&installed.leader());
         installed.cluster.kill_pod(SYSTEM, &leader).unwrap();
+        killed = Some(Instant::now());
     }
-    let began = Instant::now();
-    installed.tell("load", "source", "number", 5);
-    let took = sizes.above(0) - began;
+    let began = installed.tell("load", "source", "number", 5);
+    let written = sizes.above(0);
     drop(sizes);
     forget(installed, "worker");
     if kill {
         let nodes = u8::try_from(installed.cluster.nodes().len()).unwrap();
         await_agents(&installed.cluster, nodes);
     }
-    took
+    (written - killed.unwrap_or(began), written - began)
+}
+
+/// The address of a Service whose pod tells a number.
+fn source(installed: &Installed) -> String {
+    let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: source}
+spec: {selector: {app: source}, ports: [{port: 8080}]}
+";
+    let yaml = format!("{}---{service}", deployment("source", 1, 0));
+    installed.apply("load", &yaml);
+    installed.await_rollout("load", "source");
+    installed.tell("load", "source", "number", 0);
+    let found = installed.cluster.get(["service", "source", "-n", "load"]);
+    text(&found.unwrap()["spec"]["clusterIP"])
+}
+
+/// How long decisions pause while every agent is replaced. A dry run is to decide
+/// anew with each poll, once a second, because the number changes faster.
+fn roll(installed: &Installed) {
+    let address = source(installed);
+    installed.apply("load", &deployment("worker", 0, 0));
+    let more = format!("  dryRun: true\n{AT_ONCE}");
+    installed.apply("load", &number_policy("worker", &format!("{address}:8080"), &more));
+    installed.await_condition("load", "worker", "Ready");
+    let play = |goes_on: &mut dyn FnMut() -> bool| {
+        let began = SystemTime::now();
+        let mut number = 0;
+        while goes_on() {
+            number = (number + 1) % 6;
+            installed.tell("load", "source", "number", number * 10);
+        }
+        decided(installed, began)
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    let before = gaps(&play(&mut || Instant::now() < end));
+    let restart = ["rollout", "restart", "daemonset/starling", "-n", SYSTEM];
+    installed.cluster.kubectl(restart).unwrap();
+    let began = Instant::now();
+    let during = gaps(&play(&mut || !rolled(installed)));
+    let took = began.elapsed();
+    let usual = before.iter().max().copied().unwrap_or_default();
+    let pauses = during.iter().map(|gap| gap.saturating_sub(usual));
+    println!(
+        "rolling update of {took:.0?}: {} decisions at most {:.2?} apart, {:.2?} of pauses in all \
+         (beyond {usual:.2?}, the longest gap of {} without it)",
+        during.len() + 1,
+        during.iter().max().copied().unwrap_or_default(),
+        pauses.sum::<Duration>(),
+        before.len() + 1,
+    );
+    forget(installed, "worker");
+}
+
+/// Whether every agent is new and ready.
+fn rolled(installed: &Installed) -> bool {
+    let words = ["daemonset", "starling", "-n", SYSTEM];
+    let found = installed.cluster.get(words).unwrap();
+    let (status, wanted) = (&found["status"], u64::from(NODES));
+    let seen = status["observedGeneration"] == found["metadata"]["generation"];
+    seen && status["updatedNumberScheduled"] == wanted && status["numberReady"] == wanted
+}
+
+/// When the policy `worker` was decided on since.
+fn decided(installed: &Installed, since: SystemTime) -> Vec<Timestamp> {
+    let words = ["decisions", "worker", "-n", "load", "--limit", "1000"];
+    let told = installed.starling(&words).unwrap();
+    let all = told["decisions"].as_array().unwrap().iter();
+    let times = all.map(|it| text(&it["time"]).parse::<Timestamp>().unwrap());
+    let since = Timestamp::try_from(since).unwrap();
+    let mut times: Vec<Timestamp> = times.filter(|at| *at >= since).collect();
+    times.sort_unstable();
+    times
+}
+
+fn gaps(times: &[Timestamp]) -> Vec<Duration> {
+    let pairs = times.windows(2);
+    pairs
+        .map(|pair| pair[1].duration_since(pair[0]).unsigned_abs())
+        .collect()
 }
 
 /// Until a pod has been measured idle.
@@ -175,6 +244,15 @@ fn forget(installed: &Installed, name: &str) {
     let deployment = format!("deploy/{name}");
     let words = ["delete", &policy, &deployment, "-n", "load"];
     installed.cluster.kubectl(words).unwrap();
+    // The next run begins on a quiet machine.
+    let app = format!("app={name}");
+    let ended = installed.cluster.until("its pods end", PATIENCE, |_| {
+        match installed.pods("load", &app).len() {
+            0 => Ok(()),
+            left => Err(format!("{left} are left")),
+        }
+    });
+    ended.unwrap();
 }
 
 fn show(what: &str, times: &mut [Duration]) {
@@ -187,54 +265,4 @@ fn show(what: &str, times: &mut [Duration]) {
         at(99),
         times[times.len() - 1].as_secs_f64()
     );
-}
-
-/// What a minute of rest costs: each agent, and the API server by verb.
-fn rest(installed: &Installed) {
-    let minute = Duration::from_mins(1);
-    let before = numbers(installed);
-    std::thread::sleep(minute);
-    let after = numbers(installed);
-    for (name, value) in &after {
-        let grown = value - before.get(name).copied().unwrap_or(0.0);
-        let each_second = grown / minute.as_secs_f64();
-        if name.contains("cpu_seconds") {
-            println!("at rest: {name}: {:.2} % of a core", each_second * 100.0);
-        } else if name.contains("resident") {
-            println!("at rest: {name}: {:.1} MiB", value / f64::from(1 << 20));
-        } else if each_second > 0.0 {
-            println!("at rest: {name}: {each_second:.2} a second");
-        }
-    }
-}
-
-/// CPU, memory and API calls of each agent, as it tells them itself.
-fn numbers(installed: &Installed) -> BTreeMap<String, f64> {
-    let mut numbers = BTreeMap::new();
-    for node in installed.cluster.nodes() {
-        let pods = installed.pods(SYSTEM, "app.kubernetes.io/name=starling");
-        let pod = pods
-            .iter()
-            .find(|pod| pod["spec"]["nodeName"] == node.as_str());
-        let address = pod.unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
-        let metrics = Command::new("curl")
-            .args(["-s", &format!("http://{address}:7403/metrics")])
-            .output()
-            .unwrap();
-        for line in String::from_utf8(metrics.stdout).unwrap().lines() {
-            let wanted = [
-                "process_cpu_seconds_total",
-                "process_resident_memory_bytes",
-                "starling_kubernetes_api_calls_total",
-                "starling_kubernetes_requests_total",
-            ];
-            let Some((name, value)) = line.rsplit_once(' ') else {
-                continue;
-            };
-            if wanted.iter().any(|wanted| name.starts_with(wanted)) {
-                numbers.insert(format!("{node} {name}"), value.parse().unwrap_or(0.0));
-            }
-        }
-    }
-    numbers
 }

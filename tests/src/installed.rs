@@ -151,6 +151,11 @@ pub fn state_of_agents(cluster: &Cluster) -> String {
 impl Installed {
     /// Starts a cluster and installs Starling on it, by these documents.
     pub fn start(nodes: u8, documents: &str) -> Installed {
+        Installed::start_with(nodes, documents, Vec::new())
+    }
+
+    /// The same, with these flags for the controller manager.
+    pub fn start_with(nodes: u8, documents: &str, manager_flags: Vec<String>) -> Installed {
         let images = vec![
             image::image(&crate::binary()).unwrap(),
             image::load().unwrap(),
@@ -158,6 +163,7 @@ impl Installed {
         let cluster = Cluster::start_with(Settings {
             nodes,
             images,
+            manager_flags,
             ..Settings::default()
         })
         .unwrap();
@@ -183,6 +189,23 @@ impl Installed {
             .get(["pods", "-n", namespace, "-l", selector])
             .unwrap();
         list["items"].as_array().unwrap().clone()
+    }
+
+    /// What each agent tells Prometheus: its node, the name with its labels, the value.
+    pub fn metrics(&self) -> Vec<(String, String, f64)> {
+        let mut all = Vec::new();
+        for pod in self.pods(SYSTEM, "app.kubernetes.io/name=starling") {
+            let (node, address) = (&pod["spec"]["nodeName"], &pod["status"]["podIP"]);
+            let url = format!("http://{}:7403/metrics", text(address));
+            let told = rig::shell::finish(Command::new("curl").args(["-sS", &url]), "", ANSWER);
+            for line in told.unwrap().lines() {
+                let numbered = line.rsplit_once(' ');
+                if let Some((name, Ok(value))) = numbered.map(|(n, v)| (n, v.parse())) {
+                    all.push((text(node), name.to_owned(), value));
+                }
+            }
+        }
+        all
     }
 
     /// Asks as users do, by `kubectl starling`; the answer as JSON.
@@ -322,22 +345,26 @@ impl Installed {
         format!("{}:8080", self.cluster.kubectl(words).unwrap())
     }
 
-    /// Has one pod of an app use so many thousandths of a core.
-    pub fn burn(&self, namespace: &str, app: &str, milli: u32) {
-        self.tell(namespace, app, "milli", milli);
+    /// Has one pod of an app use so many thousandths of a core; returns since when.
+    pub fn burn(&self, namespace: &str, app: &str, milli: u32) -> Instant {
+        self.tell(namespace, app, "milli", milli)
     }
 
-    /// Sets a number of one pod of an app: the same pod each time.
-    pub fn tell(&self, namespace: &str, app: &str, what: &str, number: u32) {
+    /// Sets a number of one pod of an app, the same pod each time; returns when that
+    /// was: finding the pod takes longer than telling it.
+    pub fn tell(&self, namespace: &str, app: &str, what: &str, number: u32) -> Instant {
         let pod = self.oldest(namespace, app);
-        let set = format!("echo {number} >/tmp/{what}");
+        let set = format!("echo {number} >/tmp/{what}; cat /proc/uptime");
         let words = ["/bin/sh", "-c", &set];
-        self.cluster.pod_exec(namespace, &pod, &words).unwrap();
+        let then = uptime(&self.cluster.pod_exec(namespace, &pod, &words).unwrap());
+        let now = uptime(&fs::read_to_string("/proc/uptime").unwrap());
+        Instant::now() - now.saturating_sub(then)
     }
 
     /// The pod of an app that is told something.
     pub fn oldest(&self, namespace: &str, app: &str) -> String {
         let mut pods = self.pods(namespace, &format!("app={app}"));
+        pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
         pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
         text(&pods[0]["metadata"]["name"])
     }
@@ -350,6 +377,12 @@ impl Installed {
         let words = ["annotate", "pod", &pod, "-n", namespace, cost];
         self.cluster.kubectl(words).unwrap();
     }
+}
+
+/// The machine's, which its containers share, from what `/proc/uptime` says.
+fn uptime(text: &str) -> Duration {
+    let seconds = text.split_whitespace().next().unwrap();
+    Duration::from_secs_f64(seconds.parse().unwrap())
 }
 
 pub fn text(value: &Value) -> String {

@@ -2,6 +2,7 @@
 //! and waiting for a condition with a deadline.
 
 pub mod adapter;
+pub mod cost;
 pub mod installed;
 pub mod workload;
 

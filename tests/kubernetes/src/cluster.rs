@@ -178,9 +178,22 @@ impl Cluster {
         crowd::nodes(self.kubeconfig(), count)
     }
 
-    /// Makes pods on fake nodes that say that they run and are ready.
-    pub fn fake_pods(&self, pods: &FakePods) -> Result<()> {
-        crowd::pods(self.kubeconfig(), pods)
+    /// Makes groups of pods on fake nodes that say that they run and are ready.
+    pub fn fake_pods(&self, groups: &[FakePods]) -> Result<()> {
+        crowd::pods(self.kubeconfig(), groups)
+    }
+
+    /// Makes objects of one kind, such as `apps/v1` and `Deployment`, each with the status
+    /// that it says, if any. What would act on them is to be switched off before, by
+    /// `--controllers` in `Settings::manager_flags`.
+    pub fn fake_objects(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        objects: Vec<Value>,
+    ) -> Result<()> {
+        crowd::objects(self.kubeconfig(), api_version, kind, namespace, objects)
     }
 
     /// Removes all fake pods of a namespace.

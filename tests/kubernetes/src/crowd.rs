@@ -1,4 +1,4 @@
-//! Fake nodes and pods for tests of size: plain objects, thousands of them, that nothing
+//! Fake nodes, pods and other objects for tests of size: thousands of them, that nothing
 //! runs behind. They are written many at a time, straight to the API server.
 
 use std::collections::BTreeMap;
@@ -38,26 +38,54 @@ pub struct FakePods {
 
 /// Makes nodes `fake0` and so on. They say that they are ready.
 pub(crate) fn nodes(config: &Path, count: usize) -> Result<()> {
-    let all = (0..count).map(node).collect();
-    in_own_runtime(config, |client| write(client, "Node", None, all))
+    let all = (0..count).map(node);
+    in_own_runtime(config, |client| {
+        let api = core(client, "Node", None);
+        write(all.map(|node| (api.clone(), node)).collect())
+    })
 }
 
-pub(crate) fn pods(config: &Path, pods: &FakePods) -> Result<()> {
-    if pods.nodes == 0 {
+/// Makes objects of one kind, such as `apps/v1` and `Deployment`, each with the status
+/// that it says, if any.
+pub(crate) fn objects(
+    config: &Path,
+    api_version: &str,
+    kind: &str,
+    namespace: &str,
+    all: Vec<Value>,
+) -> Result<()> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    in_own_runtime(config, |client| {
+        let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+        let all = all.into_iter().map(|object| (api.clone(), object));
+        write(all.collect())
+    })
+}
+
+pub(crate) fn pods(config: &Path, groups: &[FakePods]) -> Result<()> {
+    if groups.iter().any(|pods| pods.nodes == 0) {
         return Err(Error::Missing(
             "fake pods need fake nodes to be on: `nodes` is 0.".into(),
         ));
     }
-    let all = (0..pods.count).map(|number| pod(pods, number)).collect();
-    let namespace = pods.namespace.clone();
-    in_own_runtime(config, |client| write(client, "Pod", Some(namespace), all))
+    in_own_runtime(config, |client| {
+        let each = groups.iter().flat_map(|pods| {
+            let api = core(client.clone(), "Pod", Some(&pods.namespace));
+            (0..pods.count).map(move |number| (api.clone(), pods, number))
+        });
+        // Counted through, so that small groups don't all come to the first nodes.
+        let placed = each.enumerate();
+        let all = placed.map(|(place, (api, pods, number))| (api, pod(pods, number, place)));
+        write(all.collect())
+    })
 }
 
 /// Removes all fake pods of a namespace.
 pub(crate) fn remove_pods(config: &Path, namespace: &str) -> Result<()> {
     let namespace = namespace.to_owned();
     in_own_runtime(config, |client| async move {
-        let pods = api(client, "Pod", Some(&namespace));
+        let pods = core(client, "Pod", Some(&namespace));
         // Nobody would confirm that they have ended.
         let now = DeleteParams::default().grace_period(0);
         let fakes = ListParams::default().labels(LABEL);
@@ -85,15 +113,16 @@ fn node(number: usize) -> Value {
     })
 }
 
-fn pod(pods: &FakePods, number: usize) -> Value {
+/// The pod with this number in its group, and `place` among all.
+fn pod(pods: &FakePods, number: usize, place: usize) -> Value {
     let mut labels = pods.labels.clone();
     labels.insert(LABEL.into(), "true".into());
     // Addresses that nothing has, and that don't repeat: 11.0.0.0/8 belongs to nobody here.
     let address = format!(
         "11.{}.{}.{}",
-        (number >> 16) & 255,
-        (number >> 8) & 255,
-        number & 255
+        (place >> 16) & 255,
+        (place >> 8) & 255,
+        place & 255
     );
     let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(|kind| {
         json!({"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"})
@@ -107,7 +136,7 @@ fn pod(pods: &FakePods, number: usize) -> Value {
             "labels": labels,
         },
         "spec": {
-            "nodeName": format!("fake{}", number % pods.nodes),
+            "nodeName": format!("fake{}", place % pods.nodes),
             "containers": [{
                 "name": "fake",
                 "image": "fake",
@@ -139,7 +168,7 @@ fn pod(pods: &FakePods, number: usize) -> Value {
     })
 }
 
-fn api(client: Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+fn core(client: Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     match namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &resource),
@@ -148,18 +177,12 @@ fn api(client: Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject
 }
 
 /// Creates all of these, then gives each its status.
-async fn write(
-    client: Client,
-    kind: &'static str,
-    namespace: Option<String>,
-    all: Vec<Value>,
-) -> kube::Result<()> {
+async fn write(all: Vec<(Api<DynamicObject>, Value)>) -> kube::Result<()> {
     let mut writes = JoinSet::new();
-    for object in all {
+    for (api, object) in all {
         if writes.len() == WRITES_MAX {
             joined(writes.join_next().await)?;
         }
-        let api = api(client.clone(), kind, namespace.as_deref());
         writes.spawn(async move { write_one(&api, object).await });
     }
     while let Some(ended) = writes.join_next().await {
@@ -179,7 +202,7 @@ fn joined(
 }
 
 async fn write_one(api: &Api<DynamicObject>, object: Value) -> kube::Result<()> {
-    let status = json!({"status": object["status"]});
+    let status = object["status"].clone();
     let name = object.pointer("/metadata/name").and_then(Value::as_str);
     let name = name.unwrap_or_default().to_owned();
     let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
@@ -188,7 +211,10 @@ async fn write_one(api: &Api<DynamicObject>, object: Value) -> kube::Result<()> 
         Err(kube::Error::Api(refused)) if refused.code == 409 => {}
         created => drop(created?),
     }
-    let patch = Patch::Merge(status);
+    if status.is_null() {
+        return Ok(());
+    }
+    let patch = Patch::Merge(json!({"status": status}));
     api.patch_status(&name, &PatchParams::default(), &patch)
         .await
         .map(|_| ())

@@ -24,7 +24,7 @@ fn two_thousand_fake_pods_are_made_and_removed() {
         memory_mib: 64,
     };
     let began = Instant::now();
-    cluster.fake_pods(&pods).unwrap();
+    cluster.fake_pods(&[pods]).unwrap();
     eprintln!("2,000 fake pods took {:?}", began.elapsed());
     let ready =
         r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#;
