@@ -170,16 +170,25 @@ spec: {selector: {app: source}, ports: [{port: 8080}]}
 /// anew with each poll, once a second, because the number changes faster.
 fn roll(installed: &Installed) {
     let address = source(installed);
-    installed.apply("load", &deployment("worker", 0, 0));
+    installed.apply("load", &deployment("worker", 1, 0));
+    installed.await_rollout("load", "worker");
     let more = format!("  dryRun: true\n{AT_ONCE}");
-    installed.apply("load", &number_policy("worker", &format!("{address}:8080"), &more));
+    let policy = number_policy("worker", &format!("{address}:8080"), &more);
+    // From one to five is what HPA's rate lets one pass do.
+    let policy = policy.replace("minReplicaCount: 0", "minReplicaCount: 1");
+    installed.apply("load", &policy);
     installed.await_condition("load", "worker", "Ready");
+    // This machine reaches pods, not Services.
+    let pod = text(&installed.pods("load", "app=source")[0]["status"]["podIP"]);
     let play = |goes_on: &mut dyn FnMut() -> bool| {
         let began = SystemTime::now();
         let mut number = 0;
         while goes_on() {
-            number = (number + 1) % 6;
-            installed.tell("load", "source", "number", number * 10);
+            number = (number + 1) % 5;
+            let set = format!("http://{pod}:8080/cgi-bin/set?number={}", number * 10 + 10);
+            let told = Command::new("curl").args(["-sS", "-o", "/dev/null", &set]).status();
+            assert!(told.unwrap().success());
+            std::thread::sleep(Duration::from_millis(300));
         }
         decided(installed, began)
     };
