@@ -123,6 +123,8 @@ kind: Pod
 metadata: {{name: source}}
 spec:
   nodeSelector: {{kubernetes.io/os: linux}}
+  # What would take the taint of a new node away is switched off.
+  tolerations: [{{operator: Exists}}]
   containers:
   - name: load
     image: {}
