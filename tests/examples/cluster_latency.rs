@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use starling_kubernetes_rig::Cluster;
 use starling_tests::cost;
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, install, text};
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, manifests, text};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -31,7 +31,7 @@ fn main() {
         .skip_while(|word| word != "--runs")
         .nth(1)
         .map_or(10, |runs| runs.parse().unwrap());
-    let installed = install();
+    let installed = Installed::start(NODES, &manifests());
     println!(
         "agents ready after kubectl apply: {:.1?}",
         installed.ready_after
@@ -129,7 +129,7 @@ fn cpu(installed: &Installed) -> Duration {
 fn number(installed: &Installed, kill: bool) -> (Duration, Duration) {
     let address = source(installed);
     installed.apply("load", &deployment("worker", 0, 0));
-    let policy = number_policy("worker", &format!("{address}:8080"), AT_ONCE);
+    let policy = number_policy("worker", &address, AT_ONCE);
     installed.apply("load", &policy);
     installed.await_condition("load", "worker", "Ready");
     let sizes = Sizes::of(&installed.cluster, "worker");
@@ -150,20 +150,11 @@ fn number(installed: &Installed, kill: bool) -> (Duration, Duration) {
     (written - killed.unwrap_or(began), written - began)
 }
 
-/// The address of a Service whose pod tells a number.
+/// Where a pod tells a number, 0 at first.
 fn source(installed: &Installed) -> String {
-    let service = "
-apiVersion: v1
-kind: Service
-metadata: {name: source}
-spec: {selector: {app: source}, ports: [{port: 8080}]}
-";
-    let yaml = format!("{}---{service}", deployment("source", 1, 0));
-    installed.apply("load", &yaml);
-    installed.await_rollout("load", "source");
+    let address = installed.source("load", 0);
     installed.tell("load", "source", "number", 0);
-    let found = installed.cluster.get(["service", "source", "-n", "load"]);
-    text(&found.unwrap()["spec"]["clusterIP"])
+    address
 }
 
 /// How long decisions pause while every agent is replaced. A dry run is to decide
@@ -173,7 +164,7 @@ fn roll(installed: &Installed) {
     installed.apply("load", &deployment("worker", 1, 0));
     installed.await_rollout("load", "worker");
     let more = format!("  dryRun: true\n{AT_ONCE}");
-    let policy = number_policy("worker", &format!("{address}:8080"), &more);
+    let policy = number_policy("worker", &address, &more);
     // From one to five is what HPA's rate lets one pass do.
     let policy = policy.replace("minReplicaCount: 0", "minReplicaCount: 1");
     installed.apply("load", &policy);
@@ -186,7 +177,9 @@ fn roll(installed: &Installed) {
         while goes_on() {
             number = (number + 1) % 5;
             let set = format!("http://{pod}:8080/cgi-bin/set?number={}", number * 10 + 10);
-            let told = Command::new("curl").args(["-sS", "-o", "/dev/null", &set]).status();
+            let told = Command::new("curl")
+                .args(["-sS", "-o", "/dev/null", &set])
+                .status();
             assert!(told.unwrap().success());
             std::thread::sleep(Duration::from_millis(300));
         }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use starling_kubernetes_rig::{FakePods, image};
 use starling_tests::cost;
-use starling_tests::installed::{Installed, install_on, text};
+use starling_tests::installed::{Installed, manifests, text};
 
 const NODES: u8 = 3;
 /// About 100 pods are on each at 30,000.
@@ -36,7 +36,7 @@ fn main() {
     } else {
         steps
     };
-    let installed = install_on(NODES, vec![CONTROLLERS.into()]);
+    let installed = Installed::start_with(NODES, &manifests(), vec![CONTROLLERS.into()]);
     installed.namespace(NAMESPACE);
     let source = source(&installed);
     installed.cluster.fake_nodes(FAKE_NODES).unwrap();
@@ -81,7 +81,12 @@ fn grow(installed: &Installed, source: &str, numbers: std::ops::Range<usize>, po
         .unwrap();
     let policies = numbers().map(|number| policy(number, source, pods));
     cluster
-        .fake_objects("starling.sh/v1alpha1", "ScalingPolicy", NAMESPACE, policies.collect())
+        .fake_objects(
+            "starling.sh/v1alpha1",
+            "ScalingPolicy",
+            NAMESPACE,
+            policies.collect(),
+        )
         .unwrap();
 }
 
@@ -133,7 +138,13 @@ spec:
         image::LOAD
     );
     installed.apply(NAMESPACE, &pod);
-    let ready = ["wait", "pod/source", "-n", NAMESPACE, "--for=condition=Ready"];
+    let ready = [
+        "wait",
+        "pod/source",
+        "-n",
+        NAMESPACE,
+        "--for=condition=Ready",
+    ];
     installed.cluster.kubectl(ready).unwrap();
     let found = installed.cluster.get(["pod", "source", "-n", NAMESPACE]);
     text(&found.unwrap()["status"]["podIP"])
