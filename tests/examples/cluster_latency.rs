@@ -3,8 +3,8 @@
 //!     cargo run --release -p starling-tests --example cluster_latency -- --runs 40
 //!
 //! Five nodes with real containers, the project's image and manifests. A pod begins
-//! to burn twice what it asks for; what counts is the time from the command that
-//! makes it do so until the API server shows a larger size, as a watch sees it.
+//! to burn twice what it asks for; what counts is the time from that moment until the
+//! API server shows a larger size, as a watch sees it.
 //! Then the same for a number that an HTTP source tells (0 to 1), and again with
 //! the leader's pod killed right before; how long decisions pause while every agent
 //! is replaced. Prints every distribution, and what agents cost at rest.
