@@ -57,8 +57,11 @@ fn main() {
 }
 
 fn parse(step: &str) -> (usize, usize) {
-    let (pods, policies) = step.split_once(':').expect("a step is PODS:POLICIES");
-    (pods.parse().unwrap(), policies.parse().unwrap())
+    let numbers: Vec<usize> = step.split(':').filter_map(|it| it.parse().ok()).collect();
+    match numbers.as_slice() {
+        [pods, policies] if *policies > 0 => (*pods, *policies),
+        _ => panic!("{step}: a step is PODS:POLICIES, such as 5000:1000"),
+    }
 }
 
 /// Makes policies, each with a Deployment that has so many pods.
@@ -122,7 +125,7 @@ fn deployment(number: usize, replicas: usize) -> Value {
 /// Where a pod tells that there is no work.
 fn source(installed: &Installed) -> String {
     let pod = format!(
-        r#"
+        "
 apiVersion: v1
 kind: Pod
 metadata: {{name: source}}
@@ -134,7 +137,7 @@ spec:
   - name: load
     image: {}
     imagePullPolicy: Never
-"#,
+",
         image::LOAD
     );
     installed.apply(NAMESPACE, &pod);

@@ -358,7 +358,9 @@ impl Installed {
         let words = ["/bin/sh", "-c", &set];
         let then = uptime(&self.cluster.pod_exec(namespace, &pod, &words).unwrap());
         let now = uptime(&fs::read_to_string("/proc/uptime").unwrap());
-        Instant::now() - now.saturating_sub(then)
+        Instant::now()
+            .checked_sub(now.saturating_sub(then))
+            .unwrap()
     }
 
     /// The pod of an app that is told something.
