@@ -1,7 +1,8 @@
 //! What the collector shall measure, from what may run on this machine and what does.
 //!
-//! Comes in: the commands that are offered and the supervisor's workers. Goes
-//! out: targets and replicas, as the collector takes them. Reads nothing.
+//! Comes in: the commands that are offered, the supervisor's workers and what is
+//! wrong with them. Goes out: targets and replicas, as the collector takes them, and
+//! troubles, as a sample and the log have them. Reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

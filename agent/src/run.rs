@@ -5,6 +5,7 @@
 //! Contains no rule about numbers.
 
 mod addresses;
+mod ask;
 mod edits;
 mod identity;
 mod shown;
@@ -22,9 +23,9 @@ use starling_collect::Collector;
 use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
-use starling_engine::node::platform::{Observation, Patch};
+use starling_engine::node::platform::Patch;
 use starling_engine::node::{Answer, Input, Node, Output};
-use starling_engine::policy::{self, Trigger};
+use starling_engine::policy;
 use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
 use starling_health::{Health, Proposal};
@@ -47,11 +48,6 @@ use tell::Told;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often the engine is asked whether something is due.
 const TICK_EVERY: Duration = Duration::from_millis(200);
-/// Triggers asked at the same time; more wait, and fail if they wait too long.
-const POLLS_MAX: usize = 64;
-/// Triggers that wait for that or are asked; further ones aren't asked this time,
-/// and count as without an answer.
-const POLLS_WAITING_MAX: usize = 10_000;
 /// A proposal is given up after this; the engine plans anew.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Events that wait for the loop; whoever brings more waits too.
@@ -358,52 +354,6 @@ impl Agent {
             // Refused only while the agent ends.
             let _ = events.blocking_send(Event::Sampled(Box::new((meters, sample))));
         });
-    }
-
-    fn poll(&self, policy: policy::Name, trigger: Trigger) {
-        let (events, poller, polls) =
-            (self.events.clone(), self.poller.clone(), self.polls.clone());
-        let metrics = self.health.metrics().clone();
-        let apis = self.apis.clone();
-        let pods = self.selector(&policy);
-        // Without an answer it counts as failed after a while, and is asked again.
-        let Ok(room) = self.waiting.clone().try_acquire_owned() else {
-            return;
-        };
-        tokio::spawn(async move {
-            let _room = room;
-            let Ok(_permit) = polls.acquire_owned().await else {
-                return;
-            };
-            let begun = Instant::now();
-            let apis = apis.filter(|_| Metrics::knows(&trigger.source));
-            let result = if let Some(apis) = apis {
-                apis.ask(&policy.namespace, &trigger.source, &pods).await
-            } else {
-                let answer = poller.poll(&trigger).await;
-                answer.map(Answer::Value).map_err(|e| e.to_string())
-            };
-            metrics.polled(result.is_ok(), begun.elapsed());
-            let trigger = trigger.name;
-            let _ = events
-                .send(Event::Polled {
-                    policy,
-                    trigger,
-                    result,
-                })
-                .await;
-        });
-    }
-
-    /// Which pods are a policy's target's, as its scale says; empty where that isn't known.
-    fn selector(&self, policy: &policy::Name) -> String {
-        let ledger = self.log.ledger();
-        let ledger = read(&ledger);
-        let target = ledger.policies.get(policy).map(|put| &put.policy.target);
-        match target.and_then(|target| self.node.observations().get(target)) {
-            Some(Observation::Scale(scale)) => scale.selector.clone(),
-            Some(Observation::Gone(_)) | None => String::new(),
-        }
     }
 
     fn propose(&self, command: Command) {

@@ -1,5 +1,6 @@
 //! One agent's behaviour without its I/O: routes every input, keeps what was
-//! heard, and, while this agent leads, plans a pass over all policies each second.
+//! heard, and, while this agent leads, plans a pass over all policies each second
+//! and on news.
 //!
 //! Comes in: an [`Input`], the time and the ledger. Goes out: [`Output`]s for the
 //! host to carry out. Never does I/O; a host that repeats or loses an output

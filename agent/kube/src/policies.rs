@@ -81,9 +81,9 @@ impl Outbox {
 
 /// Without anything new, statuses are looked through this often.
 const TURN_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
-/// Between two turns through all objects, for each of them: a turn costs some five
-/// microseconds for each, and thousands of objects must not keep the agent from
-/// everything else.
+/// Between two turns through all objects, for each of them: a turn costs the more the
+/// more there are, and thousands must not keep the agent from everything else. With
+/// 5,000 there is a turn each second.
 const TURN_PAUSE: std::time::Duration = std::time::Duration::from_micros(200);
 /// That events were left out is logged so often at most.
 const REMIND_EVERY: std::time::Duration = std::time::Duration::from_mins(10);

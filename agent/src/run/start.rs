@@ -26,10 +26,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::addresses::{self, Sockets};
+use super::ask::{POLLS_MAX, POLLS_WAITING_MAX};
 use super::identity::{self, Identity, Known};
 use super::shown::Shown;
 use super::tell::Told;
-use super::{Agent, Args, EVENTS_MAX, Meters, POLLS_MAX, POLLS_WAITING_MAX};
+use super::{Agent, Args, EVENTS_MAX, Meters};
 use crate::config::{Config, WorkersOnExit};
 use crate::platform::{Meter as PodMeter, Platform};
 

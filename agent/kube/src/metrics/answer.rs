@@ -5,6 +5,7 @@
 //! never a zero (hpa.md rule 2).
 
 use http::Request;
+use http::request::Builder;
 use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use kube::Client;
 use kube::client::Body;
@@ -85,25 +86,17 @@ impl Item {
 
 /// Asks once.
 pub(super) async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, Failure> {
-    let request = Request::get(path).body(Body::empty());
-    send(
-        client,
-        request.map_err(|e| Failure::Refused(e.to_string()))?,
-    )
-    .await
+    send(client, Request::get(path)).await
 }
 
 /// The same for a list, which calls are counted as.
 pub(super) async fn list<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, Failure> {
-    let request = Request::get(path).extension("list").body(Body::empty());
-    send(
-        client,
-        request.map_err(|e| Failure::Refused(e.to_string()))?,
-    )
-    .await
+    send(client, Request::get(path).extension("list")).await
 }
 
-async fn send<T: DeserializeOwned>(client: &Client, request: Request<Body>) -> Result<T, Failure> {
+async fn send<T: DeserializeOwned>(client: &Client, request: Builder) -> Result<T, Failure> {
+    let request = request.body(Body::empty());
+    let request = request.map_err(|e| Failure::Refused(e.to_string()))?;
     let answer = async {
         let response = client.send(request).await.map_err(|e| Failure::of(&e))?;
         let status = response.status();

@@ -1,0 +1,70 @@
+//! Asks external triggers, away from the loop.
+//!
+//! Comes in: which trigger of which policy. Goes out: its answer, as an event. What
+//! waits and what is asked at a time is bounded. Never asks twice for one order.
+
+use std::time::Instant;
+
+use starling_engine::node::Answer;
+use starling_engine::node::platform::Observation;
+use starling_engine::policy::{Name, Source, Trigger};
+use starling_kube::metrics::Metrics;
+
+use super::{Agent, Event, read};
+
+/// Triggers asked at the same time; more wait, and fail if they wait too long.
+pub(super) const POLLS_MAX: usize = 64;
+/// Triggers that wait for that or are asked; further ones aren't asked this time,
+/// and count as without an answer.
+pub(super) const POLLS_WAITING_MAX: usize = 10_000;
+
+impl Agent {
+    pub(super) fn poll(&self, policy: Name, trigger: Trigger) {
+        let (events, poller, polls) =
+            (self.events.clone(), self.poller.clone(), self.polls.clone());
+        let metrics = self.health.metrics().clone();
+        let apis = self.apis.clone();
+        // Without an answer it counts as failed after a while, and is asked again.
+        let Ok(room) = self.waiting.clone().try_acquire_owned() else {
+            return;
+        };
+        let pods = match trigger.source {
+            Source::Pods { .. } => self.selector(&policy),
+            _ => String::new(),
+        };
+        tokio::spawn(async move {
+            let _room = room;
+            let Ok(_permit) = polls.acquire_owned().await else {
+                return;
+            };
+            let begun = Instant::now();
+            let apis = apis.filter(|_| Metrics::knows(&trigger.source));
+            let result = if let Some(apis) = apis {
+                apis.ask(&policy.namespace, &trigger.source, &pods).await
+            } else {
+                let answer = poller.poll(&trigger).await;
+                answer.map(Answer::Value).map_err(|e| e.to_string())
+            };
+            metrics.polled(result.is_ok(), begun.elapsed());
+            let trigger = trigger.name;
+            let _ = events
+                .send(Event::Polled {
+                    policy,
+                    trigger,
+                    result,
+                })
+                .await;
+        });
+    }
+
+    /// Which pods are a policy's target's, as its scale says; empty where that isn't known.
+    fn selector(&self, policy: &Name) -> String {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let target = ledger.policies.get(policy).map(|put| &put.policy.target);
+        match target.and_then(|target| self.node.observations().get(target)) {
+            Some(Observation::Scale(scale)) => scale.selector.clone(),
+            Some(Observation::Gone(_)) | None => String::new(),
+        }
+    }
+}
