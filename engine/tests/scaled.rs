@@ -250,6 +250,31 @@ impl World {
     }
 }
 
+/// A replica that serves, asks for 100 thousandths of a core and uses so many.
+fn pod(used_milli: i64, at: Ms) -> Pod {
+    Pod {
+        ready: Some(true),
+        started_at: Some(Ms(1)),
+        cpu: Metric {
+            request_milli: Some(100),
+            sample: Some(Reading {
+                milli: used_milli,
+                at,
+                window_ms: 1_000,
+            }),
+        },
+        ..Pod::default()
+    }
+}
+
+/// A node has measured these replicas of the workload.
+fn sampled(pods: Vec<Pod>) -> Input {
+    Input::Sampled(Sample {
+        workloads: BTreeMap::from([(target(), pods)]),
+        ..Sample::default()
+    })
+}
+
 #[test]
 fn a_workload_is_adopted_at_the_size_that_it_has() {
     let mut world = World::new(policy(), 5);
@@ -526,27 +551,7 @@ fn a_dry_run_decides_and_records_but_never_writes() {
 fn what_a_node_measures_anew_is_decided_on_before_the_second_is_over() {
     let mut world = World::new(policy(), 2);
     world.observe();
-    let sample = |milli: i64, at: Ms| {
-        let reading = Reading {
-            milli,
-            at,
-            window_ms: 1_000,
-        };
-        let pod = Pod {
-            ready: Some(true),
-            started_at: Some(Ms(1)),
-            cpu: Metric {
-                request_milli: Some(100_000),
-                sample: Some(reading),
-            },
-            ..Pod::default()
-        };
-        Input::Sampled(Sample {
-            workloads: BTreeMap::from([(target(), vec![pod])]),
-            ..Sample::default()
-        })
-    };
-    world.step(A, sample(5_000, world.now));
+    world.step(A, sampled(vec![pod(5, world.now)]));
     world.seconds(2);
     while world.nodes[&A].planned_at() != Some(world.now) {
         world.now = world.now.plus(200);
@@ -554,9 +559,9 @@ fn what_a_node_measures_anew_is_decided_on_before_the_second_is_over() {
     }
     let next = |world: &World| world.nodes[&A].wakeup(world.now).since(world.now);
     assert!(next(&world) > PASS_GAP_MS);
-    world.step(A, sample(9_000, world.now));
+    world.step(A, sampled(vec![pod(9, world.now)]));
     assert!(next(&world) > PASS_GAP_MS, "noise");
-    world.step(A, sample(90_000, world.now));
+    world.step(A, sampled(vec![pod(90, world.now)]));
     assert!(next(&world) <= PASS_GAP_MS, "{} ms", next(&world));
 }
 

@@ -3,50 +3,33 @@
 
 use std::collections::BTreeMap;
 
-use starling_engine::demand::Sample;
-use starling_engine::demand::pods::{Metric, Pod, Reading};
-use starling_engine::node::Input;
 use starling_engine::node::platform::{Asked, Unscheduled};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Trigger};
-use starling_engine::unit::Ms;
 
-use super::{A, B, World, policy, target};
+use super::{A, B, World, pod, policy, sampled};
+
+fn cpu() -> Trigger {
+    Trigger {
+        name: "cpu".into(),
+        source: Source::Resource(Resource::Cpu),
+        goal: Goal::Utilization { percent: 50 },
+        activation_milli: 0,
+    }
+}
 
 #[test]
 fn i4_replicas_on_silent_nodes_count_as_missing_and_unscheduled_ones_as_starting() {
     let cpu = Policy {
         replicas_min: 1,
-        triggers: vec![Trigger {
-            name: "cpu".into(),
-            source: Source::Resource(Resource::Cpu),
-            goal: Goal::Utilization { percent: 50 },
-            activation_milli: 0,
-        }],
+        triggers: vec![cpu()],
         ..policy()
     };
     let mut world = World::new(cpu, 4);
     world.observe();
-    let pod = |used: i64, at: Ms| Pod {
-        ready: Some(true),
-        started_at: Some(Ms(1)),
-        cpu: Metric {
-            request_milli: Some(100),
-            sample: Some(Reading {
-                milli: used,
-                at,
-                window_ms: 1_000,
-            }),
-        },
-        ..Pod::default()
-    };
-    let sample = |pods: Vec<Pod>| Sample {
-        workloads: BTreeMap::from([(target(), pods)]),
-        ..Sample::default()
-    };
     for _ in 0..3 {
         let at = world.now;
-        world.step(A, Input::Sampled(sample(vec![pod(5, at), pod(5, at)])));
-        world.step(B, Input::Sampled(sample(vec![pod(5, at), pod(5, at)])));
+        world.step(A, sampled(vec![pod(5, at), pod(5, at)]));
+        world.step(B, sampled(vec![pod(5, at), pod(5, at)]));
         world.second();
     }
     let wanted = |world: &World| {
@@ -56,7 +39,7 @@ fn i4_replicas_on_silent_nodes_count_as_missing_and_unscheduled_ones_as_starting
     assert_eq!(wanted(&world), Some(1), "5 % of a goal of 50 %");
     for _ in 0..8 {
         let at = world.now;
-        world.step(A, Input::Sampled(sample(vec![pod(5, at), pod(5, at)])));
+        world.step(A, sampled(vec![pod(5, at), pod(5, at)]));
         world.second();
     }
     // B's two count as using all that they asked for: 210 of 400, above the goal.
@@ -69,7 +52,7 @@ fn i4_replicas_on_silent_nodes_count_as_missing_and_unscheduled_ones_as_starting
     // The platform has others in their place, which A has now: B's aren't there any more.
     for _ in 0..8 {
         let at = world.now;
-        world.step(A, Input::Sampled(sample(vec![pod(5, at); 4])));
+        world.step(A, sampled(vec![pod(5, at); 4]));
         world.second();
     }
     assert_eq!(wanted(&world), Some(1), "5 % of a goal of 50 %");
@@ -79,12 +62,7 @@ fn i4_replicas_on_silent_nodes_count_as_missing_and_unscheduled_ones_as_starting
 fn replicas_on_no_node_count_with_what_they_themselves_ask_for() {
     let cpu = Policy {
         replicas_min: 1,
-        triggers: vec![Trigger {
-            name: "cpu".into(),
-            source: Source::Resource(Resource::Cpu),
-            goal: Goal::Utilization { percent: 50 },
-            activation_milli: 0,
-        }],
+        triggers: vec![cpu()],
         dry_run: true,
         ..policy()
     };
@@ -101,24 +79,7 @@ fn replicas_on_no_node_count_with_what_they_themselves_ask_for() {
         world.change(|scale| scale.unscheduled = asked(milli));
         for _ in 0..3 {
             let at = world.now;
-            let pod = Pod {
-                ready: Some(true),
-                started_at: Some(Ms(1)),
-                cpu: Metric {
-                    request_milli: Some(100),
-                    sample: Some(Reading {
-                        milli: 150,
-                        at,
-                        window_ms: 1_000,
-                    }),
-                },
-                ..Pod::default()
-            };
-            let sample = Sample {
-                workloads: BTreeMap::from([(target(), vec![pod])]),
-                ..Sample::default()
-            };
-            world.step(A, Input::Sampled(sample));
+            world.step(A, sampled(vec![pod(150, at)]));
             world.second();
         }
         let decisions = world.nodes[&world.leader].decisions().expect("leads");

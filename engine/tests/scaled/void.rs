@@ -2,14 +2,20 @@
 
 use super::*;
 
-#[test]
-fn i5_what_was_granted_under_other_bounds_is_not_written_any_more() {
+/// 6 replicas are granted where there are 2, and can't be written.
+fn granted() -> World {
     let mut world = World::new(policy(), 2);
     world.observe();
     world.queue = 60;
     world.writable = false;
     world.seconds(3);
     assert_eq!(world.size(), 6, "granted, and not written yet");
+    world
+}
+
+#[test]
+fn i5_what_was_granted_under_other_bounds_is_not_written_any_more() {
+    let mut world = granted();
     world.writable = true;
     world.put(Policy {
         replicas_max: 3,
@@ -22,12 +28,7 @@ fn i5_what_was_granted_under_other_bounds_is_not_written_any_more() {
 
 #[test]
 fn a_workload_that_its_policy_leaves_for_another_is_forgotten_with_its_grant() {
-    let mut world = World::new(policy(), 2);
-    world.observe();
-    world.queue = 60;
-    world.writable = false;
-    world.seconds(3);
-    assert_eq!(world.size(), 6, "granted, and not written yet");
+    let mut world = granted();
     let other = Target {
         name: "api".into(),
         ..target()

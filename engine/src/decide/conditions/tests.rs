@@ -36,6 +36,15 @@ fn policy() -> Policy {
     }
 }
 
+fn cpu() -> Trigger {
+    Trigger {
+        name: "cpu".into(),
+        source: Source::Resource(Resource::Cpu),
+        goal: Goal::Utilization { percent: 70 },
+        activation_milli: 0,
+    }
+}
+
 fn value(milli: i64) -> Reading {
     Reading::Value { milli, at: NOW }
 }
@@ -315,15 +324,9 @@ fn pauses_say_what_they_hold() {
 
 #[test]
 fn under_hpas_rules_a_computed_size_is_activity() {
-    let usage = Trigger {
-        name: "cpu".into(),
-        source: Source::Resource(Resource::Cpu),
-        goal: Goal::Utilization { percent: 70 },
-        activation_milli: 0,
-    };
     let policy = Policy {
         zero: Zero::Hpa { allowed: true },
-        triggers: vec![usage],
+        triggers: vec![cpu()],
         ..policy()
     };
     let nothing = report(
@@ -350,14 +353,8 @@ fn under_hpas_rules_a_computed_size_is_activity() {
 
 #[test]
 fn a_selector_that_finds_no_pods_has_hpas_reason_and_changes_nothing() {
-    let usage = Trigger {
-        name: "cpu".into(),
-        source: Source::Resource(Resource::Cpu),
-        goal: Goal::Utilization { percent: 70 },
-        activation_milli: 0,
-    };
     let policy = Policy {
-        triggers: vec![usage],
+        triggers: vec![cpu()],
         ..policy()
     };
     let why = Reading::Unselected("the selector is empty".into());
