@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use starling_kubernetes_rig::Cluster;
 use starling_tests::cost;
 use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, manifests, text};
-use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
+use starling_tests::workload::{AT_ONCE, deployment, number_policy};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Pods beside the measured ones, so that agents have something to measure: six on
@@ -108,14 +108,7 @@ impl Drop for Sizes {
 }
 
 fn cpu(installed: &Installed) -> Duration {
-    let yaml = format!(
-        "{}---{}",
-        deployment("web", 1, 0),
-        cpu_policy("Deployment", "web", AT_ONCE)
-    );
-    installed.apply("load", &yaml);
-    installed.await_rollout("load", "web");
-    installed.await_condition("load", "web", "Ready");
+    installed.web("load");
     settle(installed, "web");
     let sizes = Sizes::of(&installed.cluster, "web");
     let began = installed.burn("load", "web", 200);

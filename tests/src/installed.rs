@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use starling_kubernetes_rig::{self as rig, Cluster, Settings, image, left_out};
 
+use crate::workload::{AT_ONCE, cpu_policy, deployment, source};
+
 pub const NODES: u8 = 5;
 /// Where the agents are.
 pub const SYSTEM: &str = "starling-system";
@@ -336,9 +338,18 @@ impl Installed {
             .collect()
     }
 
+    /// An idle Deployment `web` of one pod under a CPU policy, both ready.
+    pub fn web(&self, namespace: &str) {
+        let policy = cpu_policy("Deployment", "web", AT_ONCE);
+        let yaml = format!("{}---{policy}", deployment("web", 1, 0));
+        self.apply(namespace, &yaml);
+        self.await_rollout(namespace, "web");
+        self.await_condition(namespace, "web", "Ready");
+    }
+
     /// Starts the pod that tells a number, and gives the address that it tells it at.
     pub fn source(&self, namespace: &str, number: u32) -> String {
-        self.apply(namespace, &crate::workload::source(number));
+        self.apply(namespace, &source(number));
         self.await_rollout(namespace, "source");
         let address = "jsonpath={.spec.clusterIP}";
         let words = ["get", "service", "source", "-n", namespace, "-o", address];

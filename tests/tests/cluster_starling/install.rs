@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use starling_kubernetes_rig::left_out;
 use starling_tests::installed::{Installed, NODES, SYSTEM, chart, installed, until};
-use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(1);
 
@@ -63,13 +62,7 @@ fn what_the_chart_gives_is_applied_and_sizes_a_deployment() {
     eprintln!("agents were ready after {:?}", installed.ready_after);
     let namespace = "chart";
     installed.namespace(namespace);
-    let policy = cpu_policy("Deployment", "web", AT_ONCE);
-    installed.apply(
-        namespace,
-        &format!("{}---{policy}", deployment("web", 1, 0)),
-    );
-    installed.await_rollout(namespace, "web");
-    installed.await_condition(namespace, "web", "Ready");
+    installed.web(namespace);
     installed.burn(namespace, "web", 200);
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 3);
     let status = installed.starling(&["status"]).unwrap();

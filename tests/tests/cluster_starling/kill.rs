@@ -5,20 +5,12 @@ use std::time::{Duration, Instant};
 use starling_kubernetes_rig::Cut;
 
 use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, text, until};
-use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(1);
 
 fn start(installed: &Installed, namespace: &str) {
     installed.namespace(namespace);
-    let yaml = format!(
-        "{}---{}",
-        deployment("web", 1, 0),
-        cpu_policy("Deployment", "web", AT_ONCE)
-    );
-    installed.apply(namespace, &yaml);
-    installed.await_rollout(namespace, "web");
-    installed.await_condition(namespace, "web", "Ready");
+    installed.web(namespace);
 }
 
 /// Another agent than `former` leads.

@@ -9,6 +9,24 @@ const SOON: Duration = Duration::from_mins(1);
 /// Many passes, and more than one of the HPA's.
 const A_WHILE: Duration = Duration::from_secs(20);
 
+/// An HPA for the Deployment of its name, which it gives two replicas at most.
+fn hpa(name: &str, replicas_min: u32) -> String {
+    format!(
+        "
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{name: {name}}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
+  minReplicas: {replicas_min}
+  maxReplicas: 2
+  metrics:
+  - type: Resource
+    resource: {{name: cpu, target: {{type: Utilization, averageUtilization: 50}}}}
+"
+    )
+}
+
 #[test]
 fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
     let Some(installed) = installed() else { return };
@@ -21,20 +39,7 @@ fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
     installed.apply(namespace, &second);
     installed.await_condition(namespace, "again", "Ready=False");
 
-    let yaml = format!(
-        "{}---{}",
-        deployment("hpa", 1, 0),
-        "
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: hpa}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: hpa}
-  minReplicas: 1
-  maxReplicas: 2
-  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
-"
-    );
+    let yaml = format!("{}---{}", deployment("hpa", 1, 0), hpa("hpa", 1));
     installed.apply(namespace, &yaml);
     let policy = cpu_policy("Deployment", "hpa", "");
     installed.apply(namespace, &policy);
@@ -59,19 +64,7 @@ fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_go
         &format!("{}---{policy}", deployment("web", 1, 150)),
     );
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 6);
-    installed.apply(
-        namespace,
-        "
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: web}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
-  minReplicas: 2
-  maxReplicas: 2
-  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
-",
-    );
+    installed.apply(namespace, &hpa("web", 2));
     installed.await_condition(namespace, "web", "Ready=False");
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 2);
     let generation = || {

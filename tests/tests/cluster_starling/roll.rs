@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, text, until};
-use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(1);
 /// Each agent ends, starts and proves itself before the next one does.
@@ -23,13 +22,7 @@ fn a_rolling_update_keeps_members_and_decides_on() {
     let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "roll");
     installed.namespace(namespace);
-    let policy = cpu_policy("Deployment", "web", AT_ONCE);
-    installed.apply(
-        namespace,
-        &format!("{}---{policy}", deployment("web", 1, 0)),
-    );
-    installed.await_rollout(namespace, "web");
-    installed.await_condition(namespace, "web", "Ready");
+    installed.web(namespace);
     let before = members(&installed);
     let restart = ["rollout", "restart", "daemonset/starling", "-n", SYSTEM];
     cluster.kubectl(restart).unwrap();
