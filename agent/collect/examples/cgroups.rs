@@ -1,5 +1,6 @@
-//! Prints what a measurement of all containers of a node costs: on files in a
-//! folder, and, where this is run by root, on as many real cgroups.
+//! Prints what a measurement of all containers of a node costs, once a second as an
+//! agent does it: on files in a folder, and, where this is run by root, on as many
+//! real cgroups. These are empty, so beside version 1 no pressure is read.
 //!
 //!     cargo run --release -p starling-collect --example cgroups -- [PODS] [CONTAINERS] [TIMES]
 #![allow(clippy::unwrap_used)] // It stops where something can't be made.
@@ -18,7 +19,7 @@ use starling_engine::unit::Ms;
 fn main() {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse().unwrap());
     let mut number = |default: usize| numbers.next().unwrap_or(default);
-    let (pods, containers, times) = (number(110), number(2), number(200));
+    let (pods, containers, times) = (number(110), number(2), number(30));
     let pods: Vec<PodRef> = (0..pods).map(|at| made::pod(at, containers)).collect();
 
     let folder = tempfile::tempdir().unwrap();
@@ -48,7 +49,9 @@ fn report(what: &str, sys: &Path, pods: &[PodRef], times: usize) {
         .map(|_| {
             let started = Instant::now();
             cgroups.measure(Ms(0), pods);
-            started.elapsed()
+            let took = started.elapsed();
+            std::thread::sleep(Duration::from_secs(1).saturating_sub(took));
+            took
         })
         .collect();
     let cpu_ms = made::cpu_ms(std::process::id()) - before_ms;
@@ -68,6 +71,17 @@ fn report(what: &str, sys: &Path, pods: &[PodRef], times: usize) {
     );
 }
 
+/// What a pod's own cgroup says too.
+fn signals(place: &Path) {
+    let pressure = "some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n\
+                    full avg10=0.00 avg60=0.00 avg300=0.00 total=4\n";
+    for name in ["cpu", "memory", "io"] {
+        fs::write(place.join(format!("{name}.pressure")), pressure).unwrap();
+    }
+    let events = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n";
+    fs::write(place.join("memory.events"), events).unwrap();
+}
+
 /// Each container as version 2 shows it, with a memory.stat as long as the kernel's.
 fn write(sys: &Path, pods: &[PodRef]) {
     let root = sys.join("fs/cgroup");
@@ -84,6 +98,11 @@ fn write(sys: &Path, pods: &[PodRef]) {
             fs::write(place.join("memory.current"), "123456789\n").unwrap();
             let stat = format!("{filler}inactive_file 5\n");
             fs::write(place.join("memory.stat"), stat).unwrap();
+            let io = "8:0 rbytes=1 wbytes=2 rios=1 wios=1 dbytes=0 dios=0\n";
+            fs::write(place.join("io.stat"), io).unwrap();
+            fs::write(place.join("pids.current"), "7\n").unwrap();
+            signals(&place);
         }
+        signals(&root.join(format!("kubepods/pod{}", pod.uid)));
     }
 }

@@ -1,17 +1,19 @@
 //! Measures the containers of this node's pods by their cgroups.
 //!
 //! Comes in: the pods that the node's own watch knows, once a second. Goes out:
-//! CPU as a rate, the working set, throttling, for each container, and what
-//! couldn't be measured and why. Reads only; blocks for the time that the reads
+//! CPU and disk I/O as rates, the working set, throttling, processes, pressure and
+//! kills for want of memory, for each container, what of it makes sense for the
+//! pod, and what couldn't be measured and why. Reads only; blocks for the time that the reads
 //! take. Never takes a cgroup that isn't one of those pods', and never invents a
 //! value: what can't be read is missing, and stops nobody else from being measured.
 
-pub mod container;
 pub mod counter;
 pub mod file;
+pub mod group;
 pub mod layout;
 pub mod place;
 pub mod problem;
+pub mod said;
 pub mod usage;
 
 #[cfg(test)]
@@ -25,8 +27,8 @@ use std::time::{Duration, Instant};
 use starling_engine::unit::Ms;
 
 use crate::HostRoot;
-use container::{Backoff, Container, Values};
-use file::Descriptors;
+use file::{Descriptors, Reader};
+use group::{Backoff, Group, Values};
 use layout::{Layout, Roots};
 use problem::{Problem, Why};
 
@@ -66,11 +68,14 @@ pub struct Measured {
 /// Problems beyond those are only counted.
 pub const PROBLEMS_MAX: usize = 32;
 /// A node runs 110 pods as a rule, and 500 where somebody has raised that;
-/// containers beyond this many aren't measured, and named as such.
+/// containers beyond this many aren't measured, and named as such. As many pods'
+/// own cgroups are read; those beyond have no pressure.
 pub const CONTAINERS_MAX: usize = 8_192;
 /// One measurement reads no further container after this time. The next one
 /// begins with those that were left, so nobody is left out forever.
 pub const BUDGET_MS: u64 = 500;
+
+const BUDGET: Duration = Duration::from_millis(BUDGET_MS);
 
 /// Time since some fixed moment, on a clock that nobody can set.
 type Clock = Box<dyn Fn() -> Duration + Send>;
@@ -84,7 +89,9 @@ pub struct Cgroups {
     layout: Option<Layout>,
     roots: Roots,
     search: Backoff,
-    containers: HashMap<String, Container>,
+    /// By container id, and pods' own by uid.
+    containers: HashMap<String, Group>,
+    pods: HashMap<String, Group>,
     /// Counts the measurements, so that a container that isn't asked for any
     /// more is known by its round.
     round: u64,
@@ -122,6 +129,7 @@ impl Cgroups {
             roots: Roots::default(),
             search: Backoff::default(),
             containers: HashMap::new(),
+            pods: HashMap::new(),
             round: 0,
             first: 0,
             buffer: vec![0; file::BYTES_MAX],
@@ -180,11 +188,14 @@ impl Cgroups {
                 }
             }
             lost |= absent;
-            usage.sum(pod.containers.len());
+            let own = self.own_values(began, pod);
+            let own = own.map(|values| usage::rated(now, began, &values, cpus).0);
+            usage.sum(pod.containers.len(), own.as_ref());
             measured.pods.insert(pod.uid.clone(), usage);
         }
         let round = self.round;
         self.containers.retain(|_, held| held.round == round);
+        self.pods.retain(|_, held| held.round == round);
         if lost {
             self.look(self.now());
         } else {
@@ -206,20 +217,72 @@ impl Cgroups {
             return Err(Why::NoCgroups(self.root.clone()));
         };
         let id = place::id(&named.container_id)?;
-        let full = self.containers.len() >= CONTAINERS_MAX;
+        let turn = self.containers.len();
         let held = match self.containers.get_mut(id) {
             Some(held) => held,
-            None if full => return Err(Why::TooMany),
-            None => self.containers.entry(id.to_owned()).or_default(),
+            None if turn >= CONTAINERS_MAX => return Err(Why::TooMany),
+            None => {
+                let new = Group::new(turn as u64);
+                self.containers.entry(id.to_owned()).or_insert(new)
+            }
         };
         held.round = self.round;
-        if at.saturating_sub(began) >= Duration::from_millis(BUDGET_MS) {
+        if at.saturating_sub(began) >= BUDGET {
             return Ok(held.unread(at, Why::NoTime));
         }
         if held.place.is_none() {
-            held.look(at, layout, &self.roots, pod, id)?;
+            if !held.search.due(at)
+                && let Some(why) = &held.missing
+            {
+                return Err(why.clone());
+            }
+            match place::find(layout.base(), &self.roots, pod, id) {
+                Ok(place) => held.settle(place, &layout.sources),
+                Err(why) => {
+                    held.lose(at, why.clone());
+                    return Err(why);
+                }
+            }
         }
-        held.read(layout, &self.descriptors, &self.clock, &mut self.buffer)
+        let mut reader = Reader {
+            descriptors: &self.descriptors,
+            clock: &self.clock,
+            buffer: &mut self.buffer,
+        };
+        held.read(&layout.sources, &mut reader)
+    }
+
+    /// The counters of the pod's own cgroup, which is where its containers are.
+    /// That it says nothing is ordinary: version 1 has nothing there to read.
+    fn own_values(&mut self, began: Duration, pod: &PodRef) -> Option<Values> {
+        let at = self.now();
+        let layout = self.layout.as_ref().filter(|it| !it.of_pod.is_empty())?;
+        let turn = self.pods.len();
+        if !self.pods.contains_key(&pod.uid) && turn < CONTAINERS_MAX {
+            self.pods.insert(pod.uid.clone(), Group::new(turn as u64));
+        }
+        let held = self.pods.get_mut(&pod.uid)?;
+        held.round = self.round;
+        if at.saturating_sub(began) >= BUDGET {
+            return Some(held.unread(at, Why::NoTime));
+        }
+        if held.place.is_none() {
+            if !held.search.due(at) {
+                return None;
+            }
+            let place_of = |named: &ContainerRef| {
+                let id = place::id(&named.container_id).ok()?;
+                self.containers.get(id)?.place.as_deref()?.parent()
+            };
+            let place = pod.containers.iter().find_map(place_of)?;
+            held.settle(place.to_owned(), &layout.of_pod);
+        }
+        let mut reader = Reader {
+            descriptors: &self.descriptors,
+            clock: &self.clock,
+            buffer: &mut self.buffer,
+        };
+        held.read(&layout.of_pod, &mut reader).ok()
     }
 
     /// Finds the hierarchies and the kubepods cgroups in them, unless that was

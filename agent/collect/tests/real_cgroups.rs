@@ -3,12 +3,13 @@
 
 mod made;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use made::{HELD_BYTES, Made, cpu_ms, pod, within};
 use starling_collect::HostRoot;
-use starling_collect::cgroup::usage::Container;
+use starling_collect::cgroup::layout::Form;
+use starling_collect::cgroup::usage::{Container, Psi};
 use starling_collect::cgroup::{Cgroups, Measured, PodRef};
 use starling_engine::unit::Ms;
 
@@ -92,7 +93,7 @@ fn a_rate_is_what_the_process_used_and_memory_what_it_holds() {
 }
 
 #[test]
-fn a_quota_shows_as_throttling() {
+fn a_quota_shows_as_throttling_and_as_pressure() {
     let Some(mut made) = Made::new() else { return };
     let pods = [pod(2, 1)];
     let [of_them] = &pods;
@@ -115,6 +116,80 @@ fn a_quota_shows_as_throttling() {
     assert!(throttled.periods > 0, "{throttled:?}");
     assert!(throttled.ratio_milli() > 0, "{throttled:?}");
     assert!(throttled.stopped_ms > 0, "{throttled:?}");
+    if !Path::new("/proc/pressure/cpu").exists() {
+        println!("this kernel counts no pressure");
+        return;
+    }
+    // It waits for its quota for most of the time.
+    let mut psi = (Psi::default(), Psi::default());
+    let waited = within(PATIENCE, || {
+        let measured = cgroups.measure(Ms(2), &pods);
+        let pod = &measured.pods[&of_them.uid];
+        psi = (pod.psi, pod.containers["c0"].psi);
+        let some = |psi: Psi| psi.cpu.some.is_some_and(|some| some.milli > 500);
+        some(psi.0) && some(psi.1)
+    });
+    assert!(waited, "{psi:?}");
+    println!("measured on {:?}: {psi:?}", made.layout.form);
+}
+
+#[test]
+fn a_process_that_is_killed_for_want_of_memory_is_counted() {
+    let Some(mut made) = Made::new() else { return };
+    let pods = [pod(4, 1)];
+    let [of_them] = &pods;
+    made.make(of_them);
+    made.limit_memory(of_them, &of_them.containers[0], 48 << 20);
+    let mut cgroups = cgroups();
+    let kills = |measured: &Measured| {
+        let pod = &measured.pods[&of_them.uid];
+        [pod.oom_kills, pod.containers["c0"].oom_kills].map(|it| it.map(|it| it.count))
+    };
+    let first = cgroups.measure(Ms(0), &pods);
+    assert_eq!(kills(&first), [Some(0); 2], "{first:?}");
+    made.run(of_them, &of_them.containers[0], "grow");
+    let mut seen = [None; 2];
+    let counted = within(PATIENCE, || {
+        seen = kills(&cgroups.measure(Ms(1), &pods));
+        seen == [Some(1); 2]
+    });
+    assert!(counted, "{seen:?}");
+}
+
+#[test]
+fn what_is_written_to_a_disk_is_a_rate_and_processes_are_counted() {
+    let Some(mut made) = Made::new() else { return };
+    let pods = [pod(5, 1)];
+    let [of_them] = &pods;
+    made.make(of_them);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("written");
+    let disk = file.parent().is_some_and(Path::exists);
+    let work = format!("write:{}", file.display());
+    made.run(
+        of_them,
+        &of_them.containers[0],
+        if disk { &work } else { "hold" },
+    );
+    let mut cgroups = cgroups();
+    let first = cgroups.measure(Ms(0), &pods);
+    assert_eq!(first.problems, []);
+    // The process's own thread, the test's, and the one that waits for its end.
+    let processes = first.pods[&of_them.uid].pids.expect("processes").milli;
+    assert!((1_000..=4_000).contains(&processes), "{processes}");
+    // Version 1 counts bytes on old kernels only.
+    if !disk || made.layout.form != Form::V2 {
+        println!("this machine has no disk whose bytes are counted");
+        return;
+    }
+    let mut written = None;
+    let seen = within(PATIENCE, || {
+        let pod = cgroups.measure(Ms(1), &pods).pods[&of_them.uid].clone();
+        written = pod.disk_written;
+        // At least 1 MiB each time, some times a second.
+        written.is_some_and(|it| it.milli > 1_000 << 20) && pod.disk().is_some()
+    });
+    assert!(seen, "{written:?}");
+    println!("measured on {:?}: written {written:?}", made.layout.form);
 }
 
 #[test]
@@ -127,8 +202,7 @@ fn a_container_that_ends_is_named_and_its_files_are_closed() {
     made.run(of_them, &of_them.containers[1], "burn");
     let mut cgroups = cgroups();
     assert_eq!(cgroups.measure(Ms(0), &pods).problems, []);
-    let open = cgroups.open_files();
-    assert_eq!(open, 2 * made.layout.sources.len());
+    assert!(cgroups.open_files() > made.layout.sources.len());
     made.end(of_them, &of_them.containers[0]);
     let gone = cgroups.measure(Ms(1), &pods);
     let named = gone.problems.iter().map(ToString::to_string);
@@ -139,7 +213,13 @@ fn a_container_that_ends_is_named_and_its_files_are_closed() {
         measured = cgroups.measure(Ms(2), &pods);
         usage(&measured, of_them, 1).cpu.is_some()
     }));
-    assert_eq!(cgroups.open_files(), open / 2);
+    // As many are open as for who never saw it.
+    let mut fresh = self::cgroups();
+    fresh.measure(Ms(2), &pods);
+    assert!(within(PATIENCE, || {
+        cgroups.measure(Ms(3), &pods);
+        cgroups.open_files() == fresh.open_files()
+    }));
     // Nobody counts half a pod.
     assert_eq!(measured.pods[&of_them.uid].cpu, None);
 }

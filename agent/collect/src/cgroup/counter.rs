@@ -109,6 +109,28 @@ impl Grown<1> {
     }
 }
 
+/// No device that is known moves as much: 1 TiB in a second.
+const BYTES_PER_S_MAX: u128 = 1 << 40;
+
+impl<const N: usize> Grown<N> {
+    /// The mean of the counter at `index` for each second, in thousandths. `None`
+    /// where it is more bytes than any device moves.
+    pub fn per_second_milli(&self, index: usize) -> Option<i64> {
+        let by = u128::from(*self.by.get(index)?);
+        let nanos = self.window.as_nanos().max(1);
+        let milli = by * 1_000 * 1_000_000_000 / nanos;
+        (milli <= BYTES_PER_S_MAX * 1_000).then(|| i64::try_from(milli).ok())?
+    }
+
+    /// Microseconds as thousandths of the window. Up to an eighth more than all of it
+    /// is doubt about the window, and means all; more than that is `None`.
+    pub fn share_milli(&self, index: usize) -> Option<i64> {
+        let by = u128::from(*self.by.get(index)?);
+        let milli = by * 1_000_000 / self.window.as_nanos().max(1);
+        (milli <= 1_125).then(|| i64::try_from(milli.min(1_000)).ok())?
+    }
+}
+
 /// As many as Linux can be built for; the bound where the number isn't known.
 const CPUS_MAX: u64 = 8_192;
 
@@ -221,6 +243,25 @@ mod tests {
         assert_eq!(of(2_100_000_000).cpu_milli(2), Some(2_000));
         assert_eq!(of(2_300_000_000).cpu_milli(2), None);
         assert_eq!(of(u64::MAX).cpu_milli(CPUS_MAX), None);
+    }
+
+    #[test]
+    fn bytes_and_stalls_are_rates_of_the_window_and_never_absurd() {
+        let of = |by| Grown {
+            by: [0, by],
+            at: Duration::ZERO,
+            window: Duration::from_secs(2),
+        };
+        assert_eq!(of(5_000).per_second_milli(1), Some(2_500_000));
+        assert_eq!(of(5_000).per_second_milli(0), Some(0));
+        assert_eq!(of(5_000).per_second_milli(2), None);
+        assert_eq!(of(2 << 40).per_second_milli(1), Some((1 << 40) * 1_000));
+        assert_eq!(of(3 << 40).per_second_milli(1), None);
+        assert_eq!(of(u64::MAX).per_second_milli(1), None);
+        assert_eq!(of(500_000).share_milli(1), Some(250));
+        assert_eq!(of(2_100_000).share_milli(1), Some(1_000));
+        assert_eq!(of(2_300_000).share_milli(1), None);
+        assert_eq!(of(u64::MAX).share_milli(1), None);
     }
 
     #[test]

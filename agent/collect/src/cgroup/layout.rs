@@ -1,13 +1,15 @@
 //! How this host mounts its cgroups, and where the kubelet's are in them.
 //!
 //! Comes in: the directory `fs/cgroup` of sysfs. Goes out: the files to read for
-//! each container with the hierarchy that has them, and the kubepods cgroups,
-//! wherever a cgroup root puts them. Never looks at single pods.
+//! each container and each pod with the hierarchy that has them, and the kubepods
+//! cgroups, wherever a cgroup root puts them. Never looks at single pods.
 
 use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{Kind, V1, V2};
+use super::said::{Kind, POD, PRESSURE, V1, V2, is_populated};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -19,14 +21,42 @@ pub enum Form {
     Hybrid,
 }
 
-/// Where each file of a container is found.
+/// Where each file is found.
 #[derive(Debug, Clone)]
 pub struct Layout {
     pub form: Form,
     /// The hierarchy that pods are looked up in. Others have them at the same path.
     base: PathBuf,
-    /// Each kind of file with the hierarchy that has it.
-    pub sources: Vec<(PathBuf, Kind)>,
+    /// Of a container's cgroup.
+    pub sources: Vec<Source>,
+    /// Of a pod's own.
+    pub of_pod: Vec<Source>,
+}
+
+/// A kind of file, and the hierarchy that has it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub hierarchy: PathBuf,
+    pub kind: Kind,
+    /// A hierarchy of version 2 beside those of version 1. Not everybody puts
+    /// processes into it, and a cgroup without any would count zeros.
+    beside: bool,
+}
+
+impl Source {
+    /// Opens the file of the cgroup at `place`.
+    pub fn open(&self, place: &Path) -> io::Result<File> {
+        let cgroup = self.hierarchy.join(place);
+        if self.beside && !is_populated(&fs::read(cgroup.join(EVENTS))?) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        match (File::open(cgroup.join(self.kind.name)), self.kind.or) {
+            (Err(e), Some(or)) if e.kind() == io::ErrorKind::NotFound => {
+                File::open(cgroup.join(or))
+            }
+            (opened, _) => opened,
+        }
+    }
 }
 
 impl Layout {
@@ -34,37 +64,50 @@ impl Layout {
     /// with the hierarchies of version 1. `None` where neither is there.
     pub fn detect(root: &Path) -> Option<Layout> {
         let is_v2 = |path: &Path| path.join(CONTROLLERS).is_file();
+        let source = |hierarchy: &Path, kind: &Kind, beside| Source {
+            hierarchy: hierarchy.to_owned(),
+            kind: *kind,
+            beside,
+        };
         if is_v2(root) {
-            let sources = V2.map(|kind| (root.to_owned(), kind)).to_vec();
+            let all = |kinds: &[Kind]| kinds.iter().map(|kind| source(root, kind, false)).collect();
             return Some(Layout {
                 form: Form::V2,
                 base: root.to_owned(),
-                sources,
+                sources: all(&V2),
+                of_pod: all(&POD),
             });
         }
         let unified = root.join("unified");
         let unified = is_v2(&unified).then_some(unified);
-        let mut sources = Vec::new();
+        let (mut sources, mut of_pod) = (Vec::new(), Vec::new());
         // A controller is in one hierarchy only, and what version 1 doesn't have
         // may be in version 2.
-        for controller in ["memory", "cpuacct", "cpu"] {
-            let (path, kinds) = match (hierarchy(root, controller), &unified) {
-                (Some(path), _) => (path, V1.as_slice()),
-                (None, Some(path)) => (path.clone(), V2.as_slice()),
-                (None, None) => continue,
-            };
-            let kinds = kinds.iter().filter(|kind| kind.controller == controller);
-            sources.extend(kinds.map(|kind| (path.clone(), *kind)));
+        for controller in ["memory", "cpuacct", "cpu", "blkio", "pids", PRESSURE] {
+            let own = |kind: &&Kind| kind.controller == controller;
+            match (hierarchy(root, controller), &unified) {
+                (Some(path), _) => {
+                    let kinds = V1.iter().filter(own);
+                    sources.extend(kinds.map(|kind| source(&path, kind, false)));
+                }
+                (None, Some(path)) => {
+                    let kinds = V2.iter().filter(own);
+                    sources.extend(kinds.map(|kind| source(path, kind, true)));
+                    let kinds = POD.iter().filter(own);
+                    of_pod.extend(kinds.map(|kind| source(path, kind, true)));
+                }
+                (None, None) => {}
+            }
         }
-        let (base, _) = sources.first()?;
         Some(Layout {
             form: if unified.is_some() {
                 Form::Hybrid
             } else {
                 Form::V1
             },
-            base: base.clone(),
+            base: sources.first()?.hierarchy.clone(),
             sources,
+            of_pod,
         })
     }
 
@@ -75,6 +118,8 @@ impl Layout {
 
 /// Only version 2 has this file, in its root as in every cgroup.
 const CONTROLLERS: &str = "cgroup.controllers";
+/// Every cgroup of version 2 but the root has this one.
+const EVENTS: &str = "cgroup.events";
 
 /// Where a v1 controller is mounted: under its own name, which may be a link,
 /// or together with others (`cpu,cpuacct`).

@@ -9,7 +9,8 @@ use std::time::Duration;
 use starling_engine::demand::pods::{self, Reading};
 use starling_engine::unit::Ms;
 
-use super::container::Values;
+use super::counter::Grown;
+use super::group::Values;
 use super::problem::Why;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,21 @@ pub struct Pod {
     /// them lacks it. As old as the oldest part; covers the longest window.
     pub cpu: Option<Reading>,
     pub memory: Option<Reading>,
+    pub disk_read: Option<Reading>,
+    pub disk_written: Option<Reading>,
+    pub pids: Option<Reading>,
+    /// The sum over those of its containers that have a quota.
+    pub throttled: Option<Throttled>,
+    /// Of the pod's own cgroup, so with its sandbox and containers that have ended:
+    /// pressure doesn't add up. Version 2 alone has it, beside version 1 too.
+    pub psi: Psi,
+    /// Of the pod's own cgroup in version 2, which counts on when a container that
+    /// was killed starts anew. In version 1 the sum over the containers that run.
+    pub oom_kills: Option<Count>,
+    /// Bytes received and sent a second by the pod's network, all interfaces but
+    /// loopback, one byte as 1,000. No cgroup counts them: `None` there.
+    pub received: Option<Reading>,
+    pub sent: Option<Reading>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +49,43 @@ pub struct Container {
     pub memory: Option<Reading>,
     /// `None` where no quota is set, too.
     pub throttled: Option<Throttled>,
+    /// Bytes read from devices a second, all devices together, one byte as 1,000.
+    /// What comes from pages in memory isn't read, and in version 1 what is written
+    /// by way of them isn't counted as the container's; there it is `None` before
+    /// anything was read or written, and on kernels since 6.10, which count nothing.
+    /// As `cpu` in all else.
+    pub disk_read: Option<Reading>,
+    pub disk_written: Option<Reading>,
+    /// Processes and threads, one as 1,000. A gauge; up to four seconds old.
+    pub pids: Option<Reading>,
+    /// Up to four seconds old, over windows as long.
+    pub psi: Psi,
+    /// Up to four seconds old.
+    pub oom_kills: Option<Count>,
+}
+
+/// How long tasks waited for a resource (the kernel's pressure stall information),
+/// as thousandths of the window. Missing where the kernel doesn't count it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Psi {
+    pub cpu: Stall,
+    pub memory: Stall,
+    pub io: Stall,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stall {
+    /// At least one task waited.
+    pub some: Option<Reading>,
+    /// All that had work waited.
+    pub full: Option<Reading>,
+}
+
+/// Processes that the kernel killed for want of memory, since the cgroup was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    pub count: u64,
+    pub at: Ms,
 }
 
 /// How often the quota held a container back within a window.
@@ -69,14 +122,49 @@ impl Pod {
         }
     }
 
-    /// `count` is how many containers should be here.
-    pub fn sum(&mut self, count: usize) {
+    /// `count` is how many containers should be here; `own` what the pod's own
+    /// cgroup says, where it says anything.
+    pub fn sum(&mut self, count: usize, own: Option<&Container>) {
+        let own = own.copied().unwrap_or_default();
+        self.psi = own.psi;
+        self.oom_kills = own.oom_kills;
         if count == 0 || self.containers.len() != count {
             return;
         }
-        let all = || self.containers.values();
-        self.cpu = add(all().map(|usage| usage.cpu));
-        self.memory = add(all().map(|usage| usage.memory));
+        let sum = |of: fn(&Container) -> Option<Reading>| add(self.containers.values().map(of));
+        self.cpu = sum(|usage| usage.cpu);
+        self.memory = sum(|usage| usage.memory);
+        self.disk_read = sum(|usage| usage.disk_read);
+        self.disk_written = sum(|usage| usage.disk_written);
+        self.pids = sum(|usage| usage.pids);
+        let throttled = self.containers.values().filter_map(|usage| usage.throttled);
+        self.throttled = throttled.reduce(|a, b| Throttled {
+            periods: a.periods.saturating_add(b.periods),
+            throttled: a.throttled.saturating_add(b.throttled),
+            stopped_ms: a.stopped_ms.saturating_add(b.stopped_ms),
+            at: a.at.min(b.at),
+            window_ms: a.window_ms.max(b.window_ms),
+        });
+        if self.oom_kills.is_none() {
+            let kills = self.containers.values().map(|usage| usage.oom_kills);
+            let kills: Option<Vec<Count>> = kills.collect();
+            self.oom_kills = kills.and_then(|kills| {
+                kills.into_iter().reduce(|a, b| Count {
+                    count: a.count.saturating_add(b.count),
+                    at: a.at.min(b.at),
+                })
+            });
+        }
+    }
+
+    /// Bytes read and written a second.
+    pub fn disk(&self) -> Option<Reading> {
+        add([self.disk_read, self.disk_written].into_iter())
+    }
+
+    /// Bytes received and sent a second.
+    pub fn network(&self) -> Option<Reading> {
+        add([self.received, self.sent].into_iter())
     }
 }
 
@@ -111,10 +199,31 @@ pub fn rated(now: Ms, began: Duration, values: &Values, cpus: u64) -> (Container
             window_ms: ms(grown.window),
         })
     });
-    let memory = values.memory.map(|(at, bytes)| Reading {
-        milli: i64::try_from(bytes.saturating_mul(1_000)).unwrap_or(i64::MAX),
+    // One unit counts as 1,000.
+    let gauge = |(at, value): (Duration, u64)| Reading {
+        milli: i64::try_from(value.saturating_mul(1_000)).unwrap_or(i64::MAX),
         at: stamp(at),
         window_ms: 0,
+    };
+    let disk = |index| {
+        let grown = values.disk?;
+        Some(Reading {
+            milli: grown.per_second_milli(index)?,
+            at: stamp(grown.at),
+            window_ms: ms(grown.window),
+        })
+    };
+    let share = |grown: Option<Grown<1>>| {
+        let grown = grown?;
+        Some(Reading {
+            milli: grown.share_milli(0)?,
+            at: stamp(grown.at),
+            window_ms: ms(grown.window),
+        })
+    };
+    let [psi_cpu, psi_memory, psi_io] = values.stalls.map(|stall| Stall {
+        some: share(stall.some),
+        full: share(stall.full),
     });
     let throttled = values.throttled.map(|grown| {
         let [periods, throttled, stopped_ns] = grown.by;
@@ -128,8 +237,20 @@ pub fn rated(now: Ms, began: Duration, values: &Values, cpus: u64) -> (Container
     });
     let usage = Container {
         cpu,
-        memory,
+        memory: values.memory.map(gauge),
         throttled,
+        disk_read: disk(0),
+        disk_written: disk(1),
+        pids: values.pids.map(gauge),
+        psi: Psi {
+            cpu: psi_cpu,
+            memory: psi_memory,
+            io: psi_io,
+        },
+        oom_kills: values.oom_kills.map(|(at, count)| Count {
+            count,
+            at: stamp(at),
+        }),
     };
     (usage, why)
 }

@@ -7,11 +7,13 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, exit};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use starling_collect::cgroup::layout::{Form, Layout};
 use starling_collect::cgroup::{ContainerRef, PodRef};
@@ -39,9 +41,9 @@ impl Made {
             return None;
         };
         let mut hierarchies: Vec<PathBuf> = Vec::new();
-        for (path, _) in &layout.sources {
-            if !hierarchies.contains(path) {
-                hierarchies.push(path.clone());
+        for source in &layout.sources {
+            if !hierarchies.contains(&source.hierarchy) {
+                hierarchies.push(source.hierarchy.clone());
             }
         }
         remove_leftovers(&hierarchies);
@@ -80,7 +82,10 @@ impl Made {
             {
                 if self.layout.form == Form::V2 {
                     // The children of a cgroup have the controllers that it hands down.
-                    fs::write(path.join("cgroup.subtree_control"), "+cpu +memory").unwrap();
+                    let control = path.join("cgroup.subtree_control");
+                    fs::write(&control, "+cpu +memory +pids").unwrap();
+                    // Not every kernel has it.
+                    let _ = fs::write(&control, "+io");
                 }
                 path.push(part);
                 match fs::create_dir(&path) {
@@ -93,25 +98,35 @@ impl Made {
         }
     }
 
+    /// Writes a setting of the container's cgroup: the file of version 2 or that of
+    /// version 1, whose hierarchy also has the file `beside`.
+    fn set(&self, pod: &PodRef, container: &ContainerRef, beside: &str, files: [(&str, &str); 2]) {
+        let place = Path::new(&self.name).join(Made::place(pod, container));
+        let mut sources = self.layout.sources.iter();
+        let source = sources.find(|source| source.kind.name == beside).unwrap();
+        let cgroup = source.hierarchy.join(place);
+        let there = files.iter().find(|(name, _)| cgroup.join(name).exists());
+        let (name, text) = there.unwrap();
+        fs::write(cgroup.join(name), text).unwrap();
+    }
+
     /// A quota of so many thousandths of a core.
     pub fn limit(&self, pod: &PodRef, container: &ContainerRef, milli: u64) {
-        let place = Path::new(&self.name).join(Made::place(pod, container));
         let quota_us = milli * 100;
-        let write = |hierarchy: &Path, file: &str, text: String| {
-            fs::write(hierarchy.join(&place).join(file), text).unwrap();
-        };
-        let quota = self
-            .layout
-            .sources
-            .iter()
-            .find(|(_, kind)| kind.name == "cpu.stat");
-        let (hierarchy, kind) = quota.unwrap();
-        if kind.controller == "cpu" {
-            write(hierarchy, "cpu.cfs_period_us", "100000".into());
-            write(hierarchy, "cpu.cfs_quota_us", quota_us.to_string());
-        } else {
-            write(hierarchy, "cpu.max", format!("{quota_us} 100000"));
-        }
+        let (v2, v1) = (format!("{quota_us} 100000"), quota_us.to_string());
+        // Version 1 has a period of 100 ms by itself.
+        let files = [("cpu.max", v2.as_str()), ("cpu.cfs_quota_us", &v1)];
+        self.set(pod, container, "cpu.stat", files);
+    }
+
+    /// As much memory as its processes may have before the kernel kills one.
+    pub fn limit_memory(&self, pod: &PodRef, container: &ContainerRef, bytes: usize) {
+        let bytes = bytes.to_string();
+        let files = [
+            ("memory.max", bytes.as_str()),
+            ("memory.limit_in_bytes", &bytes),
+        ];
+        self.set(pod, container, "memory.stat", files);
     }
 
     /// Starts this program anew in the container's cgroup, where it does `work`
@@ -229,8 +244,13 @@ const BEGUN: &str = "the work has begun";
 /// What `hold` holds.
 pub const HELD_BYTES: usize = 64 << 20;
 
+/// What `write` writes to the disk, again and again.
+const WRITTEN_BYTES: usize = 1 << 20;
+
 /// What a child does, once it is told to go: `burn` computes on one CPU, `hold`
-/// holds memory. Ends with whoever started it. Does nothing in any other process.
+/// holds memory, `grow` takes memory without end after it began, and `write:FILE`
+/// writes to the disk past the pages in memory. Ends with whoever started it. Does
+/// nothing in any other process.
 pub fn child() {
     let Ok(work) = std::env::var(WORK) else {
         return;
@@ -248,13 +268,33 @@ pub fn child() {
         Vec::new()
     };
     println!("\n{BEGUN}");
+    let mut grown = Vec::new();
     loop {
-        if work == "burn" {
-            std::hint::black_box(&held);
-        } else {
-            std::thread::park();
+        match work.as_str() {
+            "burn" => {
+                std::hint::black_box(&held);
+            }
+            "grow" => grown.push(vec![1u8; 1 << 20]),
+            _ => match work.strip_prefix("write:") {
+                Some(file) => write_through(Path::new(file)),
+                None => std::thread::park(),
+            },
         }
     }
+}
+
+/// Writes a file past the pages in memory, so that the writer is who writes.
+fn write_through(path: &Path) {
+    let page = 4 << 10;
+    let bytes = vec![7u8; WRITTEN_BYTES + page];
+    // Such writes begin at whole pages.
+    let from = bytes.as_ptr().align_offset(page);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    options.custom_flags(OFlags::DIRECT.bits().cast_signed());
+    let mut file = options.open(path).unwrap();
+    file.write_all(&bytes[from..from + WRITTEN_BYTES]).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// CPU time of a process by `/proc/<pid>/stat`, in milliseconds.

@@ -168,6 +168,10 @@ fn hybrid_reads_each_controller_where_it_is() {
     let host = Host::new();
     host.write("fs/cgroup/cpu/cgroup.procs", "");
     host.write("fs/cgroup/unified/cgroup.controllers", "memory\n");
+    host.write(
+        &format!("fs/cgroup/unified{place}/cgroup.events"),
+        "populated 1\n",
+    );
     let say = |says| {
         host.say_v1(["cpu", "cpu", "cpu"], &place, says);
         host.say_v2(
