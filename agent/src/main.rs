@@ -29,6 +29,10 @@ enum Command {
         /// Its settings, YAML
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Where the host is mounted, in a container (default: `HOST_ROOT`); its /proc and /sys
+        /// are looked for below it unless `HOST_PROC` and `HOST_SYS` say otherwise
+        #[arg(long, value_name = "DIR")]
+        host_root: Option<PathBuf>,
         /// End, with all workers, when standard input does
         #[arg(long, hide = true)]
         until_stdin_closes: bool,
@@ -56,12 +60,14 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Agent {
             config,
+            host_root,
             until_stdin_closes,
             log_format,
             log_level,
         } => {
             let args = run::Args {
                 config,
+                host_root,
                 until_stdin_closes,
                 log_format,
                 log_level,

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use starling_api::view::Snapshot;
 use starling_collect::Collector;
+use starling_collect::node::Machine;
 use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
@@ -108,6 +109,8 @@ struct Agent {
     /// Room for those that wait and those that are asked.
     waiting: Arc<Semaphore>,
     snapshot: watch::Sender<Arc<Snapshot>>,
+    /// This node's devices, for those that watch over the agent.
+    machine: watch::Sender<Arc<Machine>>,
     told: Told,
     health: Health,
     /// Of this agent's identity.
@@ -124,6 +127,8 @@ struct Agent {
 pub struct Args {
     /// The settings' file.
     pub config: PathBuf,
+    /// Where the host's file systems are mounted, in a container.
+    pub host_root: Option<PathBuf>,
     /// End, with all workers, when standard input does.
     pub until_stdin_closes: bool,
     /// In place of what the settings say.
@@ -222,6 +227,9 @@ impl Agent {
         match event {
             Event::Sampled(sampled) => {
                 let (meters, sample) = *sampled;
+                let machine = meters.machine.machine();
+                self.told.unread(&machine.unread);
+                self.machine.send_replace(Arc::clone(machine));
                 self.meters = Some(meters);
                 self.told.workloads(sample.workloads.len());
                 self.told.warn("pods", measure::scaled_troubles(&sample));

@@ -27,7 +27,7 @@ async fn highest(script: &str) -> u64 {
     let specs = BTreeMap::from([("web".to_owned(), spec)]);
     supervisor.offer(specs.clone());
     supervisor.set(Stamp::default(), "web", 1).unwrap();
-    let mut collector = Collector::new(HostRoot::from_env());
+    let mut collector = Collector::new(HostRoot::from_env(None));
     let deadline = Instant::now() + Duration::from_mins(1);
     let mut highest = 0;
     while highest < SEEN.start && Instant::now() < deadline {

@@ -51,6 +51,20 @@ pub const DISK_READ: &str = "disk-read";
 pub const DISK_WRITE: &str = "disk-write";
 pub const NETWORK_RECEIVED: &str = "network-received";
 pub const NETWORK_SENT: &str = "network-sent";
+/// Of the busiest disk, in thousandths of the time.
+pub const DISK_BUSY: &str = "disk-busy";
+/// Bytes that are used of the fullest file system; what is left of `allocatable` is
+/// free for others than root.
+pub const DISK_FREE: &str = "disk-free";
+/// Thousandths of the time in which work stood still for want of it, as are the
+/// next two.
+pub const PSI_CPU: &str = "psi-cpu";
+pub const PSI_MEMORY: &str = "psi-memory";
+pub const PSI_IO: &str = "psi-io";
+/// Thousandths of a GPU in use, of 1,000 for each whose use is known.
+pub const GPU: &str = "gpu";
+/// In bytes.
+pub const GPU_MEMORY: &str = "gpu-memory";
 
 /// More resources of one node than this are left out, the last by name first.
 pub const RESOURCES_MAX: usize = 64;

@@ -9,7 +9,7 @@
 mod made;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use starling_collect::HostRoot;
@@ -37,8 +37,8 @@ fn main() {
 fn report(what: &str, sys: &Path, pods: &[PodRef], times: usize) {
     let started = Instant::now();
     let mut cgroups = Cgroups::open(&HostRoot {
-        proc: PathBuf::from("/proc"),
         sys: sys.to_owned(),
+        ..HostRoot::default()
     });
     let first = cgroups.measure(Ms(0), pods);
     let found = started.elapsed();

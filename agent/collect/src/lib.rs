@@ -10,16 +10,20 @@
 //!
 //! The next thing to measure gets a file of its own beside [`node`] (the whole
 //! machine), [`tree`] (processes) and [`cgroup`] (a node's pods), which takes the folder that it reads from
-//! as an argument, so that a recorded folder tests it. What is read out of
-//! `/proc` for others too, as for [`proc`], is public.
+//! as an argument, so that a recorded folder tests it. What may block reads
+//! [`apart`]; what can't be read is named ([`unread`]).
 
+pub mod apart;
 pub mod cgroup;
 pub mod node;
 pub mod proc;
 pub mod tree;
+pub mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Phase, Pod, Reading};
@@ -31,25 +35,43 @@ use tree::{Trees, Usage};
 
 /// Where the kernel's files are. Replicas are looked up in `proc`, so it must
 /// show the agent's own pids; pods' cgroups in `sys`, so in a container it must
-/// be the host's. Node totals other than network traffic come from sysinfo,
-/// which always reads `/proc` and `/sys`; CPU, memory and disk are the host's
-/// there, in a container too.
-#[derive(Debug, Clone)]
+/// be the host's. Everything of the node is read there, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoot {
     pub proc: PathBuf,
     pub sys: PathBuf,
+    /// Where the host's file systems are. `None` in a container that has only the
+    /// other two mounted.
+    pub root: Option<PathBuf>,
+}
+
+impl Default for HostRoot {
+    fn default() -> HostRoot {
+        HostRoot::of(None, |_| None)
+    }
 }
 
 impl HostRoot {
-    /// `HOST_PROC` and `HOST_SYS`, by default `/proc` and `/sys`.
-    pub fn from_env() -> HostRoot {
-        let path = |name, default: &str| {
-            let set = std::env::var_os(name).filter(|value| !value.is_empty());
-            set.map_or_else(|| PathBuf::from(default), PathBuf::from)
-        };
+    /// `HOST_PROC`, `HOST_SYS` and `HOST_ROOT`, by default `proc` and `sys` below
+    /// the root, and `/`. `root` goes before `HOST_ROOT`.
+    pub fn from_env(root: Option<PathBuf>) -> HostRoot {
+        HostRoot::of(root, |name| std::env::var_os(name))
+    }
+
+    /// The same, with an environment of the caller's choice.
+    fn of(root: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> HostRoot {
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        let stated = root.or_else(|| set("HOST_ROOT").map(PathBuf::from));
+        let root = stated.clone().unwrap_or_else(|| "/".into());
+        let path = |name, below| set(name).map_or_else(|| root.join(below), PathBuf::from);
+        let (proc, sys) = (path("HOST_PROC", "proc"), path("HOST_SYS", "sys"));
+        // Whoever names another /proc and no root is in a container, and its own
+        // root isn't the host's.
+        let is_own = proc == Path::new("/proc");
         HostRoot {
-            proc: path("HOST_PROC", "/proc"),
-            sys: path("HOST_SYS", "/sys"),
+            root: stated.or_else(|| is_own.then_some(root)),
+            proc,
+            sys,
         }
     }
 }
@@ -71,14 +93,16 @@ pub struct Replica {
 pub struct Collector {
     proc: Proc,
     node: node::Meter,
+    machine: Arc<node::Machine>,
     trees: Trees,
 }
 
 impl Collector {
     pub fn new(host: HostRoot) -> Collector {
         Collector {
+            node: node::Meter::new(&host),
+            machine: Arc::default(),
             proc: Proc::new(host.proc),
-            node: node::Meter::new(host.sys),
             trees: Trees::default(),
         }
     }
@@ -87,7 +111,7 @@ impl Collector {
     /// seen by that call has no CPU sample yet. `offered` is all that can run
     /// here; replicas of anything else are left out.
     pub fn sample(&mut self, now: Ms, offered: BTreeSet<Target>, replicas: &[Replica]) -> Sample {
-        let totals = self.node.read();
+        self.node.ask();
         let at_ms = boot_ms();
         let roots: Vec<Id> = replicas.iter().map(|replica| replica.root).collect();
         // On a node that runs pods alone nobody looks for processes.
@@ -112,11 +136,19 @@ impl Collector {
                 pods.push(pod(now, replica, usage));
             }
         }
+        // Last, so that what reads apart had the time until now.
+        let (totals, machine) = self.node.read();
+        self.machine = Arc::new(machine);
         Sample {
             totals,
             workloads,
             troubles: BTreeMap::new(),
         }
+    }
+
+    /// What the last sample's totals are made of, and what is missing from it.
+    pub fn machine(&self) -> &Arc<node::Machine> {
+        &self.machine
     }
 }
 
@@ -147,5 +179,34 @@ fn pod(now: Ms, replica: &Replica, usage: Usage) -> Pod {
             sample: memory.map(|bytes| reading(bytes_milli(bytes), 0)),
         },
         ..Pod::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_files_are_where_the_environment_says() {
+        let of = |root: Option<&str>, set: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = set.iter().find(|(key, _)| *key == name)?;
+                Some(OsString::from(found.1))
+            };
+            let host = HostRoot::of(root.map(PathBuf::from), variable);
+            let shown = |path: &Path| path.display().to_string();
+            let root = host.root.as_deref().map(shown).unwrap_or_default();
+            [shown(&host.proc), shown(&host.sys), root]
+        };
+        assert_eq!(of(None, &[]), ["/proc", "/sys", "/"]);
+        assert_eq!(of(None, &[("HOST_PROC", "")]), ["/proc", "/sys", "/"]);
+        let pod = [("HOST_PROC", "/host/proc"), ("HOST_SYS", "/host/sys")];
+        assert_eq!(of(None, &pod), ["/host/proc", "/host/sys", ""]);
+        assert_eq!(
+            of(None, &[("HOST_ROOT", "/h")]),
+            ["/h/proc", "/h/sys", "/h"]
+        );
+        assert_eq!(of(Some("/o"), &pod), ["/host/proc", "/host/sys", "/o"]);
+        assert_eq!(of(Some("/o"), &[("HOST_ROOT", "/h")])[2], "/o");
     }
 }

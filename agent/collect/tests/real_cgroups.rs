@@ -3,7 +3,7 @@
 
 mod made;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use made::{HELD_BYTES, Made, cpu_ms, pod, within};
@@ -21,10 +21,7 @@ fn a_child_that_works() {
 }
 
 fn cgroups() -> Cgroups {
-    Cgroups::open(&HostRoot {
-        proc: PathBuf::from("/proc"),
-        sys: PathBuf::from("/sys"),
-    })
+    Cgroups::open(&HostRoot::default())
 }
 
 /// Time for a child to compute, on a machine with much else to do.

@@ -13,6 +13,7 @@
 //! becomes a [`Check`] in `probe.rs`.
 
 pub mod logs;
+mod machine;
 mod metrics;
 mod probe;
 mod process;

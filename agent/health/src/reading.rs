@@ -4,6 +4,7 @@
 //! numbers of `/metrics` that aren't counted event by event.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -14,8 +15,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use starling_collect::node::Machine;
 
-use crate::process;
+use crate::{machine, process};
 
 /// Policies with series of their own. Further ones, in the order of their names,
 /// are only counted: a scrape of 3,000 series is large enough.
@@ -38,6 +40,8 @@ pub struct Reading {
     pub halted: Option<String>,
     /// Only where this agent leads, so that each policy is told of by one.
     pub policies: Vec<Policy>,
+    /// What its node does, at the last measurement.
+    pub machine: Arc<Machine>,
 }
 
 /// This agent's end of the log.
@@ -98,10 +102,10 @@ pub struct Policy {
 }
 
 /// Writes one number after the other.
-struct Page<'a>(DescriptorEncoder<'a>);
+pub(crate) struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    fn describe<'s>(
+    pub(crate) fn describe<'s>(
         &'s mut self,
         name: &'s str,
         unit: Option<&'s Unit>,
@@ -176,7 +180,8 @@ impl Collector for Shown {
             u64::from(self.0.halted.is_some()),
             "1 where this agent has stopped acting for good",
         )?;
-        policies(&self.0.policies, &mut page)
+        policies(&self.0.policies, &mut page)?;
+        machine::encode(&self.0.machine, &mut page)
     }
 }
 

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling_api::view::{Snapshot, View};
+use starling_collect::node::Machine;
 use starling_consensus::{Leadership, Log};
 use starling_engine::decide::reason::Report;
 use starling_engine::ledger::{Cause, Ledger};
 use starling_engine::unit::Ms;
 use starling_gossip::{Meter, Stats};
 use starling_health::{Gossip, Log as LogReading, Policy, Reading, Source};
+use tokio::sync::watch;
 
 use super::read;
 
@@ -20,6 +22,7 @@ use super::read;
 pub struct Shown {
     pub view: View,
     pub gossip: Meter,
+    pub machine: watch::Receiver<Arc<Machine>>,
 }
 
 impl Source for Shown {
@@ -41,6 +44,7 @@ impl Source for Shown {
             } else {
                 Vec::new()
             },
+            machine: Arc::clone(&self.machine.borrow()),
         }
     }
 }

@@ -85,9 +85,10 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 
     let desk = identity.desk(&log);
     let known = identity.keep(&config, &log)?;
+    let host = HostRoot::from_env(args.host_root.clone());
     let (agent, parts) = assemble(
         &config,
-        &name,
+        host,
         &known,
         log.clone(),
         rest.gossip,
@@ -102,6 +103,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     health.joined(Shown {
         view: view.clone(),
         gossip: agent.gossip.meter(),
+        machine: agent.machine.subscribe(),
     });
     let (end_api, ended) = oneshot::channel::<()>();
     let api = tokio::spawn(api::serve(rest.api, known.credentials, view, desk, async {
@@ -199,13 +201,14 @@ pub(super) struct Parts {
 
 fn assemble(
     config: &Config,
-    name: &str,
+    host: HostRoot,
     known: &Known,
     log: Log,
     socket: UdpSocket,
     advertise: String,
     health: Health,
 ) -> anyhow::Result<(Agent, Parts)> {
+    let name = config.node_name();
     let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
     let (gossip_events, gossip_receiver) = mpsc::channel(EVENTS_MAX);
     let gossip = gossip::start(
@@ -254,7 +257,6 @@ fn assemble(
             metrics.asked_kubernetes(call.verb.name(), call.status, call.took);
         });
     }
-    let host = HostRoot::from_env();
     let agent = Agent {
         node: Node::new(log.id()),
         clock: log.clock(),
@@ -262,8 +264,8 @@ fn assemble(
         gossip,
         supervisor: Arc::new(supervisor),
         meters: Some(Meters {
-            machine: Collector::new(host.clone()),
             pods: known.connection.as_ref().map(|_| PodMeter::new(&host)),
+            machine: Collector::new(host),
         }),
         platform,
         policies,
@@ -274,6 +276,7 @@ fn assemble(
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
         waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
+        machine: watch::Sender::new(Arc::default()),
         told: Told::default(),
         health,
         troubles: known.troubles.clone(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use starling_collect::unread::Unread;
 use starling_consensus::Leadership;
 use starling_engine::demand::WORKLOADS_MAX;
 use starling_engine::ledger::{Cause, Ledger, Record};
@@ -27,6 +28,8 @@ pub struct Told {
     /// those of former runs are no news.
     size: Option<u64>,
     warnings: BTreeMap<String, String>,
+    /// What this machine lacks, which is no fault.
+    lacking: BTreeMap<String, String>,
 }
 
 impl Told {
@@ -88,6 +91,24 @@ impl Told {
         self.warn("workloads", problem.into_iter().collect());
     }
 
+    /// What of this machine can't be measured: faults are warnings; what it lacks is
+    /// said once.
+    pub fn unread(&mut self, unread: &[Unread]) {
+        let (faults, lacking): (Vec<_>, Vec<_>) = unread.iter().partition(|it| it.fault);
+        let words = |them: Vec<&Unread>| {
+            let pairs = them.into_iter().map(|it| (it.what.clone(), it.why.clone()));
+            pairs.collect::<BTreeMap<_, _>>()
+        };
+        self.warn("measuring", words(faults));
+        let lacking = words(lacking);
+        for (what, why) in lacking.iter().take(WARNINGS_MAX) {
+            if self.lacking.get(what) != Some(why) {
+                info!(what, "not measured here: {why}");
+            }
+        }
+        self.lacking = lacking;
+    }
+
     /// Replaces all warnings whose subject begins with `area`.
     pub fn warn(&mut self, area: &str, problems: BTreeMap<String, String>) {
         let of_area = |subject: &String| subject.starts_with(area);
@@ -130,6 +151,18 @@ mod tests {
         assert_eq!(rest.map(String::as_str), Some("900 more are not shown"));
         told.warn("policies", BTreeMap::new());
         assert_eq!(told.warnings().len(), 1);
+    }
+
+    #[test]
+    fn what_a_machine_lacks_is_no_warning_and_what_fails_is_one() {
+        let mut told = Told::default();
+        let lacks = Unread::absent("psi-io", "this kernel has none");
+        let fails = Unread::fault("disks", "denied");
+        told.unread(&[lacks.clone(), fails]);
+        let warnings: Vec<_> = told.warnings().keys().collect();
+        assert_eq!(warnings, ["measuring: disks"]);
+        told.unread(&[lacks]);
+        assert!(told.warnings().is_empty());
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use starling_collect::node::{Machine, disk, network, pressure, space};
+use starling_collect::unread::Unread;
+
 use super::*;
 use crate::reading::{Gossip, Log, POLICIES_MAX, Policy};
 
@@ -50,7 +53,40 @@ fn reading() -> Reading {
             min: 1,
             max: 10,
         }],
+        machine: machine().into(),
         ..Reading::default()
+    }
+}
+
+/// One of everything, too.
+fn machine() -> Machine {
+    let disk = disk::Rates {
+        read_bytes: 4_096,
+        busy_milli: 250,
+        ..disk::Rates::default()
+    };
+    let interface = network::Rates {
+        sent_bytes: 1_500,
+        ..network::Rates::default()
+    };
+    let space = space::Space {
+        capacity_bytes: 1_000,
+        free_bytes: 400,
+        inodes: 50,
+        inodes_free: 20,
+    };
+    let io = pressure::Rates {
+        some_milli: 30,
+        full_milli: Some(5),
+    };
+    Machine {
+        disks: [("sda".to_owned(), disk)].into(),
+        interfaces: [("eth0".to_owned(), interface)].into(),
+        file_systems: [("nodefs", space)].into(),
+        pressures: [("io", io), ("cpu", pressure::Rates::default())].into(),
+        unread: vec![Unread::absent("psi-memory", "this kernel has no PSI")],
+        silent: [("file system imagefs".to_owned(), Duration::from_secs(7))].into(),
+        ..Machine::default()
     }
 }
 
@@ -83,6 +119,14 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_gossip_dropped_datagrams_total{reason=\"replayed\"} 5",
         "starling_members 5",
         "starling_policy_replicas{policy=\"default/web\"} 4",
+        "starling_node_disk_read_bytes_per_second{device=\"sda\"} 4096.0",
+        "starling_node_disk_busy_ratio{device=\"sda\"} 0.25",
+        "starling_node_network_sent_bytes_per_second{interface=\"eth0\"} 1500.0",
+        "starling_node_file_system_free_bytes{file_system=\"nodefs\"} 400.0",
+        "starling_node_pressure_ratio{resource=\"io\",tasks=\"full\"} 0.005",
+        "starling_node_pressure_ratio{resource=\"cpu\",tasks=\"some\"} 0.0",
+        "starling_node_unread{what=\"psi-memory\",fault=\"false\"} 1.0",
+        "starling_node_reader_silent_seconds{reader=\"file system imagefs\"} 7.0",
     ] {
         assert!(page.lines().any(|l| l == line), "no line {line} in\n{page}");
     }
@@ -169,6 +213,18 @@ fn policies_beyond_the_bound_are_counted_and_not_listed() {
         .count();
     assert_eq!(listed, POLICIES_MAX);
     assert!(page.contains("\nstarling_policies_unlisted 3\n"), "{page}");
+}
+
+#[test]
+fn what_could_not_be_measured_has_no_series() {
+    let reading = Reading {
+        machine: Machine::default().into(),
+        ..Reading::default()
+    };
+    let page = Metrics::default()
+        .encode(Some(reading), Format::OpenMetrics)
+        .unwrap();
+    assert!(!page.contains("starling_node_"), "{page}");
 }
 
 #[test]
