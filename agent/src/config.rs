@@ -159,9 +159,7 @@ impl Config {
         let outline = document
             .outline()
             .map_err(|problem| invalid(vec![problem]))?;
-        let mut config: Config = document
-            .read(&outline)
-            .map_err(|problem| invalid(vec![problem]))?;
+        let mut config: Config = document.read(&outline).map_err(invalid)?;
         let base = std::path::absolute(path).map_err(unreadable)?;
         let violations = check::check(
             &mut config,

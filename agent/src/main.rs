@@ -93,7 +93,13 @@ fn ask(command: Ask) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build();
     let runtime = runtime.context("can't start the program's own runtime")?;
-    Ok(match runtime.block_on(starling_cli::ask(command)) {
+    let done = async {
+        match command {
+            Ask::Import(args) => import(&args).await,
+            command => starling_cli::ask(command).await,
+        }
+    };
+    Ok(match runtime.block_on(done) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.message.is_empty() {
@@ -102,6 +108,31 @@ fn ask(command: Ask) -> anyhow::Result<ExitCode> {
             error.kind.into()
         }
     })
+}
+
+/// The command line knows no cluster, and the room that does knows no command line.
+async fn import(args: &starling_cli::import::Args) -> Result<(), starling_cli::Error> {
+    use starling_cli::exit::Kind;
+    use starling_kube::client::{Failure, Source, connect};
+    fn failed(kind: Kind, why: &(dyn std::error::Error + 'static)) -> starling_cli::Error {
+        let why = starling_cli::exit::words(why);
+        starling_cli::Error::new(kind, format!("can't list what the cluster has: {why}"))
+    }
+    let Some(namespace) = args.cluster() else {
+        return starling_cli::import::import(args, &[]);
+    };
+    let connection = connect(&Source::here()).await;
+    let connection = connection.map_err(|why| failed(Kind::Usage, &why))?;
+    let listed = starling_kube::scalers::list(&connection.client, &namespace).await;
+    let listed = listed.map_err(|why| {
+        let kind = match why {
+            Failure::Forbidden(_) | Failure::Unauthorized(_) => Kind::Denied,
+            Failure::Unreachable(_) | Failure::Late(_) | Failure::Busy { .. } => Kind::Unreachable,
+            _ => Kind::Failure,
+        };
+        failed(kind, &why)
+    })?;
+    starling_cli::import::import(args, &listed)
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::exit::{Error, Kind};
 use super::human;
 use super::output::{self, Show, Style};
+use starling_policy::IMPORT;
 use starling_policy::file::{self, BYTES_MAX};
 use starling_policy::yaml::Place;
 
@@ -74,7 +75,7 @@ pub fn check(args: &Args) -> Result<(), Error> {
 }
 
 /// A directory's files as an agent reads them: `*.yaml` and `*.yml`, not deeper.
-fn listed(path: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn listed(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -92,7 +93,7 @@ fn listed(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn unreadable(path: &Path, why: &io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, why: &io::Error) -> Error {
     let kind = match why.kind() {
         io::ErrorKind::NotFound => Kind::NotFound,
         io::ErrorKind::PermissionDenied => Kind::Denied,
@@ -115,7 +116,15 @@ fn read(path: PathBuf, said: &mut Said) -> Result<Checked, Error> {
     let mut problems: Vec<Problem> = contents
         .problems
         .into_iter()
-        .map(|found| problem(found.place, found.field, found.why))
+        .map(|found| {
+            // The command to type, with this file's name.
+            let command = format!("starling import -f {}", path.display());
+            problem(
+                found.place,
+                found.field,
+                found.why.replace(IMPORT, &command),
+            )
+        })
         .collect();
     for (place, policy) in &contents.policies {
         let here = format!("{}:{}", path.display(), place.line);

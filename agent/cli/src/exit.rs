@@ -16,6 +16,8 @@ pub enum Kind {
     Enough = 0,
     Failure = 1,
     Usage = 2,
+    /// Done, but not all of it: the messages say what is missing.
+    Partly = 3,
     NotFound = 4,
     Unreachable = 5,
     Denied = 6,

@@ -2,8 +2,8 @@
 //! answered.
 //!
 //! Comes in: a parsed [`Ask`]. Goes out: data on standard output, everything else
-//! on standard error. Exit codes: 0 done, 1 failed, 2 used wrongly, 4 not found,
-//! 5 nobody answers, 6 denied.
+//! on standard error. Exit codes: 0 done, 1 failed, 2 used wrongly, 3 done in part,
+//! 4 not found, 5 nobody answers, 6 denied.
 //!
 //! Never reads an agent's files or its memory: it asks over the public API as
 //! any other client would, or reads what the user names. Runs no agent and no
@@ -18,6 +18,7 @@ pub mod context;
 pub mod exit;
 mod handshake;
 pub mod human;
+pub mod import;
 mod keys;
 mod log_level;
 pub mod output;
@@ -108,6 +109,8 @@ pub enum Ask {
     Keys(keys::Args),
     /// Check policy files as an agent would
     Check(check::Args),
+    /// Print the policies that do what HPAs and KEDA's ScaledObjects do
+    Import(import::Args),
     /// Show what agents write into their logs, or have them write more for a while
     LogLevel(log_level::Args),
     /// Show this program's version
@@ -161,6 +164,8 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
         Ask::Keys(args) => keys::generate(args),
         Ask::LogLevel(args) => log_level::log_level(&args).await,
         Ask::Check(args) => check::check(&args),
+        // What a cluster has is the binary's to list.
+        Ask::Import(args) => import::import(&args, &[]),
         Ask::Version { output } => read::version(output),
     }
 }

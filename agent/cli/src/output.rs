@@ -88,7 +88,7 @@ fn odd(why: impl std::fmt::Display) -> Error {
     )
 }
 
-fn write(text: &str) -> Result<(), Error> {
+pub(super) fn write(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

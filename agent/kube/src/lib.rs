@@ -20,6 +20,7 @@ pub mod patches;
 pub mod pods;
 pub mod policies;
 pub mod scale;
+pub mod scalers;
 pub mod selector;
 pub mod status;
 pub mod target;

@@ -25,7 +25,7 @@ use super::schema::limits::{
     BAND_MAX, FAILURES_MAX, LABEL_BYTES_MAX, REPLICAS_MAX, UTILIZATION_MAX, WAIT_SECONDS_MAX,
 };
 use super::yaml::clip;
-pub(crate) use annotations::PREFIX as ANNOTATIONS;
+pub(crate) use annotations::{PREFIX as ANNOTATIONS, knows_annotation};
 pub use process::process;
 use starling_engine::quantity::{self, Quantity};
 
@@ -48,19 +48,35 @@ const UTILIZATION: RangeInclusive<i64> = 1..=UTILIZATION_MAX;
 /// A policy with its defaults, or all that keeps it from being one.
 pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>> {
     let mut check = Check::default();
+    let policy = build(&mut check, document);
+    if check.violations.is_empty() {
+        check.violations = policy.check();
+    }
+    check.done(policy)
+}
+
+/// What is wrong with fields of a document that can't become a policy as it is;
+/// nothing of what the fields mean together.
+pub fn policy_fields(document: &schema::ScalingPolicy) -> Vec<Violation> {
+    let mut check = Check::default();
+    build(&mut check, document);
+    check.violations
+}
+
+fn build(check: &mut Check, document: &schema::ScalingPolicy) -> Policy {
     let spec = &document.spec;
-    let name = target::name(&mut check, &document.metadata);
-    let annotations = annotations::annotations(&mut check, &document.metadata.annotations);
-    let (target, target_version) = target::target(&mut check, &name, &spec.scale_target_ref);
+    let name = target::name(check, &document.metadata);
+    let annotations = annotations::annotations(check, &document.metadata.annotations);
+    let (target, target_version) = target::target(check, &name, &spec.scale_target_ref);
     let mut names = BTreeSet::new();
-    let mut triggers = trigger::triggers(&mut check, &spec.triggers, &mut names);
-    triggers.extend(metric::metrics(&mut check, &spec.metrics, &mut names));
-    target::measurable(&mut check, &target, &triggers);
-    let zero = zero(&mut check, spec);
+    let mut triggers = trigger::triggers(check, &spec.triggers, &mut names);
+    triggers.extend(metric::metrics(check, &spec.metrics, &mut names));
+    target::measurable(check, &target, &triggers);
+    let zero = zero(check, spec);
     // Usage can't wake a workload that has no replicas, so a policy without any
     // other trigger starts at one; one that HPA's rules hold for does so anyhow.
     let wakes = zero == Zero::Activation && triggers.iter().any(|t| t.source.is_outside());
-    let policy = Policy {
+    Policy {
         name,
         target,
         target_version,
@@ -99,21 +115,17 @@ pub fn policy(document: &schema::ScalingPolicy) -> Result<Policy, Vec<Violation>
         fallback: spec
             .fallback
             .as_ref()
-            .map(|fallback| self::fallback(&mut check, fallback)),
+            .map(|fallback| self::fallback(check, fallback)),
         behavior: spec
             .behavior
             .as_ref()
-            .map(|behavior| behavior::behavior(&mut check, behavior)),
-        strategy: strategy(&mut check, spec),
+            .map(|behavior| behavior::behavior(check, behavior)),
+        strategy: strategy(check, spec),
         annotations,
         dry_run: spec.dry_run,
         zero,
         ..Policy::default()
-    };
-    if check.violations.is_empty() {
-        check.violations = policy.check();
     }
-    check.done(policy)
 }
 
 /// A `HorizontalPodAutoscaler`'s `metrics` alone ask for its rules at 0 as well;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use starling_engine::policy::{Name, Policy, Violation};
 
 use super::convert;
-use super::schema::{self, API_VERSION};
-use super::yaml::{Document, Outline, Place, Problem, clip, documents};
+use super::elsewhere;
+use super::schema::API_VERSION;
+use super::yaml::{Document, Outline, Partial, Place, Problem, clip, documents};
 use starling_process::spec::Spec;
 
 /// A longer file is refused.
@@ -127,6 +128,13 @@ fn kind(outline: &Outline) -> Result<Kind, Problem> {
             why,
         }
     };
+    if let Some(why) = elsewhere::document(outline) {
+        return Err(Problem {
+            place: outline.place("kind"),
+            field: "kind".to_owned(),
+            why,
+        });
+    }
     if outline.text(&["apiVersion"]) != Some(API_VERSION) {
         return Err(expect("apiVersion", API_VERSION));
     }
@@ -158,13 +166,35 @@ pub(crate) fn policy(text: &str) -> Result<Policy, Vec<Problem>> {
 }
 
 fn read_policy(document: &Document<'_>, outline: &Outline) -> Result<Policy, Vec<Problem>> {
-    let written: schema::ScalingPolicy = document.read(outline).map_err(|problem| vec![problem])?;
-    convert::policy(&written).map_err(|violations| problems(outline, violations))
+    match document.read_with(outline, &elsewhere::in_a_policy) {
+        Ok(written) => convert::policy(&written).map_err(|found| problems(outline, found)),
+        Err(partial) => Err(all_problems(outline, partial, convert::policy_fields)),
+    }
 }
 
 fn read_process(document: &Document<'_>, outline: &Outline) -> Result<Spec, Vec<Problem>> {
-    let written: schema::Process = document.read(outline).map_err(|problem| vec![problem])?;
-    convert::process(&written).map_err(|violations| problems(outline, violations))
+    match document.read_with(outline, &elsewhere::in_a_process) {
+        Ok(written) => convert::process(&written).map_err(|found| problems(outline, found)),
+        Err(partial) => Err(all_problems(outline, partial, |written| {
+            convert::process(written).err().unwrap_or_default()
+        })),
+    }
+}
+
+/// What keeps a document from having the right form, and what is wrong with those
+/// of its fields that have it.
+fn all_problems<T>(
+    outline: &Outline,
+    partial: Partial<T>,
+    fields: impl Fn(&T) -> Vec<Violation>,
+) -> Vec<Problem> {
+    let mut violations = partial.rest.as_ref().map(fields).unwrap_or_default();
+    violations.retain(|violation| !partial.blurs(&violation.field));
+    let mut all = partial.problems;
+    all.extend(problems(outline, violations));
+    // The note that there are more has no place, and stays the last.
+    all.sort_by_key(|problem| (problem.place == Place::default(), problem.place));
+    all
 }
 
 fn problems(outline: &Outline, violations: Vec<Violation>) -> Vec<Problem> {

@@ -10,14 +10,16 @@
 //!
 //! A new field stands in `schema` as it is written and in `convert` as the
 //! engine takes it, where it is also checked. A new kind of document goes into
-//! [`file`]. Anything else that reads YAML from users does so through [`yaml`],
+//! [`file`]; one that is converted, not read, into [`import`]. Anything else that reads YAML from users does so through [`yaml`],
 //! so that each complaint names line and field. Another place where policies are
 //! written is a room of its own, which hands its documents to the same
 //! conversion.
 
 mod convert;
 pub mod directory;
+mod elsewhere;
 pub mod file;
+pub mod import;
 mod memory;
 pub mod objects;
 mod reconcile;
@@ -27,3 +29,4 @@ pub mod yaml;
 
 pub use convert::{is_label, is_subdomain};
 pub use directory::{Directory, Error, Scan};
+pub use elsewhere::IMPORT;

@@ -1,14 +1,20 @@
 //! Reads YAML so that every complaint can name a line, a column and a field.
 //!
-//! Comes in: a text and a type. Goes out: the value, or a [`Problem`]. Knows
-//! nothing of policies; `starling agent`'s settings are read through it too.
+//! Comes in: a text and a type. Goes out: the value, or a [`Problem`] for each
+//! thing that keeps the text from being one. Knows nothing of policies;
+//! `starling agent`'s settings are read through it too.
 
-use std::collections::BTreeMap;
+mod collect;
+mod near;
+mod outline;
+
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
-use serde_saphyr::{Error, Location, MessageFormatter, Options, Spanned, UserMessageFormatter};
+use serde::de::DeserializeOwned;
+use serde_saphyr::{Error, Location, MessageFormatter, Options, UserMessageFormatter};
+
+pub use collect::{Elsewhere, Partial};
+pub use outline::Outline;
 
 /// Deeper nesting is refused: what users write here needs 8 levels.
 pub const DEPTH_MAX: usize = 32;
@@ -18,6 +24,8 @@ pub const NODES_MAX: usize = 20_000;
 pub const ALIASES_MAX: usize = 256;
 /// Nodes that aliases may copy in one document, in all.
 pub const REPLAYED_MAX: usize = 20_000;
+/// Problems told of one document; the last one then says that there are more.
+pub const PROBLEMS_MAX: usize = 50;
 
 /// Where something stands in a text: lines and columns count from 1; 0 is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,27 +100,52 @@ fn is_blank(text: &str) -> bool {
 impl Document<'_> {
     /// The document's outline. Fails only where it isn't YAML, or too much of it.
     pub fn outline(&self) -> Result<Outline, Problem> {
-        let root: Spanned<Node> = serde_saphyr::from_str_with_options(self.text, options())
+        self.outline_of(NODES_MAX)
+    }
+
+    /// The same of a document that may hold `nodes_max` values, as lists of objects do.
+    pub fn outline_of(&self, nodes_max: usize) -> Result<Outline, Problem> {
+        serde_saphyr::from_str_with_options(self.text, options(nodes_max))
+            .map(|root| Outline::new(root, self.lines_before))
             .map_err(|error| Problem {
                 place: place_of(error.location(), self.lines_before),
                 field: String::new(),
                 why: words(&error),
-            })?;
-        Ok(Outline {
-            root,
-            lines_before: self.lines_before,
-        })
+            })
     }
 
-    /// Reads the document as a `T`; the outline is this document's.
-    pub fn read<T: DeserializeOwned>(&self, outline: &Outline) -> Result<T, Problem> {
+    /// Reads the document as a `T`; the outline is this document's. `T`'s structs
+    /// deny unknown fields, all of them.
+    pub fn read<T: DeserializeOwned>(&self, outline: &Outline) -> Result<T, Vec<Problem>> {
+        self.read_with(outline, &|_| None)
+            .map_err(|partial| partial.problems)
+    }
+
+    /// The same, with what is known about fields that `T` doesn't have; where the
+    /// text isn't a `T`, as much of one as it is.
+    pub fn read_with<T: DeserializeOwned>(
+        &self,
+        outline: &Outline,
+        elsewhere: &Elsewhere<'_>,
+    ) -> Result<T, Partial<T>> {
+        self.read_once(outline)
+            .map_err(|first| collect::all(outline, elsewhere, Some(first)))
+    }
+
+    /// Reads the text itself, so that no digit of a number is lost; tells the
+    /// first problem only.
+    fn read_once<T: DeserializeOwned>(&self, outline: &Outline) -> Result<T, Problem> {
         let mut field = String::new();
-        serde_saphyr::with_deserializer_from_str_with_options(self.text, options(), |reader| {
-            serde_path_to_error::deserialize(reader).map_err(|error| {
-                field = error.path().to_string();
-                error.into_inner()
-            })
-        })
+        serde_saphyr::with_deserializer_from_str_with_options(
+            self.text,
+            options(NODES_MAX),
+            |reader| {
+                serde_path_to_error::deserialize(reader).map_err(|error| {
+                    field = error.path().to_string();
+                    error.into_inner()
+                })
+            },
+        )
         .map_err(|error| Problem {
             // The reader notices only behind a map that something is missing in it.
             place: match error.without_snippet() {
@@ -136,13 +169,13 @@ fn place_of(location: Option<Location>, lines_before: u64) -> Place {
     }
 }
 
-fn options() -> Options {
+fn options(nodes_max: usize) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
             flow_nesting_limit: DEPTH_MAX,
-            max_nodes: NODES_MAX,
-            max_events: 4 * NODES_MAX,
+            max_nodes: nodes_max,
+            max_events: 4 * nodes_max,
             max_aliases: ALIASES_MAX,
             max_anchors: ALIASES_MAX,
             max_documents: 1,
@@ -157,36 +190,58 @@ fn options() -> Options {
     }
 }
 
+const NOT_WHOLE: &str = "must be a whole number";
+const NOT_SINGLE: &str = "must be a single value, not a list or a map";
+const NOT_MAP: &str = "must be a map of fields";
+const NOT_LIST: &str = "must be a list";
+const NOT_BOOL: &str = "must be true or false";
+const EMPTY: &str = "is empty; write a text, or leave the field out";
+
+fn unknown_field(field: &str, allowed: &[&str]) -> String {
+    format!(
+        "unknown field `{}`; {}allowed: {}",
+        clip(field),
+        meant(field, allowed),
+        allowed.join(", ")
+    )
+}
+
+fn unknown_word(word: &str, allowed: &[&str]) -> String {
+    format!(
+        "`{}` is not known; {}allowed: {}",
+        clip(word),
+        meant(word, allowed),
+        allowed.join(", ")
+    )
+}
+
+/// A question after the one allowed word that looks much like this one.
+fn meant(word: &str, allowed: &[&str]) -> String {
+    near::nearest(word, allowed)
+        .map(|near| format!("did you mean `{near}`? "))
+        .unwrap_or_default()
+}
+
 /// Our words where the parser speaks of itself or of Rust; its own elsewhere.
 fn words(error: &Error) -> String {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => words(error),
         Error::SerdeUnknownField {
             field, expected, ..
-        } => format!(
-            "unknown field `{}`; allowed: {}",
-            clip(field),
-            expected.join(", ")
-        ),
+        } => unknown_field(field, expected),
         Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
         Error::SerdeUnknownVariant {
             variant, expected, ..
-        } => format!(
-            "`{}` is not known; allowed: {}",
-            clip(variant),
-            expected.join(", ")
-        ),
-        Error::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => {
-            "must be a whole number".to_owned()
-        }
+        } => unknown_word(variant, expected),
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => NOT_WHOLE.to_owned(),
         Error::Unexpected { expected, .. } => match *expected {
-            "string scalar" => "must be a single value, not a list or a map".to_owned(),
-            "mapping start" => "must be a map of fields".to_owned(),
-            "sequence start" => "must be a list".to_owned(),
+            "string scalar" => NOT_SINGLE.to_owned(),
+            "mapping start" => NOT_MAP.to_owned(),
+            "sequence start" => NOT_LIST.to_owned(),
             other => format!("expected {other}"),
         },
-        Error::NullIntoString { .. } => "is empty; write a text, or leave the field out".to_owned(),
-        Error::InvalidBooleanStrict { .. } => "must be true or false".to_owned(),
+        Error::NullIntoString { .. } => EMPTY.to_owned(),
+        Error::InvalidBooleanStrict { .. } => NOT_BOOL.to_owned(),
         Error::UnknownAnchor { .. } => "no anchor of this name stands before it".to_owned(),
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
@@ -218,131 +273,4 @@ pub fn clip(text: &str) -> String {
         clipped.push('…');
     }
     clipped
-}
-
-/// What stands where in a document.
-#[derive(Debug)]
-pub struct Outline {
-    root: Spanned<Node>,
-    lines_before: u64,
-}
-
-/// A value without its meaning.
-#[derive(Debug)]
-enum Node {
-    Scalar(String),
-    List(Vec<Spanned<Node>>),
-    Map(BTreeMap<String, Spanned<Node>>),
-}
-
-impl Outline {
-    /// The text at a path of keys, where there is a scalar.
-    pub fn text(&self, keys: &[&str]) -> Option<&str> {
-        let mut node = &self.root;
-        for key in keys {
-            let Node::Map(map) = &node.value else {
-                return None;
-            };
-            node = map.get(*key)?;
-        }
-        match &node.value {
-            Node::Scalar(text) => Some(text),
-            Node::List(_) | Node::Map(_) => None,
-        }
-    }
-
-    /// Where `field` stands (`spec.triggers[1].name`), or what is nearest above it.
-    pub fn place(&self, field: &str) -> Place {
-        let mut node = &self.root;
-        let mut rest = field;
-        while let Some((child, after)) = step(&node.value, rest) {
-            (node, rest) = (child, after);
-        }
-        place_of(Some(node.referenced), self.lines_before)
-    }
-}
-
-/// The child of `node` that `path` begins with, and the rest of the path. Keys
-/// that may hold dots stand in brackets, as indexes do.
-fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Spanned<Node>, &'p str)> {
-    let (key, rest) = if let Some(path) = path.strip_prefix('[') {
-        path.split_once(']')?
-    } else {
-        let path = path.strip_prefix('.').unwrap_or(path);
-        path.split_at(path.find(['.', '[']).unwrap_or(path.len()))
-    };
-    let child = match node {
-        Node::Scalar(_) => None,
-        Node::List(items) => items.get(key.parse::<usize>().ok()?),
-        Node::Map(map) => map.get(key),
-    };
-    Some((child?, rest))
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("YAML")
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_owned()))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(String::new()))
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(String::new()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Node::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut fields = BTreeMap::new();
-        while let Some((key, value)) = map.next_entry()? {
-            fields.insert(key, value);
-        }
-        Ok(Node::Map(fields))
-    }
 }

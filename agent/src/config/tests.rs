@@ -116,13 +116,13 @@ fn texts_that_are_no_settings_are_refused() {
     refused(
         "node: n1",
         "nodes: n1",
-        "agent.yaml:2:1: nodes: unknown field `nodes`; allowed: cluster, node, dataDir, policies, \
+        "agent.yaml:2:1: nodes: unknown field `nodes`; did you mean `node`? allowed: cluster, node, dataDir, policies, \
          keys, listen, advertise, seeds, bootstrap, workersOnExit, kubernetes, log",
     );
     refused(
         "node: n1",
         "listen: {peers: \"0.0.0.0:1\"}",
-        "agent.yaml:2:10: listen.peers: unknown field `peers`; allowed: peer, gossip, api, \
+        "agent.yaml:2:10: listen.peers: unknown field `peers`; did you mean `peer`? allowed: peer, gossip, api, \
          health",
     );
     refused(

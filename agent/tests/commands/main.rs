@@ -230,3 +230,81 @@ fn checking_files_names_place_field_and_reason() {
     );
     assert_eq!(check(&["missing.yaml"]).0, Some(4));
 }
+
+/// Runs `starling` in a folder: exit code, standard output and standard error.
+fn in_folder(folder: &Path, arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    use std::io::Write as _;
+    let mut child = starling(Path::new(""))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Dropped at once, so that what is read ends.
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn importing_prints_policies_that_check_takes_and_its_code_says_how_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let import = |arguments: &[&str], input: &str| in_folder(dir.path(), arguments, input);
+    let object = |triggers: &str| {
+        format!(
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{name: web}}\nspec:\n  \
+             scaleTargetRef: {{name: web}}\n  triggers:\n{triggers}"
+        )
+    };
+    let cpu = "    - {type: cpu, metricType: Utilization, metadata: {value: '70'}}\n";
+    let unknown = "    - {type: pigeons, metadata: {}}\n";
+    std::fs::write(dir.path().join("web.yaml"), object(cpu)).unwrap();
+    let (code, out, err) = import(&["import", "-f", "web.yaml"], "");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(
+        out.starts_with("---\n# ScaledObject web\napiVersion: starling.sh/"),
+        "{out}"
+    );
+    std::fs::write(dir.path().join("policy.yaml"), &out).unwrap();
+    assert_eq!(import(&["check", "policy.yaml"], "").0, Some(0));
+
+    let both = object(&format!("{cpu}{unknown}"));
+    let (code, out, err) = import(&["import", "-f", "-"], &both);
+    assert_eq!(code, Some(3), "{err}");
+    assert!(out.contains("kind: ScalingPolicy"), "{out}");
+    assert!(
+        err.contains("warning: -:8:14: ScaledObject web: spec.triggers[1].type"),
+        "{err}"
+    );
+    let (code, out, err) = import(&["import", "--strict", "-f", "-"], &both);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+
+    let (code, out, err) = import(&["import", "-f", "-"], &object(unknown));
+    assert_eq!((code, out.as_str()), (Some(4), ""), "{err}");
+    let (code, _, err) = import(&["import", "-f", "policy.yaml"], "");
+    assert_eq!(code, Some(4));
+    assert!(
+        err.contains("no HorizontalPodAutoscaler and no ScaledObject"),
+        "{err}"
+    );
+    assert_eq!(import(&["import"], "").0, Some(2));
+
+    let (code, out, _) = import(&["check", "web.yaml"], "");
+    assert_eq!(code, Some(1));
+    assert!(
+        out.contains("`starling import -f web.yaml` prints the ScalingPolicy"),
+        "{out}"
+    );
+}

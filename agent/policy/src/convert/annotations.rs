@@ -16,6 +16,11 @@ const KNOWN: [&str; 5] = [
     "force-activation",
 ];
 
+/// Whether one of KEDA's annotations means something here, by what follows the prefix.
+pub(crate) fn knows_annotation(name: &str) -> bool {
+    KNOWN.contains(&name)
+}
+
 /// Other programs' annotations mean nothing here; an unknown one of KEDA's is
 /// refused, for it is a slip of the pen or a wish that wouldn't come true.
 pub(super) fn annotations(check: &mut Check, written: &BTreeMap<String, String>) -> Annotations {

@@ -405,4 +405,5 @@ fn the_examples_are_sound() {
 mod metrics;
 mod objective;
 mod refusals;
+mod several;
 mod triggers;

@@ -70,9 +70,9 @@ fn all_that_is_wrong_is_said_at_once() {
 #[test]
 fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
     refused_with(
-        "minReplicas: 1",
+        "least: 1",
         &[
-            "9:3: spec.minReplicas: unknown field `minReplicas`; allowed: scaleTargetRef, \
+            "9:3: spec.least: unknown field `least`; allowed: scaleTargetRef, \
          minReplicaCount, maxReplicaCount, idleReplicaCount, pollingInterval, cooldownPeriod, \
          initialCooldownPeriod, triggers, metrics, fallback, behavior, strategy, banded, \
          objective, dryRun",
@@ -275,7 +275,8 @@ fn behavior_beyond_what_hpa_takes_is_refused() {
     refused_with(
         &up("policies: [{type: Pod, value: 1, periodSeconds: 1}]"),
         &[
-            "9:42: spec.behavior.scaleUp.policies[0].type: `Pod` is not known; allowed: Pods, Percent",
+            "9:42: spec.behavior.scaleUp.policies[0].type: `Pod` is not known; did you mean `Pods`? \
+             allowed: Pods, Percent",
         ],
     );
     refused_with(

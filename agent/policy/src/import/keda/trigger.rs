@@ -1,0 +1,111 @@
+//! One trigger of a `ScaledObject`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::import::Told;
+use crate::import::draft::Trigger;
+use crate::schema::TRIGGER_TYPES;
+use crate::yaml::clip;
+
+/// Those that KEDA hands on to its HPA, which measures them.
+const MEASURED: [&str; 2] = ["cpu", "memory"];
+/// Until KEDA 2.18 a setting of `cpu` and `memory`; `metricType` since.
+const TYPE: &str = "type";
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Written {
+    #[serde(rename = "type")]
+    kind: String,
+    name: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    use_cached_metrics: bool,
+    metric_type: Option<String>,
+    authentication_ref: Option<Reference>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reference {
+    name: Option<String>,
+    kind: Option<String>,
+}
+
+/// Whether a source outside is asked for its value; a calendar isn't.
+pub(super) fn is_asked(kind: &str) -> bool {
+    !MEASURED.contains(&kind) && kind != "cron"
+}
+
+/// Whether KEDA's HPA never asks a source itself.
+pub(super) fn all_cached(triggers: &[Written]) -> bool {
+    let mut asked = triggers.iter().filter(|it| is_asked(&it.kind));
+    asked.all(|it| it.use_cached_metrics)
+}
+
+/// `composed` says that a formula stands in for all triggers but those of the
+/// replicas' own usage.
+pub(super) fn trigger(
+    told: &mut Told<'_>,
+    from: String,
+    written: Written,
+    composed: bool,
+) -> Option<Trigger> {
+    let kind = written.kind;
+    if !TRIGGER_TYPES.contains(&kind.as_str()) {
+        told.warn(
+            &format!("{from}.type"),
+            format!(
+                "`{}` isn't a type of trigger in this version, and is left out; if an adapter has \
+                 its value in external.metrics.k8s.io, write it as an `External` metric",
+                clip(&kind)
+            ),
+        );
+        return None;
+    }
+    if composed && !MEASURED.contains(&kind.as_str()) {
+        return None;
+    }
+    if let Some(reference) = written.authentication_ref {
+        told.warn(
+            &format!("{from}.authenticationRef"),
+            format!(
+                "{} `{}` isn't read by this version, so this trigger, which couldn't prove who \
+                 asks, is left out",
+                reference.kind.as_deref().unwrap_or("TriggerAuthentication"),
+                clip(reference.name.as_deref().unwrap_or_default())
+            ),
+        );
+        return None;
+    }
+    let mut metadata: BTreeMap<String, String> = written
+        .metadata
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+    let mut metric_type = written.metric_type;
+    if MEASURED.contains(&kind.as_str())
+        && let Some(old) = metadata.remove(TYPE)
+    {
+        metric_type = metric_type.or(Some(old));
+    }
+    Some(Trigger {
+        kind,
+        name: written.name.map(|name| label(&name)),
+        metric_type,
+        metadata,
+        from,
+    })
+}
+
+/// KEDA's names may hold what a label can't, such as `_`.
+fn label(name: &str) -> String {
+    let label: String = name
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    label.trim_matches('-').to_owned()
+}
