@@ -15,6 +15,7 @@
 
 pub mod apart;
 pub mod cgroup;
+pub mod gpu;
 pub mod node;
 pub mod proc;
 pub mod tree;
@@ -93,6 +94,7 @@ pub struct Replica {
 pub struct Collector {
     proc: Proc,
     node: node::Meter,
+    gpu: gpu::Meter,
     machine: Arc<node::Machine>,
     trees: Trees,
 }
@@ -101,6 +103,7 @@ impl Collector {
     pub fn new(host: HostRoot) -> Collector {
         Collector {
             node: node::Meter::new(&host),
+            gpu: gpu::Meter::new(&host.proc),
             machine: Arc::default(),
             proc: Proc::new(host.proc),
             trees: Trees::default(),
@@ -112,6 +115,7 @@ impl Collector {
     /// here; replicas of anything else are left out.
     pub fn sample(&mut self, now: Ms, offered: BTreeSet<Target>, replicas: &[Replica]) -> Sample {
         self.node.ask();
+        self.gpu.ask();
         let at_ms = boot_ms();
         let roots: Vec<Id> = replicas.iter().map(|replica| replica.root).collect();
         // On a node that runs pods alone nobody looks for processes.
@@ -137,7 +141,8 @@ impl Collector {
             }
         }
         // Last, so that what reads apart had the time until now.
-        let (totals, machine) = self.node.read();
+        let (mut totals, mut machine) = self.node.read();
+        self.gpu.read(&mut totals, &mut machine);
         self.machine = Arc::new(machine);
         Sample {
             totals,

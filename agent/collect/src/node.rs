@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use starling_engine::demand::Totals;
 
 use crate::HostRoot;
+use crate::gpu::Gpus;
 use crate::unread::Unread;
 
 /// Devices of one kind beyond this many, the last by name, aren't told of one by
@@ -35,6 +36,7 @@ pub struct Machine {
     pub file_systems: BTreeMap<&'static str, space::Space>,
     /// By resource: `cpu`, `memory`, `io`.
     pub pressures: BTreeMap<&'static str, pressure::Rates>,
+    pub gpus: Gpus,
     pub unread: Vec<Unread>,
     /// Readers that were asked and haven't answered in time, and since when.
     pub silent: BTreeMap<String, Duration>,

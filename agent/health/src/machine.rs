@@ -9,6 +9,8 @@ use std::fmt;
 use prometheus_client::encoding::EncodeMetric as _;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use starling_collect::gpu::Device;
+use starling_collect::gpu::driver::Memory;
 use starling_collect::node::{Machine, disk, network, space};
 
 use crate::reading::Page;
@@ -17,7 +19,7 @@ use crate::reading::Page;
 type Series<'a> = (Vec<(&'static str, &'a str)>, f64);
 
 /// Name, value and help of one number that each device of a kind has.
-type Number<D> = (&'static str, fn(&D) -> f64, &'static str);
+type Number<D, V = f64> = (&'static str, fn(&D) -> V, &'static str);
 
 pub(crate) fn encode(machine: &Machine, page: &mut Page) -> fmt::Result {
     of_each(page, "device", &DISKS, || names(&machine.disks))?;
@@ -41,6 +43,7 @@ pub(crate) fn encode(machine: &Machine, page: &mut Page) -> fmt::Result {
         pressures,
         "Share of time in which some or all tasks of this node waited for a resource",
     )?;
+    gpus(&machine.gpus.devices, page)?;
     let silent = machine.silent.iter();
     family(
         page,
@@ -59,6 +62,66 @@ pub(crate) fn encode(machine: &Machine, page: &mut Page) -> fmt::Result {
         "1 for each thing that can't be measured here: by fault, or since this node lacks it",
     )
 }
+
+/// By UUID; parts of a device that MIG splits have theirs.
+fn gpus(devices: &[Device], page: &mut Page) -> fmt::Result {
+    for (name, number, help) in GPUS {
+        let series = devices.iter().filter_map(|device| {
+            let labels = vec![("gpu", device.identity.uuid.as_str())];
+            Some((labels, number(device)?))
+        });
+        family(page, name, series, help)?;
+    }
+    let memory = devices.iter().flat_map(|device| {
+        let parts = device.instances.iter().flatten();
+        let parts = parts.map(|part| (part.uuid.as_str(), part.memory));
+        std::iter::once((device.identity.uuid.as_str(), device.memory)).chain(parts)
+    });
+    let memory: Vec<(&str, Option<Memory>)> = memory.collect();
+    for (name, number, help) in GPU_MEMORY {
+        let told = memory.iter();
+        let series = told.filter_map(|(uuid, it)| Some((vec![("gpu", *uuid)], number(it.as_ref()?))));
+        family(page, name, series, help)?;
+    }
+    Ok(())
+}
+
+/// What the driver doesn't tell has no series.
+const GPUS: [Number<Device, Option<f64>>; 4] = [
+    (
+        "node_gpu_busy_ratio",
+        |gpu| gpu.utilization_milli.map(ratio),
+        "Share of time in which a GPU of this node computed at all",
+    ),
+    (
+        "node_gpu_temperature_celsius",
+        |gpu| gpu.temperature_celsius.map(f64::from),
+        "How warm a GPU of this node is",
+    ),
+    (
+        "node_gpu_power_watts",
+        |gpu| gpu.power_milliwatts.map(|milli| ratio(milli.into())),
+        "What a GPU of this node draws",
+    ),
+    (
+        "node_gpu_lost",
+        |gpu| Some(f64::from(u8::from(gpu.lost))),
+        "1 where a GPU of this node has fallen off the bus",
+    ),
+];
+
+const GPU_MEMORY: [Number<Memory>; 2] = [
+    (
+        "node_gpu_memory_used_bytes",
+        |memory| memory.used_bytes as f64,
+        "Memory of a GPU, or of a part of one, that is in use",
+    ),
+    (
+        "node_gpu_memory_bytes",
+        |memory| memory.total_bytes as f64,
+        "Memory that a GPU, or a part of one, has",
+    ),
+];
 
 const DISKS: [Number<disk::Rates>; 5] = [
     (

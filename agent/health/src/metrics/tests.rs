@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use starling_collect::gpu::driver::{Identity, Memory};
+use starling_collect::gpu::{Device, Gpus, Instance};
 use starling_collect::node::{Machine, disk, network, pressure, space};
 use starling_collect::unread::Unread;
 
@@ -84,9 +86,49 @@ fn machine() -> Machine {
         interfaces: [("eth0".to_owned(), interface)].into(),
         file_systems: [("nodefs", space)].into(),
         pressures: [("io", io), ("cpu", pressure::Rates::default())].into(),
+        gpus: gpus(),
         unread: vec![Unread::absent("psi-memory", "this kernel has no PSI")],
         silent: [("file system imagefs".to_owned(), Duration::from_secs(7))].into(),
-        ..Machine::default()
+    }
+}
+
+/// One that is split, and doesn't say how busy it is, and one that is lost.
+fn gpus() -> Gpus {
+    let memory = |used_bytes| {
+        Some(Memory {
+            used_bytes,
+            total_bytes: 800,
+        })
+    };
+    let named = |uuid: &str| Identity {
+        uuid: uuid.into(),
+        ..Identity::default()
+    };
+    let split = Device {
+        identity: named("GPU-1"),
+        memory: memory(300),
+        power_milliwatts: Some(250_500),
+        temperature_celsius: Some(51),
+        instances: Some(vec![Instance {
+            uuid: "MIG-1".into(),
+            memory: memory(100),
+            processes: None,
+        }]),
+        ..Device::default()
+    };
+    let lost = Device {
+        identity: named("GPU-2"),
+        lost: true,
+        ..Device::default()
+    };
+    let whole = Device {
+        identity: named("GPU-3"),
+        utilization_milli: Some(400),
+        ..Device::default()
+    };
+    Gpus {
+        devices: vec![split, lost, whole],
+        ..Gpus::default()
     }
 }
 
@@ -125,11 +167,17 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_node_file_system_free_bytes{file_system=\"nodefs\"} 400.0",
         "starling_node_pressure_ratio{resource=\"io\",tasks=\"full\"} 0.005",
         "starling_node_pressure_ratio{resource=\"cpu\",tasks=\"some\"} 0.0",
+        "starling_node_gpu_memory_used_bytes{gpu=\"GPU-1\"} 300.0",
+        "starling_node_gpu_memory_used_bytes{gpu=\"MIG-1\"} 100.0",
+        "starling_node_gpu_power_watts{gpu=\"GPU-1\"} 250.5",
+        "starling_node_gpu_busy_ratio{gpu=\"GPU-3\"} 0.4",
+        "starling_node_gpu_lost{gpu=\"GPU-2\"} 1.0",
         "starling_node_unread{what=\"psi-memory\",fault=\"false\"} 1.0",
         "starling_node_reader_silent_seconds{reader=\"file system imagefs\"} 7.0",
     ] {
         assert!(page.lines().any(|l| l == line), "no line {line} in\n{page}");
     }
+    assert!(!page.contains("busy_ratio{gpu=\"GPU-1\"}"), "{page}");
     assert!(page.contains("\nprocess_resident_memory_bytes "), "{page}");
     assert!(page.contains("\nprocess_cpu_seconds_total "), "{page}");
     assert!(page.ends_with("# EOF\n"), "{page}");
