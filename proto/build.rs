@@ -17,6 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     std::fs::write(path, descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Somebody else's, so our own servers don't show it by reflection.
+    let kubelet = protox::compile(["proto/podresources/v1/podresources.proto"], ["proto"])?;
+    tonic_prost_build::configure().compile_fds(kubelet)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
 }

@@ -5,9 +5,11 @@
 //! platform says, as inputs of the engine. Only translates between the engine
 //! and `starling-kube`; contains no rule about numbers.
 
+pub mod gpus;
 mod meter;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use starling_engine::ledger::Ledger;
@@ -16,6 +18,7 @@ use starling_engine::node::Input;
 use starling_engine::node::platform::{Failure, Patch};
 use starling_engine::policy::{Form, Target};
 use starling_kube::client::Connection;
+use starling_kube::devices::{self, Devices};
 use starling_kube::pods::{self, Snapshot};
 use starling_kube::target::Reference;
 use starling_kube::{patches, scale, targets};
@@ -35,6 +38,8 @@ pub struct Platform {
     /// Whether this agent may write.
     fence: watch::Sender<bool>,
     pods: watch::Receiver<Arc<Snapshot>>,
+    /// Which of them hold which devices.
+    devices: watch::Receiver<Arc<Devices>>,
     selectors: Arc<Selectors>,
     /// The grants whose writes are not answered yet; one for each target.
     asked: BTreeMap<Target, u64>,
@@ -68,11 +73,16 @@ impl Platform {
         tasks.spawn(patches::run(scales, inbox, fenced, found));
         let (connection, node) = (connection.clone(), node.to_owned());
         tasks.spawn(async move { pods::follow(&connection, &node, &shown).await });
+        let (said, devices) = watch::channel(Arc::default());
+        tasks.spawn(async move {
+            devices::follow(Path::new(devices::SOCKET), devices::EVERY, &said).await;
+        });
         let platform = Platform {
             followed,
             patches,
             fence,
             pods,
+            devices,
             selectors: Arc::default(),
             asked: BTreeMap::new(),
             seen: None,
@@ -152,7 +162,13 @@ impl Platform {
         snapshot.listed.then(|| Pods {
             snapshot,
             selectors: Arc::clone(&self.selectors),
+            devices: self.devices(),
         })
+    }
+
+    /// Which pods of this node hold which devices, as the kubelet last said.
+    pub fn devices(&self) -> Arc<Devices> {
+        Arc::clone(&self.devices.borrow())
     }
 }
 

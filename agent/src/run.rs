@@ -229,6 +229,10 @@ impl Agent {
                 let (meters, sample) = *sampled;
                 let machine = meters.machine.machine();
                 self.told.unread(&machine.unread);
+                if let Some(platform) = &self.platform {
+                    let troubles = platform::gpus::troubles(&machine.gpus, &platform.devices());
+                    self.told.warn("devices", troubles);
+                }
                 self.machine.send_replace(Arc::clone(machine));
                 self.meters = Some(meters);
                 self.told.workloads(sample.workloads.len());

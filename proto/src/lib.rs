@@ -34,5 +34,11 @@ pub mod enrol {
     tonic::include_proto!("starling.enrol.v1");
 }
 
-/// Descriptors of all of the above, for gRPC reflection.
+/// The kubelet's own API, as far as it says which devices pods hold.
+pub mod podresources {
+    #![allow(clippy::pedantic, clippy::all, missing_docs)]
+    tonic::include_proto!("v1");
+}
+
+/// Descriptors of our own, the kubelet's left out, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

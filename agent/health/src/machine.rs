@@ -80,7 +80,8 @@ fn gpus(devices: &[Device], page: &mut Page) -> fmt::Result {
     let memory: Vec<(&str, Option<Memory>)> = memory.collect();
     for (name, number, help) in GPU_MEMORY {
         let told = memory.iter();
-        let series = told.filter_map(|(uuid, it)| Some((vec![("gpu", *uuid)], number(it.as_ref()?))));
+        let series =
+            told.filter_map(|(uuid, it)| Some((vec![("gpu", *uuid)], number(it.as_ref()?))));
         family(page, name, series, help)?;
     }
     Ok(())

@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod client;
 pub mod cluster;
 pub mod crd;
+pub mod devices;
 pub mod discovery;
 pub mod events;
 pub mod metrics;

@@ -13,6 +13,7 @@ use starling_collect::cgroup::{Cgroups, ContainerRef, PodRef};
 use starling_engine::demand::Sample;
 use starling_engine::policy::Target;
 use starling_engine::unit::Ms;
+use starling_kube::devices::Devices;
 use starling_kube::pods::{Pod, Snapshot, replicas, trouble};
 use starling_kube::selector::Selector;
 
@@ -48,6 +49,8 @@ pub fn selectors<'a>(
 pub struct Pods {
     pub snapshot: Arc<Snapshot>,
     pub selectors: Arc<Selectors>,
+    /// See [`super::gpus::by_pod`].
+    pub devices: Arc<Devices>,
 }
 
 /// Reads the cgroups of this node's pods.

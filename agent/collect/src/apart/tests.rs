@@ -69,7 +69,10 @@ fn a_reader_that_blocks_for_ever_delays_nobody_and_says_since_when() {
         assert_eq!(other.trouble(), None);
         assert_eq!(threads("stuck-for-ever"), 1, "in round {round}");
     }
-    assert!(shortest < DEADLINE, "each round waited for it: {shortest:?}");
+    assert!(
+        shortest < DEADLINE,
+        "each round waited for it: {shortest:?}"
+    );
     let Some(Trouble::Silent(since)) = stuck.trouble() else {
         panic!("not told: {:?}", stuck.trouble());
     };
