@@ -36,6 +36,10 @@ pub struct Config {
     /// A directory of `*.yaml` files with policies and processes.
     #[serde(default)]
     pub policies: Option<PathBuf>,
+    /// A directory of what triggers authenticate with: NAMESPACE/NAME/PARAMETER,
+    /// read each time when a trigger with that `authenticationRef` is asked.
+    #[serde(default)]
+    pub authentications: Option<PathBuf>,
     /// A directory made by `starling keys`, or certificates of one's own. In
     /// Kubernetes agents certify each other where it is left out.
     #[serde(default)]

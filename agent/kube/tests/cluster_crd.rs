@@ -383,7 +383,7 @@ fn bad() -> Vec<(Value, Value, &'static str)> {
         (
             t(),
             usage(json!({ "type": "kafka", "metricType": null })),
-            "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, metrics-api",
+            "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, metrics-api, cron",
         ),
         (
             t(),

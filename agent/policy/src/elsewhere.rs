@@ -83,6 +83,10 @@ pub(crate) fn in_a_policy(path: &str) -> Option<String> {
             "has no equivalent: settings aren't read from a container's environment; write them \
              into the trigger's `metadata`"
         }
+        "spec.triggers[].authenticationRef.kind" => {
+            "has no equivalent: the parameters are files of each agent's, by the policy's namespace \
+             and this name; leave it out"
+        }
         "spec.triggers[].useCachedMetrics" => {
             "isn't needed: each answer of a trigger serves the whole way from 0 to many; leave it \
              out"

@@ -27,7 +27,12 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 3] = ["cpu", "memory", starling_sources::METRICS_API];
+pub const TRIGGER_TYPES: [&str; 4] = [
+    "cpu",
+    "memory",
+    starling_sources::METRICS_API,
+    starling_sources::CRON,
+];
 
 /// `kind: ScalingPolicy`.
 #[derive(Debug, Deserialize)]
@@ -124,7 +129,7 @@ fn deployment() -> String {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Trigger {
-    /// `cpu`, `memory` or `metrics-api`.
+    /// `cpu`, `memory`, `metrics-api` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,
@@ -138,6 +143,17 @@ pub struct Trigger {
     #[schemars(with = "BTreeMap<String, Setting>")]
     #[schemars(extend("maxProperties" = limits::METADATA_MAX))]
     pub metadata: BTreeMap<String, String>,
+    /// What the trigger proves itself with where it asks.
+    pub authentication_ref: Option<AuthenticationRef>,
+}
+
+/// Parameters that each agent reads for itself, when it asks: from the files in
+/// NAMESPACE/NAME of its `authentications` directory, one for each parameter.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthenticationRef {
+    #[schemars(length(min = 1, max = limits::NAME_BYTES_MAX))]
+    pub name: String,
 }
 
 /// What a trigger's setting may be: a text of bounded length.

@@ -13,24 +13,21 @@ pub(super) fn parse(url: &str) -> Result<Uri, String> {
     if url.len() > BYTES_MAX {
         return Err(format!("is longer than {BYTES_MAX} bytes"));
     }
-    if url.starts_with("https:") {
-        return Err(
-            "https is not supported; allowed: http, for example by a local proxy that adds TLS"
-                .to_owned(),
-        );
-    }
     let malformed = || {
         format!(
-            "`{}` is not an address; write http://HOST:PORT/PATH",
+            "`{}` is not an address; write http://HOST:PORT/PATH or https://HOST/PATH",
             shown(url)
         )
     };
-    let rest = url.strip_prefix("http://").ok_or_else(malformed)?;
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .ok_or_else(malformed)?;
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     if authority.contains('@') {
         return Err(
             "holds a user or password, which everyone who may read policies would see; \
-             not supported"
+             use `authMode: basic`"
                 .to_owned(),
         );
     }

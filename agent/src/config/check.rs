@@ -150,6 +150,7 @@ fn directories(config: &mut Config, base: &Path, wrong: &mut Violations) {
     config.data_dir = base.join(&config.data_dir);
     config.keys = config.keys.take().map(|path| base.join(path));
     config.policies = config.policies.take().map(|path| base.join(path));
+    config.authentications = config.authentications.take().map(|path| base.join(path));
     if let Err(why) = writable(&config.data_dir) {
         wrong.push(("dataDir".into(), why));
     }
@@ -168,14 +169,20 @@ fn directories(config: &mut Config, base: &Path, wrong: &mut Violations) {
         let why = "is missing: name the directory of this agent that `starling keys` made";
         wrong.push(("keys".into(), why.into()));
     }
-    if let Some((path, error)) = config.policies.as_ref().and_then(unlisted) {
-        wrong.push((
-            "policies".into(),
-            format!(
-                "{} is not a directory that can be read ({error}); make it, even if it stays empty",
-                path.display()
-            ),
-        ));
+    for (field, named) in [
+        ("policies", &config.policies),
+        ("authentications", &config.authentications),
+    ] {
+        if let Some((path, error)) = named.as_ref().and_then(unlisted) {
+            wrong.push((
+                field.into(),
+                format!(
+                    "{} is not a directory that can be read ({error}); make it, even if it stays \
+                     empty",
+                    path.display()
+                ),
+            ));
+        }
     }
 }
 

@@ -116,8 +116,8 @@ fn texts_that_are_no_settings_are_refused() {
     refused(
         "node: n1",
         "nodes: n1",
-        "agent.yaml:2:1: nodes: unknown field `nodes`; did you mean `node`? allowed: cluster, node, dataDir, policies, \
-         keys, listen, advertise, seeds, bootstrap, workersOnExit, kubernetes, log",
+        "agent.yaml:2:1: nodes: unknown field `nodes`; did you mean `node`? allowed: cluster, node, dataDir, \
+         policies, authentications, keys, listen, advertise, seeds, bootstrap, workersOnExit, kubernetes, log",
     );
     refused(
         "node: n1",

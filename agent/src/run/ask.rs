@@ -3,12 +3,13 @@
 //! Comes in: which trigger of which policy. Goes out: its answer, as an event. What
 //! waits and what is asked at a time is bounded. Never asks twice for one order.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use starling_engine::node::Answer;
 use starling_engine::node::platform::Observation;
 use starling_engine::policy::{Name, Source, Trigger};
 use starling_kube::metrics::Metrics;
+use starling_sources::Asked;
 
 use super::{Agent, Event, read};
 
@@ -42,7 +43,11 @@ impl Agent {
             let result = if let Some(apis) = apis {
                 apis.ask(&policy.namespace, &trigger.source, &pods).await
             } else {
-                let answer = poller.poll(&trigger).await;
+                let asked = Asked {
+                    namespace: &policy.namespace,
+                    wall_ms: wall_ms(),
+                };
+                let answer = poller.poll(&trigger, asked).await;
                 answer.map(Answer::Value).map_err(|e| e.to_string())
             };
             metrics.polled(result.is_ok(), begun.elapsed());
@@ -67,4 +72,10 @@ impl Agent {
             Some(Observation::Gone(_)) | None => String::new(),
         }
     }
+}
+
+/// What the machine's calendar says; ages and windows go by other clocks.
+fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
 }

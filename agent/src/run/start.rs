@@ -272,7 +272,7 @@ fn assemble(
         apis: known.connection.as_ref().map(Metrics::new),
         leads: false,
         directory,
-        poller: Arc::new(Poller::new()),
+        poller: Arc::new(Poller::new(config.authentications.clone())),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
         waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),

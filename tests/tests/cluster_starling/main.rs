@@ -10,6 +10,7 @@ mod kill;
 mod kinds;
 mod measured;
 mod metrics;
+mod moving;
 mod nodes;
 mod refuse;
 mod roll;

@@ -9,7 +9,7 @@ use crate::schema::limits::{METADATA_BYTES_MAX, METADATA_MAX};
 use crate::schema::{self, MetricType, TRIGGER_TYPES};
 use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
-use starling_sources::METRICS_API;
+use starling_sources::{AUTHENTICATION, CRON, METRICS_API};
 
 /// KEDA's setting for what one container of each replica uses.
 const CONTAINER: &str = "containerName";
@@ -71,6 +71,7 @@ fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigg
         "cpu" => resource(check, field, Resource::Cpu, written),
         "memory" => resource(check, field, Resource::Memory, written),
         METRICS_API => metrics_api(check, field, written),
+        CRON => cron(check, field, written),
         other => {
             check.fails(
                 &format!("{field}.type"),
@@ -97,6 +98,7 @@ fn resource(
     resource: Resource,
     written: &schema::Trigger,
 ) -> (Source, Goal, i64) {
+    no_authentication(check, field, written);
     let only = |key: &String| {
         let known = matches!(key.as_str(), "value" | CONTAINER);
         (!known).then(|| {
@@ -157,11 +159,23 @@ fn percent(check: &mut Check, field: &str, text: &str) -> i32 {
 }
 
 fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {
-    refuse(
-        check,
-        field,
-        starling_sources::check(&written.metadata).into_iter(),
-    );
+    let mut metadata = written.metadata.clone();
+    // The reference stands beside the settings where it is written, and among them
+    // where it is kept.
+    if metadata.contains_key(AUTHENTICATION) {
+        let why = "stands beside `metadata`, as `authenticationRef: {name: NAME}`".to_owned();
+        check.fails(&format!("{field}.metadata.{AUTHENTICATION}"), why);
+    }
+    if let Some(reference) = &written.authentication_ref {
+        metadata.insert(AUTHENTICATION.to_owned(), reference.name.clone());
+    }
+    for (key, why) in starling_sources::check(METRICS_API, &metadata) {
+        if key == AUTHENTICATION {
+            check.fails(&format!("{field}.{AUTHENTICATION}.name"), why);
+        } else {
+            refuse(check, field, std::iter::once((key, why)));
+        }
+    }
     let goal_field = format!("{field}.metadata.targetValue");
     let milli = required(check, field, &written.metadata, "targetValue").map_or(1, |text| {
         check.some_amount(&goal_field, text, Quantity::milli)
@@ -189,9 +203,42 @@ fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (So
         });
     let source = Source::External {
         kind: METRICS_API.to_owned(),
-        metadata: written.metadata.clone(),
+        metadata,
     };
     (source, goal, activation)
+}
+
+/// Its value is a number of replicas, so the goal is one for each.
+fn cron(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {
+    no_authentication(check, field, written);
+    refuse(
+        check,
+        field,
+        starling_sources::check(CRON, &written.metadata).into_iter(),
+    );
+    if written
+        .metric_type
+        .is_some_and(|kind| kind != MetricType::AverageValue)
+    {
+        check.fails(
+            &format!("{field}.metricType"),
+            "must be AverageValue, or left out: a calendar wants so many replicas".to_owned(),
+        );
+    }
+    let source = Source::External {
+        kind: CRON.to_owned(),
+        metadata: written.metadata.clone(),
+    };
+    (source, Goal::AverageValue { milli: 1_000 }, 0)
+}
+
+fn no_authentication(check: &mut Check, field: &str, written: &schema::Trigger) {
+    if written.authentication_ref.is_some() {
+        check.fails(
+            &format!("{field}.{AUTHENTICATION}"),
+            format!("belongs to {METRICS_API}: nobody is asked for this one"),
+        );
+    }
 }
 
 fn required<'a>(

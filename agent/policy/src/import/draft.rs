@@ -86,9 +86,17 @@ pub(super) struct Trigger {
     pub metric_type: Option<String>,
     #[serde(serialize_with = "map")]
     pub metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication_ref: Option<AuthenticationRef>,
     /// Where the object has it.
     #[serde(skip)]
     pub from: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct AuthenticationRef {
+    #[serde(serialize_with = "text")]
+    pub name: String,
 }
 
 /// HPA's form, as it is.

@@ -34,6 +34,10 @@ dataDir: /var/lib/starling
 # Certificates of one's own: agents don't certify each other.
 keys: /etc/starling-keys
 {{- end }}
+{{- if .Values.authentications }}
+# What triggers authenticate with, by namespace and name.
+authentications: /etc/starling-authentications
+{{- end }}
 listen:
   # Between agents, TCP, mutual TLS.
   peer: 0.0.0.0:7400

@@ -55,7 +55,7 @@ fn everything_that_is_missing_is_said_at_once() {
             "13:7: spec.triggers[1].metricType: must be Utilization (percent of the requests) or \
              AverageValue (amount for each replica), is missing",
             "14:7: spec.triggers[1].metadta: unknown field `metadta`; did you mean `metadata`? \
-             allowed: type, name, metricType, metadata",
+             allowed: type, name, metricType, metadata, authenticationRef",
         ],
     );
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Bad triggers and the words that refuse them.
 
-use super::{POLICY, refused};
+use super::{Goal, POLICY, Source, policy, problems, refused};
 
 #[test]
 fn triggers_of_no_or_an_unknown_type_are_refused() {
@@ -15,7 +15,9 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         POLICY,
         "type: metrics-api",
         "type: kafka",
-        &["16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, metrics-api"],
+        &[
+            "16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, metrics-api, cron",
+        ],
     );
     refused(
         POLICY,
@@ -28,8 +30,8 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         "type: cpu\n",
         "type: cpu\n      authenticationRef: {name: a}\n",
         &[
-            "13:7: spec.triggers[0].authenticationRef: unknown field `authenticationRef`; allowed: \
-         type, name, metricType, metadata",
+            "13:26: spec.triggers[0].authenticationRef: belongs to metrics-api: nobody is asked for \
+             this one",
         ],
     );
     let named = POLICY.replacen("type: cpu\n", "type: cpu\n      name: a\n", 1);
@@ -107,17 +109,8 @@ fn questions_that_can_not_be_asked_are_refused() {
         "http://127.0.0.1:8080/stats",
         "https://u:secret@host/x?key=secret",
         &[&format!(
-            "18:14: {metadata}.url: https is not supported; allowed: http, for example by a local \
-         proxy that adds TLS"
-        )],
-    );
-    refused(
-        POLICY,
-        "http://127.0.0.1:8080/stats",
-        "http://u:secret@host/",
-        &[&format!(
             "18:14: {metadata}.url: holds a user or password, which everyone who may read policies \
-         would see; not supported"
+         would see; use `authMode: basic`"
         )],
     );
     refused(
@@ -125,7 +118,8 @@ fn questions_that_can_not_be_asked_are_refused() {
         "http://127.0.0.1:8080/stats",
         "redis://host/?password=secret",
         &[&format!(
-            "18:14: {metadata}.url: `redis://host/` is not an address; write http://HOST:PORT/PATH"
+            "18:14: {metadata}.url: `redis://host/` is not an address; write http://HOST:PORT/PATH \
+             or https://HOST/PATH"
         )],
     );
     refused(
@@ -139,17 +133,21 @@ fn questions_that_can_not_be_asked_are_refused() {
     );
     for (line, why) in [
         (
-            "format: xml",
-            "format: `xml` is not supported; allowed: json",
+            "format: csv",
+            "format: `csv` is not known; allowed: json, yaml, xml, prometheus",
         ),
         (
             "timeout: 1h",
             "timeout: must be 1 to 60000 milliseconds, is `1h`",
         ),
         (
-            "unsafeSsl: \"true\"",
-            "unsafeSsl: is not supported; allowed: url, valueLocation, targetValue, \
-             activationTargetValue, format, timeout",
+            "unsafeSSL: \"true\"",
+            "unsafeSSL: is not supported; allowed: url, valueLocation, targetValue, \
+             activationTargetValue, format, timeout, unsafeSsl, authMode, method, keyParamName",
+        ),
+        (
+            "authMode: basic",
+            "authMode: needs `authenticationRef` beside the metadata, which says with what",
         ),
     ] {
         let column = 11 + line.find(':').unwrap();
@@ -182,4 +180,65 @@ fn questions_that_can_not_be_asked_are_refused() {
             &[&format!("20:22: {metadata}.targetValue: {why}")],
         );
     }
+}
+
+#[test]
+fn a_reference_to_what_a_trigger_authenticates_with_is_kept_by_name_alone() {
+    let with = |reference: &str| {
+        POLICY.replacen(
+            "    - type: metrics-api\n",
+            &format!("    - type: metrics-api\n      {reference}\n"),
+            1,
+        )
+    };
+    let policy = policy(&with("authenticationRef: {name: queue}"));
+    let Source::External { metadata, .. } = &policy.triggers[1].source else {
+        panic!("{policy:?}");
+    };
+    assert_eq!(metadata["authenticationRef"], "queue");
+    assert_eq!(
+        problems(&with("authenticationRef: {name: ../up}")),
+        "17:33: spec.triggers[1].authenticationRef.name: `../up` is not a name: at most 253 of a-z, \
+         0-9, `-` and `.`\n"
+    );
+    assert_eq!(
+        problems(&with(
+            "authenticationRef: {name: queue, kind: ClusterTriggerAuthentication}"
+        )),
+        "17:40: spec.triggers[1].authenticationRef.kind: has no equivalent: the parameters are files \
+         of each agent's, by the policy's namespace and this name; leave it out\n"
+    );
+    let beside = POLICY.replacen(
+        "      metricType: Utilization\n",
+        "      metricType: \
+                                 Utilization\n      authenticationRef: {name: queue}\n",
+        1,
+    );
+    assert_eq!(
+        problems(&beside),
+        "14:26: spec.triggers[0].authenticationRef: belongs to metrics-api: nobody is asked for this \
+         one\n"
+    );
+}
+
+#[test]
+fn a_calendar_wants_one_replica_for_each_of_its_value() {
+    let with = |metadata: &str| {
+        POLICY.replacen(
+            "    - type: metrics-api\n",
+            &format!("    - type: cron\n      metadata: {{{metadata}}}\n    - type: metrics-api\n"),
+            1,
+        )
+    };
+    let sound =
+        "timezone: Europe/Berlin, start: 0 8 * * 1-5, end: 0 18 * * 1-5, desiredReplicas: 3";
+    let policy = policy(&with(sound));
+    assert_eq!(policy.triggers[1].goal, Goal::AverageValue { milli: 1_000 });
+    assert_eq!(policy.triggers[1].name, "cron");
+    assert_eq!(
+        problems(&with("timezone: Berlin, start: 0 8 * * *, end: 0 18 * * *")),
+        "17:17: spec.triggers[1].metadata: `desiredReplicas` is missing\n17:28: \
+         spec.triggers[1].metadata.timezone: `Berlin` is not a time zone, such as Europe/Berlin or \
+         Etc/UTC\n"
+    );
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::import::Told;
-use crate::import::draft::Trigger;
+use crate::import::draft::{AuthenticationRef, Trigger};
 use crate::schema::TRIGGER_TYPES;
 use crate::yaml::clip;
 
@@ -68,18 +68,20 @@ pub(super) fn trigger(
     if composed && !MEASURED.contains(&kind.as_str()) {
         return None;
     }
-    if let Some(reference) = written.authentication_ref {
+    let authentication_ref = written.authentication_ref.map(|reference| {
+        let name = reference.name.unwrap_or_default();
         told.warn(
             &format!("{from}.authenticationRef"),
             format!(
-                "{} `{}` isn't read by this version, so this trigger, which couldn't prove who \
-                 asks, is left out",
+                "{} `{name}` isn't read: put its parameters where the agents look for them, as \
+                 files in NAMESPACE/{name} of their `authentications` directory, or by \
+                 `authentications` of the chart",
                 reference.kind.as_deref().unwrap_or("TriggerAuthentication"),
-                clip(reference.name.as_deref().unwrap_or_default())
+                name = clip(&name)
             ),
         );
-        return None;
-    }
+        AuthenticationRef { name }
+    });
     let mut metadata: BTreeMap<String, String> = written
         .metadata
         .into_iter()
@@ -96,6 +98,7 @@ pub(super) fn trigger(
         name: written.name.map(|name| label(&name)),
         metric_type,
         metadata,
+        authentication_ref,
         from,
     })
 }

@@ -1,14 +1,14 @@
-//! Finds the number in an answer.
+//! Finds the number in an answer that is JSON.
 //!
 //! Comes in: a body of at most 1 MiB and a gjson path. Goes out: milli-units,
 //! rounded up as Kubernetes rounds them. Never panics, whatever was answered.
 
 use serde::de::IgnoredAny;
 
-use super::Reason;
-use starling_engine::quantity::{Error, Quantity};
+use super::number;
+use crate::Reason;
 
-const LOCATION_BYTES_MAX: usize = 256;
+pub(super) const LOCATION_BYTES_MAX: usize = 256;
 
 /// Modifiers (`@pretty`) and multipaths (`{a,b}`) rewrite the answer and never
 /// give a number that a plain path doesn't, so they are not allowed.
@@ -35,13 +35,12 @@ pub(super) fn check_location(location: &str) -> Result<(), String> {
 pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {
     // gjson takes anything for JSON, so validity is checked first; serde_json
     // also bounds the nesting.
-    serde_json::from_slice::<IgnoredAny>(body)
-        .map_err(|error| Reason::NotJson(error.to_string()))?;
-    let text = std::str::from_utf8(body).map_err(|error| Reason::NotJson(error.to_string()))?;
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| not_json(error.to_string()))?;
+    let text = std::str::from_utf8(body).map_err(|error| not_json(error.to_string()))?;
     let found = gjson::get(text, location);
-    let owned = || location.to_owned();
     if !found.exists() {
-        return Err(Reason::Missing { location: owned() });
+        let location = location.to_owned();
+        return Err(Reason::Missing { location });
     }
     let number = match found.kind() {
         gjson::Kind::Number => found.json().trim(),
@@ -51,26 +50,14 @@ pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {
         gjson::Kind::Array => return Err(not_a_number(location, "a list")),
         gjson::Kind::Object => return Err(not_a_number(location, "an object")),
     };
-    let quantity = match Quantity::parse(number) {
-        Ok(quantity) => quantity,
-        Err(Error::Malformed) => return Err(not_a_number(location, &quoted(number))),
-        Err(Error::TooLarge) => {
-            return Err(Reason::TooLarge {
-                location: owned(),
-                is: clip(number),
-            });
-        }
-    };
-    if quantity.is_negative() {
-        return Err(Reason::Negative {
-            location: owned(),
-            is: clip(number),
-        });
+    number::milli(number, location)
+}
+
+fn not_json(why: String) -> Reason {
+    Reason::Unreadable {
+        format: "JSON",
+        why,
     }
-    quantity.milli().ok_or_else(|| Reason::TooLarge {
-        location: owned(),
-        is: clip(number),
-    })
 }
 
 fn not_a_number(location: &str, is: &str) -> Reason {
@@ -78,16 +65,4 @@ fn not_a_number(location: &str, is: &str) -> Reason {
         location: location.to_owned(),
         is: is.to_owned(),
     }
-}
-
-/// The beginning of what a source answered, in one line, for a message.
-fn clip(text: &str) -> String {
-    const CHARS_MAX: usize = 80;
-    let rest = text.chars().nth(CHARS_MAX).map(|_| '…');
-    let begin = text.chars().take(CHARS_MAX).flat_map(char::escape_debug);
-    begin.chain(rest).collect()
-}
-
-fn quoted(text: &str) -> String {
-    format!("`{}`", clip(text))
 }

@@ -1,0 +1,140 @@
+//! One question over HTTP or HTTPS: the answer's body, or why there is none.
+//!
+//! Connections are kept and used again, apart for each set of certificates. Whom to
+//! trust: this machine's authorities (those that the program carries, where the
+//! machine has none), or the one that a trigger names in their place.
+
+mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::Reason;
+pub(crate) use tls::Trust;
+
+/// A longer answer is an error.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Connections kept open for each address, and for how long; a further one is
+/// opened when needed and closed after use.
+pub(crate) const IDLE_CONNECTIONS_MAX: usize = 2;
+const IDLE_MS_MAX: u64 = 90_000;
+/// Sets of certificates whose connections are kept. With one more all are begun
+/// anew: their connections end, and questions connect again.
+const TRUSTS_MAX: usize = 64;
+
+type Plain = Client<HttpConnector, Empty<Bytes>>;
+type Secure = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
+/// What is asked, beside the address.
+#[derive(Debug, Default)]
+pub(crate) struct Question {
+    pub accept: &'static str,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub trust: Trust,
+}
+
+#[derive(Debug)]
+pub(crate) struct Clients {
+    plain: Plain,
+    /// Made when the first trigger needs one, for reading authorities takes memory.
+    secure: Mutex<BTreeMap<Trust, Secure>>,
+}
+
+impl Default for Clients {
+    fn default() -> Clients {
+        Clients {
+            plain: builder().build_http(),
+            secure: Mutex::default(),
+        }
+    }
+}
+
+fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_millis(IDLE_MS_MAX))
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+    builder
+}
+
+impl Clients {
+    pub(crate) async fn fetch(&self, uri: Uri, question: Question) -> Result<Bytes, Reason> {
+        let secure = uri.scheme_str() == Some("https");
+        let mut request = Request::get(uri)
+            .header(header::ACCEPT, question.accept)
+            .header(
+                header::USER_AGENT,
+                concat!("starling/", env!("CARGO_PKG_VERSION")),
+            )
+            .body(Empty::new())
+            .map_err(|error| Reason::Misconfigured(error.to_string()))?;
+        request.headers_mut().extend(
+            question
+                .headers
+                .into_iter()
+                .map(|(name, value)| (Some(name), value)),
+        );
+        let answer = if secure {
+            self.secure(question.trust)?.request(request).await
+        } else {
+            self.plain.request(request).await
+        };
+        let response = answer.map_err(|error| Reason::Connection(root_cause(&error)))?;
+        if response.status().as_u16() >= 300 {
+            return Err(Reason::Status(response.status().as_u16()));
+        }
+        body(response).await
+    }
+
+    fn secure(&self, trust: Trust) -> Result<Secure, Reason> {
+        let mut kept = self.secure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = kept.get(&trust) {
+            return Ok(client.clone());
+        }
+        let config = tls::config(&trust).map_err(Reason::Secret)?;
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = builder().build(connector);
+        if kept.len() >= TRUSTS_MAX {
+            kept.clear();
+        }
+        kept.insert(trust, client.clone());
+        Ok(client)
+    }
+}
+
+async fn body(response: Response<Incoming>) -> Result<Bytes, Reason> {
+    match Limited::new(response.into_body(), BODY_BYTES_MAX)
+        .collect()
+        .await
+    {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Reason::TooLong),
+        Err(error) => Err(Reason::Connection(root_cause(error.as_ref()))),
+    }
+}
+
+/// The innermost cause: the outer ones only say that a request failed.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,129 @@
+//! Whom an HTTPS connection trusts, and by what it shows who asks.
+//!
+//! Comes in: PEM texts as KEDA's parameters `ca`, `cert` and `key` hold them. Goes
+//! out: rustls' settings. Nothing of a key is ever told.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// One set of certificates.
+#[derive(Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Trust {
+    /// In place of this machine's authorities.
+    pub ca: Option<String>,
+    pub cert: Option<String>,
+    pub key: Option<String>,
+    /// Believe whoever answers: KEDA's `unsafeSsl`.
+    pub anyone: bool,
+}
+
+/// What there is, never what it holds.
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("ca", &self.ca.is_some())
+            .field("cert", &self.cert.is_some())
+            .field("anyone", &self.anyone)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn config(trust: &Trust) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let trusting = if trust.anyone {
+        versions
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+    } else {
+        versions.with_root_certificates(roots(trust.ca.as_deref())?)
+    };
+    let (Some(cert), Some(key)) = (&trust.cert, trust.key.as_ref().or(trust.cert.as_ref())) else {
+        return Ok(trusting.with_no_client_auth());
+    };
+    let chain = certificates("cert", cert)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|_| "the parameter `key` holds no private key in PEM form".to_owned())?;
+    trusting
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| format!("the parameters `cert` and `key` can't be used: {error}"))
+}
+
+fn roots(ca: Option<&str>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(ca) = ca {
+        for certificate in certificates("ca", ca)? {
+            roots
+                .add(certificate)
+                .map_err(|error| format!("the parameter `ca` can't be used: {error}"))?;
+        }
+        return Ok(roots);
+    }
+    // Single ones that can't be read are no reason to trust none.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        let carried = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
+        roots.add_parsable_certificates(carried);
+    }
+    Ok(roots)
+}
+
+fn certificates(parameter: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match read {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(format!(
+            "the parameter `{parameter}` holds no certificate in PEM form"
+        )),
+    }
+}
+
+/// Checks that the other side holds the key of the certificate that it shows, and
+/// nothing else of it.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,144 @@
+//! KEDA's trigger `metrics-api`: one number in the answer of an HTTP API (keda.md 4).
+//!
+//! Comes in: the trigger's metadata, and the parameters of its authentication. Goes
+//! out: the number, in milli-units.
+
+mod auth;
+mod dotted;
+mod format;
+mod json;
+mod number;
+mod prometheus;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::http::Clients;
+use super::secrets::{AUTHENTICATION, Secrets};
+use super::{Error, Reason, address, secrets};
+use format::Format;
+
+/// KEDA's trigger type for a number in an HTTP answer.
+pub const METRICS_API: &str = "metrics-api";
+const KEYS: [&str; 11] = [
+    "url",
+    "valueLocation",
+    "targetValue",
+    "activationTargetValue",
+    "format",
+    "timeout",
+    "unsafeSsl",
+    "authMode",
+    "method",
+    "keyParamName",
+    AUTHENTICATION,
+];
+/// KEDA's for asking each pod behind a Service; here agents don't list endpoints.
+const AGGREGATE: [&str; 2] = ["aggregateFromKubeServiceEndpoints", "aggregationType"];
+/// KEDA's default, in milliseconds, and what a user may ask for.
+const TIMEOUT_DEFAULT_MS: u64 = 3_000;
+const TIMEOUT_MS_MAX: u64 = 60_000;
+
+pub(super) fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut wrong = Vec::new();
+    let mut fails = |key: &str, why: String| wrong.push((key.to_owned(), why));
+    let aggregates = metadata.get(AGGREGATE[0]).is_some_and(|it| it != "false");
+    for key in metadata.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+        // KEDA ignores both where they ask for nothing.
+        if AGGREGATE.contains(&key.as_str()) {
+            if aggregates && key == AGGREGATE[0] {
+                fails(
+                    key,
+                    "is not supported: one address is asked, not each pod behind a Service; ask \
+                     one that knows the sum"
+                        .to_owned(),
+                );
+            }
+            continue;
+        }
+        // What the reference becomes is nothing that users write.
+        let allowed = &KEYS[..KEYS.len() - 1];
+        fails(
+            key,
+            format!("is not supported; allowed: {}", allowed.join(", ")),
+        );
+    }
+    match metadata.get("url") {
+        None => fails("", "`url` is missing".to_owned()),
+        Some(url) => {
+            if let Err(why) = address::check(url) {
+                fails("url", why);
+            }
+        }
+    }
+    match Format::of(metadata) {
+        Err(why) => fails("format", why),
+        Ok(format) => match metadata.get("valueLocation") {
+            None => fails("", "`valueLocation` is missing".to_owned()),
+            Some(location) => {
+                if let Err(why) = format.check_location(location) {
+                    fails("valueLocation", why);
+                }
+            }
+        },
+    }
+    if let Err(why) = timeout_ms(metadata) {
+        fails("timeout", why);
+    }
+    if let Err(why) = flag(metadata, "unsafeSsl") {
+        fails("unsafeSsl", why);
+    }
+    if let Some(Err(why)) = metadata.get(AUTHENTICATION).map(|it| secrets::check(it)) {
+        fails(AUTHENTICATION, why);
+    }
+    wrong.extend(auth::check(metadata));
+    wrong
+}
+
+pub(super) async fn ask(
+    clients: &Clients,
+    metadata: &BTreeMap<String, String>,
+    secrets: &Secrets,
+) -> Result<i64, Error> {
+    let setting = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
+    let (url, location) = (setting("url"), setting("valueLocation"));
+    let answer = async {
+        let format = Format::of(metadata).map_err(Reason::Misconfigured)?;
+        let after_ms = timeout_ms(metadata).map_err(Reason::Misconfigured)?;
+        let (uri, mut question) = auth::question(metadata, url, secrets)?;
+        question.accept = format.accept();
+        let fetch = clients.fetch(uri, question);
+        let body = tokio::time::timeout(Duration::from_millis(after_ms), fetch)
+            .await
+            .unwrap_or(Err(Reason::TimedOut { after_ms }))?;
+        format.read(&body, location)
+    };
+    answer.await.map_err(|reason| Error {
+        address: address::shown(url),
+        reason,
+    })
+}
+
+fn timeout_ms(metadata: &BTreeMap<String, String>) -> Result<u64, String> {
+    let Some(text) = metadata.get("timeout") else {
+        return Ok(TIMEOUT_DEFAULT_MS);
+    };
+    text.parse()
+        .ok()
+        .filter(|ms| (1..=TIMEOUT_MS_MAX).contains(ms))
+        .ok_or_else(|| format!("must be 1 to {TIMEOUT_MS_MAX} milliseconds, is `{text}`"))
+}
+
+fn flag(metadata: &BTreeMap<String, String>, key: &str) -> Result<bool, String> {
+    match metadata.get(key).map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(format!(
+            "must be true or false, is `{}`",
+            other.escape_debug().take(80).collect::<String>()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! What triggers authenticate with: files that are read when a trigger is asked.
+//!
+//! Comes in: a directory, a namespace, and the name that a trigger's
+//! `authenticationRef` has. Goes out: the parameters, by the names that KEDA's
+//! `TriggerAuthentication` gives them (`apiKey`, `username`, `password`, `token`,
+//! `ca`, `cert`, `key`). The layout is that of a mounted Secret:
+//! DIRECTORY/NAMESPACE/NAME/PARAMETER. A policy reaches its own namespace's alone.
+//! Nothing is kept, and nothing of it is ever told, sent on or replicated.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use tokio::io::AsyncReadExt as _;
+
+/// Key of a source's metadata: the name of its `authenticationRef`.
+pub const AUTHENTICATION: &str = "authenticationRef";
+/// Of one parameter; a longer one is refused. A chain of certificates fits.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+/// The parameters that any trigger here takes; other files are never read.
+const PARAMETERS: [&str; 7] = [
+    "apiKey", "username", "password", "token", "ca", "cert", "key",
+];
+/// How many there are at most.
+pub const PARAMETERS_MAX: usize = PARAMETERS.len();
+
+/// Parameters by name.
+#[derive(Default, Clone, PartialEq, Eq)]
+pub(crate) struct Secrets(pub BTreeMap<&'static str, String>);
+
+/// Their names alone: what they hold is never written down.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl Secrets {
+    pub(crate) fn get(&self, parameter: &str) -> Option<&str> {
+        let value = self.0.get(parameter).map(String::as_str);
+        value.filter(|value| !value.is_empty())
+    }
+}
+
+/// A name that can be a folder's and nothing above or below it.
+pub(crate) fn check(name: &str) -> Result<(), String> {
+    const BYTES_MAX: usize = 253;
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let sound = name.len() <= BYTES_MAX
+        && name.chars().all(letters)
+        && edge(name.chars().next())
+        && edge(name.chars().last());
+    if sound {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{}` is not a name: at most {BYTES_MAX} of a-z, 0-9, `-` and `.`",
+            name.escape_debug().take(80).collect::<String>()
+        ))
+    }
+}
+
+/// All parameters of the trigger's reference; none where it has no reference.
+pub(crate) async fn read(
+    directory: Option<&Path>,
+    namespace: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Secrets, String> {
+    let Some(name) = metadata.get(AUTHENTICATION) else {
+        return Ok(Secrets::default());
+    };
+    check(name)?;
+    check(namespace)?;
+    let Some(directory) = directory else {
+        return Err(format!(
+            "authenticationRef {name} can't be read: this agent has no `authentications` directory"
+        ));
+    };
+    let folder = directory.join(namespace).join(name);
+    if !tokio::fs::metadata(&folder)
+        .await
+        .is_ok_and(|it| it.is_dir())
+    {
+        return Err(format!(
+            "authenticationRef {name} can't be read: {} is no directory on this machine; put a file \
+             for each parameter there ({})",
+            folder.display(),
+            PARAMETERS.join(", ")
+        ));
+    }
+    let mut found = BTreeMap::new();
+    for parameter in PARAMETERS {
+        let path = folder.join(parameter);
+        match text(&path).await {
+            Ok(value) => drop(found.insert(parameter, value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("can't read {}: {error}", path.display())),
+        }
+    }
+    Ok(Secrets(found))
+}
+
+async fn text(path: &Path) -> io::Result<String> {
+    let file = tokio::fs::File::open(path).await?;
+    let mut text = String::new();
+    // One more than is taken, so that a longer one is told from it.
+    let limit = SECRET_BYTES_MAX as u64 + 1;
+    file.take(limit).read_to_string(&mut text).await?;
+    if text.len() > SECRET_BYTES_MAX {
+        let why = format!("is longer than {} KiB", SECRET_BYTES_MAX >> 10);
+        return Err(io::Error::other(why));
+    }
+    // Editors end a file with a new line; no secret does.
+    let end = text.trim_end_matches(['\n', '\r']).len();
+    text.truncate(end);
+    Ok(text)
+}
