@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use starling_agent::config::Adopt;
 use starling_agent::{prepare, run};
 use starling_cli::Ask;
 use starling_health::logs::Format;
@@ -42,6 +43,9 @@ enum Command {
         /// A level (error, warn, info, debug, trace), or several, such as info,openraft=warn
         #[arg(long, env = "STARLING_LOG", value_name = "FILTER")]
         log_level: Option<String>,
+        /// Decide for another program's objects as they are: keda
+        #[arg(long, value_name = "PROGRAM")]
+        adopt: Vec<Adopt>,
     },
     /// Give an agent's data directory to the user that it runs as
     Prepare(prepare::Args),
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
             until_stdin_closes,
             log_format,
             log_level,
+            adopt,
         } => {
             let args = run::Args {
                 config,
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
                 until_stdin_closes,
                 log_format,
                 log_level,
+                adopt,
             };
             block_on(run::main(&args)).map(|()| ExitCode::SUCCESS)
         }

@@ -40,6 +40,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
+use crate::config::Adopt;
 use crate::platform::{self, Meter as PodMeter, Platform};
 use crate::{actuate, measure};
 use start::Parts;
@@ -134,6 +135,8 @@ pub struct Args {
     /// In place of what the settings say.
     pub log_format: Option<Format>,
     pub log_level: Option<String>,
+    /// Beside what the settings say.
+    pub adopt: Vec<Adopt>,
 }
 
 /// Runs an agent until it is told to end (SIGTERM, SIGINT, or the end of

@@ -11,6 +11,7 @@ mod objects;
 mod rivals;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::Node;
@@ -25,7 +26,8 @@ use tracing::{info, warn};
 use crate::client::{Connection, Failure};
 use crate::events::Teller;
 use crate::status::Status;
-use crate::status::write::write;
+use crate::status::keda::About;
+use crate::status::write::{write, write_adopted};
 use keeper::{Keeper, World};
 pub(crate) use objects::resource;
 
@@ -36,13 +38,41 @@ pub struct Seen {
     /// As it stands in the object; the default where nothing does, or nothing that
     /// could be read.
     pub status: Status,
+    /// Of a `ScaledObject`.
+    pub adopted: Option<Arc<About>>,
+}
+
+/// What kind of objects policies are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    Policies,
+    ScaledObjects,
+}
+
+/// Which kinds are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reads {
+    pub policies: bool,
+    /// `ScaledObject`s as they are, in KEDA's place.
+    pub scaled_objects: bool,
+}
+
+impl Reads {
+    fn origins(self) -> impl Iterator<Item = Origin> {
+        let read = [
+            (Origin::Policies, self.policies),
+            (Origin::ScaledObjects, self.scaled_objects),
+        ];
+        read.into_iter()
+            .filter_map(|(origin, reads)| reads.then_some(origin))
+    }
 }
 
 /// What the API server says.
 #[derive(Debug)]
 pub enum News {
-    /// Every object there is.
-    Listed(BTreeMap<Name, Seen>),
+    /// Every object that there is of a kind.
+    Listed(Origin, BTreeMap<Name, Seen>),
     /// One object came or changed.
     Put(Name, Box<Seen>),
     /// One object was deleted.
@@ -90,9 +120,9 @@ const REMIND_EVERY: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// The agent's end of it. The tasks end when it is dropped.
 pub struct Policies {
-    /// Policies' objects are read; what else scales workloads is watched either way,
-    /// for policies in files.
-    reads: bool,
+    /// Which objects are read; what else scales workloads is watched either way, for
+    /// policies in files.
+    reads: Reads,
     keeper: Keeper,
     connection: Connection,
     teller: Teller,
@@ -108,17 +138,17 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// `node` is this agent's name; `reads`: policies may be objects. What is received
+    /// `node` is this agent's name; `reads`: which objects are policies. What is received
     /// goes to [`Policies::take`].
     pub fn new(
         connection: &Connection,
         node: &str,
-        reads: bool,
+        reads: Reads,
     ) -> (Policies, mpsc::Receiver<Dated>) {
         let (sender, receiver) = mpsc::channel(NEWS_MAX);
         let policies = Policies {
             reads,
-            keeper: Keeper::default(),
+            keeper: Keeper::new(reads.origins().count()),
             connection: connection.clone(),
             teller: Teller::start(connection, node),
             outbox: Outbox { epoch: 0, sender },
@@ -139,16 +169,17 @@ impl Policies {
             (None, true) => {
                 let mut streams = JoinSet::new();
                 let client = &self.connection.client;
-                if self.reads {
-                    streams.spawn(objects::watch(client.clone(), self.outbox.clone()));
+                for origin in self.reads.origins() {
+                    streams.spawn(objects::watch(origin, client.clone(), self.outbox.clone()));
                 }
-                streams.spawn(rivals::watch(client.clone(), self.outbox.clone()));
+                let (client, outbox) = (client.clone(), self.outbox.clone());
+                streams.spawn(rivals::watch(client, outbox, self.reads.scaled_objects));
                 self.streams = Some(streams);
             }
             (Some(_), false) => {
                 self.streams = None;
                 self.outbox.epoch += 1;
-                self.keeper = Keeper::default();
+                self.keeper = Keeper::new(self.reads.origins().count());
             }
             _ => {}
         }
@@ -234,8 +265,13 @@ impl Policies {
 
     fn write(&mut self, name: Name, status: Status) {
         let (client, outbox) = (self.connection.client.clone(), self.outbox.clone());
+        let adopted = self.keeper.adopted(&name).cloned();
         self.writes.spawn(async move {
-            let written = match write(client, &name, &status).await {
+            let done = match &adopted {
+                Some(about) => write_adopted(client, about, &status).await,
+                None => write(client, &name, &status).await,
+            };
+            let written = match done {
                 Ok(()) => Some(Box::new(status)),
                 Err(failure) => {
                     // An API server that is away is said by its streams.

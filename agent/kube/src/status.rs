@@ -4,6 +4,7 @@
 //! of a decision is what `starling explain` shows.
 
 pub mod desk;
+pub mod keda;
 pub mod tell;
 pub mod write;
 

@@ -6,6 +6,7 @@
 //! warning for each thing that has no equivalent. Never asks a cluster, and never
 //! prints a policy that means less than its warnings say.
 
+pub mod adopt;
 mod draft;
 mod hpa;
 mod keda;

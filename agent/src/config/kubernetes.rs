@@ -32,6 +32,27 @@ pub struct Kubernetes {
     pub token: PathBuf,
     /// Sizes come from `ScalingPolicy` objects.
     pub policies: bool,
+    /// Whose objects are decided for as they are, in that program's place.
+    pub adopt: Vec<Adopt>,
+}
+
+/// Programs whose objects can be decided for as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adopt {
+    /// `ScaledObject`s; KEDA's operator mustn't run beside it.
+    Keda,
+}
+
+impl std::str::FromStr for Adopt {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Adopt, &'static str> {
+        match text {
+            "keda" => Ok(Adopt::Keda),
+            _ => Err("not known; allowed: keda"),
+        }
+    }
 }
 
 impl Default for Kubernetes {
@@ -42,6 +63,7 @@ impl Default for Kubernetes {
             cluster_object: "starling-cluster".into(),
             token: "/var/run/secrets/starling/token".into(),
             policies: true,
+            adopt: Vec::new(),
         }
     }
 }
@@ -49,6 +71,10 @@ impl Default for Kubernetes {
 impl Kubernetes {
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub fn adopts(&self, whose: Adopt) -> bool {
+        self.adopt.contains(&whose)
     }
 }
 

@@ -271,6 +271,7 @@ fn a_pods_settings_come_from_its_environment() {
         cluster_object: "c.d".into(),
         token: host.path().join("t"),
         policies: false,
+        adopt: Vec::new(),
     };
     assert_eq!(config.kubernetes, Some(expected));
 }

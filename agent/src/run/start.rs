@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
 use starling_collect::{Collector, HostRoot};
@@ -16,7 +16,7 @@ use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
 use starling_kube::metrics::Metrics;
-use starling_kube::policies::{Dated, Policies};
+use starling_kube::policies::{Dated, Policies, Reads};
 use starling_kube::targets;
 use starling_policy::Directory;
 use starling_process::Supervisor;
@@ -31,7 +31,7 @@ use super::identity::{self, Identity, Known};
 use super::shown::Shown;
 use super::tell::Told;
 use super::{Agent, Args, EVENTS_MAX, Meters};
-use crate::config::{Config, WorkersOnExit};
+use crate::config::{Adopt, Config, WorkersOnExit};
 use crate::platform::{Meter as PodMeter, Platform};
 
 /// Time for open API calls to end.
@@ -39,7 +39,15 @@ const API_GRACE: Duration = Duration::from_secs(2);
 
 /// See [`super::main`].
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+    let mut config = Config::load(&args.config)?;
+    match &mut config.kubernetes {
+        Some(kubernetes) => kubernetes.adopt.extend(&args.adopt),
+        None if !args.adopt.is_empty() => {
+            bail!("--adopt needs `kubernetes` in the settings: ScaledObjects are its objects")
+        }
+        None => {}
+    }
+    let config = config;
     let format = args.log_format.or(config.log.format).unwrap_or_default();
     let level = args.log_level.as_ref().filter(|level| !level.is_empty());
     let level = level.or(config.log.level.as_ref());
@@ -243,10 +251,13 @@ fn assemble(
         // Nobody sends: the loop hears nothing of it.
         None => (None, mpsc::channel(1).1),
     };
-    let reads = config.kubernetes.as_ref().is_some_and(|it| it.policies);
+    let reads = config.kubernetes.as_ref().map(|it| Reads {
+        policies: it.policies,
+        scaled_objects: it.adopts(Adopt::Keda),
+    });
     let (policies, objects) = match &known.connection {
         Some(connection) => {
-            let (policies, news) = Policies::new(connection, name, reads);
+            let (policies, news) = Policies::new(connection, name, reads.unwrap_or_default());
             (Some(policies), news)
         }
         None => (None, mpsc::channel(1).1),

@@ -1,14 +1,17 @@
 //! Coming from an HPA or from KEDA: what runs is handed over as it runs.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use starling_kubernetes_rig::shell;
-use starling_tests::installed::{Installed, installed};
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, until};
 use starling_tests::workload::deployment;
 
 /// An answer of the command line, with an API server that is busy.
 const ANSWER: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_mins(1);
 /// Many passes.
 const A_WHILE: Duration = Duration::from_secs(15);
 
@@ -82,36 +85,24 @@ spec:
     installed.forget(namespace);
 }
 
-/// As much of KEDA as there is without its operator.
-const SCALED_OBJECTS: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: scaledobjects.keda.sh}
-spec:
-  group: keda.sh
-  scope: Namespaced
-  names: {kind: ScaledObject, plural: scaledobjects, singular: scaledobject}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-";
+/// A file of the component that adopts KEDA's objects.
+fn keda(file: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/components/keda");
+    fs::read_to_string(folder.join(file)).unwrap()
+}
 
-#[test]
-fn a_scaled_object_is_imported_and_hands_over_without_a_change_of_size() {
-    let Some(installed) = installed() else { return };
-    let (cluster, namespace) = (&installed.cluster, "moving-keda");
-    cluster.apply(SCALED_OBJECTS).unwrap();
-    let there = "crd/scaledobjects.keda.sh";
-    cluster
-        .kubectl(["wait", "--for=condition=Established", there])
+/// As much of KEDA as there is without its operator.
+fn know_scaled_objects(installed: &Installed) {
+    installed
+        .cluster
+        .apply(&keda("scaledobjects.yaml"))
         .unwrap();
-    three(namespace, &installed);
-    installed.apply(
-        namespace,
-        "
+    let wait = ["wait", "--for=condition=Established", SCALED_OBJECTS];
+    installed.cluster.kubectl(wait).unwrap();
+}
+
+const SCALED_OBJECTS: &str = "crd/scaledobjects.keda.sh";
+const SCALED_OBJECT: &str = "
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata: {name: web}
@@ -123,8 +114,40 @@ spec:
   - type: cpu
     metricType: Utilization
     metadata: {value: '70'}
-",
-    );
+";
+
+/// Changes the agents' arguments, and waits until all of them have them.
+fn patch_agents(installed: &Installed, patch: &str) {
+    let cluster = &installed.cluster;
+    let agents = [
+        "patch",
+        "daemonset/starling",
+        "-n",
+        SYSTEM,
+        "--type=json",
+        "-p",
+        patch,
+    ];
+    cluster.kubectl(agents).unwrap();
+    let done = [
+        "rollout",
+        "status",
+        "daemonset/starling",
+        "-n",
+        SYSTEM,
+        "--timeout=180s",
+    ];
+    cluster.kubectl(done).unwrap();
+    await_agents(cluster, NODES);
+}
+
+#[test]
+fn a_scaled_object_is_imported_and_hands_over_without_a_change_of_size() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "moving-keda");
+    know_scaled_objects(&installed);
+    three(namespace, &installed);
+    installed.apply(namespace, SCALED_OBJECT);
     installed.apply(namespace, &import(&installed, namespace));
     // A kind that is new is found within a minute.
     installed.await_condition(namespace, "web", "Ready=False");
@@ -134,6 +157,57 @@ spec:
     installed.await_condition(namespace, "web", "Ready");
     stays(&installed, namespace, before);
     assert_eq!(written(&installed, namespace).1, 3);
-    cluster.kubectl(["delete", there]).unwrap();
+    cluster.kubectl(["delete", SCALED_OBJECTS]).unwrap();
+    installed.forget(namespace);
+}
+
+#[test]
+fn a_scaled_object_is_adopted_as_it_is_and_given_back_without_a_change_of_size() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "adopted");
+    know_scaled_objects(&installed);
+    cluster.apply(&keda("cluster-role.yaml")).unwrap();
+    three(namespace, &installed);
+    installed.apply(namespace, SCALED_OBJECT);
+    let before = written(&installed, namespace);
+    patch_agents(
+        &installed,
+        r#"[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--adopt"},
+            {"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "keda"}]"#,
+    );
+    let condition = |object: &str, condition: &str| {
+        let condition = format!("--for=condition={condition}");
+        let wait = ["wait", object, "-n", namespace, &condition, "--timeout=90s"];
+        cluster.kubectl(wait).unwrap();
+    };
+    condition("scaledobject/web", "Ready");
+    condition("scaledobject/web", "Active");
+    stays(&installed, namespace, before);
+    assert_eq!(before.1, 3);
+    // What it can't do it says, and the workload keeps its size.
+    let unknown = SCALED_OBJECT.replace("- type: cpu", "- type: kafka");
+    installed.apply(namespace, &unknown);
+    condition("scaledobject/web", "Ready=False");
+    let said = cluster.get(["so", "web", "-n", namespace]).unwrap();
+    let said = said["status"]["conditions"].to_string();
+    assert!(said.contains("`kafka` isn't a type of trigger"), "{said}");
+    installed.apply(namespace, SCALED_OBJECT);
+    condition("scaledobject/web", "Ready");
+
+    patch_agents(
+        &installed,
+        r#"[{"op": "remove", "path": "/spec/template/spec/containers/0/args/4"},
+            {"op": "remove", "path": "/spec/template/spec/containers/0/args/3"}]"#,
+    );
+    until(cluster, "it is nobody's policy any more", SOON, |_| {
+        let policies = installed.starling(&["policies", "-n", namespace]);
+        Ok(policies.and_then(|policies| {
+            let text = policies.to_string();
+            let gone = !text.contains("web.scaledobject");
+            gone.then_some(()).ok_or(text)
+        }))
+    });
+    stays(&installed, namespace, before);
+    cluster.kubectl(["delete", SCALED_OBJECTS]).unwrap();
     installed.forget(namespace);
 }

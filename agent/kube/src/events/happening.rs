@@ -55,6 +55,15 @@ impl Of {
         }
     }
 
+    /// KEDA's object, where it is decided for as a policy.
+    pub fn scaled_object(name: &Name, uid: &str) -> Of {
+        Of {
+            api_version: "keda.sh/v1alpha1".to_owned(),
+            kind: "ScaledObject".to_owned(),
+            ..Of::policy(name, uid)
+        }
+    }
+
     /// A workload that was seen; one that wasn't has no uid to point to.
     pub fn target(target: &Target, version: &str, uid: &str) -> Option<Of> {
         let api_version = match target.group.as_str() {
@@ -98,7 +107,7 @@ pub fn records(
     ledger: &Ledger,
     told: Option<u64>,
     now: Ms,
-    uid_of: impl Fn(&Name) -> Option<String>,
+    of_policy: impl Fn(&Name) -> Option<Of>,
 ) -> Vec<Happening> {
     let is_new = |record: &&Record| match told {
         Some(told) => record.index > told,
@@ -120,7 +129,7 @@ pub fn records(
         let seen = workload.and_then(|workload| workload.scaled.as_ref());
         let target_uid = seen.map_or("", |scaled| scaled.uid.as_str());
         let target = Of::target(&policy.target, &policy.target_version, target_uid);
-        let object = uid_of(&record.policy).map(|uid| Of::policy(&record.policy, &uid));
+        let object = of_policy(&record.policy);
         let stamp = Stamp {
             generation: ledger.generation,
             index: record.index,

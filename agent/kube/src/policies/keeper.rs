@@ -7,6 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Instant;
 
 use starling_engine::decide::reason::Report;
@@ -17,10 +18,11 @@ use starling_engine::policy::{Name, Target};
 use starling_engine::unit::Ms;
 use starling_policy::objects::{Objects, Rivals, Standing, owns};
 
-use super::{News, Seen};
+use super::{News, Origin, Seen};
 use crate::events::{Happening, Of, flips, records};
 use crate::status::Status;
 use crate::status::desk::{Desk, Urgency, urgency};
+use crate::status::keda::{self, About};
 use crate::status::tell::{self, Facts};
 
 /// Statuses that are looked through in each whole turn for values and words that
@@ -52,6 +54,12 @@ pub struct Turn {
 #[derive(Debug, Default)]
 pub struct Keeper {
     objects: Objects,
+    /// Those objects that are `ScaledObject`s.
+    adopted: BTreeMap<Name, Arc<About>>,
+    /// The kinds that have been listed, and how many there are: before all of them
+    /// are nothing is known to be gone.
+    listed: BTreeSet<Origin>,
+    origins: usize,
     /// What each object's status shows.
     shown: BTreeMap<Name, Status>,
     rivals: Rivals,
@@ -69,23 +77,23 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// Objects come from so many kinds.
+    pub fn new(origins: usize) -> Keeper {
+        Keeper {
+            origins,
+            ..Keeper::default()
+        }
+    }
+
+    /// What is known of a `ScaledObject`, by its policy's name.
+    pub fn adopted(&self, name: &Name) -> Option<&Arc<About>> {
+        self.adopted.get(name)
+    }
+
     pub fn take(&mut self, news: News) {
         match news {
-            News::Listed(all) => {
-                self.shown.clear();
-                let mut objects = BTreeMap::new();
-                for (name, seen) in all {
-                    self.show(&name, seen.status);
-                    objects.insert(name, seen.object);
-                }
-                self.objects.replace(objects);
-                self.forget_gone();
-            }
-            News::Put(name, seen) => {
-                let Seen { object, status } = *seen;
-                self.show(&name, status);
-                self.objects.put(name, object);
-            }
+            News::Listed(origin, all) => self.list(origin, all),
+            News::Put(name, seen) => self.put(name, *seen),
             News::Gone(name) => {
                 self.objects.remove(&name);
                 self.forget_gone();
@@ -104,6 +112,61 @@ impl Keeper {
         }
     }
 
+    fn list(&mut self, origin: Origin, all: BTreeMap<Name, Seen>) {
+        let gone: Vec<Name> = self
+            .objects
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| self.origin(name) == origin && !all.contains_key(name))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.objects.remove(&name);
+        }
+        for (name, seen) in all {
+            self.put(name, seen);
+        }
+        self.listed.insert(origin);
+        if self.listed.len() >= self.origins {
+            let objects = self.objects.iter();
+            let objects = objects.map(|(name, object)| (name.clone(), object.clone()));
+            let objects = objects.collect();
+            self.objects.replace(objects);
+        }
+        self.forget_gone();
+    }
+
+    fn origin(&self, name: &Name) -> Origin {
+        if self.adopted.contains_key(name) {
+            Origin::ScaledObjects
+        } else {
+            Origin::Policies
+        }
+    }
+
+    fn put(&mut self, name: Name, seen: Seen) {
+        let Seen {
+            object,
+            status,
+            adopted,
+        } = seen;
+        match adopted {
+            Some(about) => self.adopted.insert(name.clone(), about),
+            None => self.adopted.remove(&name),
+        };
+        self.show(&name, status);
+        self.objects.put(name, object);
+    }
+
+    /// What events are about.
+    fn of(&self, name: &Name) -> Option<Of> {
+        let uid = &self.objects.get(name)?.uid;
+        Some(match self.adopted.get(name) {
+            Some(about) => Of::scaled_object(&about.name, uid),
+            None => Of::policy(name, uid),
+        })
+    }
+
     fn show(&mut self, name: &Name, status: Status) {
         self.desk.shown(name, &status);
         self.open.insert(name.clone());
@@ -114,6 +177,7 @@ impl Keeper {
         let objects = &self.objects;
         let there = |name: &Name| objects.get(name).is_some();
         self.shown.retain(|name, _| there(name));
+        self.adopted.retain(|name, _| there(name));
         self.made_from.retain(|name, _| there(name));
         self.open.retain(|name| there(name));
         self.desk.retain(there);
@@ -170,9 +234,8 @@ impl Keeper {
         if !self.objects.are_listed() {
             return turn;
         }
-        let objects = &self.objects;
-        let uid_of = |name: &Name| objects.get(name).map(|object| object.uid.clone());
-        turn.happenings = records(world.ledger, self.told, world.now, uid_of);
+        let of = |name: &Name| self.of(name);
+        turn.happenings = records(world.ledger, self.told, world.now, of);
         self.told = Some(world.ledger.index);
         if whole {
             self.scan(world);
@@ -242,16 +305,20 @@ impl Keeper {
             self.open.remove(name);
             return;
         }
-        let wanted = tell::status(&facts, &former, world.now);
+        let mut wanted = tell::status(&facts, &former, world.now);
+        if let Some(about) = self.adopted.get(name) {
+            wanted = keda::project(&wanted, about);
+        }
         if urgency(&former, &wanted) <= Urgency::Refresh {
             self.open.remove(name);
         } else {
             self.open.insert(name.clone());
         }
         if self.desk.is_due(name, &former, &wanted, world.instant) {
-            let of = Of::policy(name, &object.uid);
-            turn.happenings
-                .extend(flips(&of, &former, &wanted, world.now));
+            if let Some(of) = self.of(name) {
+                let flips = flips(&of, &former, &wanted, world.now);
+                turn.happenings.extend(flips);
+            }
             turn.statuses.push((name.clone(), wanted));
         }
     }

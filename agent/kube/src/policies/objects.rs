@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
-use serde_json::Value;
+use serde_json::{Value, json};
 use starling_engine::policy::{Name, Policy, Violation};
+use starling_policy::import::adopt;
 use starling_policy::objects::{Object, Written, read};
 
-use super::{Health, News, Outbox, Seen};
+use super::{Health, News, Origin, Outbox, Seen};
 use crate::client::Failure;
 use crate::crd;
 use crate::status::Status;
+use crate::status::keda::{self, About};
 use crate::watch::{Config, Event, Watch};
 
 /// What a policy that was read once was read from: a status that was written, the
@@ -26,27 +29,61 @@ struct Version {
 
 type Wish = Result<Arc<Policy>, Vec<Violation>>;
 
+/// What was made of a version of an object.
+#[derive(Debug, Clone)]
+struct Made {
+    version: Version,
+    wish: Wish,
+    adopted: Option<Arc<About>>,
+}
+
 /// The wishes of all objects that are there.
-#[derive(Default)]
 struct Reader {
-    known: BTreeMap<Name, (Version, Wish)>,
+    origin: Origin,
+    known: BTreeMap<Name, Made>,
 }
 
-pub(crate) fn resource() -> ApiResource {
-    let kind = GroupVersionKind::gvk(crd::GROUP, crd::VERSION, crd::KIND);
-    ApiResource::from_gvk_with_plural(&kind, crd::PLURAL)
+/// How long a kind that the cluster doesn't know isn't asked for again.
+const ABSENT: Duration = Duration::from_mins(1);
+
+pub(crate) fn resource(origin: Origin) -> ApiResource {
+    match origin {
+        Origin::Policies => {
+            let kind = GroupVersionKind::gvk(crd::GROUP, crd::VERSION, crd::KIND);
+            ApiResource::from_gvk_with_plural(&kind, crd::PLURAL)
+        }
+        Origin::ScaledObjects => {
+            let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
+            ApiResource::from_gvk_with_plural(&kind, "scaledobjects")
+        }
+    }
 }
 
-pub(super) async fn watch(client: Client, news: Outbox) {
-    let api: Api<DynamicObject> = Api::all_with(client, &resource());
+pub(super) async fn watch(origin: Origin, client: Client, news: Outbox) {
+    let api: Api<DynamicObject> = Api::all_with(client, &resource(origin));
     let mut watch = Watch::new(api, Config::default());
-    let mut health = Health::of("ScalingPolicy objects");
-    let mut reader = Reader::default();
+    let mut health = Health::of(match origin {
+        Origin::Policies => "ScalingPolicy objects",
+        Origin::ScaledObjects => "ScaledObject objects",
+    });
+    let mut reader = Reader::new(origin);
     let mut listing = BTreeMap::new();
     loop {
         let item = match watch.next().await {
+            // Nobody can have objects of a kind that isn't there, and the policies
+            // that are there needn't wait for it.
+            Err(failure @ Failure::NotFound { .. }) if origin == Origin::ScaledObjects => {
+                health.tell(&news, Some(words(origin, &failure))).await;
+                reader.known.clear();
+                let none = News::Listed(origin, BTreeMap::new());
+                if news.send(none).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(ABSENT).await;
+                continue;
+            }
             Err(failure) => {
-                health.tell(&news, Some(words(&failure))).await;
+                health.tell(&news, Some(words(origin, &failure))).await;
                 continue;
             }
             Ok(Event::Init) => {
@@ -60,7 +97,7 @@ pub(super) async fn watch(client: Client, news: Outbox) {
             Ok(Event::InitDone) => {
                 let all = std::mem::take(&mut listing);
                 reader.known.retain(|name, _| all.contains_key(name));
-                News::Listed(all)
+                News::Listed(origin, all)
             }
             Ok(Event::Apply(object)) => match reader.read(object) {
                 Some((name, seen)) => News::Put(name, Box::new(seen)),
@@ -68,6 +105,7 @@ pub(super) async fn watch(client: Client, news: Outbox) {
             },
             Ok(Event::Delete(object)) => match name(&object) {
                 Some(name) => {
+                    let name = reader.policy(&name);
                     reader.known.remove(&name);
                     News::Gone(name)
                 }
@@ -81,8 +119,13 @@ pub(super) async fn watch(client: Client, news: Outbox) {
     }
 }
 
-fn words(failure: &Failure) -> String {
+fn words(origin: Origin, failure: &Failure) -> String {
     match failure {
+        Failure::NotFound { .. } if origin == Origin::ScaledObjects => {
+            "the cluster doesn't know KEDA's kind ScaledObject; apply \
+             daemonset/components/keda/scaledobjects.yaml, or don't adopt keda"
+                .to_owned()
+        }
         Failure::NotFound { .. } => format!(
             "the cluster doesn't know the kind {}; apply daemonset/crds, or set `policies: false` \
              under `kubernetes:`",
@@ -104,52 +147,106 @@ fn name(object: &DynamicObject) -> Option<Name> {
 }
 
 impl Reader {
+    fn new(origin: Origin) -> Reader {
+        Reader {
+            origin,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// What an object's policy is called.
+    fn policy(&self, object: &Name) -> Name {
+        match self.origin {
+            Origin::Policies => object.clone(),
+            Origin::ScaledObjects => adopt::name(&object.namespace, &object.name),
+        }
+    }
+
     /// `None` for what has no name, which an API server doesn't send.
     fn read(&mut self, object: DynamicObject) -> Option<(Name, Seen)> {
-        let name = name(&object)?;
+        let own = name(&object)?;
+        let name = self.policy(&own);
         let metadata = object.metadata;
         let version = Version {
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             annotations: metadata.annotations.unwrap_or_default(),
         };
-        let known = self.known.get(&name).filter(|(it, _)| *it == version);
-        let wish = if let Some((_, wish)) = known {
-            wish.clone()
-        } else {
-            let wish = read(Written {
-                namespace: &name.namespace,
-                name: &name.name,
-                annotations: &version.annotations,
-                spec: object.data.get("spec").unwrap_or(&Value::Null),
-            });
-            wish.map(Arc::new)
+        let known = self.known.get(&name).filter(|it| it.version == version);
+        let made = match known {
+            Some(made) => made.clone(),
+            None => self.make(
+                &own,
+                version,
+                object.data.get("spec").unwrap_or(&Value::Null),
+            ),
         };
         let status = object.data.get("status").cloned().unwrap_or_default();
         let seen = Seen {
             object: Object {
-                uid: version.uid.clone(),
-                generation: version.generation,
+                uid: made.version.uid.clone(),
+                generation: made.version.generation,
                 created: metadata
                     .creation_timestamp
                     .map(|time| time.0.to_string())
                     .unwrap_or_default(),
-                wish: wish.clone(),
+                wish: made.wish.clone(),
             },
-            status: serde_json::from_value::<Option<Status>>(status)
-                .ok()
-                .flatten()
-                .unwrap_or_default(),
+            status: match self.origin {
+                Origin::ScaledObjects => keda::shown(&status),
+                Origin::Policies => serde_json::from_value::<Option<Status>>(status)
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default(),
+            },
+            adopted: made.adopted.clone(),
         };
-        self.known.insert(name.clone(), (version, wish));
+        self.known.insert(name.clone(), made);
         Some((name, seen))
+    }
+
+    fn make(&self, own: &Name, version: Version, spec: &Value) -> Made {
+        if self.origin == Origin::Policies {
+            let wish = read(Written {
+                namespace: &own.namespace,
+                name: &own.name,
+                annotations: &version.annotations,
+                spec,
+            });
+            return Made {
+                wish: wish.map(Arc::new),
+                version,
+                adopted: None,
+            };
+        }
+        // Labels and what other programs noted say nothing of its size.
+        let own_notes = version.annotations.iter();
+        let annotations: BTreeMap<&String, &String> = own_notes
+            .filter(|(key, _)| key.starts_with("autoscaling.keda.sh/"))
+            .collect();
+        let adopted = adopt::read(
+            &json!({
+                "apiVersion": "keda.sh/v1alpha1",
+                "kind": "ScaledObject",
+                "metadata": {
+                    "name": own.name,
+                    "namespace": own.namespace,
+                    "annotations": annotations,
+                },
+                "spec": spec,
+            })
+            .to_string(),
+        );
+        Made {
+            wish: adopted.wish,
+            version,
+            adopted: Some(Arc::new(About::new(own.clone(), adopted.left_out, spec))),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn object(generation: i64, max: i64, status: &Value) -> DynamicObject {
@@ -178,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_object_is_read_once_for_each_generation_and_its_status_each_time() {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(Origin::Policies);
         let (name, first) = reader.read(object(1, 5, &Value::Null)).unwrap();
         assert_eq!(name, Name::new("shop", "web"));
         assert_eq!(first.object.wish.as_ref().unwrap().replicas_max, 5);
@@ -190,5 +287,26 @@ mod tests {
         let (_, third) = reader.read(object(2, 9, &json!("nonsense"))).unwrap();
         assert_eq!(third.object.wish.unwrap().replicas_max, 9);
         assert_eq!(third.status, Status::default());
+    }
+
+    #[test]
+    fn a_scaled_object_is_a_policy_under_a_name_of_its_own_with_keda_s_status() {
+        let mut reader = Reader::new(Origin::ScaledObjects);
+        let mut object = object(
+            1,
+            5,
+            &json!({ "conditions": [
+            { "type": "Ready", "status": "True", "reason": "r", "message": "m" },
+            { "type": "HPAActive", "status": "True" },
+        ] }),
+        );
+        object.data["spec"]["maxReplicaCount"] = json!(7);
+        let (name, seen) = reader.read(object).unwrap();
+        assert_eq!(name, Name::new("shop", "web.scaledobject"));
+        let policy = seen.object.wish.unwrap();
+        assert_eq!((&policy.name, policy.replicas_max), (&name, 7));
+        assert_eq!(seen.status.conditions.len(), 1);
+        assert_eq!(seen.adopted.unwrap().name, Name::new("shop", "web"));
+        assert_eq!(reader.policy(&Name::new("shop", "web")), name);
     }
 }

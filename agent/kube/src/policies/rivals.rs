@@ -31,6 +31,8 @@ struct Scaler {
     default: (&'static str, &'static str),
 }
 
+const KEDA: &str = "keda.sh";
+
 const KINDS: [Scaler; 2] = [
     Scaler {
         group: "autoscaling",
@@ -40,7 +42,7 @@ const KINDS: [Scaler; 2] = [
         default: ("v1", ""),
     },
     Scaler {
-        group: "keda.sh",
+        group: KEDA,
         version: "v1alpha1",
         kind: "ScaledObject",
         plural: "scaledobjects",
@@ -55,10 +57,17 @@ struct Known {
     targets: BTreeMap<(String, String), Target>,
 }
 
-pub(super) async fn watch(client: Client, news: Outbox) {
+/// With `adopts` KEDA's objects are policies themselves, and nobody's rivals. The HPAs
+/// that a running KEDA makes for them still are.
+pub(super) async fn watch(client: Client, news: Outbox, adopts: bool) {
     let (lists, mut latest) = mpsc::channel::<(usize, Known)>(KINDS.len());
     let mut tasks = tokio::task::JoinSet::new();
+    let mut known: [Known; KINDS.len()] = Default::default();
     for (index, kind) in KINDS.iter().enumerate() {
+        if adopts && kind.group == KEDA {
+            known[index].listed = true;
+            continue;
+        }
         tasks.spawn(follow(
             kind,
             index,
@@ -68,7 +77,6 @@ pub(super) async fn watch(client: Client, news: Outbox) {
         ));
     }
     drop(lists);
-    let mut known: [Known; KINDS.len()] = Default::default();
     let mut told = Rivals::default();
     while let Some((index, now)) = latest.recv().await {
         known[index] = now;

@@ -6,13 +6,25 @@ use serde_json::{Map, Value, json};
 use starling_engine::policy::Name;
 
 use super::Status;
+use super::keda::{self, About};
 use crate::client::{self, Failure, WRITE_DEADLINE};
-use crate::policies::resource;
+use crate::policies::{Origin, resource};
 
 /// Replaces the status of an object. One that is gone meanwhile is no failure.
 pub async fn write(client: Client, name: &Name, status: &Status) -> Result<(), Failure> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client, &name.namespace, &resource());
     let patch = json!({ "status": whole(status) });
+    send(client, Origin::Policies, name, patch).await
+}
+
+/// The same of a `ScaledObject`; what else its status holds stays there.
+pub async fn write_adopted(client: Client, about: &About, status: &Status) -> Result<(), Failure> {
+    let patch = keda::patch(status, about, jiff::Timestamp::now());
+    send(client, Origin::ScaledObjects, &about.name, patch).await
+}
+
+async fn send(client: Client, origin: Origin, name: &Name, patch: Value) -> Result<(), Failure> {
+    let resource = resource(origin);
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &name.namespace, &resource);
     let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
     let call = api.patch_status(&name.name, &parameters, &patch);
     match client::call(WRITE_DEADLINE, call).await {

@@ -53,6 +53,7 @@ fn seen(generation: i64, spec: &Value, status: Status) -> Seen {
             wish: read(written).map(Arc::new),
         },
         status,
+        adopted: None,
     }
 }
 
@@ -75,7 +76,7 @@ impl Bench {
         let mut bench = Bench {
             ledger: Ledger::default(),
             node: Node::new(NodeId(1)),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(1),
             scale: Scale {
                 uid: "d".into(),
                 resource_version: "1".into(),
@@ -104,7 +105,9 @@ impl Bench {
         bench.commit(&Command::Admit { nonce, member });
         bench.step(Input::Leads(Some(1)));
         bench.step(Input::Platform(true));
-        bench.keeper.take(News::Listed(BTreeMap::new()));
+        bench
+            .keeper
+            .take(News::Listed(Origin::Policies, BTreeMap::new()));
         bench.keeper.take(News::Rivals(Rivals {
             known: true,
             ..Rivals::default()

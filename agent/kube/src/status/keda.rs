@@ -1,0 +1,271 @@
+//! The status of a `ScaledObject` that is decided for: what KEDA writes there, in
+//! KEDA's words and form (keda.md 1.4).
+//!
+//! Comes in: what the status of a policy would say, and the object. Goes out: KEDA's
+//! conditions, without times as KEDA has them, and the fields beside them.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use starling_engine::policy::Name;
+
+use super::{Condition, Status};
+
+/// KEDA's conditions that mean something without its HPA.
+const KINDS: [&str; 4] = ["Ready", "Active", "Fallback", "Paused"];
+
+/// What is known of an adopted object beside its policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The object's own name.
+    pub name: Name,
+    /// What of it has no equivalent.
+    pub left_out: Vec<String>,
+    /// What its status says of its spec alone.
+    fixed: Value,
+}
+
+impl About {
+    pub fn new(name: Name, left_out: Vec<String>, spec: &Value) -> About {
+        About {
+            name,
+            left_out,
+            fixed: fixed(spec),
+        }
+    }
+}
+
+/// As much of a policy's status as KEDA's has.
+pub fn project(status: &Status, about: &About) -> Status {
+    let conditions = status.conditions.iter();
+    let conditions = conditions.filter(|it| KINDS.contains(&it.kind.as_str()));
+    Status {
+        conditions: conditions.map(|it| condition(it, about)).collect(),
+        ..Status::default()
+    }
+}
+
+fn condition(it: &Condition, about: &About) -> Condition {
+    let ready = it.kind == "Ready";
+    let mut message = it.message.clone();
+    let reason = match (ready, it.status.as_str()) {
+        (true, "True") => {
+            "ScaledObject is decided for by Starling".clone_into(&mut message);
+            for left_out in &about.left_out {
+                message.push_str("; ");
+                message.push_str(left_out);
+            }
+            "ScaledObjectReady"
+        }
+        (true, "False") => "ScaledObjectCheckFailed",
+        _ => it.reason.as_str(),
+    };
+    Condition {
+        kind: it.kind.clone(),
+        status: it.status.clone(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: String::new(),
+    }
+}
+
+/// The same of what the object's status shows.
+pub fn shown(status: &Value) -> Status {
+    let listed = status.get("conditions").and_then(Value::as_array);
+    let text = |it: &Value, key: &str| {
+        let value = it.get(key).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let conditions = listed.into_iter().flatten().map(|it| Condition {
+        kind: text(it, "type"),
+        status: text(it, "status"),
+        reason: text(it, "reason"),
+        message: text(it, "message"),
+        last_transition_time: String::new(),
+    });
+    Status {
+        conditions: conditions
+            .filter(|it| KINDS.contains(&it.kind.as_str()))
+            .collect(),
+        ..Status::default()
+    }
+}
+
+/// A merge patch of the object's status.
+pub fn patch(status: &Status, about: &About, now: Timestamp) -> Value {
+    let conditions = status.conditions.iter();
+    let conditions: Vec<Value> = conditions
+        .map(|it| {
+            json!({
+                "type": it.kind,
+                "status": it.status,
+                "reason": it.reason,
+                "message": it.message,
+            })
+        })
+        .collect();
+    let mut patch = about.fixed.clone();
+    if status
+        .condition("Active")
+        .is_some_and(|it| it.status == "True")
+    {
+        let seconds = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        patch["lastActiveTime"] = json!(seconds.to_string());
+    }
+    patch["conditions"] = json!(conditions);
+    json!({ "status": patch })
+}
+
+/// What KEDA's status says of the spec: its target, its triggers, their metrics.
+fn fixed(spec: &Value) -> Value {
+    let target = &spec["scaleTargetRef"];
+    let text = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
+    let version = text(&target["apiVersion"], "apps/v1");
+    let kind = text(&target["kind"], "Deployment");
+    let (group, short) = version.split_once('/').unwrap_or(("", &version));
+    let mut types = Vec::new();
+    let (mut external, mut resource) = (Vec::new(), Vec::new());
+    for (index, trigger) in spec["triggers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let kind = text(&trigger["type"], "");
+        let setting = |key: &str| text(&trigger["metadata"][key], "");
+        match kind.as_str() {
+            "cpu" | "memory" => resource.push(kind.clone()),
+            "cron" => {
+                let times = [setting("start"), setting("end")].map(|it| cron(&it));
+                let name = format!("cron-{}-{}-{}", setting("timezone"), times[0], times[1]);
+                external.push(metric(index, &name));
+            }
+            "metrics-api" => {
+                let name = format!("metric-api-{}", setting("valueLocation"));
+                external.push(metric(index, &name));
+            }
+            other => external.push(metric(index, other)),
+        }
+        if !types.contains(&kind) {
+            types.push(kind);
+        }
+    }
+    json!({
+        "scaleTargetKind": format!("{version}.{kind}"),
+        "scaleTargetGVKR": {
+            "group": group,
+            "version": short,
+            "kind": kind,
+            "resource": format!("{}s", kind.to_lowercase()),
+        },
+        "externalMetricNames": external,
+        "resourceMetricNames": resource,
+        "triggersTypes": types.join(","),
+    })
+}
+
+/// KEDA's name of a trigger's metric.
+fn metric(index: usize, name: &str) -> String {
+    let normal = |c: char| {
+        if matches!(c, '/' | '.' | ':' | '%' | '(' | ')') {
+            '-'
+        } else {
+            c
+        }
+    };
+    format!("s{index}-{}", name.chars().map(normal).collect::<String>())
+}
+
+fn cron(schedule: &str) -> String {
+    let mut name = String::new();
+    for c in schedule.chars() {
+        match c {
+            '*' => name.push('x'),
+            '/' => name.push_str("Sl"),
+            '?' => name.push_str("Qm"),
+            ',' => name.push_str("Cm"),
+            c if c.is_whitespace() => {}
+            c => name.push(c),
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about() -> About {
+        let spec = json!({
+            "scaleTargetRef": { "name": "web" },
+            "triggers": [
+                { "type": "cron", "metadata": {
+                    "timezone": "Etc/UTC", "start": "0 0 * * Thu", "end": "59 23 * * Thu" } },
+                { "type": "cpu", "metadata": { "value": "70" } },
+                { "type": "metrics-api", "metadata": { "valueLocation": "queue.jobs" } },
+            ],
+        });
+        About::new(Name::new("shop", "web"), Vec::new(), &spec)
+    }
+
+    #[test]
+    fn a_status_is_keda_s_and_reads_back_as_it_was_written() {
+        let condition = |kind: &str, status: &str, reason: &str| Condition {
+            kind: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: "m".to_owned(),
+            last_transition_time: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let status = Status {
+            size: Some(3),
+            conditions: vec![
+                condition("Ready", "True", "InForce"),
+                condition("AbleToScale", "True", "ReadyForNewScale"),
+                condition("Active", "True", "ScalerActive"),
+                condition("Paused", "False", "ScaledObjectUnpaused"),
+            ],
+            ..Status::default()
+        };
+        let projected = project(&status, &about());
+        let patch = patch(&projected, &about(), Timestamp::UNIX_EPOCH);
+        let written = &patch["status"];
+        assert_eq!(written["conditions"][0]["reason"], "ScaledObjectReady");
+        assert_eq!(written["conditions"].as_array().unwrap().len(), 3);
+        assert_eq!(written["lastActiveTime"], "1970-01-01T00:00:00Z");
+        assert_eq!(written["scaleTargetKind"], "apps/v1.Deployment");
+        assert_eq!(written["triggersTypes"], "cron,cpu,metrics-api");
+        assert_eq!(written["resourceMetricNames"], json!(["cpu"]));
+        assert_eq!(
+            written["externalMetricNames"],
+            json!([
+                "s0-cron-Etc-UTC-00xxThu-5923xxThu",
+                "s2-metric-api-queue-jobs"
+            ])
+        );
+        assert_eq!(shown(written), projected);
+    }
+
+    #[test]
+    fn what_can_t_be_decided_for_says_so_in_keda_s_words() {
+        let status = Status {
+            conditions: vec![Condition {
+                kind: "Ready".to_owned(),
+                status: "False".to_owned(),
+                reason: "Invalid".to_owned(),
+                message: "spec.triggers[0].type: `kafka` isn't".to_owned(),
+                ..Condition::default()
+            }],
+            ..Status::default()
+        };
+        let projected = project(&status, &about());
+        assert_eq!(projected.conditions[0].reason, "ScaledObjectCheckFailed");
+        assert_eq!(
+            projected.conditions[0].message,
+            status.conditions[0].message
+        );
+        assert_eq!(
+            patch(&projected, &about(), Timestamp::UNIX_EPOCH)["status"]["lastActiveTime"],
+            Value::Null
+        );
+    }
+}
