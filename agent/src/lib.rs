@@ -14,6 +14,7 @@
 
 pub mod actuate;
 pub mod config;
+pub mod debug;
 pub mod measure;
 pub mod platform;
 pub mod prepare;

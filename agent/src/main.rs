@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use starling_agent::config::Adopt;
-use starling_agent::{prepare, run};
+use starling_agent::{debug, prepare, run};
 use starling_cli::Ask;
 use starling_health::logs::Format;
 
@@ -49,6 +49,9 @@ enum Command {
     },
     /// Give an agent's data directory to the user that it runs as
     Prepare(prepare::Args),
+    /// Take from this machine what helps to look into a fault elsewhere
+    #[command(subcommand)]
+    Debug(debug::Debug),
     /// Show three agents, a bursty load and the death of the leader on this machine
     Demo(starling_demo::Args),
     /// One replica of the demo's workload
@@ -81,6 +84,9 @@ fn main() -> ExitCode {
             block_on(run::main(&args)).map(|()| ExitCode::SUCCESS)
         }
         Command::Prepare(args) => prepare::main(&args)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
+        Command::Debug(what) => debug::main(&what)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
         Command::Demo(args) => starling_demo::main(&args),

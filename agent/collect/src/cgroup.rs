@@ -13,6 +13,7 @@ pub mod group;
 pub mod layout;
 pub mod place;
 pub mod problem;
+pub mod record;
 pub mod said;
 pub mod usage;
 

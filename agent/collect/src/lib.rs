@@ -53,6 +53,15 @@ impl Default for HostRoot {
 }
 
 impl HostRoot {
+    /// A folder that has all of a host.
+    pub fn below(folder: &Path) -> HostRoot {
+        HostRoot {
+            proc: folder.join("proc"),
+            sys: folder.join("sys"),
+            root: Some(folder.to_owned()),
+        }
+    }
+
     /// `HOST_PROC`, `HOST_SYS` and `HOST_ROOT`, by default `proc` and `sys` below
     /// the root, and `/`. `root` goes before `HOST_ROOT`.
     pub fn from_env(root: Option<PathBuf>) -> HostRoot {

@@ -10,7 +10,7 @@ use made::{HELD_BYTES, Made, cpu_ms, pod, within};
 use starling_collect::HostRoot;
 use starling_collect::cgroup::layout::Form;
 use starling_collect::cgroup::usage::{Container, Psi};
-use starling_collect::cgroup::{Cgroups, Measured, PodRef};
+use starling_collect::cgroup::{Cgroups, Measured, PodRef, record};
 use starling_engine::unit::Ms;
 
 /// Not a test of its own: others start this program with this name, as a child
@@ -219,4 +219,31 @@ fn a_container_that_ends_is_named_and_its_files_are_closed() {
     }));
     // Nobody counts half a pod.
     assert_eq!(measured.pods[&of_them.uid].cpu, None);
+}
+
+#[test]
+fn a_recording_of_real_cgroups_has_them_at_two_moments() {
+    let Some(mut made) = Made::new() else { return };
+    let pods = [pod(6, 2)];
+    let [of_them] = &pods;
+    made.make(of_them);
+    made.run(of_them, &of_them.containers[0], "burn");
+    made.run(of_them, &of_them.containers[1], "hold");
+    let recording = record::record(&HostRoot::default()).unwrap();
+    assert_eq!(recording.form, made.layout.form);
+    assert!(recording.cgroups >= 3, "{} cgroups", recording.cgroups);
+    let folder = tempfile::tempdir().unwrap();
+    record::unpack(&recording.text, folder.path()).unwrap();
+    // The reader finds the same containers there, with what they held.
+    for moment in record::MOMENTS {
+        let mut copy = Cgroups::open(&HostRoot::below(&folder.path().join(moment)));
+        let measured = copy.measure(Ms(0), &pods);
+        assert_eq!(measured.problems, []);
+        let held = usage(&measured, of_them, 1).memory.expect("memory").milli / 1_000;
+        assert!(held >= HELD_BYTES as i64, "{held} at the {moment} moment");
+    }
+    // For who wants to keep it as a test.
+    if std::env::var_os("STARLING_PRINT_RECORDING").is_some() {
+        println!("{}", recording.text);
+    }
 }

@@ -44,6 +44,16 @@ pub struct Source {
 }
 
 impl Source {
+    /// The files of a cgroup that [`Source::open`] may open.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let names = [
+            Some(self.kind.name),
+            self.kind.or,
+            self.beside.then_some(EVENTS),
+        ];
+        names.into_iter().flatten()
+    }
+
     /// Opens the file of the cgroup at `place`.
     pub fn open(&self, place: &Path) -> io::Result<File> {
         let cgroup = self.hierarchy.join(place);
@@ -60,6 +70,9 @@ impl Source {
 }
 
 impl Layout {
+    /// Files of a hierarchy's root that say of which version it is.
+    pub const MARKERS: [&str; 2] = [CONTROLLERS, PROCS];
+
     /// `root` is where a host mounts its cgroups: version 2 itself, or a tmpfs
     /// with the hierarchies of version 1. `None` where neither is there.
     pub fn detect(root: &Path) -> Option<Layout> {
@@ -118,6 +131,8 @@ impl Layout {
 
 /// Only version 2 has this file, in its root as in every cgroup.
 const CONTROLLERS: &str = "cgroup.controllers";
+/// Every cgroup of both versions has this one.
+const PROCS: &str = "cgroup.procs";
 /// Every cgroup of version 2 but the root has this one.
 const EVENTS: &str = "cgroup.events";
 
@@ -125,7 +140,7 @@ const EVENTS: &str = "cgroup.events";
 /// or together with others (`cpu,cpuacct`).
 fn hierarchy(root: &Path, controller: &str) -> Option<PathBuf> {
     // An empty directory is a mount point without its mount.
-    let mounted = |path: &Path| path.join("cgroup.procs").is_file();
+    let mounted = |path: &Path| path.join(PROCS).is_file();
     let own = root.join(controller);
     if mounted(&own) {
         return Some(own);

@@ -85,6 +85,21 @@ fn places(root: &Path, key: &str) -> [PathBuf; 3] {
     }
 }
 
+/// Whether a cgroup's name is one that [`places`] gives to a pod.
+pub fn is_pod(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Some((parent, key)) = name.and_then(|name| {
+        let stem = name.strip_suffix(".slice").unwrap_or(name);
+        stem.rsplit_once("pod")
+    }) else {
+        return false;
+    };
+    (parent.is_empty() || parent.ends_with('-')) && key.len() >= UID_MIN && is_name(key)
+}
+
+/// A static pod's hash, which is the shortest.
+const UID_MIN: usize = 32;
+
 /// The id alone, or behind a runtime's name: `cri-containerd-<id>.scope`,
 /// `crio-<id>`, `docker-<id>.scope`. CRI-O's monitor of a container has its id
 /// too, and isn't the container.
@@ -133,6 +148,29 @@ mod tests {
         for name in others {
             assert!(!is_container(&name, ID), "{name}");
         }
+    }
+
+    #[test]
+    fn a_pods_cgroup_is_known_by_its_name() {
+        let uid = "7b1f8a52-9c0e-4a3d-8f7e-0c6f5d2b9a11";
+        for class in ["", "kubepods/burstable"] {
+            assert!(is_pod(&Path::new(class).join(format!("pod{uid}"))));
+        }
+        for root in ["kubepods", "kubelet.slice/kubelet-kubepods.slice"] {
+            for place in places(Path::new(root), uid) {
+                assert!(is_pod(&place), "{}", place.display());
+            }
+        }
+        for other in [
+            "kubepods",
+            "kubepods.slice",
+            "kubepods-burstable.slice",
+            "pod",
+            "podx",
+        ] {
+            assert!(!is_pod(Path::new(other)), "{other}");
+        }
+        assert!(!is_pod(Path::new(ID)));
     }
 
     #[test]
