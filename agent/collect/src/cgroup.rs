@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use starling_engine::unit::Ms;
 
-use crate::HostRoot;
+use crate::{HostRoot, Measure};
 use file::{Descriptors, Reader};
 use group::{Backoff, Group, Values};
 use layout::{Layout, Roots};
@@ -312,12 +312,18 @@ impl Cgroups {
     }
 }
 
+impl Measure for Cgroups {
+    fn measure(&mut self, now: Ms, pods: &[PodRef]) -> Measured {
+        Cgroups::measure(self, now, pods)
+    }
+}
+
 /// All cgroups are searched for kubepods again while a pod isn't found, at
 /// first each second, then ever more seldom, at last as often as this says.
 const LOOK_WAIT_MAX: Duration = Duration::from_mins(1);
 
 impl Measured {
-    fn note(&mut self, pod: &PodRef, container: &ContainerRef, why: Why) {
+    pub(crate) fn note(&mut self, pod: &PodRef, container: &ContainerRef, why: Why) {
         if self.problems.len() >= PROBLEMS_MAX {
             self.problems_left_out += 1;
             return;

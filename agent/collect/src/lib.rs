@@ -9,17 +9,22 @@
 //! reading. What can't be read is missing, never zero.
 //!
 //! The next thing to measure gets a file of its own beside [`node`] (the whole
-//! machine), [`tree`] (processes) and [`cgroup`] (a node's pods), which takes the folder that it reads from
-//! as an argument, so that a recorded folder tests it. What may block reads
-//! [`apart`]; what can't be read is named ([`unread`]).
+//! machine), [`tree`] (processes), [`cgroup`] (a node's pods) and [`kubelet`] (the same
+//! where the node's files may not be read). It takes the folder that it reads from as
+//! an argument, so that a recorded folder tests it. What may block reads [`apart`];
+//! what can't be read is named ([`unread`]).
 
 pub mod apart;
 pub mod cgroup;
 pub mod gpu;
+pub mod kubelet;
 pub mod node;
 pub mod proc;
 pub mod tree;
 pub mod unread;
+
+#[cfg(test)]
+mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -31,6 +36,7 @@ use starling_engine::demand::pods::{Metric, Phase, Pod, Reading};
 use starling_engine::policy::Target;
 use starling_engine::unit::Ms;
 
+use cgroup::{Measured, PodRef};
 use proc::{Id, Proc, boot_ms};
 use tree::{Trees, Usage};
 
@@ -84,6 +90,13 @@ impl HostRoot {
             sys,
         }
     }
+}
+
+/// What measures the pods of a node: by their cgroups, or by what the kubelet says.
+pub trait Measure {
+    /// Measures now. `now` is the time that the readings carry, as far as they are
+    /// new. Blocks for the time that the reads take.
+    fn measure(&mut self, now: Ms, pods: &[PodRef]) -> Measured;
 }
 
 /// A replica that runs here as a process with all that it started.

@@ -16,6 +16,7 @@ pub mod crd;
 pub mod devices;
 pub mod discovery;
 pub mod events;
+pub mod kubelet;
 pub mod metrics;
 pub mod patches;
 pub mod pods;

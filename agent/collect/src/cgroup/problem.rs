@@ -51,6 +51,10 @@ pub enum Why {
     Impossible,
     #[error("not read, since this measurement took longer than {BUDGET_MS} ms; it is next")]
     NoTime,
+    #[error("the kubelet says nothing of it; it may just be starting")]
+    Unsaid,
+    #[error("the kubelet can't be asked: {0}")]
+    Kubelet(String),
     #[error("not read, since more than {CONTAINERS_MAX} containers are measured already")]
     TooMany,
 }
@@ -59,6 +63,9 @@ impl Why {
     /// None of the pod's containers is found; another search through all
     /// cgroups may find them.
     pub fn is_of_the_pod(&self) -> bool {
-        matches!(self, Why::NoCgroups(_) | Why::NoKubepods(_) | Why::NoPod(_))
+        matches!(
+            self,
+            Why::NoCgroups(_) | Why::NoKubepods(_) | Why::NoPod(_) | Why::Kubelet(_)
+        )
     }
 }

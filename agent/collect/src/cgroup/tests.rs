@@ -19,6 +19,7 @@ use starling_engine::unit::Ms;
 
 use super::usage::Throttled;
 use super::*;
+use crate::suite::{self, Told, World};
 
 const UID: &str = "7b1f8a52-9c0e-4a3d-8f7e-0c6f5d2b9a11";
 const ID: &str = "4f2c0d1e4f2c0d1e4f2c0d1e4f2c0d1e4f2c0d1e4f2c0d1e4f2c0d1e4f2c0d1e";
@@ -169,4 +170,57 @@ fn cpu_milli(reading: Option<Reading>) -> Option<(i64, u64)> {
 
 fn problems(measured: &Measured) -> Vec<String> {
     measured.problems.iter().map(ToString::to_string).collect()
+}
+
+/// A kernel's own view of what the suite of all readers tells.
+struct Kernel(Host);
+
+impl World for Kernel {
+    fn reader(&mut self) -> Box<dyn Measure> {
+        Box::new(self.0.cgroups())
+    }
+
+    fn tell(&mut self, told: &[Told]) {
+        let root = self.0.path("fs/cgroup/kubepods/burstable");
+        // What has gone is gone with its files.
+        let here: BTreeMap<String, &Told> = told
+            .iter()
+            .map(|it| (suite::id(it.start, it.pod, it.container), it))
+            .collect();
+        for pod in fs::read_dir(root).unwrap().flatten() {
+            for container in fs::read_dir(pod.path()).unwrap().flatten() {
+                let name = container.file_name().into_string().unwrap();
+                if !here.contains_key(&name) {
+                    fs::remove_dir_all(container.path()).unwrap();
+                }
+            }
+        }
+        for (id, it) in here {
+            let place = place(&suite::uid(it.pod), &id);
+            let says = Says {
+                cpu_ms: it.cpu_ms,
+                memory: it.memory_bytes.unwrap_or_default(),
+                ..Says::default()
+            };
+            self.0.say_v2("", &place, says);
+            if it.memory_bytes.is_none() {
+                // A file that is open can't be missing; it can say nothing.
+                self.0
+                    .write(&format!("fs/cgroup{place}/memory.current"), "");
+            }
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.0.pass(ms);
+    }
+}
+
+#[test]
+fn cgroups_pass_the_suite_of_all_readers() {
+    suite::run(|| {
+        let host = Host::v2();
+        fs::create_dir_all(host.path("fs/cgroup/kubepods/burstable")).unwrap();
+        Box::new(Kernel(host))
+    });
 }
