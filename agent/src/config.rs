@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use starling_health::logs::Format;
 use starling_policy::yaml::{Place, Problem, documents};
 
-pub use kubernetes::{Adopt, Kubernetes};
+pub use kubernetes::{Adopt, Kubernetes, Measure};
 
 /// A longer file is refused.
 const BYTES_MAX: u64 = 1 << 20;

@@ -7,6 +7,7 @@
 
 pub mod gpus;
 mod meter;
+mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 use meter::Selectors;
 pub use meter::{Meter, Pods};
+pub use reader::reader;
 
 /// Events that wait for the loop; the watches wait beyond that.
 const EVENTS_MAX: usize = 1_024;

@@ -237,6 +237,9 @@ impl Agent {
                     self.told.warn("devices", troubles);
                 }
                 self.machine.send_replace(Arc::clone(machine));
+                if let Some(pods) = &meters.pods {
+                    self.told.warn("usage", pods.problems(self.clock.now()));
+                }
                 self.meters = Some(meters);
                 self.told.workloads(sample.workloads.len());
                 self.told.warn("pods", measure::scaled_troubles(&sample));

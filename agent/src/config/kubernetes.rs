@@ -4,6 +4,7 @@
 //! Comes in: the block `kubernetes` and the pod's environment. Goes out: the
 //! block with its defaults, or what is wrong with it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,24 @@ pub struct Kubernetes {
     pub policies: bool,
     /// Whose objects are decided for as they are, in that program's place.
     pub adopt: Vec<Adopt>,
+    /// How pods are measured. Default: `$STARLING_MEASURE`, else by their cgroups.
+    pub measure: Option<Measure>,
+    /// The node's own address, where its kubelet is asked. Default: `$HOST_IP`.
+    pub host_address: Option<String>,
+    /// The kubelet is believed whoever signed its certificate. Default:
+    /// `$STARLING_KUBELET_INSECURE_TLS`, else only if the cluster's authority did.
+    pub kubelet_insecure_tls: Option<bool>,
+}
+
+/// What tells how much the pods of a node use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// The kernel, each second; needs the host's `/sys`.
+    Cgroups,
+    /// The node's kubelet, which renews its numbers every 10 to 15 s; needs nothing of
+    /// the host's, and the right to get `nodes/stats`.
+    Kubelet,
 }
 
 /// Programs whose objects can be decided for as they are.
@@ -64,6 +83,9 @@ impl Default for Kubernetes {
             token: "/var/run/secrets/starling/token".into(),
             policies: true,
             adopt: Vec::new(),
+            measure: None,
+            host_address: None,
+            kubelet_insecure_tls: None,
         }
     }
 }
@@ -76,6 +98,21 @@ impl Kubernetes {
     pub fn adopts(&self, whose: Adopt) -> bool {
         self.adopt.contains(&whose)
     }
+
+    /// Where the node's kubelet is, if pods are measured by it.
+    pub fn kubelet(&self) -> Option<IpAddr> {
+        match self.measure {
+            Some(Measure::Kubelet) => self.host_address.as_ref()?.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+const MEASURE: &str = "STARLING_MEASURE";
+const INSECURE: &str = "STARLING_KUBELET_INSECURE_TLS";
+
+fn not_one_of(variable: &str, word: &str, words: &str) -> String {
+    format!("`{}` in {variable} is not {words}", word.escape_debug())
 }
 
 /// Takes what the pod's environment knows and says what is wrong.
@@ -88,7 +125,11 @@ pub(super) fn check(
     let Some(kubernetes) = &mut config.kubernetes else {
         return;
     };
-    let mut from_pod = |setting: &mut Option<String>, field: &str, variable: &str, path: &str| {
+    let from_pod = |setting: &mut Option<String>,
+                    wrong: &mut Violations,
+                    field: &str,
+                    variable: &str,
+                    path: &str| {
         if setting.is_none() {
             *setting = environment(variable).filter(|value| !value.is_empty());
         }
@@ -100,14 +141,60 @@ pub(super) fn check(
             wrong.push((field.to_owned(), why));
         }
     };
-    from_pod(&mut config.node, "node", "NODE_NAME", "spec.nodeName");
-    from_pod(&mut config.advertise, "advertise", "POD_IP", "status.podIP");
+    from_pod(
+        &mut config.node,
+        wrong,
+        "node",
+        "NODE_NAME",
+        "spec.nodeName",
+    );
+    from_pod(
+        &mut config.advertise,
+        wrong,
+        "advertise",
+        "POD_IP",
+        "status.podIP",
+    );
     from_pod(
         &mut kubernetes.namespace,
+        wrong,
         "kubernetes.namespace",
         "POD_NAMESPACE",
         "metadata.namespace",
     );
+    let from_word = |variable: &str| environment(variable).filter(|word| !word.is_empty());
+    if kubernetes.measure.is_none()
+        && let Some(word) = from_word(MEASURE)
+    {
+        match word.as_str() {
+            "cgroups" => kubernetes.measure = Some(Measure::Cgroups),
+            "kubelet" => kubernetes.measure = Some(Measure::Kubelet),
+            _ => {
+                let why = not_one_of(MEASURE, &word, "cgroups or kubelet");
+                wrong.push(("kubernetes.measure".into(), why));
+            }
+        }
+    }
+    if kubernetes.kubelet_insecure_tls.is_none()
+        && let Some(word) = from_word(INSECURE)
+    {
+        kubernetes.kubelet_insecure_tls = word.parse().ok();
+        if kubernetes.kubelet_insecure_tls.is_none() {
+            let why = not_one_of(INSECURE, &word, "true or false");
+            wrong.push(("kubernetes.kubeletInsecureTls".into(), why));
+        }
+    }
+    if kubernetes.measure == Some(Measure::Kubelet) {
+        let field = "kubernetes.hostAddress";
+        let setting = &mut kubernetes.host_address;
+        from_pod(setting, wrong, field, "HOST_IP", "status.hostIP");
+        if let Some(address) = setting
+            && address.parse::<IpAddr>().is_err()
+        {
+            let why = format!("`{}` is not an IP address", address.escape_debug());
+            wrong.push((field.into(), why));
+        }
+    }
     // What is missing has been said already.
     let namespace = kubernetes.namespace.as_deref().unwrap_or("x");
     let labels = [

@@ -259,7 +259,8 @@ fn a_pods_settings_come_from_its_environment() {
 
     let stated = "cluster: starling\nnode: n1\nadvertise: h1\ndataDir: data\nkeys: keys\n\
                   kubernetes: {namespace: other, service: s, clusterObject: c.d, token: t, \
-                  policies: false}\n";
+                  policies: false, measure: kubelet, hostAddress: 'fd00::1', \
+                  kubeletInsecureTls: true}\n";
     fs::write(host.path().join("agent.yaml"), stated).unwrap();
     let config = load_in(&host, &POD).unwrap();
     assert_eq!(config.node_name(), "n1");
@@ -272,8 +273,54 @@ fn a_pods_settings_come_from_its_environment() {
         token: host.path().join("t"),
         policies: false,
         adopt: Vec::new(),
+        measure: Some(Measure::Kubelet),
+        host_address: Some("fd00::1".into()),
+        kubelet_insecure_tls: Some(true),
     };
     assert_eq!(config.kubernetes, Some(expected));
+}
+
+#[test]
+fn pods_are_measured_by_cgroups_unless_settings_or_environment_say_by_the_kubelet() {
+    let host = host("cluster: starling\ndataDir: data\nkubernetes: {}\n");
+    let with = |more: &[(&'static str, &'static str)]| {
+        let environment = [&POD[..], more].concat();
+        load_in(&host, &environment)
+    };
+    let kubelet = |more: &[(&'static str, &'static str)]| {
+        let kubernetes = with(more).unwrap().kubernetes.unwrap();
+        let at = kubernetes.kubelet().map(|address| address.to_string());
+        (at, kubernetes.kubelet_insecure_tls)
+    };
+    assert_eq!(kubelet(&[]), (None, None));
+    let asked = [("STARLING_MEASURE", "kubelet"), ("HOST_IP", "10.0.0.7")];
+    assert_eq!(kubelet(&asked), (Some("10.0.0.7".into()), None));
+    let believed = [&asked[..], &[("STARLING_KUBELET_INSECURE_TLS", "true")]].concat();
+    assert_eq!(kubelet(&believed), (Some("10.0.0.7".into()), Some(true)));
+    let unknown = with(&[
+        ("STARLING_MEASURE", "magic"),
+        ("STARLING_KUBELET_INSECURE_TLS", "maybe"),
+    ]);
+    let said = unknown.unwrap_err().to_string();
+    for words in [
+        "kubernetes.measure: `magic` in STARLING_MEASURE is not cgroups or kubelet",
+        "kubernetes.kubeletInsecureTls: `maybe` in STARLING_KUBELET_INSECURE_TLS is not true or \
+         false",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    let nowhere = with(&[("STARLING_MEASURE", "kubelet"), ("HOST_IP", "node-1")]);
+    let said = nowhere.unwrap_err().to_string();
+    assert!(
+        said.contains("kubernetes.hostAddress: `node-1` is not an IP address"),
+        "{said}"
+    );
+    let missing = with(&[("STARLING_MEASURE", "kubelet")]);
+    let said = missing.unwrap_err().to_string();
+    assert!(
+        said.contains("HOST_IP from `fieldRef: {fieldPath: status.hostIP}`"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! What this node's pods use, and what keeps them from running, by workload.
 //!
-//! Comes in: the pods of this node, the workloads' selectors, cgroups. Goes out:
+//! Comes in: the pods of this node, the workloads' selectors, a reader of pods. Goes out:
 //! replicas and troubles, added to a sample. Pods are sorted anew only when they or
 //! the selectors have changed. Contains no rule about numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use starling_collect::HostRoot;
+use starling_collect::Measure;
 use starling_collect::cgroup::usage::Container;
-use starling_collect::cgroup::{Cgroups, ContainerRef, PodRef};
+use starling_collect::cgroup::{ContainerRef, Measured, PodRef};
 use starling_engine::demand::Sample;
 use starling_engine::policy::Target;
 use starling_engine::unit::Ms;
@@ -19,6 +19,10 @@ use starling_kube::selector::Selector;
 
 /// Pods that can't run and are named for each workload.
 const TROUBLES_MAX: usize = 3;
+
+/// What can't be measured for a shorter time is no news: a pod that starts or ends is
+/// in no cgroup for a moment, and a kubelet speaks of it only after 10 to 15 s.
+const LASTING_MS: u64 = 30_000;
 
 /// By target, as written and as understood: `None` where that can't be. The
 /// decision on such a target says so.
@@ -53,9 +57,14 @@ pub struct Pods {
     pub devices: Arc<Devices>,
 }
 
-/// Reads the cgroups of this node's pods.
+/// By their cgroups, or by what their kubelet says.
+pub type Reader = Box<dyn Measure + Send>;
+
+/// Measures this node's pods.
 pub struct Meter {
-    cgroups: Cgroups,
+    reader: Reader,
+    /// Pods that the last measurement left out: since when, and why.
+    problems: BTreeMap<String, (Ms, String)>,
     /// What was sorted last, and what came of it.
     sorted: Pods,
     workloads: BTreeMap<Target, Vec<Arc<Pod>>>,
@@ -63,9 +72,10 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub fn new(host: &HostRoot) -> Meter {
+    pub fn new(reader: Reader) -> Meter {
         Meter {
-            cgroups: Cgroups::open(host),
+            reader,
+            problems: BTreeMap::new(),
             sorted: Pods::default(),
             workloads: BTreeMap::new(),
             asked: Vec::new(),
@@ -75,8 +85,18 @@ impl Meter {
     /// Adds the replicas that `pods` are to `sample`. Blocks.
     pub fn measure(&mut self, now: Ms, pods: Pods, sample: &mut Sample) {
         self.sort(pods);
-        let measured = self.cgroups.measure(now, &self.asked).pods.into_iter();
+        let measured = self.reader.measure(now, &self.asked);
+        let former = std::mem::take(&mut self.problems);
+        self.problems = problems(&measured)
+            .into_iter()
+            .map(|(pod, why)| {
+                let since = former.get(&pod).map_or(now, |(since, _)| *since);
+                (pod, (since, why))
+            })
+            .collect();
         let readings: replicas::Readings = measured
+            .pods
+            .into_iter()
             .map(|(uid, pod)| (uid, pod.containers.into_iter().map(usage).collect()))
             .collect();
         for (target, pods) in &self.workloads {
@@ -86,6 +106,15 @@ impl Meter {
                 sample.troubles.insert(target.clone(), words);
             }
         }
+    }
+
+    /// What couldn't be measured for a while now, and why, by pod.
+    pub fn problems(&self, now: Ms) -> BTreeMap<String, String> {
+        let problems = self.problems.iter();
+        let lasting = problems.filter(|(_, (since, _))| now.since(*since) >= LASTING_MS);
+        lasting
+            .map(|(pod, (_, why))| (pod.clone(), why.clone()))
+            .collect()
     }
 
     fn sort(&mut self, pods: Pods) {
@@ -108,6 +137,24 @@ impl Meter {
         self.asked = each.into_values().map(reference).collect();
         self.sorted = pods;
     }
+}
+
+fn problems(measured: &Measured) -> BTreeMap<String, String> {
+    let mut words: BTreeMap<String, String> = BTreeMap::new();
+    for problem in &measured.problems {
+        let subject = format!("{}/{}", problem.namespace, problem.pod);
+        let why = match &problem.container {
+            Some(container) => format!("container {container}: {}", problem.why),
+            None => problem.why.to_string(),
+        };
+        // The first one stands for all of its pod's.
+        words.entry(subject).or_insert(why);
+    }
+    if measured.problems_left_out > 0 {
+        let more = format!("{} more are not shown", measured.problems_left_out);
+        words.insert("~".into(), more);
+    }
+    words
 }
 
 fn reference(pod: &Pod) -> PodRef {
@@ -155,6 +202,9 @@ fn troubles(pods: &[Arc<Pod>]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use starling_collect::cgroup::problem::{Problem, Why};
     use starling_kube::pods::read::{Container, Waiting};
 
     use super::*;
@@ -183,6 +233,45 @@ mod tests {
         let told = troubles(&many).unwrap_or_default();
         assert!(told.ends_with("; and 2 more"), "{told}");
         assert_eq!(troubles(&[Arc::new(Pod::default())]), None);
+    }
+
+    /// Fails to measure one pod, as long as it is told to.
+    struct Fails(Arc<AtomicBool>);
+
+    impl Measure for Fails {
+        fn measure(&mut self, _: Ms, _: &[PodRef]) -> Measured {
+            let problem = |container: &str| Problem {
+                namespace: "shop".into(),
+                pod: "web".into(),
+                container: Some(container.into()),
+                why: Why::Gone,
+            };
+            let mut measured = Measured::default();
+            if self.0.load(Ordering::Relaxed) {
+                measured.problems = vec![problem("a"), problem("b")];
+            }
+            measured
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_told_once_it_lasts() {
+        let fails = Arc::new(AtomicBool::new(true));
+        let mut meter = Meter::new(Box::new(Fails(Arc::clone(&fails))));
+        let mut told = |now: u64| {
+            let now = Ms(now * 1_000);
+            meter.measure(now, Pods::default(), &mut Sample::default());
+            meter.problems(now)
+        };
+        for second in 0..30 {
+            assert_eq!(told(second), BTreeMap::new(), "after {second} s");
+        }
+        let words = ("shop/web".into(), "container a: its cgroup has gone".into());
+        assert_eq!(told(30), BTreeMap::from([words]));
+        fails.store(false, Ordering::Relaxed);
+        assert_eq!(told(31), BTreeMap::new());
+        fails.store(true, Ordering::Relaxed);
+        assert_eq!(told(32), BTreeMap::new(), "anew");
     }
 
     #[test]

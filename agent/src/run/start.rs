@@ -32,7 +32,7 @@ use super::shown::Shown;
 use super::tell::Told;
 use super::{Agent, Args, EVENTS_MAX, Meters};
 use crate::config::{Adopt, Config, WorkersOnExit};
-use crate::platform::{Meter as PodMeter, Platform};
+use crate::platform::{Meter as PodMeter, Platform, reader};
 
 /// Time for open API calls to end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -268,6 +268,10 @@ fn assemble(
             metrics.asked_kubernetes(call.verb.name(), call.status, call.took);
         });
     }
+    let pods = match &known.connection {
+        Some(_) => Some(PodMeter::new(reader(&host, config.kubernetes.as_ref())?)),
+        None => None,
+    };
     let agent = Agent {
         node: Node::new(log.id()),
         clock: log.clock(),
@@ -275,7 +279,7 @@ fn assemble(
         gossip,
         supervisor: Arc::new(supervisor),
         meters: Some(Meters {
-            pods: known.connection.as_ref().map(|_| PodMeter::new(&host)),
+            pods,
             machine: Collector::new(host),
         }),
         platform,

@@ -156,6 +156,10 @@ fn the_chart_and_the_manifests_say_the_same() {
         &kustomize("examples/kustomize"),
         &text(&mut helm(&EVERYTHING)),
     );
+    same(
+        &kustomize("examples/kubelet"),
+        &text(&mut helm(&["--set", "measure=kubelet"])),
+    );
 }
 
 #[test]
@@ -187,6 +191,8 @@ fn values_that_the_chart_doesn_t_know_or_can_t_follow_are_refused() {
         ("networkPolicy.apiFrom=all", "/networkPolicy/apiFrom"),
         ("serviceMonitor.interval=0s", "/serviceMonitor/interval"),
         ("profile=half", "/profile"),
+        ("measure=magic", "/measure"),
+        ("kubelet.insecureTls=maybe", "/kubelet/insecureTls"),
         ("profile=restricted", "isn't there yet"),
         (
             "gpu.enabled=true,affinity.nodeAffinity.a=1",
@@ -218,6 +224,8 @@ fn values_that_are_set_are_followed() {
         "commonLabels.team=platform,nodeSelector.disk=fast",
         "--set",
         "keys.secretName=starling-tls,keys.gossipSecretName=starling-gossip",
+        "--set",
+        "measure=kubelet,kubelet.insecureTls=true",
     ]));
     let objects = objects(&chart);
     for name in ["ResourceQuota starling", "NetworkPolicy starling"] {
@@ -240,6 +248,9 @@ fn values_that_are_set_are_followed() {
     );
     assert_eq!(pod["nodeSelector"]["disk"], "fast");
     assert!(pod.get("priorityClassName").is_none());
+    let environment = pod["containers"][0]["env"].to_string();
+    assert!(environment.contains("STARLING_KUBELET_INSECURE_TLS"));
+    assert!(!environment.contains("HOST_PROC") && !chart.contains("path: /proc"));
     assert!(chart.contains("path: /srv/it\n"));
     assert!(chart.contains("keys: /etc/starling-keys\n"));
     assert!(chart.contains("audience: starling/east\n"));
@@ -315,6 +326,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
     for yaml in [
         kustomize("base"),
         kustomize("examples/kustomize"),
+        kustomize("examples/kubelet"),
         text(&mut helm(&[])),
         text(&mut helm(&EVERYTHING)),
     ] {

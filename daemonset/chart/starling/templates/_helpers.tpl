@@ -61,7 +61,7 @@ kubernetes:
 {{/* What a schema can't say. */}}
 {{- define "starling.guard" -}}
 {{- if eq .Values.profile "restricted" -}}
-{{- fail "profile: restricted isn't there yet, since agents can't measure without their node's /proc and /sys so far. Use profile: full, in a namespace that admits hostPath volumes." -}}
+{{- fail "profile: restricted isn't there yet, since agents keep their part of the log in a directory of their node. Use profile: full, in a namespace that admits hostPath volumes; with measure: kubelet it needs none of the node's /proc and /sys." -}}
 {{- end -}}
 {{- if ne (empty .Values.keys.secretName) (empty .Values.keys.gossipSecretName) -}}
 {{- fail "keys.secretName and keys.gossipSecretName go together: agents that don't certify each other don't give each other the gossip key either. Set both, or neither." -}}
