@@ -94,6 +94,8 @@ async fn every_agent_tells_what_it_does_and_one_of_them_that_it_leads() {
         assert!(value("starling_raft_written_entries_total") >= 1.0);
         assert!(value("process_resident_memory_bytes") > f64::from(1 << 20));
         assert!(value("process_cpu_seconds_total") > 0.0);
+        assert!(value("starling_node_file_system_free_bytes{file_system=\"root\"}") > 0.0);
+        assert!(!page.contains("fault=\"true\""), "{page}");
         assert!(page.ends_with("# EOF\n"), "{page}");
     }
 }

@@ -117,6 +117,10 @@ impl Meter {
     }
 
     pub fn read(&mut self, totals: &mut Totals, machine: &mut Machine) {
+        self.read_at(Instant::now(), totals, machine);
+    }
+
+    fn read_at(&mut self, now: Instant, totals: &mut Totals, machine: &mut Machine) {
         let answer = self.reader.take();
         if let Some(trouble) = self.reader.trouble() {
             if let Some(since) = trouble.silence() {
@@ -125,7 +129,7 @@ impl Meter {
             let why = format!("NVIDIA's driver {trouble}");
             machine.unread.push(Unread::fault("gpus", why));
         }
-        let recent = answer.filter(|answer| answer.at.elapsed() <= AGE_MAX);
+        let recent = answer.filter(|it| now.saturating_duration_since(it.at) <= AGE_MAX);
         let Some(gpus) = recent.map(|answer| answer.value) else {
             return;
         };

@@ -8,6 +8,7 @@ mod grow;
 mod install;
 mod kill;
 mod kinds;
+mod machine;
 mod measured;
 mod metrics;
 mod moving;

@@ -62,6 +62,21 @@ fn a_driver_that_hangs_is_reported_and_delays_no_round() {
 }
 
 #[test]
+fn what_a_driver_said_before_it_hung_is_used_for_a_while() {
+    let open = failing(Failure::NoPermission);
+    let mut meter = Meter::with(open, Path::new("/proc"), PATIENCE);
+    let (_, machine) = told(&mut meter);
+    let answered = machine.gpus.at.unwrap();
+    let mut known = |age: Duration| {
+        let (mut totals, mut machine) = (Totals::default(), Machine::default());
+        meter.read_at(answered + age, &mut totals, &mut machine);
+        machine.gpus.at.is_some()
+    };
+    assert!(known(Duration::ZERO));
+    assert!(!known(AGE_MAX + Duration::from_secs(20)));
+}
+
+#[test]
 fn a_driver_that_is_not_there_is_tried_again_after_a_while() {
     let attempts = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counted = attempts.clone();

@@ -94,8 +94,9 @@ impl Meter {
     }
 
     pub fn read(&mut self, totals: &mut Totals, machine: &mut Machine) {
+        let now = Instant::now();
         for watched in &mut self.watched {
-            watched.read(machine);
+            watched.read(now, machine);
         }
         let spaces = machine.file_systems.values();
         // Of two that are equally full the larger one, whose numbers say more.
@@ -124,7 +125,7 @@ impl Watched {
         }
     }
 
-    fn read(&mut self, machine: &mut Machine) {
+    fn read(&mut self, now: Instant, machine: &mut Machine) {
         let what = format!("file system {}", self.name);
         let answer = self.reader.take();
         if let Some(trouble) = self.reader.trouble() {
@@ -135,7 +136,6 @@ impl Watched {
                 .unread
                 .push(Unread::fault(&what, trouble.to_string()));
         }
-        let now = Instant::now();
         let recent = answer.filter(|it| now.saturating_duration_since(it.at) <= AGE_MAX);
         match recent.map(|it| it.value) {
             Some(Ok(Some(space))) => {
@@ -245,6 +245,31 @@ mod tests {
         let hung = Unread::fault("file system imagefs", "hasn't answered in time");
         assert_eq!(machine.unread, [hung]);
         assert!(machine.silent["file system imagefs"] >= Duration::from_millis(10));
+    }
+
+    #[test]
+    fn the_last_value_of_one_that_hangs_is_used_for_a_while() {
+        let (release, blocked) = mpsc::channel::<()>();
+        let mut answers = 0;
+        let mut hangs = Watched::new("nodefs", false, Duration::from_secs(20), move || {
+            answers += 1;
+            if answers > 1 {
+                let _ = blocked.recv();
+            }
+            Ok(Some(space(100, 40)))
+        });
+        hangs.reader.ask();
+        let answered = hangs.reader.take().unwrap().at;
+        hangs.reader.ask();
+        let mut known = |age: Duration| {
+            let mut machine = Machine::default();
+            hangs.reader.ask();
+            hangs.read(answered + age, &mut machine);
+            machine.file_systems.contains_key("nodefs")
+        };
+        assert!(known(AGE_MAX));
+        assert!(!known(AGE_MAX + Duration::from_millis(1)));
+        drop(release);
     }
 
     #[test]
