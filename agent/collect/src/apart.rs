@@ -205,10 +205,10 @@ fn answer<A>(shared: &Shared<A>, deadline: Duration) {
         let at = Instant::now();
         // What a reader kept may be half done then; it reads all of it anew.
         let value = catch_unwind(AssertUnwindSafe(&mut *read));
-        let late = at.elapsed() > deadline;
         state = shared.lock();
-        state.asked = None;
-        state.late = late;
+        // As whoever asked saw it: a thread may begin late, too.
+        let asked = state.asked.take();
+        state.late = asked.is_some_and(|asked| asked.elapsed() > deadline);
         state.panicked = value.is_err();
         if let Ok(value) = value {
             state.answer = Some(Answer { value, at });
