@@ -123,10 +123,24 @@ fn timeout_ms(metadata: &BTreeMap<String, String>) -> Result<u64, String> {
     let Some(text) = metadata.get("timeout") else {
         return Ok(TIMEOUT_DEFAULT_MS);
     };
-    text.parse()
-        .ok()
+    // As KEDA takes it: milliseconds, or one of Go's durations, such as `2s`.
+    let (digits, unit_ms) = if let Some(digits) = text.strip_suffix("ms") {
+        (digits, 1)
+    } else if let Some(digits) = text.strip_suffix('s') {
+        (digits, 1_000)
+    } else {
+        (text.as_str(), 1)
+    };
+    let ms = digits.parse::<u64>().ok();
+    ms.and_then(|number| number.checked_mul(unit_ms))
         .filter(|ms| (1..=TIMEOUT_MS_MAX).contains(ms))
-        .ok_or_else(|| format!("must be 1 to {TIMEOUT_MS_MAX} milliseconds, is `{text}`"))
+        .ok_or_else(|| {
+            format!(
+                "must be 1 to {TIMEOUT_MS_MAX} milliseconds, such as `2500`, `500ms` or `2s`, is \
+                 `{}`",
+                text.escape_debug().take(80).collect::<String>()
+            )
+        })
 }
 
 fn flag(metadata: &BTreeMap<String, String>, key: &str) -> Result<bool, String> {

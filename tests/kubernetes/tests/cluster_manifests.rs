@@ -33,6 +33,14 @@ const EVERYTHING: [&str; 12] = [
     "image.tag=0.1.0",
 ];
 
+/// For those who come from KEDA.
+const KEDA: [&str; 4] = [
+    "--set",
+    "adopt={keda}",
+    "--set-json",
+    r#"authentications=[{"namespace": "shop", "name": "queue", "secretName": "shop-queue"}]"#,
+];
+
 fn daemonset() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../daemonset")
 }
@@ -257,6 +265,36 @@ fn values_that_are_set_are_followed() {
     assert!(chart.contains("cluster: east\n"));
 }
 
+#[test]
+fn what_comes_with_keda_s_objects_is_the_same_in_both_forms() {
+    if left_out() {
+        return;
+    }
+    let chart = text(&mut helm(&KEDA));
+    assert!(chart.contains("authentications: /etc/starling-authentications\n"));
+    let objects = self::objects(&chart);
+    assert!(objects.contains_key("CustomResourceDefinition scaledobjects.keda.sh"));
+    let pod = &objects["DaemonSet starling"]["spec"]["template"]["spec"];
+    let agent = &pod["containers"][0];
+    let arguments = [
+        "agent",
+        "--config",
+        "/etc/starling/agent.yaml",
+        "--adopt",
+        "keda",
+    ];
+    assert_eq!(agent["args"], serde_json::json!(arguments));
+    let mounts = agent["volumeMounts"].as_array().unwrap();
+    let mounted = |it: &Value| it["mountPath"] == "/etc/starling-authentications/shop/queue";
+    assert!(mounts.iter().any(mounted), "{mounts:?}");
+    // The component for kustomize asks for no less and no more.
+    let folder = daemonset().join("components/keda");
+    let component =
+        self::objects(&std::fs::read_to_string(folder.join("cluster-role.yaml")).unwrap());
+    let role = "ClusterRole starling-adopt-keda";
+    assert_eq!(component[role]["rules"], objects[role]["rules"]);
+}
+
 /// For the dry run alone: it isn't about what the Prometheus operator accepts.
 const PROMETHEUS: &str = r"
 apiVersion: apiextensions.k8s.io/v1
@@ -329,6 +367,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         kustomize("examples/kubelet"),
         text(&mut helm(&[])),
         text(&mut helm(&EVERYTHING)),
+        text(&mut helm(&KEDA)),
     ] {
         cluster.kubectl_with(dry, &yaml).unwrap();
     }

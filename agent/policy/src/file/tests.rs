@@ -386,6 +386,22 @@ fn nesting_and_aliases_are_bounded() {
 }
 
 #[test]
+fn the_examples_for_kubernetes_are_sound() {
+    let examples =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../daemonset/examples/kubernetes");
+    let mut read_all = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().ends_with("-policy.yaml") {
+            let contents = read(&std::fs::read_to_string(&path).unwrap());
+            assert_eq!(contents.problems, [], "{}", path.display());
+            read_all += contents.policies.len();
+        }
+    }
+    assert!(read_all > 3, "only {read_all}");
+}
+
+#[test]
 fn the_examples_are_sound() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../daemonset/examples/policies");
     let mut read_all = 0;

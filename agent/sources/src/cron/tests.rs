@@ -59,6 +59,19 @@ fn a_window_may_last_over_midnight_and_over_a_weekend() {
 }
 
 #[test]
+fn where_an_end_and_a_start_come_at_once_the_window_is_open_until_then() {
+    // The end is a Monday's, the start every day's: 2026-01-12 is a Monday.
+    for (time, replicas) in [
+        ("2026-01-11T12:00:00Z", 10),
+        ("2026-01-12T07:59:00Z", 10),
+        ("2026-01-12T12:00:00Z", 0),
+    ] {
+        let seen = at("Etc/UTC", "0 8 * * *", "0 8 * * 1", time);
+        assert_eq!(seen, replicas, "{time}");
+    }
+}
+
+#[test]
 fn the_hours_are_the_clock_s_on_both_sides_of_the_day_on_which_it_is_set() {
     // In Berlin 02:00 becomes 03:00 on 2026-03-29, and 03:00 becomes 02:00 on 2026-10-25.
     for (time, replicas) in [

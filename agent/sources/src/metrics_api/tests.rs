@@ -120,6 +120,19 @@ fn settings_that_make_no_sense_are_refused_by_name() {
     assert!(refused(&[("authMode", "basic,bearer"), named]).contains("one header"));
     assert!(refused(&[("method", "post")]).starts_with("method: `post` is not known"));
     assert!(refused(&[("keyParamName", "a b")]).starts_with("keyParamName: isn't the name"));
+    for (timeout, sound) in [
+        ("2500", true),
+        ("500ms", true),
+        ("60s", true),
+        ("61s", false),
+        ("0", false),
+        ("1h", false),
+        ("s", false),
+        ("18446744073709551615s", false),
+    ] {
+        let why = refused(&[("timeout", timeout)]);
+        assert_eq!(why.is_empty(), sound, "{timeout}: {why}");
+    }
     assert!(refused(&[("unsafeSsl", "yes")]).starts_with("unsafeSsl: must be true or false"));
     assert_eq!(
         refused(&[("aggregateFromKubeServiceEndpoints", "false")]),

@@ -138,7 +138,7 @@ fn questions_that_can_not_be_asked_are_refused() {
         ),
         (
             "timeout: 1h",
-            "timeout: must be 1 to 60000 milliseconds, is `1h`",
+            "timeout: must be 1 to 60000 milliseconds, such as `2500`, `500ms` or `2s`, is `1h`",
         ),
         (
             "unsafeSSL: \"true\"",
