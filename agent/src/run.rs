@@ -366,7 +366,12 @@ impl Agent {
                 (meters.machine).sample(clock.now(), measure::offered(&specs), &replicas);
             sample.troubles = measure::troubles(&specs, supervisor.troubles());
             if let (Some(meter), Some(pods)) = (&mut meters.pods, pods) {
-                meter.measure(clock.now(), pods, &mut sample);
+                meter.measure(
+                    clock.now(),
+                    pods,
+                    &meters.machine.machine().gpus,
+                    &mut sample,
+                );
             }
             metrics.sampled(begun.elapsed());
             // Refused only while the agent ends.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use starling_agent::measure;
 use starling_collect::{Collector, HostRoot};
+use starling_engine::policy::Resource;
 use starling_engine::unit::{Ms, Stamp};
 use starling_process::Supervisor;
 use starling_process::spec::Spec;
@@ -35,7 +36,7 @@ async fn highest(script: &str) -> u64 {
         let replicas = measure::replicas(&specs, &supervisor.workers());
         let sample = collector.sample(Ms(9_000), measure::offered(&specs), &replicas);
         let cpu = sample.workloads.values().flatten().next();
-        let cpu = cpu.and_then(|pod| pod.cpu.sample);
+        let cpu = cpu.and_then(|pod| pod.metrics.get(&Resource::Cpu)?.sample);
         highest = cpu.map_or(highest, |cpu| highest.max(cpu.milli as u64));
     }
     supervisor.stop_all().await;

@@ -15,7 +15,8 @@ use starling_engine::decide::objective::reason::Reason;
 use starling_engine::decide::objective::signal::SECONDS_MAX;
 use starling_engine::decide::reason::Step;
 use starling_engine::decide::{Decision, Inputs, Platform, Reading, decide};
-use starling_engine::demand::pods::{Metric, Pick, Pod, Reading as Sample, Sums};
+use starling_engine::demand::pick::Pick;
+use starling_engine::demand::pods::{Metric, Pod, Reading as Sample, Sums};
 use starling_engine::history::{Change, History};
 use starling_engine::node::watch::{Look, Watch};
 use starling_engine::policy::{
@@ -57,6 +58,7 @@ fn external(name: &str) -> Trigger {
         },
         goal: Goal::AverageValue { milli: 10_000 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 
@@ -79,6 +81,7 @@ fn workload(number: u32, strategy: &Strategy) -> Workload {
             source: Source::Resource(Resource::Cpu),
             goal: Goal::Utilization { percent: 60 },
             activation_milli: 0,
+            window_ms: None,
         },
         external("queue"),
     ];
@@ -103,14 +106,19 @@ fn workload(number: u32, strategy: &Strategy) -> Workload {
         ready: Some(true),
         started_at: Some(START.minus(3_600_000)),
         ready_changed_at: Some(START.minus(3_500_000)),
-        cpu: Metric {
-            request_milli: Some(1_000),
-            sample: (!(number + i).is_multiple_of(20)).then_some(Sample {
-                milli: i64::from((number * 7 + i * 13) % 1_100),
-                at: START,
-                window_ms: 1_000,
-            }),
-        },
+        metrics: [(
+            Resource::Cpu,
+            Metric {
+                request_milli: Some(1_000),
+                sample: (!(number + i).is_multiple_of(20)).then_some(Sample {
+                    milli: i64::from((number * 7 + i * 13) % 1_100),
+                    at: START,
+                    window_ms: 1_000,
+                }),
+                ..Metric::default()
+            },
+        )]
+        .into(),
         ..Pod::default()
     };
     Workload {
@@ -160,7 +168,7 @@ impl Workload {
     }
 
     fn look(&mut self, now: Ms) -> Sums {
-        let pick = Pick::Resource(Resource::Cpu);
+        let pick = Pick::replica(Resource::Cpu);
         let sums = Sums::of(&self.pods, pick, &Controller::default(), now);
         let (in_system, arrivals) = self.readings(now);
         if let Strategy::Objective(objective) = &self.policy.strategy {

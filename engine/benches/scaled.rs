@@ -53,6 +53,7 @@ fn policy(number: u32) -> Policy {
         source,
         goal,
         activation_milli: 0,
+        window_ms: None,
     };
     let queue = Source::External {
         kind: "metrics-api".into(),
@@ -84,14 +85,19 @@ fn pod(number: u32) -> Pod {
         ready: Some(true),
         started_at: Some(START.minus(3_600_000)),
         ready_changed_at: Some(START.minus(3_500_000)),
-        cpu: Metric {
-            request_milli: Some(1_000),
-            sample: Some(Reading {
-                milli: i64::from(580 + number % 40),
-                at: START,
-                window_ms: 1_000,
-            }),
-        },
+        metrics: [(
+            Resource::Cpu,
+            Metric {
+                request_milli: Some(1_000),
+                sample: Some(Reading {
+                    milli: i64::from(580 + number % 40),
+                    at: START,
+                    window_ms: 1_000,
+                }),
+                ..Metric::default()
+            },
+        )]
+        .into(),
         ..Pod::default()
     }
 }

@@ -5,7 +5,10 @@
 //! order to the same result. Never guesses: a replica without a fresh sample is
 //! counted as missing, not as zero.
 
+pub mod pick;
 pub mod pods;
+pub mod recent;
+pub mod series;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +18,8 @@ use crate::ledger::Checkpoint;
 use crate::ledger::part::{Part, Wanted};
 use crate::policy::{Resource, Target};
 use crate::unit::{Ms, NodeId};
-use pods::{Phase, Pick, Pod, Sums};
+use pick::Pick;
+use pods::{Phase, Pod, Sums};
 
 /// What an agent measured at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub const NETWORK_SENT: &str = "network-sent";
 pub const DISK_BUSY: &str = "disk-busy";
 /// Bytes that are used of the fullest file system; what is left of `allocatable` is
 /// free for others than root.
-pub const DISK_FREE: &str = "disk-free";
+pub const DISK_SPACE: &str = "disk-space";
 /// Thousandths of the time in which work stood still for want of it, as are the
 /// next two.
 pub const PSI_CPU: &str = "psi-cpu";
@@ -180,7 +184,7 @@ impl Summary {
 
 impl Usage {
     fn of(pods: &[Pod], wanted: &Wanted<'_>, now: Ms) -> Self {
-        let always = [Resource::Cpu, Resource::Memory].map(Pick::Resource);
+        let always = [Resource::Cpu, Resource::Memory].map(Pick::replica);
         let picks = always.into_iter().chain(wanted.picks.iter().copied());
         let running = pods.iter().filter(|pod| pod.phase == Phase::Running);
         Usage {
@@ -203,14 +207,14 @@ impl Usage {
 
 impl Measure {
     fn of(pods: &[Pod], pick: Pick<'_>, wanted: &Wanted<'_>, now: Ms) -> Self {
-        let metrics = || pods.iter().map(|pod| pick.metric(pod));
-        let samples = metrics().filter_map(|metric| metric.sample);
+        let found = || pods.iter().map(|pod| pick.find(pod, Ms::default()));
+        let samples = found().filter_map(|found| found.look);
         Measure {
-            used_milli: samples.fold(0, |sum: u64, sample| {
-                sum.saturating_add(u64::try_from(sample.milli).unwrap_or(0))
+            used_milli: samples.fold(0, |sum: u64, look| {
+                sum.saturating_add(u64::try_from(look.mean.milli).unwrap_or(0))
             }),
             sums: Sums::of(pods, pick, &wanted.controller, now),
-            request_milli: metrics().find_map(|metric| metric.request_milli),
+            request_milli: found().find_map(|found| found.request_milli),
         }
     }
 }

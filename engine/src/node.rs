@@ -19,12 +19,13 @@ use std::sync::Arc;
 
 use crate::decide::{Decision, Reading};
 use crate::demand::pods::Sums;
+use crate::demand::recent::{self, Recent};
 use crate::demand::{Sample, Summary};
 use crate::ledger::{Command, Ledger};
 use crate::policy::{self, Target, Trigger};
 use crate::unit::{Ms, NodeId};
 use platform::{Failure, Observation, Patch, Patching, Scale};
-use poll::Poll;
+use poll::Polls;
 use summaries::Summaries;
 use watch::Watch;
 
@@ -124,6 +125,8 @@ pub struct Node {
     id: NodeId,
     /// The newest summary of every member, this node included.
     summaries: Summaries,
+    /// Of this node alone.
+    recent: Recent,
     alive: BTreeSet<NodeId>,
     /// What the platform last said of each scaled workload. Whoever keeps the log
     /// is told, so that a new leader knows it.
@@ -149,7 +152,7 @@ struct Lead {
     passed_at: Option<Ms>,
     proposed_at: Option<Ms>,
     /// By policy and trigger.
-    polls: BTreeMap<policy::Name, BTreeMap<String, Poll>>,
+    polls: BTreeMap<policy::Name, Polls>,
     /// Writes that are under way or failed, by workload.
     patches: BTreeMap<Target, Patching>,
     /// Since when a member has not been alive.
@@ -166,6 +169,7 @@ impl Node {
         Node {
             id,
             summaries: Summaries::default(),
+            recent: Recent::default(),
             alive: BTreeSet::from([id]),
             observations: Arc::default(),
             rivals: BTreeMap::new(),
@@ -201,7 +205,7 @@ impl Node {
     pub fn step(&mut self, now: Ms, input: Input, ledger: &Ledger) -> Vec<Output> {
         match input {
             Input::Tick => self.tick(now, ledger),
-            Input::Sampled(sample) => self.sampled(now, &sample, ledger),
+            Input::Sampled(sample) => self.sampled(now, sample, ledger),
             Input::Heard(summary) => self.heard(summary, ledger),
             Input::Polled {
                 policy,
@@ -254,11 +258,13 @@ impl Node {
         }
     }
 
-    fn sampled(&mut self, now: Ms, sample: &Sample, ledger: &Ledger) -> Vec<Output> {
+    fn sampled(&mut self, now: Ms, mut sample: Sample, ledger: &Ledger) -> Vec<Output> {
         self.sequence = now.0.max(self.sequence.saturating_add(1));
         let checkpoint = ledger.checkpoints.back().copied();
         let part = ledger.part(self.id);
-        let summary = Summary::of(self.id, self.sequence, now, sample, checkpoint, &part);
+        let reach_ms = recent::reach_ms(&part);
+        self.recent.extend(now, &mut sample, reach_ms);
+        let summary = Summary::of(self.id, self.sequence, now, &sample, checkpoint, &part);
         let news = self.summaries.insert(summary.clone());
         self.stir(news);
         vec![Output::Publish(summary)]
@@ -292,7 +298,8 @@ impl Node {
             return Vec::new();
         };
         let polls = lead.polls.get_mut(policy);
-        let Some(poll) = polls.and_then(|polls| polls.get_mut(trigger)) else {
+        let mut polls = polls.into_iter().flatten();
+        let Some(poll) = polls.find(|poll| poll.trigger == trigger) else {
             return Vec::new();
         };
         let gap_ms = match poll.reading {

@@ -6,6 +6,7 @@
 
 mod check;
 mod defaults;
+pub mod resource;
 mod target;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+pub use resource::Resource;
 pub use target::{Form, NAMESPACE, Name, PROCESS, Target};
 
 /// A policy names one workload and says how large it may and should be. The
@@ -80,6 +82,10 @@ pub struct Trigger {
     pub goal: Goal,
     /// Active means a value strictly above this (KEDA), in milli-units.
     pub activation_milli: i64,
+    /// Of what agents measure, the mean over so long; `None` for one that is neither
+    /// noisy nor late (see [`series`](crate::demand::series)).
+    #[serde(default)]
+    pub window_ms: Option<u64>,
 }
 
 /// Where a trigger's value comes from.
@@ -87,6 +93,9 @@ pub struct Trigger {
 pub enum Source {
     /// What the agents measured of the workload's own replicas.
     Resource(Resource),
+    /// What they measured of the nodes on which those run, each node as often as it
+    /// has replicas.
+    Nodes(Resource),
     /// The same of one container of each replica.
     Container {
         resource: Resource,
@@ -111,21 +120,6 @@ pub enum Source {
     },
     /// A type that this version doesn't know. It counts as failing.
     Unknown { kind: String },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Resource {
-    Cpu,
-    Memory,
-}
-
-impl Resource {
-    pub fn name(self) -> &'static str {
-        match self {
-            Resource::Cpu => "cpu",
-            Resource::Memory => "memory",
-        }
-    }
 }
 
 /// What a trigger's value is held against.

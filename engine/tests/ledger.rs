@@ -26,6 +26,7 @@ fn policy(name: &str, target: &str, min: u32, max: u32) -> Policy {
             source: Source::Resource(Resource::Cpu),
             goal: Goal::Utilization { percent: 70 },
             activation_milli: 0,
+            window_ms: None,
         }],
         ..Policy::default()
     }

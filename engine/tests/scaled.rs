@@ -56,6 +56,7 @@ fn policy() -> Policy {
             },
             goal: Goal::AverageValue { milli: 10_000 },
             activation_milli: 0,
+            window_ms: None,
         }],
         ..Policy::default()
     }
@@ -255,14 +256,19 @@ fn pod(used_milli: i64, at: Ms) -> Pod {
     Pod {
         ready: Some(true),
         started_at: Some(Ms(1)),
-        cpu: Metric {
-            request_milli: Some(100),
-            sample: Some(Reading {
-                milli: used_milli,
-                at,
-                window_ms: 1_000,
-            }),
-        },
+        metrics: [(
+            Resource::Cpu,
+            Metric {
+                request_milli: Some(100),
+                sample: Some(Reading {
+                    milli: used_milli,
+                    at,
+                    window_ms: 1_000,
+                }),
+                ..Metric::default()
+            },
+        )]
+        .into(),
         ..Pod::default()
     }
 }
@@ -583,6 +589,7 @@ fn a_selector_that_finds_no_pods_holds_the_size_and_is_said() {
             source,
             goal,
             activation_milli: 0,
+            window_ms: None,
         };
         let mut world = World::new(
             Policy {

@@ -166,6 +166,8 @@ fn sums_out(sums: &Sums, at: Ms) -> wire::Sums {
         samples: sums.samples,
         ready: sums.ready,
         ready_usage_milli: sums.ready_usage_milli,
+        ready_newest_more_milli: sums.ready_newest_milli.wrapping_sub(sums.ready_usage_milli),
+        ready_noise: sums.ready_noise,
         ready_request_milli: sums.ready_request_milli,
         unready: sums.unready,
         unready_request_milli: sums.unready_request_milli,
@@ -191,6 +193,10 @@ fn sums_in(sums: wire::Sums, at: Ms) -> Result<Sums, Error> {
         samples: sums.samples,
         ready: sums.ready,
         ready_usage_milli: sums.ready_usage_milli,
+        ready_newest_milli: sums
+            .ready_usage_milli
+            .wrapping_add(sums.ready_newest_more_milli),
+        ready_noise: sums.ready_noise,
         ready_request_milli: sums.ready_request_milli,
         unready: sums.unready,
         unready_request_milli: sums.unready_request_milli,

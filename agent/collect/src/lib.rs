@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Phase, Pod, Reading};
-use starling_engine::policy::Target;
+use starling_engine::policy::{Resource, Target};
 use starling_engine::unit::Ms;
 
 use cgroup::{Measured, PodRef};
@@ -190,21 +190,25 @@ fn pod(now: Ms, replica: &Replica, usage: Usage) -> Pod {
     };
     let cpu = usage.cpu;
     let memory = usage.memory_bytes;
+    let of_cpu = Metric {
+        request_milli: replica.cpu_request_milli.map(milli),
+        sample: cpu.map(|cpu| reading(milli(cpu.milli), cpu.window_ms)),
+        ..Metric::default()
+    };
+    let of_memory = Metric {
+        request_milli: replica.memory_request_bytes.map(bytes_milli),
+        // A gauge: it covers no time.
+        sample: memory.map(|bytes| reading(bytes_milli(bytes), 0)),
+        ..Metric::default()
+    };
     Pod {
+        id: format!("{}/{}", replica.root.pid, replica.root.start_ticks),
         phase: Phase::Running,
         deleted: false,
         ready: Some(replica.ready),
         started_at: Some(replica.started_at),
         ready_changed_at: Some(replica.ready_changed_at),
-        cpu: Metric {
-            request_milli: replica.cpu_request_milli.map(milli),
-            sample: cpu.map(|cpu| reading(milli(cpu.milli), cpu.window_ms)),
-        },
-        memory: Metric {
-            request_milli: replica.memory_request_bytes.map(bytes_milli),
-            // A gauge: it covers no time.
-            sample: memory.map(|bytes| reading(bytes_milli(bytes), 0)),
-        },
+        metrics: [(Resource::Cpu, of_cpu), (Resource::Memory, of_memory)].into(),
         ..Pod::default()
     }
 }

@@ -10,7 +10,7 @@ use starling_collect::tree::{Rate, Trees, Usage};
 use starling_collect::{Collector, HostRoot, Replica};
 use starling_engine::demand::pods::{Phase, Pod};
 use starling_engine::demand::{CPU, MEMORY};
-use starling_engine::policy::Target;
+use starling_engine::policy::{Resource, Target};
 use starling_engine::unit::Ms;
 
 /// As Linux 6.18 wrote it, but for the name.
@@ -346,10 +346,14 @@ fn a_sample_lists_what_can_run_here_with_the_replicas_that_do() {
     assert_eq!((pod.phase, pod.deleted), (Phase::Running, false));
     assert_eq!((pod.ready, pod.started_at), (Some(true), Some(Ms(5_000))));
     assert_eq!(pod.ready_changed_at, Some(Ms(6_000)));
-    assert_eq!(pod.cpu.request_milli, Some(250));
-    assert_eq!(pod.memory.request_milli, Some(i64::MAX), "it saturates");
+    assert_eq!(pod.metrics[&Resource::Cpu].request_milli, Some(250));
+    assert_eq!(
+        pod.metrics[&Resource::Memory].request_milli,
+        Some(i64::MAX),
+        "it saturates"
+    );
     let page_milli = rustix::param::page_size() as i64 * 1_000;
-    let memory = pod.memory.sample.unwrap();
+    let memory = pod.metrics[&Resource::Memory].sample.unwrap();
     assert_eq!((memory.milli, memory.at), (page_milli, Ms(9_000)));
 }
 
@@ -358,5 +362,6 @@ fn without_a_process_table_replicas_have_no_samples_but_are_there() {
     let mut collector = Collector::new(host(Path::new("/no/such/proc")));
     let pods = web(&mut collector, &[replica("web", 10)]);
     assert_eq!(pods.len(), 1);
-    assert_eq!((pods[0].cpu.sample, pods[0].memory.sample), (None, None));
+    let samples = pods[0].metrics.values().map(|metric| metric.sample);
+    assert!(samples.eq([None, None]));
 }

@@ -183,7 +183,7 @@ fn what_is_written_to_a_disk_is_a_rate_and_processes_are_counted() {
         let pod = cgroups.measure(Ms(1), &pods).pods[&of_them.uid].clone();
         written = pod.disk_written;
         // At least 1 MiB each time, some times a second.
-        written.is_some_and(|it| it.milli > 1_000 << 20) && pod.disk().is_some()
+        written.is_some_and(|it| it.milli > 1_000 << 20) && pod.disk_read.is_some()
     });
     assert!(seen, "{written:?}");
     println!("measured on {:?}: written {written:?}", made.layout.form);

@@ -383,7 +383,8 @@ fn bad() -> Vec<(Value, Value, &'static str)> {
         (
             t(),
             usage(json!({ "type": "kafka", "metricType": null })),
-            "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, metrics-api, cron",
+            "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, gpu, \
+             gpu-memory, disk, network, psi, throttling, metrics-api, cron",
         ),
         (
             t(),

@@ -230,6 +230,7 @@ async fn values_of_pods_are_sorted_with_all_pods_of_the_target() {
         samples: 6,
         ready: 2,
         ready_usage_milli: 3_500,
+        ready_newest_milli: 3_500,
         unready: 1,
         missing: [(0, 1)].into(),
         ignored: 2,

@@ -7,6 +7,7 @@
 
 mod annotations;
 mod behavior;
+mod measured;
 mod metric;
 mod objective;
 mod process;

@@ -27,9 +27,15 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 4] = [
+pub const TRIGGER_TYPES: [&str; 10] = [
     "cpu",
     "memory",
+    "gpu",
+    "gpu-memory",
+    "disk",
+    "network",
+    "psi",
+    "throttling",
     starling_sources::METRICS_API,
     starling_sources::CRON,
 ];
@@ -129,7 +135,9 @@ fn deployment() -> String {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Trigger {
-    /// `cpu`, `memory`, `metrics-api` or `cron`.
+    /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
+    /// `throttling`), `metrics-api` or
+    /// `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

@@ -52,6 +52,7 @@ fn trigger(url: &str, more: &[(&str, &str)]) -> Trigger {
         },
         goal: Goal::AverageValue { milli: 1_000 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 

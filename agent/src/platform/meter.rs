@@ -8,14 +8,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use starling_collect::Measure;
-use starling_collect::cgroup::usage::Container;
+use starling_collect::cgroup::usage::{self, Throttled};
 use starling_collect::cgroup::{ContainerRef, Measured, PodRef};
+use starling_collect::gpu::Gpus;
+use starling_collect::gpu::pods::Usage as OfGpus;
 use starling_engine::demand::Sample;
-use starling_engine::policy::Target;
+use starling_engine::demand::pods::Reading;
+use starling_engine::policy::{Resource, Target};
 use starling_engine::unit::Ms;
 use starling_kube::devices::Devices;
 use starling_kube::pods::{Pod, Snapshot, replicas, trouble};
 use starling_kube::selector::Selector;
+
+use super::gpus;
 
 /// Pods that can't run and are named for each workload.
 const TROUBLES_MAX: usize = 3;
@@ -83,7 +88,7 @@ impl Meter {
     }
 
     /// Adds the replicas that `pods` are to `sample`. Blocks.
-    pub fn measure(&mut self, now: Ms, pods: Pods, sample: &mut Sample) {
+    pub fn measure(&mut self, now: Ms, pods: Pods, gpus: &Gpus, sample: &mut Sample) {
         self.sort(pods);
         let measured = self.reader.measure(now, &self.asked);
         let former = std::mem::take(&mut self.problems);
@@ -94,10 +99,10 @@ impl Meter {
                 (pod, (since, why))
             })
             .collect();
-        let readings: replicas::Readings = measured
-            .pods
-            .into_iter()
-            .map(|(uid, pod)| (uid, pod.containers.into_iter().map(usage).collect()))
+        let of_gpus = gpus::by_pod(now, gpus, &self.sorted.devices, &self.asked);
+        let pods = measured.pods.iter();
+        let readings: replicas::Readings = pods
+            .map(|(uid, pod)| (uid.clone(), usage(pod, of_gpus.get(uid))))
             .collect();
         for (target, pods) in &self.workloads {
             let replicas = pods.iter().map(|pod| replicas::replica(pod, &readings));
@@ -121,6 +126,7 @@ impl Meter {
         let same = Arc::ptr_eq(&self.sorted.snapshot, &pods.snapshot)
             && Arc::ptr_eq(&self.sorted.selectors, &pods.selectors);
         if same {
+            self.sorted.devices = pods.devices;
             return;
         }
         let selectors = pods.selectors.iter();
@@ -174,12 +180,53 @@ fn reference(pod: &Pod) -> PodRef {
     }
 }
 
-fn usage((name, usage): (String, Container)) -> (String, replicas::Usage) {
-    let read = replicas::Usage {
-        cpu: usage.cpu,
-        memory: usage.memory,
-    };
-    (name, read)
+fn usage(pod: &usage::Pod, of_gpus: Option<&OfGpus>) -> replicas::Usage {
+    let gpus = of_gpus.copied().unwrap_or_default();
+    let mut whole = shares(&pod.psi, pod.throttled);
+    whole.extend([
+        (Resource::Network, pod.network()),
+        (Resource::Gpu, gpus.gpu),
+        (Resource::GpuMemory, gpus.memory),
+    ]);
+    // A pod that computes on a GPU which it doesn't hold asks for none.
+    let held = Some(gpus.gpu_request_milli).filter(|held| *held > 0);
+    let held = held.map(|held| (Resource::Gpu, held));
+    let memory = gpus.memory_request_milli.filter(|_| held.is_some());
+    let memory = memory.map(|memory| (Resource::GpuMemory, memory));
+    let containers = pod.containers.iter();
+    replicas::Usage {
+        whole: known(whole),
+        requests_milli: held.into_iter().chain(memory).collect(),
+        containers: containers
+            .map(|(name, container)| (name.clone(), of_container(container)))
+            .collect(),
+    }
+}
+
+fn of_container(container: &usage::Container) -> BTreeMap<Resource, Reading> {
+    let mut read = shares(&container.psi, container.throttled);
+    read.extend([
+        (Resource::Cpu, container.cpu),
+        (Resource::Memory, container.memory),
+        (Resource::Disk, container.disk()),
+    ]);
+    known(read)
+}
+
+/// What is told as a part of the time.
+fn shares(psi: &usage::Psi, throttled: Option<Throttled>) -> Vec<(Resource, Option<Reading>)> {
+    vec![
+        (Resource::PsiCpu, psi.cpu.some),
+        (Resource::PsiMemory, psi.memory.some),
+        (Resource::PsiIo, psi.io.some),
+        (Resource::Throttling, throttled.map(Throttled::ratio)),
+    ]
+}
+
+fn known(read: Vec<(Resource, Option<Reading>)>) -> BTreeMap<Resource, Reading> {
+    let read = read.into_iter();
+    read.filter_map(|(resource, reading)| Some((resource, reading?)))
+        .collect()
 }
 
 /// What keeps some of these from running, in words.
@@ -260,7 +307,12 @@ mod tests {
         let mut meter = Meter::new(Box::new(Fails(Arc::clone(&fails))));
         let mut told = |now: u64| {
             let now = Ms(now * 1_000);
-            meter.measure(now, Pods::default(), &mut Sample::default());
+            meter.measure(
+                now,
+                Pods::default(),
+                &Gpus::default(),
+                &mut Sample::default(),
+            );
             meter.problems(now)
         };
         for second in 0..30 {

@@ -133,6 +133,7 @@ mod tests {
             },
             goal: Goal::AverageValue { milli: 1 },
             activation_milli: 0,
+            window_ms: None,
         };
         let changed = Policy {
             replicas_max: 20,

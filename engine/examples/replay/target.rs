@@ -57,6 +57,7 @@ impl Target {
             source: Source::Resource(Resource::Cpu),
             goal: Goal::Utilization { percent: 70 },
             activation_milli: 0,
+            window_ms: None,
         };
         Target {
             slots: profile.slots,

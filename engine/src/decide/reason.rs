@@ -437,6 +437,7 @@ pub(crate) fn clip(why: &str) -> String {
 pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
     match source {
         Source::Resource(resource) => resource.name().into(),
+        Source::Nodes(resource) => format!("{} of the nodes", resource.name()).into(),
         Source::Container {
             resource,
             container,
@@ -458,7 +459,7 @@ pub(crate) fn failure_code(source: &Source, outcome: Option<&Outcome>) -> &'stat
         return "InvalidSelector";
     }
     match source {
-        Source::Resource(_) => "FailedGetResourceMetric",
+        Source::Resource(_) | Source::Nodes(_) => "FailedGetResourceMetric",
         Source::Container { .. } => "FailedGetContainerResourceMetric",
         Source::Pods { .. } => "FailedGetPodsMetric",
         Source::Object { .. } => "FailedGetObjectMetric",

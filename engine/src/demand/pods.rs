@@ -7,15 +7,21 @@
 pub mod request;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Controller, Resource, Source};
+use super::pick::{Found, Pick};
+use super::series::{self, Look};
+use crate::policy::{Controller, Resource};
 use crate::unit::Ms;
 
 /// One replica as its node sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
+    /// What tells it apart on its node, the next one of the same name too. Without it
+    /// only its newest readings count.
+    pub id: String,
     pub phase: Phase,
     pub deleted: bool,
     /// The Ready condition; `None` where it is absent.
@@ -23,10 +29,11 @@ pub struct Pod {
     pub started_at: Option<Ms>,
     /// `None` counts as long ago, as Kubernetes' zero time does.
     pub ready_changed_at: Option<Ms>,
-    pub cpu: Metric,
-    pub memory: Metric,
+    pub metrics: Metrics,
     /// By container name, where containers are told apart.
-    pub containers: BTreeMap<String, Container>,
+    pub containers: BTreeMap<String, Metrics>,
+    /// What its node has and uses.
+    pub node: Arc<Metrics>,
     /// Metrics that others have of the replica, by name.
     pub custom: BTreeMap<String, Reading>,
 }
@@ -40,20 +47,25 @@ pub enum Phase {
     Succeeded,
 }
 
-/// One container of a replica.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Container {
-    pub cpu: Metric,
-    pub memory: Metric,
+/// What isn't there is neither asked for nor measured.
+pub type Metrics = BTreeMap<Resource, Metric>;
+
+/// How much there is for a replica and how much it used, in milli-units (1 core = 1,000;
+/// 1 byte = 1,000; all of the time = 1,000).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metric {
+    /// What a replica asked for; of a node, what it can give. A share of the time has
+    /// all of the time.
+    pub request_milli: Option<i64>,
+    /// The newest.
+    pub sample: Option<Reading>,
+    /// Those before it, oldest first, as far back as a policy's window reaches; at most
+    /// [`EARLIER_MAX`].
+    pub earlier: Vec<Reading>,
 }
 
-/// What a replica asked for and what it used, in milli-units (1 core = 1,000;
-/// 1 byte = 1,000).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Metric {
-    pub request_milli: Option<i64>,
-    pub sample: Option<Reading>,
-}
+/// Two a second over the longest window; the oldest beyond that are forgotten.
+pub const EARLIER_MAX: usize = 240;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -61,68 +73,6 @@ pub struct Reading {
     /// The end of the window that it covers.
     pub at: Ms,
     pub window_ms: u64,
-}
-
-/// Which metric of a replica is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pick<'a> {
-    Resource(Resource),
-    Container(Resource, &'a str),
-    Custom(&'a str),
-}
-
-impl<'a> Pick<'a> {
-    /// What agents measure of the replicas for a source; `None` where others are
-    /// asked for it.
-    pub fn of(source: &'a Source) -> Option<Pick<'a>> {
-        match source {
-            Source::Resource(resource) => Some(Pick::Resource(*resource)),
-            Source::Container {
-                resource,
-                container,
-            } => Some(Pick::Container(*resource, container)),
-            Source::Pods { .. }
-            | Source::Object { .. }
-            | Source::External { .. }
-            | Source::Unknown { .. } => None,
-        }
-    }
-
-    /// What it is called in summaries: `cpu`, `cpu/CONTAINER`, `pods/METRIC`.
-    pub fn key(self) -> String {
-        match self {
-            Pick::Resource(resource) => resource.name().to_owned(),
-            Pick::Container(resource, name) => format!("{}/{name}", resource.name()),
-            Pick::Custom(name) => format!("pods/{name}"),
-        }
-    }
-
-    pub(super) fn metric(self, pod: &Pod) -> Metric {
-        let (resource, cpu, memory) = match self {
-            Pick::Resource(resource) => (resource, pod.cpu, pod.memory),
-            Pick::Container(resource, name) => {
-                let container = pod.containers.get(name).copied().unwrap_or_default();
-                (resource, container.cpu, container.memory)
-            }
-            Pick::Custom(name) => {
-                return Metric {
-                    request_milli: None,
-                    sample: pod.custom.get(name).copied(),
-                };
-            }
-        };
-        match resource {
-            Resource::Cpu => cpu,
-            Resource::Memory => memory,
-        }
-    }
-
-    fn is_cpu(self) -> bool {
-        matches!(
-            self,
-            Pick::Resource(Resource::Cpu) | Pick::Container(Resource::Cpu, _)
-        )
-    }
 }
 
 /// Where rule 5 puts a replica.
@@ -136,19 +86,34 @@ pub enum Group {
 
 /// Sorts one replica for one metric (hpa.md rule 5).
 pub fn group(pod: &Pod, pick: Pick<'_>, controller: &Controller, now: Ms) -> Group {
+    let found = pick.find(pod, since(pod, pick, controller, now));
+    sorted(pod, found, pick, controller, now)
+}
+
+fn sorted(pod: &Pod, found: Found, pick: Pick<'_>, controller: &Controller, now: Ms) -> Group {
     if pod.deleted || matches!(pod.phase, Phase::Failed | Phase::Succeeded) {
         return Group::Ignored;
     }
     if pod.phase == Phase::Pending {
         return Group::Unready;
     }
-    let Some(sample) = pick.metric(pod).sample else {
+    let Some(look) = found.look else {
         return Group::Missing;
     };
-    if pick.is_cpu() && !counts_for_cpu(pod, sample, controller, now) {
+    if pick.is_cpu() && !counts_for_cpu(pod, look.mean, controller, now) {
         return Group::Unready;
     }
     Group::Ready
+}
+
+/// From when on readings count: those of a replica's start aren't of its work.
+fn since(pod: &Pod, pick: Pick<'_>, controller: &Controller, now: Ms) -> Ms {
+    let started = pod.started_at.unwrap_or_default();
+    let starts = pick.is_cpu() && started.plus(controller.cpu_initialization_ms) > now;
+    let ready = pod
+        .ready_changed_at
+        .filter(|_| starts && pod.ready == Some(true));
+    ready.unwrap_or_default()
 }
 
 fn counts_for_cpu(pod: &Pod, sample: Reading, controller: &Controller, now: Ms) -> bool {
@@ -177,6 +142,10 @@ pub struct Sums {
     /// Replicas that count: not pending, not deleted, ready as far as the metric asks.
     pub ready: u32,
     pub ready_usage_milli: i64,
+    /// The same over the last seconds alone, and by how much it differs from the above by
+    /// chance ([`Look`]).
+    pub ready_newest_milli: i64,
+    pub ready_noise: u64,
     pub ready_request_milli: i64,
     pub unready: u32,
     pub unready_request_milli: i64,
@@ -209,15 +178,15 @@ impl Sums {
     }
 
     fn add(&mut self, pod: &Pod, pick: Pick<'_>, controller: &Controller, now: Ms) {
-        let metric = pick.metric(pod);
-        let request = metric.request_milli.unwrap_or(0);
+        let found = pick.find(pod, since(pod, pick, controller, now));
+        let request = found.request_milli.unwrap_or(0);
         add(&mut self.pods, 1);
-        add(&mut self.samples, u32::from(metric.sample.is_some()));
+        add(&mut self.samples, u32::from(found.look.is_some()));
         add(
             &mut self.without_request,
-            u32::from(metric.request_milli.is_none()),
+            u32::from(found.request_milli.is_none()),
         );
-        match group(pod, pick, controller, now) {
+        match sorted(pod, found, pick, controller, now) {
             Group::Ignored => add(&mut self.ignored, 1),
             Group::Missing => add(self.missing.entry(request).or_default(), 1),
             Group::Unready => {
@@ -225,11 +194,13 @@ impl Sums {
                 sum(&mut self.unready_request_milli, request);
             }
             Group::Ready => {
-                let sample = metric.sample.unwrap_or_default();
+                let look = found.look.unwrap_or_else(|| Look::at(Reading::default()));
                 add(&mut self.ready, 1);
-                sum(&mut self.ready_usage_milli, sample.milli);
+                sum(&mut self.ready_usage_milli, look.mean.milli);
+                sum(&mut self.ready_newest_milli, look.newest_milli);
+                self.ready_noise = self.ready_noise.saturating_add(look.noise);
                 sum(&mut self.ready_request_milli, request);
-                self.oldest = older(self.oldest, Some(sample.at));
+                self.oldest = older(self.oldest, Some(look.mean.at));
             }
         }
     }
@@ -240,6 +211,8 @@ impl Sums {
         add(&mut self.samples, other.samples);
         add(&mut self.ready, other.ready);
         sum(&mut self.ready_usage_milli, other.ready_usage_milli);
+        sum(&mut self.ready_newest_milli, other.ready_newest_milli);
+        self.ready_noise = self.ready_noise.saturating_add(other.ready_noise);
         sum(&mut self.ready_request_milli, other.ready_request_milli);
         add(&mut self.unready, other.unready);
         sum(&mut self.unready_request_milli, other.unready_request_milli);
@@ -271,6 +244,17 @@ impl Sums {
         add(&mut self.samples, 1);
         add(&mut self.strangers, 1);
         sum(&mut self.strangers_usage_milli, milli);
+    }
+
+    /// Where the newest use clearly isn't the mean's any more, it counts. To be asked of
+    /// all replicas together: the more there are, the less is chance.
+    pub fn settle(&mut self) {
+        let (mean, newest) = (self.ready_usage_milli, self.ready_newest_milli);
+        if series::is_clear(mean, newest, self.ready_noise) {
+            self.ready_usage_milli = newest;
+        }
+        self.ready_newest_milli = self.ready_usage_milli;
+        self.ready_noise = 0;
     }
 
     /// Replicas without a sample.

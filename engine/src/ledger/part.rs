@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::Ledger;
-use crate::demand::pods::Pick;
-use crate::policy::{Controller, Form, Target};
+use crate::demand::pick::{Of, Pick};
+use crate::policy::{Controller, Form, Resource, Target};
 use crate::unit::{NodeId, Stamp};
 
 /// See the module.
@@ -30,6 +30,11 @@ pub struct Part<'a> {
 pub struct Share {
     pub stamp: Stamp,
     pub count: u32,
+}
+
+/// CPU and memory of whole replicas.
+fn is_always_measured(pick: Pick<'_>) -> bool {
+    matches!(pick.of, Of::Replica(Resource::Cpu | Resource::Memory)) && pick.window_ms.is_none()
 }
 
 /// What to measure of one workload's replicas.
@@ -53,15 +58,14 @@ impl Ledger {
             ..Part::default()
         };
         for policy in self.policies.values().map(|put| &put.policy) {
-            let picks = policy.triggers.iter().map(|t| &t.source);
-            let picks = picks.filter_map(Pick::of);
+            let picks = policy.triggers.iter().filter_map(Pick::of);
             let scaled = self
                 .workloads
                 .get(&policy.target)
                 .and_then(|w| w.scaled.as_ref());
             let wanted = Wanted {
                 controller: policy.controller,
-                picks: picks.filter(|p| !matches!(p, Pick::Resource(_))).collect(),
+                picks: picks.filter(|pick| !is_always_measured(*pick)).collect(),
                 selector: scaled.map_or("", |scaled| &scaled.selector),
             };
             part.measured.insert(&policy.target, wanted);

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::decide::reason::{Held, clip};
 use crate::decide::{self, Decision, Inputs, Platform, Reading};
-use crate::demand::pods::Pick;
+use crate::demand::pick::Pick;
 use crate::ledger::{Command, InForce, Item, Ledger, Workload};
 use crate::policy::{self, Policy, Resource, Source, Strategy, Target};
 use crate::unit::{Ms, NodeId};
@@ -69,7 +69,7 @@ impl Node {
         let look = Look {
             arrivals: &read(&objective.arrivals),
             in_system: &read(&objective.in_system),
-            cpu: &self.sums(now, &policy.target, workload, Pick::Resource(Resource::Cpu)),
+            cpu: &self.sums(now, &policy.target, workload, Pick::replica(Resource::Cpu)),
             size: workload.size,
             resized_at: workload.history.changed_at,
             running: self.seen_running(now, &policy.target, workload),
@@ -140,7 +140,7 @@ impl Node {
         let fault = scale.and_then(|scale| scale.selector_fault.as_deref());
         let readings = policy.triggers.iter().map(|trigger| {
             let source = &trigger.source;
-            let pick = Pick::of(source);
+            let pick = Pick::of(trigger);
             let of_replicas = pick.is_some() || matches!(source, Source::Pods { .. });
             match (fault, pick) {
                 (Some(fault), _) if of_replicas => Reading::Unselected(fault.to_owned()),
@@ -274,7 +274,10 @@ impl Node {
 /// The latest answer of an external trigger.
 fn polled(lead: &Lead, policy: &Policy, trigger: &str) -> Reading {
     let polls = lead.polls.get(&policy.name);
-    let poll = polls.and_then(|polls| polls.get(trigger));
+    let poll = polls
+        .into_iter()
+        .flatten()
+        .find(|poll| poll.trigger == trigger);
     poll.map_or(Reading::None, |poll| poll.reading.clone())
 }
 

@@ -4,16 +4,19 @@
 //! Comes in: the policies in force and the time. Goes out: what to ask now. Never
 //! takes silence for an answer.
 
-use std::collections::BTreeMap;
-
 use super::{Node, Output, POLL_PATIENCE_MS};
 use crate::decide::Reading;
 use crate::ledger::Ledger;
 use crate::policy::Policy;
 use crate::unit::Ms;
 
+/// One policy's. A list, since nearly all have one: the smallest map takes the room of
+/// eleven.
+pub(super) type Polls = Vec<Poll>;
+
 #[derive(Debug)]
 pub(super) struct Poll {
+    pub trigger: String,
     pub asked_at: Ms,
     pub waiting: bool,
     pub reading: Reading,
@@ -29,7 +32,7 @@ impl Node {
                 return false;
             };
             let triggers = &in_force.policy.triggers;
-            polls.retain(|trigger, _| triggers.iter().any(|t| t.name == *trigger));
+            polls.retain(|poll| triggers.iter().any(|t| t.name == poll.trigger));
             true
         });
         let mut outputs = Vec::new();
@@ -39,7 +42,8 @@ impl Node {
             }
             // Looked up by reference: this runs for every policy at every tick.
             if !lead.polls.contains_key(&policy.name) {
-                lead.polls.insert(policy.name.clone(), BTreeMap::new());
+                lead.polls
+                    .insert(policy.name.clone(), Polls::with_capacity(1));
             }
             if let Some(polls) = lead.polls.get_mut(&policy.name) {
                 due(polls, now, policy, &mut outputs);
@@ -49,13 +53,14 @@ impl Node {
     }
 }
 
-fn due(polls: &mut BTreeMap<String, Poll>, now: Ms, policy: &Policy, outputs: &mut Vec<Output>) {
+fn due(polls: &mut Polls, now: Ms, policy: &Policy, outputs: &mut Vec<Output>) {
     for trigger in policy.triggers.iter().filter(|t| t.source.is_polled()) {
-        if !polls.contains_key(&trigger.name) {
-            polls.insert(trigger.name.clone(), Poll::new());
-        }
-        let poll = polls.get_mut(&trigger.name);
-        if poll.is_some_and(|poll| poll.is_due(now, policy.polling_interval_ms)) {
+        let known = polls.iter().position(|poll| poll.trigger == trigger.name);
+        let at = known.unwrap_or_else(|| {
+            polls.push(Poll::new(&trigger.name));
+            polls.len() - 1
+        });
+        if polls[at].is_due(now, policy.polling_interval_ms) {
             outputs.push(Output::Poll {
                 policy: policy.name.clone(),
                 trigger: trigger.clone(),
@@ -65,8 +70,9 @@ fn due(polls: &mut BTreeMap<String, Poll>, now: Ms, policy: &Policy, outputs: &m
 }
 
 impl Poll {
-    fn new() -> Poll {
+    fn new(trigger: &str) -> Poll {
         Poll {
+            trigger: trigger.to_owned(),
             asked_at: Ms::default(),
             waiting: false,
             reading: Reading::None,

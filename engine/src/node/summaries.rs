@@ -103,9 +103,9 @@ fn is_news(former: &Usage, now: &Usage) -> bool {
 
 fn has_moved(former: &Sums, now: &Sums) -> bool {
     let counts = |sums: &Sums| (sums.pods, sums.samples, sums.ready, sums.unready);
-    let moved = former.ready_usage_milli.abs_diff(now.ready_usage_milli);
+    let moved = former.ready_newest_milli.abs_diff(now.ready_newest_milli);
     let whole = match now.ready_request_milli {
-        0 => former.ready_usage_milli.max(now.ready_usage_milli),
+        0 => former.ready_newest_milli.max(now.ready_newest_milli),
         requested => requested,
     };
     counts(former) != counts(now)
@@ -157,6 +157,7 @@ mod tests {
                 samples: ready,
                 ready,
                 ready_usage_milli: usage,
+                ready_newest_milli: usage,
                 ready_request_milli: 100_000,
                 ..Sums::default()
             };

@@ -7,7 +7,8 @@
 use super::FRESH_MS;
 use super::Node;
 use super::platform::{Scale, Unscheduled};
-use crate::demand::pods::{Pick, Sums};
+use crate::demand::pick::Pick;
+use crate::demand::pods::Sums;
 use crate::demand::{Measure, Usage};
 use crate::ledger::Workload;
 use crate::policy::Target;
@@ -23,10 +24,12 @@ impl Node {
         pick: Pick<'_>,
     ) -> Sums {
         let key = pick.key();
-        match (&workload.scaled, self.scale(target)) {
+        let mut sums = match (&workload.scaled, self.scale(target)) {
             (None, _) => self.placed_sums(now, target, workload, &key),
             (Some(_), scale) => self.scaled_sums(now, target, scale, &key),
-        }
+        };
+        sums.settle();
+        sums
     }
 
     /// Over the nodes that should run them. A replica that a node was given but

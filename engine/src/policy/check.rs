@@ -9,6 +9,7 @@ use super::{
     SLOTS_MAX, Source, Strategy, TRIGGERS_MAX, Trigger, Violation, WAIT_MS_MAX, WINDOW_MS_MAX,
     Zero,
 };
+use crate::demand::series::{MEAN_MS_MAX, MEAN_MS_MIN};
 
 /// Collects violations under a path.
 struct Findings(Vec<Violation>);
@@ -176,9 +177,18 @@ fn goal(found: &mut Findings, path: &str, trigger: &Trigger) {
         (
             Source::Pods { .. } | Source::Object { .. } | Source::External { .. },
             Goal::Utilization { .. },
-        ) => Some("Utilization is for cpu and memory only".into()),
+        ) => Some("Utilization is only for what agents measure, such as cpu and memory".into()),
         (
-            Source::Resource(_) | Source::Container { .. } | Source::Pods { .. },
+            Source::Resource(resource)
+            | Source::Nodes(resource)
+            | Source::Container { resource, .. },
+            Goal::Utilization { .. },
+        ) if !resource.has_whole() => Some(format!(
+            "Utilization needs a whole, which {} has not; use AverageValue",
+            resource.name()
+        )),
+        (
+            Source::Resource(_) | Source::Nodes(_) | Source::Container { .. } | Source::Pods { .. },
             Goal::Value { .. },
         ) => Some("Value is not for metrics of the replicas; use AverageValue".into()),
         _ => None,
@@ -188,9 +198,45 @@ fn goal(found: &mut Findings, path: &str, trigger: &Trigger) {
         _ => format!("{path}.metricType"),
     };
     found.require(why.is_none(), field, || why.unwrap_or_default());
-    if let Source::Container { container, .. } = &trigger.source {
-        found.name(&format!("{path}.metadata.containerName"), container);
-    }
+    measured(found, path, trigger);
+}
+
+/// What agents measure, of what they can measure it, over how long.
+fn measured(found: &mut Findings, path: &str, trigger: &Trigger) {
+    let (resource, measured, whom) = match &trigger.source {
+        Source::Resource(resource) => (resource, resource.is_of_replicas(), "replicas"),
+        Source::Nodes(resource) => (resource, resource.is_of_nodes(), "nodes"),
+        Source::Container {
+            resource,
+            container,
+        } => {
+            found.name(&format!("{path}.metadata.containerName"), container);
+            (resource, resource.is_of_containers(), "single containers")
+        }
+        _ => {
+            found.require(
+                trigger.window_ms.is_none(),
+                format!("{path}.metadata.window"),
+                || "is only for what agents measure themselves".into(),
+            );
+            return;
+        }
+    };
+    found.require(measured, format!("{path}.type"), || {
+        format!("{} isn't measured of {whom}", resource.name())
+    });
+    let window = trigger.window_ms;
+    found.require(
+        window.is_none_or(|ms| (MEAN_MS_MIN..=MEAN_MS_MAX).contains(&ms)),
+        format!("{path}.metadata.window"),
+        || {
+            format!(
+                "must be between {} s and {} s",
+                MEAN_MS_MIN / 1_000,
+                MEAN_MS_MAX / 1_000
+            )
+        },
+    );
 }
 
 fn fallback(found: &mut Findings, policy: &Policy) {

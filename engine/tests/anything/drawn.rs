@@ -90,6 +90,7 @@ pub fn settle(draw: &mut Draw<'_>, policy: &mut Policy) {
             },
             goal: Goal::AverageValue { milli: 10_000 },
             activation_milli: 0,
+            window_ms: None,
         });
     }
     let outside = policy.triggers.iter().any(|t| t.source.is_outside());
@@ -117,12 +118,14 @@ pub fn brisk(draw: &mut Draw<'_>) -> Policy {
         },
         goal: Goal::AverageValue { milli: 10_000 },
         activation_milli: 0,
+        window_ms: None,
     };
     let cpu = Trigger {
         name: "cpu".into(),
         source: Source::Resource(Resource::Cpu),
         goal: Goal::AverageValue { milli: 100_000 },
         activation_milli: 0,
+        window_ms: None,
     };
     Policy {
         name: name.into(),
@@ -208,7 +211,9 @@ fn trigger(draw: &mut Draw<'_>, index: usize) -> Trigger {
     let kind = || "k".to_owned();
     let source = match draw.byte() % 64 {
         0..=23 => Source::Resource(Resource::Cpu),
-        24..=33 => Source::Resource(Resource::Memory),
+        24..=26 => Source::Nodes(draw.pick(&Resource::ALL)),
+        27..=29 => Source::Resource(draw.pick(&Resource::ALL)),
+        30..=33 => Source::Resource(Resource::Memory),
         34..=37 => Source::Container {
             resource: Resource::Cpu,
             container: "main".into(),
@@ -227,12 +232,17 @@ fn trigger(draw: &mut Draw<'_>, index: usize) -> Trigger {
         },
         _ => Source::Unknown { kind: kind() },
     };
+    let measured = matches!(
+        source,
+        Source::Resource(_) | Source::Nodes(_) | Source::Container { .. }
+    );
     let utilization = |draw: &mut Draw<'_>| Goal::Utilization {
         percent: i32::try_from(draw.i64() / 40_000).unwrap_or(i32::MAX),
     };
     // The goals that suit the source, but for one in 32.
     let goal = match (&source, draw.byte() % 32) {
-        (_, 31) | (Source::Resource(_) | Source::Container { .. }, 0..=23) => utilization(draw),
+        (_, 31) => utilization(draw),
+        (_, 0..=23) if measured => utilization(draw),
         (Source::External { .. } | Source::Object { .. }, 0..=15) => {
             Goal::Value { milli: draw.i64() }
         }
@@ -247,6 +257,7 @@ fn trigger(draw: &mut Draw<'_>, index: usize) -> Trigger {
         source,
         goal,
         activation_milli: if draw.rarely(4) { draw.i64() } else { 0 },
+        window_ms: (measured && draw.rarely(4)).then(|| draw.wait_ms()),
     }
 }
 

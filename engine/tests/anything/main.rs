@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "e254fbdbb630096a9101112b5a692c37";
+const DIGEST: &str = "308534f2efdf0c5d37fbbe6f4e7c7863";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {

@@ -10,7 +10,7 @@ use starling_engine::decide::objective::state::{
 };
 use starling_engine::demand::pods::{self, Metric, Phase, Pod, Sums};
 use starling_engine::history::{Activity, Change, Event, Health, History, Recommendation};
-use starling_engine::policy::{Policy, Strategy};
+use starling_engine::policy::{Policy, Resource, Strategy};
 use starling_engine::unit::Ms;
 
 use super::draw::Draw;
@@ -27,8 +27,11 @@ pub fn pod(draw: &mut Draw<'_>, now: Ms) -> Pod {
         ready: draw.pick(&[Some(true), Some(true), Some(false), None]),
         started_at: draw.maybe(|draw| draw.near(now)),
         ready_changed_at: draw.maybe(|draw| draw.near(now)),
-        cpu: metric(draw, now),
-        memory: metric(draw, now),
+        metrics: [
+            (Resource::Cpu, metric(draw, now)),
+            (Resource::Memory, metric(draw, now)),
+        ]
+        .into(),
         ..Pod::default()
     }
 }
@@ -36,11 +39,16 @@ pub fn pod(draw: &mut Draw<'_>, now: Ms) -> Pod {
 fn metric(draw: &mut Draw<'_>, now: Ms) -> Metric {
     Metric {
         request_milli: draw.maybe(Draw::i64),
-        sample: draw.maybe(|draw| pods::Reading {
-            milli: draw.i64(),
-            at: draw.near(now),
-            window_ms: draw.wait_ms(),
-        }),
+        sample: draw.maybe(|draw| sample(draw, now)),
+        earlier: (0..draw.byte() % 4).map(|_| sample(draw, now)).collect(),
+    }
+}
+
+fn sample(draw: &mut Draw<'_>, now: Ms) -> pods::Reading {
+    pods::Reading {
+        milli: draw.i64(),
+        at: draw.near(now),
+        window_ms: draw.wait_ms(),
     }
 }
 
@@ -71,6 +79,8 @@ pub fn sums(draw: &mut Draw<'_>, now: Ms) -> Sums {
         samples: draw.u32(),
         ready: draw.u32(),
         ready_usage_milli: draw.i64(),
+        ready_newest_milli: draw.i64(),
+        ready_noise: draw.u64(),
         ready_request_milli: draw.i64(),
         unready: draw.u32(),
         unready_request_milli: draw.i64(),

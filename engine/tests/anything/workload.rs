@@ -5,7 +5,8 @@
 //! takes in what was committed.
 
 use starling_engine::decide::{Decision, Inputs, Platform, Reading};
-use starling_engine::demand::pods::{Pick, Pod, Sums};
+use starling_engine::demand::pick::Pick;
+use starling_engine::demand::pods::{Pod, Sums};
 use starling_engine::history::History;
 use starling_engine::node::watch::{Look, Watch};
 use starling_engine::policy::{Objective, Policy, Resource, Source, Trigger};
@@ -120,7 +121,7 @@ impl Workload<'_> {
         let running = self.seen_running().unwrap_or(0);
         let reported = running.min(REPORTED_MAX);
         let pods = vec![self.pod.clone(); reported as usize];
-        let pick = Pick::Resource(resource);
+        let pick = Pick::replica(resource);
         let mut sums = Sums::of(&pods, pick, &self.policy.controller, self.now);
         sums.add_missing(self.size - reported, None);
         sums

@@ -18,6 +18,7 @@ fn requests() -> Trigger {
         },
         goal: Goal::AverageValue { milli: 1_000 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 

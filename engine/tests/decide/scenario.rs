@@ -151,6 +151,7 @@ pub fn named(name: &str, goal: Goal) -> Trigger {
         },
         goal,
         activation_milli: 0,
+        window_ms: None,
     }
 }
 
@@ -165,6 +166,7 @@ pub fn cpu(percent: i32) -> Trigger {
         source: Source::Resource(Resource::Cpu),
         goal: Goal::Utilization { percent },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 

@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use starling_engine::decide::metric::{self, Error, Scale};
 use starling_engine::decide::ratio::Tolerance;
-use starling_engine::demand::pods::{Group, Metric, Phase, Pick, Pod, Reading, Sums, group};
+use starling_engine::demand::pick::{Of, Pick};
+use starling_engine::demand::pods::{Group, Metric, Phase, Pod, Reading, Sums, group};
 use starling_engine::policy::{Controller, Resource};
 use starling_engine::unit::Ms;
 
 const NOW: Ms = Ms(1_700_000_000_000);
-const CPU: Pick<'static> = Pick::Resource(Resource::Cpu);
+const CPU: Pick<'static> = Pick {
+    of: Of::Replica(Resource::Cpu),
+    window_ms: None,
+};
 
 fn pod() -> impl Strategy<Value = Pod> {
     let phase = prop_oneof![
@@ -47,6 +51,7 @@ fn pod() -> impl Strategy<Value = Pod> {
                         at: ago(age),
                         window_ms: window * 1_000,
                     }),
+                    ..Metric::default()
                 };
                 Pod {
                     phase,
@@ -54,7 +59,7 @@ fn pod() -> impl Strategy<Value = Pod> {
                     ready,
                     started_at: started.map(ago),
                     ready_changed_at: started.map(|s| ago(s.min(changed))),
-                    cpu,
+                    metrics: [(Resource::Cpu, cpu)].into(),
                     ..Pod::default()
                 }
             },
@@ -75,8 +80,12 @@ fn groups(pods: &[Pod]) -> BTreeMap<u8, Vec<&Pod>> {
     groups
 }
 
+fn cpu(pod: &Pod) -> Option<&Metric> {
+    pod.metrics.get(&Resource::Cpu)
+}
+
 fn request(pod: &Pod) -> i64 {
-    pod.cpu.request_milli.unwrap_or(0)
+    cpu(pod).and_then(|cpu| cpu.request_milli).unwrap_or(0)
 }
 
 /// The ratio over replicas that are given a usage each.
@@ -88,7 +97,12 @@ fn per_pod(pods: &[Pod], scale: &Scale, ratio: &Ratio<'_>, full: &dyn Fn(&Pod) -
     let of = |key: u8| groups.get(&key).cloned().unwrap_or_default();
     let ready: Vec<(i64, &Pod)> = of(0)
         .into_iter()
-        .map(|pod| (pod.cpu.sample.map_or(0, |s| s.milli), pod))
+        .map(|pod| {
+            (
+                cpu(pod).and_then(|cpu| cpu.sample).map_or(0, |s| s.milli),
+                pod,
+            )
+        })
         .collect();
     let (unready, missing) = (of(1), of(2));
     let first = ratio(&ready);
@@ -181,7 +195,7 @@ proptest! {
                 prop_assert_eq!(proposal.replicas, per_pod(&pods, &scale, &percent, &full));
             }
             Err(Error::MissingRequest) => {
-                prop_assert!(pods.iter().any(|p| p.cpu.request_milli.is_none()));
+                prop_assert!(pods.iter().any(|p| cpu(p).is_none_or(|cpu| cpu.request_milli.is_none())));
             }
             Err(_) => {
                 let counts = groups(&pods).contains_key(&0);

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crate::scenario::{START, Scenario, cpu, named, usage};
 use proptest::prelude::*;
 use starling_engine::decide::{Inputs, Platform, Reading, decide};
-use starling_engine::demand::pods::{Metric, Pick, Pod, Sums};
+use starling_engine::demand::pick::Pick;
+use starling_engine::demand::pods::{Metric, Pod, Sums};
 use starling_engine::history::{Activity, Event, Health, History, Recommendation};
 use starling_engine::policy::{
     Annotations, Banded, Behavior, Controller, Fallback, FallbackBehavior, Goal, Policy, Rate,
@@ -66,6 +67,8 @@ fn sums() -> impl Strategy<Value = Sums> {
                 samples,
                 ready,
                 ready_usage_milli: milli.0,
+                ready_newest_milli: milli.0,
+                ready_noise: 0,
                 ready_request_milli: milli.1,
                 unready,
                 unready_request_milli: milli.2,
@@ -115,6 +118,7 @@ fn trigger() -> impl Strategy<Value = Trigger> {
         source,
         goal,
         activation_milli,
+        window_ms: None,
     })
 }
 
@@ -306,17 +310,22 @@ fn ten_thousand_replicas_and_a_hundred_triggers_are_decided_on() {
     .with(|p| p.replicas_max = 20_000);
     let pods = vec![
         Pod {
-            cpu: Metric {
-                request_milli: Some(1_000),
-                sample: None
-            },
+            metrics: [(
+                Resource::Cpu,
+                Metric {
+                    request_milli: Some(1_000),
+                    sample: None,
+                    ..Metric::default()
+                }
+            )]
+            .into(),
             ..Pod::default()
         };
         10_000
     ];
     let mut sums = Sums::of(
         &pods,
-        Pick::Resource(Resource::Cpu),
+        Pick::replica(Resource::Cpu),
         &Controller::default(),
         START,
     );

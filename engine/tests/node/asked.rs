@@ -1,7 +1,8 @@
 //! Metrics that the platform has of each replica: asked for as others are, judged as
 //! what the agents measure is.
 
-use starling_engine::demand::pods::{Phase, Pick, Sums};
+use starling_engine::demand::pick::Pick;
+use starling_engine::demand::pods::{Phase, Sums};
 use starling_engine::policy::Controller;
 
 use super::*;
@@ -18,6 +19,7 @@ fn requests() -> Trigger {
         },
         goal: Goal::AverageValue { milli: 10_000 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 
@@ -37,7 +39,7 @@ fn pod(whole: Option<i64>) -> Pod {
 
 #[expect(clippy::unnecessary_wraps, reason = "as the queue has it")]
 fn answered(pods: &[Pod]) -> Option<Result<Answer, String>> {
-    let pick = Pick::Custom(METRIC);
+    let pick = Pick::custom(METRIC);
     let sums = Sums::of(pods, pick, &Controller::default(), Ms::default());
     Some(Ok(Answer::Pods(sums)))
 }

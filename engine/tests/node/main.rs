@@ -32,6 +32,7 @@ fn queue() -> Trigger {
         },
         goal: Goal::AverageValue { milli: 10_000 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 
@@ -46,6 +47,7 @@ fn cpu() -> Trigger {
         source: Source::Resource(Resource::Cpu),
         goal: Goal::Utilization { percent: 50 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 
@@ -180,13 +182,17 @@ impl World {
                 at: self.now,
                 window_ms: 1_000,
             }),
+            ..Metric::default()
         };
         let pod = Pod {
             ready: Some(true),
             started_at: Some(Ms(0)),
             ready_changed_at: Some(Ms(0)),
-            cpu: pod(100, self.cpu_milli),
-            memory: pod(1_000_000, 500_000),
+            metrics: [
+                (Resource::Cpu, pod(100, self.cpu_milli)),
+                (Resource::Memory, pod(1_000_000, 500_000)),
+            ]
+            .into(),
             ..Pod::default()
         };
         let pods = vec![pod; share.copied().unwrap_or(0) as usize];

@@ -14,6 +14,7 @@ fn cpu() -> Trigger {
         source: Source::Resource(Resource::Cpu),
         goal: Goal::Utilization { percent: 50 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 

@@ -42,7 +42,7 @@ fn compute(kind: &str, of: &Value, scale: &Scale) -> Result<Value, Error> {
         }
         "resource_value" => metric::average(&sums(of, pick(of)), target, scale),
         "pods" => {
-            let custom = starling_engine::demand::pods::Pick::Custom(CUSTOM);
+            let custom = starling_engine::demand::pick::Pick::custom(CUSTOM);
             metric::average(&sums(of, custom), target, scale)
         }
         "object" => metric::value(single(), target, scale),

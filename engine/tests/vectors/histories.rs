@@ -200,6 +200,7 @@ pub fn sequence(of: &Value) -> Value {
             },
             goal: Goal::AverageValue { milli: 1_000 },
             activation_milli: 0,
+            window_ms: None,
         }],
         ..Policy::default()
     };

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use starling_engine::demand::pick::Pick;
 use starling_engine::demand::pods::request::{self, Container, Stated};
-use starling_engine::demand::pods::{Group, Metric, Phase, Pick, Pod, Reading, Sums, group};
+use starling_engine::demand::pods::{Group, Metric, Phase, Pod, Reading, Sums, group};
 use starling_engine::policy::{Controller, Resource};
 
 use crate::Answer;
@@ -26,10 +27,10 @@ pub fn controller(of: &Value) -> Controller {
 
 pub fn pick(of: &Value) -> Pick<'static> {
     match of["resource"].as_str() {
-        Some("cpu") => Pick::Resource(Resource::Cpu),
+        Some("cpu") => Pick::replica(Resource::Cpu),
         // All others are alike: only CPU looks at readiness.
-        Some(_) => Pick::Resource(Resource::Memory),
-        None => Pick::Custom(CUSTOM),
+        Some(_) => Pick::replica(Resource::Memory),
+        None => Pick::custom(CUSTOM),
     }
 }
 
@@ -42,6 +43,7 @@ pub fn pod(of: &Value) -> Pod {
     let metric = Metric {
         request_milli: of["request_milli"].as_i64(),
         sample,
+        ..Metric::default()
     };
     Pod {
         phase: match of["phase"].as_str() {
@@ -56,10 +58,9 @@ pub fn pod(of: &Value) -> Pod {
         ready: of["ready"].as_str().map(|status| status != "False"),
         started_at: moment(of, "start_age_s"),
         ready_changed_at: moment(of, "ready_transition_age_s"),
-        cpu: metric,
-        memory: metric,
-        containers: BTreeMap::new(),
+        metrics: [(Resource::Cpu, metric.clone()), (Resource::Memory, metric)].into(),
         custom: sample.into_iter().map(|s| (CUSTOM.to_owned(), s)).collect(),
+        ..Pod::default()
     }
 }
 

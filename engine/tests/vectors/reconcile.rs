@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use starling_engine::decide::activation::{self, Situation, Write};
 use starling_engine::decide::reason::Outcome;
 use starling_engine::decide::{Inputs, Platform, Reading, decide, metric};
-use starling_engine::demand::pods::Pick;
+use starling_engine::demand::pick::Pick;
 use starling_engine::history::History;
 use starling_engine::policy::{
     Annotations, Controller, Fallback, FallbackBehavior, Goal, Policy, Resource, Source, Trigger,
@@ -140,12 +140,12 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
             Goal::Utilization {
                 percent: i32::try_from(int(metric, "target_utilization_percent")).unwrap(),
             },
-            pods(Pick::Resource(resource)),
+            pods(Pick::replica(resource)),
         ),
         "resource_value" => (
             Source::Resource(resource),
             average(),
-            pods(Pick::Resource(resource)),
+            pods(Pick::replica(resource)),
         ),
         "pods" => (
             Source::Pods {
@@ -154,7 +154,7 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
             },
             average(),
             Reading::Answered {
-                sums: sums(of, Pick::Custom(CUSTOM)),
+                sums: sums(of, Pick::custom(CUSTOM)),
                 at: NOW,
             },
         ),
@@ -179,6 +179,7 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
         source,
         goal,
         activation_milli: 0,
+        window_ms: None,
     };
     (trigger, reading)
 }

@@ -8,15 +8,18 @@ use super::*;
 fn sums(at: u64) -> impl Strategy<Value = Sums> {
     (
         any::<[u32; 7]>(),
-        any::<[i64; 4]>(),
+        any::<[i64; 5]>(),
+        any::<u64>(),
         btree_map(any::<i64>(), any::<u32>(), 0..=MISSING_MAX),
         proptest::option::of(0..=at),
     )
-        .prop_map(|(counts, milli, missing, oldest)| Sums {
+        .prop_map(|(counts, milli, noise, missing, oldest)| Sums {
             pods: counts[0],
             samples: counts[1],
             ready: counts[2],
             ready_usage_milli: milli[0],
+            ready_newest_milli: milli[4],
+            ready_noise: noise,
             ready_request_milli: milli[1],
             unready: counts[3],
             unready_request_milli: milli[2],

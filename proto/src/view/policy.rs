@@ -76,10 +76,15 @@ fn trigger(trigger: &Trigger, health: Health) -> v1::Trigger {
         goal: Some(goal(trigger.goal)),
         activation_milli: trigger.activation_milli,
         failures: health.failures,
+        window: trigger.window_ms.map(duration),
         ..v1::Trigger::default()
     };
     shown.source = match &trigger.source {
         Source::Resource(resource) => resource.name().into(),
+        Source::Nodes(resource) => {
+            shown.of_nodes = true;
+            resource.name().into()
+        }
         Source::Container {
             resource,
             container,
@@ -214,6 +219,7 @@ mod tests {
             source: Source::Resource(Resource::Cpu),
             goal,
             activation_milli: 0,
+            window_ms: None,
         };
         let put = InForce {
             policy: Policy {

@@ -164,6 +164,7 @@ pub fn policy(name: &str, replicas_min: u32) -> Policy {
             source: Source::Resource(Resource::Cpu),
             goal: Goal::Utilization { percent: 70 },
             activation_milli: 0,
+            window_ms: None,
         }],
         ..Policy::default()
     }

@@ -58,6 +58,10 @@ pub struct Trigger {
     pub name: String,
     pub source: String,
     pub container: Option<String>,
+    /// Of the nodes that replicas run on.
+    pub of_nodes: bool,
+    /// The mean over so long; absent where it adapts.
+    pub window_ms: Option<u64>,
     pub metric: Option<String>,
     pub goal: &'static str,
     /// Percent or units, each in thousandths.
@@ -175,6 +179,8 @@ impl From<v1::Trigger> for Trigger {
             name: trigger.name,
             source: trigger.source,
             container: some(trigger.container),
+            of_nodes: trigger.of_nodes,
+            window_ms: trigger.window.as_ref().map(view::duration_ms),
             metric: some(trigger.metric),
             value_milli: trigger.value_milli,
             value_age_ms: trigger.value_age.as_ref().map(view::duration_ms),

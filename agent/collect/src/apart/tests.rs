@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use super::*;
 
-const DEADLINE: Duration = Duration::from_millis(20);
+const DEADLINE: Duration = Duration::from_secs(1);
 /// Longer than any machine needs to run a thread that is ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use starling_engine::demand::pods::{Pod, Reading};
+use starling_engine::demand::pods::Reading;
 use starling_engine::unit::Ms;
 
 use super::usage::Throttled;

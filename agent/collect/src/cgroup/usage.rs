@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use starling_engine::demand::pods::{self, Reading};
+use starling_engine::demand::pods::Reading;
 use starling_engine::unit::Ms;
 
 use super::counter::Grown;
@@ -108,20 +108,25 @@ impl Throttled {
         // More throttled periods than periods can only be torn counters.
         of_all.min(1_000) as u64
     }
+
+    /// The same as a reading.
+    pub fn ratio(self) -> Reading {
+        Reading {
+            milli: i64::try_from(self.ratio_milli()).unwrap_or(i64::MAX),
+            at: self.at,
+            window_ms: self.window_ms,
+        }
+    }
+}
+
+impl Container {
+    /// Bytes read and written a second.
+    pub fn disk(&self) -> Option<Reading> {
+        add([self.disk_read, self.disk_written].into_iter())
+    }
 }
 
 impl Pod {
-    /// Puts the samples beside the requests that the API server knows.
-    pub fn fill(&self, pod: &mut pods::Pod) {
-        pod.cpu.sample = self.cpu;
-        pod.memory.sample = self.memory;
-        for (name, usage) in &self.containers {
-            let container = pod.containers.entry(name.clone()).or_default();
-            container.cpu.sample = usage.cpu;
-            container.memory.sample = usage.memory;
-        }
-    }
-
     /// `count` is how many containers should be here; `own` what the pod's own
     /// cgroup says, where it says anything.
     pub fn sum(&mut self, count: usize, own: Option<&Container>) {

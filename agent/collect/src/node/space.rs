@@ -103,7 +103,7 @@ impl Meter {
         if let Some(fullest) = spaces.max_by_key(|space| (space.used_ppm(), space.capacity_bytes)) {
             let capacity = fullest.capacity_bytes;
             totals.set(
-                demand::DISK_FREE,
+                demand::DISK_SPACE,
                 capacity.saturating_sub(fullest.free_bytes),
                 Some(capacity),
             );
@@ -222,8 +222,8 @@ mod tests {
             watched("nodefs", false, Ok(Some(space(100, 10)))),
             watched("imagefs", false, Ok(None)),
         ]);
-        assert_eq!(totals.used(demand::DISK_FREE), 90 * GIB);
-        assert_eq!(totals.allocatable(demand::DISK_FREE), 100 * GIB);
+        assert_eq!(totals.used(demand::DISK_SPACE), 90 * GIB);
+        assert_eq!(totals.allocatable(demand::DISK_SPACE), 100 * GIB);
         let names: Vec<_> = machine.file_systems.into_keys().collect();
         assert_eq!(names, ["nodefs", "root"]);
         assert_eq!(machine.unread, []);
@@ -241,7 +241,7 @@ mod tests {
             watched("nodefs", false, Ok(Some(space(100, 40)))),
         ]);
         drop(release);
-        assert_eq!(totals.used(demand::DISK_FREE), 60 * GIB);
+        assert_eq!(totals.used(demand::DISK_SPACE), 60 * GIB);
         let hung = Unread::fault("file system imagefs", "hasn't answered in time");
         assert_eq!(machine.unread, [hung]);
         assert!(machine.silent["file system imagefs"] >= Duration::from_millis(10));

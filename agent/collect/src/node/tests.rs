@@ -212,10 +212,10 @@ fn a_real_machine_is_measured_without_faults() {
         let (totals, machine) = meter.read();
         let faults: Vec<_> = machine.unread.iter().filter(|it| it.fault).collect();
         let done = totals.0.contains_key(demand::NETWORK_SENT)
-            && totals.allocatable(demand::DISK_FREE) > 0
+            && totals.allocatable(demand::DISK_SPACE) > 0
             && totals.allocatable(demand::CPU) > 0;
         if done && faults.is_empty() {
-            assert!(totals.used(demand::DISK_FREE) <= totals.allocatable(demand::DISK_FREE));
+            assert!(totals.used(demand::DISK_SPACE) <= totals.allocatable(demand::DISK_SPACE));
             break;
         }
         assert!(Instant::now() < deadline, "{totals:?} {faults:?}");

@@ -24,11 +24,19 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
         samples: 3,
         ready: 3,
         ready_usage_milli: 1_234_567,
+        ready_newest_milli: 1_250_000,
+        ready_noise: 9_000_000,
         ready_request_milli: 3_000_000,
         oldest: Some(CLOCK.minus(900)),
         ..Sums::default()
     };
-    let measure = |request| Measure {
+    // A gauge has no noise.
+    let gauge = Sums {
+        ready_newest_milli: sums.ready_usage_milli,
+        ready_noise: 0,
+        ..sums.clone()
+    };
+    let measure = |sums: &Sums, request| Measure {
         used_milli: 1_234_567,
         sums: sums.clone(),
         request_milli: Some(request),
@@ -36,9 +44,11 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
     let usage = Usage {
         running: 3,
         ready: 3,
-        metrics: [("cpu", 1_000_000), ("memory", 64 << 30)]
-            .map(|(name, request)| (name.into(), measure(request)))
-            .into(),
+        metrics: [
+            ("cpu".into(), measure(&sums, 1_000_000)),
+            ("memory".into(), measure(&gauge, 64 << 30)),
+        ]
+        .into(),
         ..Usage::default()
     };
     let target = |n| Target::process(format!("workload-number-{n:04}"));

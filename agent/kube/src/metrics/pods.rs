@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use starling_engine::demand::pods::{Pick, Pod, Reading, Sums};
+use starling_engine::demand::pick::Pick;
+use starling_engine::demand::pods::{Pod, Reading, Sums};
 use starling_engine::policy::Controller;
 use starling_engine::unit::Ms;
 
@@ -114,7 +115,7 @@ impl Metrics {
         let Ok(_room) = self.lists.acquire().await else {
             return Err("the agent ends".to_owned());
         };
-        let pick = Pick::Custom(metric);
+        let pick = Pick::custom(metric);
         let mut sums = Sums::default();
         let mut listed = 0;
         let mut token = None;

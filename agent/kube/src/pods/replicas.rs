@@ -10,20 +10,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use starling_engine::demand::pods as engine;
+use starling_engine::policy::Resource;
+use starling_engine::policy::resource::Unit;
 
 use super::{Pod, Snapshot};
 use crate::pods::read::{Container, Role};
 use crate::selector::Selector;
 
-/// What was read of one container.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What was read of one pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
-    pub cpu: Option<engine::Reading>,
-    pub memory: Option<engine::Reading>,
+    /// Of the pod as a whole, what isn't the sum of its containers.
+    pub whole: BTreeMap<Resource, engine::Reading>,
+    /// What it holds of devices, as the kubelet says, whatever its spec calls them.
+    pub requests_milli: BTreeMap<Resource, i64>,
+    /// By name.
+    pub containers: BTreeMap<String, BTreeMap<Resource, engine::Reading>>,
 }
 
-/// By the pod's uid (of the API server) and the container's name.
-pub type Readings = BTreeMap<String, BTreeMap<String, Usage>>;
+/// By the pod's uid (of the API server).
+pub type Readings = BTreeMap<String, Usage>;
+
+/// What a pod uses of these is what its containers use together.
+const SUMS: [Resource; 3] = [Resource::Cpu, Resource::Memory, Resource::Disk];
 
 /// The pods of each workload on this node. `workloads` yields what it is
 /// called, its namespace and its selector; those without pods here are left out.
@@ -47,74 +56,96 @@ pub fn by_workload<'a, W: Ord>(
     found
 }
 
-/// One pod as the engine sorts and sums it (hpa.md rules 2 and 5).
+/// One pod as the engine sorts and sums it (hpa.md rules 2 and 5). Whatever is asked
+/// for or was read is in its metrics; CPU, memory and parts of the time always are.
 pub fn replica(pod: &Pod, readings: &Readings) -> engine::Pod {
+    let nothing = Usage::default();
+    let usage = readings.get(&pod.uid).unwrap_or(&nothing);
     let lasting = pod.containers.iter().filter(|c| c.role != Role::Init);
-    let read = Read(readings.get(&pod.uid));
+    let metrics = Resource::ALL.into_iter().filter_map(|resource| {
+        let sample = if SUMS.contains(&resource) {
+            sum(pod, usage, resource)
+        } else {
+            usage.whole.get(&resource).copied()
+        };
+        let stated = requested(resource).and_then(|name| pod.request_milli(name));
+        let held = usage.requests_milli.get(&resource).copied();
+        let stated = held.or(stated);
+        metric(resource, stated, sample)
+    });
     engine::Pod {
+        id: pod.uid.clone(),
         phase: pod.phase,
         deleted: pod.deleted,
         ready: pod.ready,
         started_at: pod.started_at,
         ready_changed_at: pod.ready_changed_at,
-        cpu: engine::Metric {
-            request_milli: pod.request_milli("cpu"),
-            sample: read.whole(pod, |usage| usage.cpu),
-        },
-        memory: engine::Metric {
-            request_milli: pod.request_milli("memory"),
-            sample: read.whole(pod, |usage| usage.memory),
-        },
+        metrics: metrics.collect(),
         containers: lasting
-            .map(|container| (container.name.clone(), read.metrics(container)))
+            .map(|container| (container.name.clone(), of_container(container, usage)))
             .collect(),
-        custom: BTreeMap::new(),
+        ..engine::Pod::default()
     }
 }
 
-/// What was read of one pod.
-#[derive(Clone, Copy)]
-struct Read<'a>(Option<&'a BTreeMap<String, Usage>>);
-
-impl Read<'_> {
-    /// The sum over the containers that run, each of which must have been read; the
-    /// oldest reading dates it.
-    fn whole(
-        self,
-        pod: &Pod,
-        pick: fn(&Usage) -> Option<engine::Reading>,
-    ) -> Option<engine::Reading> {
-        let mut sum: Option<engine::Reading> = None;
-        for container in pod.containers.iter().filter(|c| c.running) {
-            let reading = pick(&self.usage(container))?;
-            sum = Some(match sum {
-                None => reading,
-                Some(sum) => engine::Reading {
-                    milli: sum.milli.saturating_add(reading.milli),
-                    at: sum.at.min(reading.at),
-                    window_ms: sum.window_ms.max(reading.window_ms),
-                },
-            });
-        }
-        sum
+/// The sum over the containers that run, each of which must have been read; the
+/// oldest reading dates it.
+fn sum(pod: &Pod, usage: &Usage, resource: Resource) -> Option<engine::Reading> {
+    let mut sum: Option<engine::Reading> = None;
+    for container in pod.containers.iter().filter(|c| c.running) {
+        let reading = read(container, usage, resource)?;
+        sum = Some(match sum {
+            None => reading,
+            Some(sum) => engine::Reading {
+                milli: sum.milli.saturating_add(reading.milli),
+                at: sum.at.min(reading.at),
+                window_ms: sum.window_ms.max(reading.window_ms),
+            },
+        });
     }
+    sum
+}
 
-    fn metrics(self, container: &Container) -> engine::Container {
-        let usage = self.usage(container);
-        let metric = |resource: &str, sample| engine::Metric {
-            request_milli: container.requests_milli.get(resource).copied(),
-            sample,
-        };
-        engine::Container {
-            cpu: metric("cpu", usage.cpu),
-            memory: metric("memory", usage.memory),
-        }
-    }
+fn of_container(container: &Container, usage: &Usage) -> engine::Metrics {
+    let metrics = Resource::ALL.into_iter().filter_map(|resource| {
+        let stated = requested(resource);
+        let stated = stated.and_then(|name| container.requests_milli.get(name).copied());
+        metric(resource, stated, read(container, usage, resource))
+    });
+    metrics.collect()
+}
 
-    /// Nothing of a container that doesn't run: a reading of it is from before.
-    fn usage(self, container: &Container) -> Usage {
-        let read = self.0.filter(|_| container.running);
-        let usage = read.and_then(|read| read.get(&container.name));
-        usage.copied().unwrap_or_default()
+/// Nothing of a container that doesn't run: a reading of it is from before.
+fn read(container: &Container, usage: &Usage, resource: Resource) -> Option<engine::Reading> {
+    let of_it = usage.containers.get(&container.name);
+    let of_it = of_it.filter(|_| container.running);
+    of_it.and_then(|read| read.get(&resource)).copied()
+}
+
+/// What a pod's spec calls that of which it asks for an amount.
+fn requested(resource: Resource) -> Option<&'static str> {
+    match resource {
+        Resource::Cpu => Some("cpu"),
+        Resource::Memory => Some("memory"),
+        Resource::Gpu => Some("nvidia.com/gpu"),
+        _ => None,
     }
 }
+
+fn metric(
+    resource: Resource,
+    stated: Option<i64>,
+    sample: Option<engine::Reading>,
+) -> Option<(Resource, engine::Metric)> {
+    let whole = (resource.unit() == Unit::Part).then_some(WHOLE_TIME_MILLI);
+    let always = matches!(resource, Resource::Cpu | Resource::Memory) || whole.is_some();
+    let metric = engine::Metric {
+        request_milli: stated.or(whole),
+        sample,
+        ..engine::Metric::default()
+    };
+    (always || stated.is_some() || sample.is_some()).then_some((resource, metric))
+}
+
+/// All of the time.
+const WHOLE_TIME_MILLI: i64 = 1_000;

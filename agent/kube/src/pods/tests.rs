@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use starling_engine::demand::pods::{self as engine, Phase, Pick, Sums};
+use starling_engine::demand::pick::Pick;
+use starling_engine::demand::pods::{self as engine, Phase, Sums};
 use starling_engine::policy::{Controller, Resource};
 use starling_engine::unit::Ms;
 
@@ -73,14 +74,15 @@ fn reading(milli: i64, at: u64) -> engine::Reading {
 
 /// CPU readings of the pod `u-1`, by container.
 fn readings(of: &[(&str, i64)]) -> Readings {
-    let usage = |(name, cpu): &(&str, i64)| {
-        let usage = Usage {
-            cpu: Some(reading(*cpu, 10)),
-            memory: None,
-        };
-        ((*name).to_owned(), usage)
+    let read = |(name, cpu): &(&str, i64)| {
+        let read = BTreeMap::from([(Resource::Cpu, reading(*cpu, 10))]);
+        ((*name).to_owned(), read)
     };
-    [("u-1".to_owned(), of.iter().map(usage).collect())].into()
+    let usage = Usage {
+        containers: of.iter().map(read).collect(),
+        ..Usage::default()
+    };
+    [("u-1".to_owned(), usage)].into()
 }
 
 #[test]
@@ -127,19 +129,28 @@ fn one_container_without_request_leaves_the_pod_without_unless_it_states_its_own
     let pod = pod(value);
     assert_eq!(pod.request_milli("cpu"), Some(2_000));
     let replica = replica(&pod, &Readings::new());
-    assert_eq!(replica.containers["main"].cpu.request_milli, None);
-    assert_eq!(replica.containers["side"].cpu.request_milli, Some(50));
+    assert_eq!(
+        replica.containers["main"][&Resource::Cpu].request_milli,
+        None
+    );
+    assert_eq!(
+        replica.containers["side"][&Resource::Cpu].request_milli,
+        Some(50)
+    );
 }
 
 #[test]
 fn a_pod_has_a_sample_only_if_every_running_container_was_read() {
     let pod = pod(whole());
     let half = replica(&pod, &readings(&[("main", 70)]));
-    assert_eq!(half.cpu.sample, None);
-    assert_eq!(half.containers["main"].cpu.sample, Some(reading(70, 10)));
+    assert_eq!(half.metrics[&Resource::Cpu].sample, None);
+    assert_eq!(
+        half.containers["main"][&Resource::Cpu].sample,
+        Some(reading(70, 10))
+    );
     let all = replica(&pod, &readings(&[("main", 70), ("side", 5), ("once", 900)]));
-    assert_eq!(all.cpu.sample, Some(reading(75, 10)));
-    assert_eq!(all.memory.sample, None);
+    assert_eq!(all.metrics[&Resource::Cpu].sample, Some(reading(75, 10)));
+    assert_eq!(all.metrics[&Resource::Memory].sample, None);
     assert!(!all.containers.contains_key("once"));
 }
 
@@ -274,15 +285,15 @@ fn any_pod() -> impl Strategy<Value = (Pod, Readings)> {
     )
         .prop_map(
             |(id, phase, deleted, ready, started, changed, containers, app)| {
-                let mut readings = BTreeMap::new();
+                let mut usage = Usage::default();
                 let mut kept = Vec::new();
                 for (i, (request, read, running)) in containers.into_iter().enumerate() {
                     if let Some((milli, at)) = read {
-                        let usage = Usage {
-                            cpu: Some(reading(milli, at)),
-                            memory: Some(reading(milli * 7, at)),
-                        };
-                        readings.insert(format!("c{i}"), usage);
+                        let read = BTreeMap::from([
+                            (Resource::Cpu, reading(milli, at)),
+                            (Resource::Memory, reading(milli * 7, at)),
+                        ]);
+                        usage.containers.insert(format!("c{i}"), read);
                     }
                     let requests = request.map(|milli| ("cpu".to_owned(), milli));
                     kept.push(read::Container {
@@ -307,7 +318,7 @@ fn any_pod() -> impl Strategy<Value = (Pod, Readings)> {
                     requests_milli: BTreeMap::new(),
                     containers: kept,
                 };
-                let readings = [(pod.uid.clone(), readings)].into();
+                let readings = [(pod.uid.clone(), usage)].into();
                 (pod, readings)
             },
         )
@@ -341,9 +352,9 @@ proptest! {
             pods.map(|pod| replica(pod, readings)).collect::<Vec<_>>()
         };
         let picks = [
-            Pick::Resource(Resource::Cpu),
-            Pick::Resource(Resource::Memory),
-            Pick::Container(Resource::Cpu, "c0"),
+            Pick::replica(Resource::Cpu),
+            Pick::replica(Resource::Memory),
+            Pick::container(Resource::Cpu, "c0"),
         ];
         for workload in 0..selectors.len() {
             for pick in picks {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use serde::Deserialize;
-use starling_engine::demand::pods::Pick;
+use starling_engine::demand::pick::Pick;
 use starling_engine::node::platform::{Asked, Scale, Unscheduled};
 use starling_engine::policy::{Resource, Target};
 use tokio::time::Instant;
@@ -110,10 +110,10 @@ fn requests_milli(pod: &Pod) -> BTreeMap<String, Option<i64>> {
     let mut all = BTreeMap::new();
     for resource in [Resource::Cpu, Resource::Memory] {
         let name = resource.name();
-        all.insert(Pick::Resource(resource).key(), pod.request_milli(name));
+        all.insert(Pick::replica(resource).key(), pod.request_milli(name));
         let lasting = pod.containers.iter().filter(|c| c.role != Role::Init);
         for container in lasting {
-            let key = Pick::Container(resource, &container.name).key();
+            let key = Pick::container(resource, &container.name).key();
             all.insert(key, container.requests_milli.get(name).copied());
         }
     }

@@ -30,6 +30,7 @@ pub(super) fn metrics(
             source,
             goal,
             activation_milli: 0,
+            window_ms: None,
         })
     })
     .collect()

@@ -43,7 +43,12 @@ pub(super) fn objective(check: &mut Check, written: Option<&schema::Objective>) 
 }
 
 /// Whole milliseconds, at least one, rounded up.
-fn duration(check: &mut Check, field: &str, text: &str, (most, most_ms): (&str, u64)) -> u64 {
+pub(super) fn duration(
+    check: &mut Check,
+    field: &str,
+    text: &str,
+    (most, most_ms): (&str, u64),
+) -> u64 {
     let unit = UNITS
         .iter()
         .find_map(|(unit, ms)| text.strip_suffix(unit).map(|number| (number, *ms)));

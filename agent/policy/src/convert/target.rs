@@ -1,6 +1,6 @@
 //! What a policy is called, and which workload it sizes.
 
-use starling_engine::policy::{Form, NAMESPACE, Name, PROCESS, Source, Target, Trigger};
+use starling_engine::policy::{Form, NAMESPACE, Name, PROCESS, Resource, Source, Target, Trigger};
 
 use super::{Check, NAME_BYTES_MAX};
 use crate::schema::limits::LABEL_BYTES_MAX;
@@ -72,7 +72,8 @@ pub(super) fn target(
     (target, version.to_owned())
 }
 
-/// Processes have neither containers nor metrics of their own in a Kubernetes API.
+/// Processes have neither containers, nor metrics of their own in a Kubernetes API, nor
+/// more than CPU and memory that can be told of them.
 pub(super) fn measurable(check: &mut Check, target: &Target, triggers: &[Trigger]) {
     if target.form() != Form::Placed {
         return;
@@ -81,6 +82,9 @@ pub(super) fn measurable(check: &mut Check, target: &Target, triggers: &[Trigger
         let what = match &trigger.source {
             Source::Container { .. } => "containers",
             Source::Pods { .. } => "pods",
+            Source::Resource(resource) if !matches!(resource, Resource::Cpu | Resource::Memory) => {
+                "cgroup that its agent could measure"
+            }
             _ => continue,
         };
         let why = format!(

@@ -1,18 +1,15 @@
-//! Triggers: cpu and memory as the agents measure them, and what others answer.
+//! Triggers, as KEDA writes them, and what others answer to some of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_engine::policy::{Goal, Resource, Source, Trigger};
 
-use super::{Check, UTILIZATION};
+use super::{Check, measured};
 use crate::schema::limits::{METADATA_BYTES_MAX, METADATA_MAX};
 use crate::schema::{self, MetricType, TRIGGER_TYPES};
 use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
 use starling_sources::{AUTHENTICATION, CRON, METRICS_API};
-
-/// KEDA's setting for what one container of each replica uses.
-const CONTAINER: &str = "containerName";
 
 /// Puts the names that it gives away into `taken`.
 pub(super) fn triggers(
@@ -67,9 +64,17 @@ pub(super) fn free_name(taken: &mut BTreeSet<String>, base: &str) -> String {
 }
 
 fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigger) -> Trigger {
+    if let Some(measures) = measured::measures(&written.kind) {
+        let (source, goal, window_ms) = measured::trigger(check, field, measures, written);
+        return Trigger {
+            name,
+            source,
+            goal,
+            activation_milli: 0,
+            window_ms,
+        };
+    }
     let (source, goal, activation_milli) = match written.kind.as_str() {
-        "cpu" => resource(check, field, Resource::Cpu, written),
-        "memory" => resource(check, field, Resource::Memory, written),
         METRICS_API => metrics_api(check, field, written),
         CRON => cron(check, field, written),
         other => {
@@ -89,73 +94,8 @@ fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigg
         source,
         goal,
         activation_milli,
+        window_ms: None,
     }
-}
-
-fn resource(
-    check: &mut Check,
-    field: &str,
-    resource: Resource,
-    written: &schema::Trigger,
-) -> (Source, Goal, i64) {
-    no_authentication(check, field, written);
-    let only = |key: &String| {
-        let known = matches!(key.as_str(), "value" | CONTAINER);
-        (!known).then(|| {
-            let why = format!("is not known; allowed: value, {CONTAINER}");
-            (key.clone(), why)
-        })
-    };
-    refuse(check, field, written.metadata.keys().filter_map(only));
-    let value_field = format!("{field}.metadata.value");
-    let value = required(check, field, &written.metadata, "value");
-    let goal = match (written.metric_type, value) {
-        (Some(MetricType::Utilization), value) => Goal::Utilization {
-            percent: value.map_or(1, |text| percent(check, &value_field, text)),
-        },
-        (Some(MetricType::AverageValue), value) => Goal::AverageValue {
-            milli: value.map_or(1, |text| {
-                check.some_amount(&value_field, text, Quantity::milli)
-            }),
-        },
-        (other, _) => {
-            let is = other.map_or("missing", |_| "Value");
-            check.fails(
-                &format!("{field}.metricType"),
-                format!(
-                    "must be Utilization (percent of the requests) or AverageValue (amount for \
-                     each replica), is {is}"
-                ),
-            );
-            Goal::AverageValue { milli: 1 }
-        }
-    };
-    let source = match written.metadata.get(CONTAINER) {
-        None => Source::Resource(resource),
-        Some(container) => {
-            check.label(&format!("{field}.metadata.{CONTAINER}"), container);
-            let container = container.clone();
-            Source::Container {
-                resource,
-                container,
-            }
-        }
-    };
-    (source, goal, 0)
-}
-
-fn percent(check: &mut Check, field: &str, text: &str) -> i32 {
-    if let Ok(percent) = text.parse() {
-        return check.number(field, percent, UTILIZATION) as i32;
-    }
-    check.fails(
-        field,
-        format!(
-            "must be a whole number of percent without a sign, is `{}`",
-            clip(text)
-        ),
-    );
-    1
 }
 
 fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {
@@ -186,7 +126,8 @@ fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (So
         Some(MetricType::Utilization) => {
             check.fails(
                 &format!("{field}.metricType"),
-                "must be AverageValue or Value: only cpu and memory have a utilization".to_owned(),
+                "must be AverageValue or Value: only what agents measure has a utilization"
+                    .to_owned(),
             );
             Goal::AverageValue { milli }
         }
@@ -232,7 +173,7 @@ fn cron(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, G
     (source, Goal::AverageValue { milli: 1_000 }, 0)
 }
 
-fn no_authentication(check: &mut Check, field: &str, written: &schema::Trigger) {
+pub(super) fn no_authentication(check: &mut Check, field: &str, written: &schema::Trigger) {
     if written.authentication_ref.is_some() {
         check.fails(
             &format!("{field}.{AUTHENTICATION}"),
@@ -241,7 +182,7 @@ fn no_authentication(check: &mut Check, field: &str, written: &schema::Trigger) 
     }
 }
 
-fn required<'a>(
+pub(super) fn required<'a>(
     check: &mut Check,
     field: &str,
     metadata: &'a BTreeMap<String, String>,
@@ -254,7 +195,11 @@ fn required<'a>(
     value
 }
 
-fn refuse(check: &mut Check, field: &str, wrong: impl Iterator<Item = (String, String)>) {
+pub(super) fn refuse(
+    check: &mut Check,
+    field: &str,
+    wrong: impl Iterator<Item = (String, String)>,
+) {
     for (key, why) in wrong {
         // A key that is missing has no place of its own.
         match key.as_str() {

@@ -19,6 +19,7 @@ fn policy() -> Policy {
         },
         goal: Goal::AverageValue { milli: 10_000 },
         activation_milli: 0,
+        window_ms: None,
     };
     Policy {
         name: Name::new("shop", "web"),
@@ -42,6 +43,7 @@ fn cpu() -> Trigger {
         source: Source::Resource(Resource::Cpu),
         goal: Goal::Utilization { percent: 70 },
         activation_milli: 0,
+        window_ms: None,
     }
 }
 

@@ -1,41 +1,41 @@
 //! Numbers as a person reads them. Integers only.
 
-use crate::policy::{Goal, Resource, Source};
+use crate::policy::{Goal, Resource, resource};
 
 /// What a trigger's numbers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Percent,
-    Cores,
-    Bytes,
+    Of(resource::Unit),
     Plain,
 }
 
 impl Unit {
     /// `source` as reports name it.
     pub fn of(source: &str, goal: Goal) -> Unit {
-        match (goal, source) {
-            (Goal::Utilization { .. }, _) => Unit::Percent,
-            (_, s) if is(s, Resource::Cpu) => Unit::Cores,
-            (_, s) if is(s, Resource::Memory) => Unit::Bytes,
-            _ => Unit::Plain,
+        if let Goal::Utilization { .. } = goal {
+            return Unit::Percent;
         }
+        let measured = Resource::ALL.into_iter().find(|it| is(source, *it));
+        measured.map_or(Unit::Plain, |it| Unit::Of(it.unit()))
     }
 
     /// Percent for a utilization, else milli-units.
     pub fn show(self, number: i64) -> String {
         match self {
             Unit::Percent => format!("{number} %"),
-            Unit::Cores => format!("{} cores", decimal(number)),
-            Unit::Bytes => bytes(number / 1_000),
-            Unit::Plain => decimal(number),
+            Unit::Of(resource::Unit::Cores) => format!("{} cores", decimal(number)),
+            Unit::Of(resource::Unit::Gpus) => format!("{} GPUs", decimal(number)),
+            Unit::Of(resource::Unit::Bytes) => bytes(number / 1_000),
+            Unit::Of(resource::Unit::BytesPerSecond) => format!("{}/s", bytes(number / 1_000)),
+            Unit::Of(resource::Unit::Part) | Unit::Plain => decimal(number),
         }
     }
 }
 
 fn is(source: &str, resource: Resource) -> bool {
-    let name = super::source_name(&Source::Resource(resource));
-    source == name || source.starts_with(&format!("{name} of container "))
+    let rest = source.strip_prefix(resource.name());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" of "))
 }
 
 /// Milli-units with at most three places.

@@ -56,6 +56,7 @@ fn memory_is_shown_in_bytes() {
         source: Source::Resource(Resource::Memory),
         goal,
         activation_milli: 0,
+        window_ms: None,
     };
     let mut web = Scenario::new(vec![memory], 2);
     let mut sums = usage(2, 0);
@@ -81,6 +82,7 @@ fn one_container_s_cores_can_be_the_measure() {
         },
         goal: Goal::AverageValue { milli: 250 },
         activation_milli: 0,
+        window_ms: None,
     };
     let mut web = Scenario::new(vec![proxy], 2);
     web.read(vec![Reading::Pods(usage(2, 40))]);

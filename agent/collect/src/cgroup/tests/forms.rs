@@ -262,22 +262,4 @@ fn a_pod_is_the_sum_of_its_containers_without_the_sandbox() {
     assert_eq!(cpu_milli(usage.containers["c1"].cpu), Some((30, 1_000)));
     // More inactive than used can only be two moments: that is nothing, not less.
     assert_eq!(cpu_milli(usage.memory), Some((0, 0)));
-    let mut known = Pod::default();
-    known
-        .containers
-        .entry("c0".into())
-        .or_default()
-        .cpu
-        .request_milli = Some(200);
-    usage.fill(&mut known);
-    assert_eq!(
-        (known.cpu.sample, known.memory.sample),
-        (usage.cpu, usage.memory)
-    );
-    let c0 = known.containers["c0"].cpu;
-    assert_eq!(
-        (c0.request_milli, cpu_milli(c0.sample)),
-        (Some(200), Some((100, 1_000)))
-    );
-    assert_eq!(known.containers.len(), 2);
 }

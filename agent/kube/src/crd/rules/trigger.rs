@@ -5,7 +5,11 @@ use starling_policy::schema::TRIGGER_TYPES;
 use super::{AMOUNT, Rule, above_zero};
 
 const AT: &str = "triggers[]";
+/// Of these KEDA wants a `metricType`.
 const RESOURCE: &str = "self.type in ['cpu', 'memory']";
+/// What agents measure.
+const MEASURED: &str = "self.type in ['cpu', 'memory', 'gpu', 'gpu-memory', 'disk', 'network', \
+                        'psi', 'throttling']";
 
 pub(super) fn rules() -> Vec<Rule> {
     let quoted: Vec<String> = TRIGGER_TYPES.iter().map(|it| format!("'{it}'")).collect();
@@ -33,8 +37,14 @@ pub(super) fn rules() -> Vec<Rule> {
         ),
         Rule::new(
             AT,
-            format!("({RESOURCE}) || !has(self.metricType) || self.metricType != 'Utilization'"),
-            "must be AverageValue or Value: only cpu and memory have a utilization",
+            format!("({MEASURED}) || !has(self.metricType) || self.metricType != 'Utilization'"),
+            "must be AverageValue or Value: only what agents measure has a utilization",
+        )
+        .blames(".metricType"),
+        Rule::new(
+            AT,
+            format!("!({MEASURED}) || !has(self.metricType) || self.metricType != 'Value'"),
+            "must be Utilization or AverageValue: what agents measure is of each replica",
         )
         .blames(".metricType"),
     ];
@@ -46,7 +56,7 @@ pub(super) fn rules() -> Vec<Rule> {
 fn resource() -> Vec<Rule> {
     let of = |metric_type: &str, then: &str| {
         format!(
-            "!({RESOURCE}) || !has(self.metricType) || self.metricType != '{metric_type}' || \
+            "!({MEASURED}) || !has(self.metricType) || self.metricType != '{metric_type}' || \
              !('value' in self.metadata) || ({then})"
         )
     };
@@ -55,14 +65,17 @@ fn resource() -> Vec<Rule> {
     vec![
         Rule::new(
             AT,
-            format!("!({RESOURCE}) || 'value' in self.metadata"),
-            "cpu and memory need value: what the replicas' usage is held against",
+            format!("!({MEASURED}) || 'value' in self.metadata"),
+            "what agents measure needs value: what the replicas' usage is held against",
         )
         .blames(".metadata"),
         Rule::new(
             AT,
-            format!("!({RESOURCE}) || self.metadata.all(k, k in ['value', 'containerName'])"),
-            "cpu and memory know only value and containerName",
+            format!(
+                "!({MEASURED}) || self.metadata.all(k, \
+                 k in ['value', 'containerName', 'window', 'of', 'what'])"
+            ),
+            "what agents measure knows only value, containerName, window, of and what",
         )
         .blames(".metadata"),
         Rule::new(

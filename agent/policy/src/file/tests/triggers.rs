@@ -16,7 +16,8 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         "type: metrics-api",
         "type: kafka",
         &[
-            "16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, metrics-api, cron",
+            "16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, gpu, \
+         gpu-memory, disk, network, psi, throttling, metrics-api, cron",
         ],
     );
     refused(
@@ -82,15 +83,86 @@ fn goals_that_make_no_sense_are_refused() {
         POLICY,
         "value: \"70\"",
         "value: 70\n        typo: web",
-        &["16:15: spec.triggers[0].metadata.typo: is not known; allowed: value, containerName"],
+        &[
+            "16:15: spec.triggers[0].metadata.typo: is not known; allowed: value, containerName, \
+         window, of, what",
+        ],
     );
     refused(
         POLICY,
         "type: metrics-api\n",
         "type: metrics-api\n      metricType: Utilization\n",
         &[
-            "17:19: spec.triggers[1].metricType: must be AverageValue or Value: only cpu and memory \
-         have a utilization",
+            "17:19: spec.triggers[1].metricType: must be AverageValue or Value: only what agents \
+         measure has a utilization",
+        ],
+    );
+}
+
+#[test]
+fn what_agents_do_not_measure_is_refused() {
+    let scaled = POLICY.replacen("    kind: Process\n", "", 1);
+    let refused_with = |kind: &str, settings: &str, words: &[&str]| {
+        let of = format!("type: {kind}\n      metadata:\n        value: \"70\"\n{settings}");
+        let from =
+            "type: cpu\n      metricType: Utilization\n      metadata:\n        value: \"70\"\n";
+        refused(&scaled, from, &of, words);
+    };
+    refused_with(
+        "psi",
+        "        what: gpu\n        of: containers\n        window: 3 minutes\n",
+        &[
+            "14:15: spec.triggers[0].metadata.what: must be cpu or memory or io, is `gpu`",
+            "15:13: spec.triggers[0].metadata.of: must be pods or nodes, is `containers`",
+            "16:17: spec.triggers[0].metadata.window: `3 minutes` is not a duration; write a \
+         number and a unit, such as 250ms, 2s or 1m",
+        ],
+    );
+    refused_with(
+        "psi",
+        "        window: 3m\n",
+        &["14:17: spec.triggers[0].metadata.window: must be 1 ms to 2 min, is 3m"],
+    );
+    refused_with(
+        "cpu\n      metricType: Utilization",
+        "        window: 500ms\n",
+        &["15:17: spec.triggers[0].metadata.window: must be between 1 s and 120 s"],
+    );
+    refused_with(
+        "network\n      metricType: Utilization",
+        "",
+        &[
+            "12:19: spec.triggers[0].metricType: Utilization needs a whole, which network has not; \
+         use AverageValue",
+        ],
+    );
+    refused_with(
+        "network",
+        "        containerName: app\n",
+        &["11:13: spec.triggers[0].type: network isn't measured of single containers"],
+    );
+    refused_with(
+        "disk",
+        "        what: space\n",
+        &["11:13: spec.triggers[0].type: disk-space isn't measured of replicas"],
+    );
+    refused_with(
+        "throttling",
+        "        of: nodes\n",
+        &["11:13: spec.triggers[0].type: throttling isn't measured of nodes"],
+    );
+    refused_with(
+        "cpu\n      metricType: Utilization",
+        "        of: nodes\n        containerName: app\n",
+        &["16:24: spec.triggers[0].metadata.containerName: has no place beside `of: nodes`"],
+    );
+    refused(
+        POLICY,
+        "type: cpu\n",
+        "type: gpu\n",
+        &[
+            "7:11: spec.scaleTargetRef.kind: is a Process, which has no cgroup that its agent could \
+         measure, as trigger gpu needs",
         ],
     );
 }

@@ -1,0 +1,248 @@
+//! One metric of one replica over the last seconds: its mean, and its noise.
+//!
+//! Comes in: the newest reading and those before it. Goes out: what stands for the
+//! replica in sums. Readings of a second are noisy: a replica with a steady load of two
+//! requests at a time is seen to use anything from none to all of a core. Means are
+//! steady and late. So both are summed, with the noise, and whoever has all replicas'
+//! sums sees whether the two differ by more than that ([`is_clear`]). Never fills a gap:
+//! a window holds the readings that there are.
+
+use super::pods::Reading;
+use crate::unit::Ms;
+
+/// Over how long the mean goes by default: as long as metrics-server's readings cover,
+/// so that HPA's arithmetic is as steady as on those.
+pub const STEADY_MS: u64 = 15_000;
+/// What counts as the newest. In one second alone a load that has just changed was still
+/// partly the former one.
+pub const NEWEST_MS: u64 = 2_000;
+/// The shortest window that a policy may ask for: that of one reading.
+pub const MEAN_MS_MIN: u64 = 1_000;
+/// The longest window that a policy may ask for. Readings older than that aren't kept.
+pub const MEAN_MS_MAX: u64 = 120_000;
+/// The newest differs clearly from the mean by more than so many standard errors, …
+const ERRORS: u128 = 4;
+/// … and by more than a tenth of it: less is within HPA's tolerance, and changes no size.
+const TENTHS: u128 = 1;
+
+/// What a replica's readings come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The mean over the whole window; as old as its newest reading.
+    pub mean: Reading,
+    /// The mean over [`NEWEST_MS`], in milli-units.
+    pub newest_milli: i64,
+    /// The variance with which `newest_milli` would differ from the mean by chance, in
+    /// squares of milli-units. It saturates where readings are billions of units apart;
+    /// too little noise makes the newest count, as if there were no mean.
+    pub noise: u64,
+}
+
+impl Look {
+    /// Nothing but this reading is known.
+    pub fn at(reading: Reading) -> Look {
+        Look {
+            mean: reading,
+            newest_milli: reading.milli,
+            noise: 0,
+        }
+    }
+}
+
+/// The mean over the last `window_ms`, at least of the newest reading. `since`: only
+/// of what was read wholly after it, where anything was.
+pub fn mean(newest: Reading, earlier: &[Reading], window_ms: u64, since: Ms) -> Reading {
+    of(newest, within(newest, earlier, window_ms, since))
+}
+
+/// The default: see the module. A gauge (a reading that covers no time, such as memory)
+/// isn't noisy, and stands as it is.
+pub fn steady(newest: Reading, earlier: &[Reading], since: Ms) -> Look {
+    if newest.window_ms == 0 {
+        return Look::at(newest);
+    }
+    let all = within(newest, earlier, STEADY_MS, since);
+    let last = within(newest, earlier, NEWEST_MS, since);
+    Look {
+        mean: of(newest, all),
+        newest_milli: of(newest, last).milli,
+        noise: noise(newest, all, last.len() + 1),
+    }
+}
+
+/// Whether replicas' newest use together differs from their mean together by more than
+/// noise does.
+pub fn is_clear(mean_milli: i64, newest_milli: i64, noise: u64) -> bool {
+    let differ = u128::from(newest_milli.abs_diff(mean_milli));
+    let of_mean = u128::from(mean_milli.unsigned_abs());
+    // Squares of 64-bit numbers fit.
+    differ * 10 > of_mean * TENTHS && differ * differ > ERRORS * ERRORS * u128::from(noise)
+}
+
+/// Those of `earlier`, oldest first, that lie in a window which ends with `newest`.
+fn within(newest: Reading, earlier: &[Reading], window_ms: u64, since: Ms) -> &[Reading] {
+    let begin = newest.at.minus(window_ms);
+    let first = earlier.partition_point(|it| it.at <= begin || it.at.minus(it.window_ms) < since);
+    &earlier[first..]
+}
+
+/// By the time that each covers; gauges count alike.
+fn of(newest: Reading, earlier: &[Reading]) -> Reading {
+    let mut sum = 0_i128;
+    let mut weight = 0_i128;
+    let mut covered_ms = 0_u64;
+    for reading in earlier.iter().chain([&newest]) {
+        let its = i128::from(reading.window_ms.max(1));
+        sum += i128::from(reading.milli) * its;
+        weight += its;
+        covered_ms = covered_ms.saturating_add(reading.window_ms);
+    }
+    Reading {
+        // A mean of 64-bit numbers is one.
+        milli: i64::try_from(sum / weight).unwrap_or(newest.milli),
+        at: newest.at,
+        window_ms: covered_ms,
+    }
+}
+
+/// Of the difference between the mean of the last `last` readings and that of all.
+/// A reading's variance is half of the mean square of how much it differs from the one
+/// before it: a load that has changed once adds to that once, and not with each reading
+/// since.
+fn noise(newest: Reading, earlier: &[Reading], last: usize) -> u64 {
+    let count = earlier.len() + 1;
+    if count <= last {
+        return 0;
+    }
+    let following = earlier.iter().skip(1).chain([&newest]);
+    let mut largest = 0_u128;
+    let mut sum = 0_u128;
+    for (one, next) in earlier.iter().zip(following) {
+        let differ = u128::from(next.milli.abs_diff(one.milli));
+        let square = differ * differ;
+        largest = largest.max(square);
+        sum = sum.saturating_add(square);
+    }
+    // The one change that may be more than noise is left out, where others are left.
+    let pairs = earlier.len() as u128;
+    let (sum, pairs) = match pairs {
+        1 => (sum, 1),
+        _ => (sum - largest, pairs - 1),
+    };
+    let (count, last) = (count as u128, last as u128);
+    // variance × (1/last − 1/count): all holds the last too.
+    let noise = sum / (2 * pairs) * (count - last) / (last * count);
+    u64::try_from(noise).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One reading a second, the last one the newest.
+    fn series(milli: &[i64]) -> (Reading, Vec<Reading>) {
+        let readings = milli.iter().enumerate().map(|(second, milli)| Reading {
+            milli: *milli,
+            at: Ms(100_000 + second as u64 * 1_000),
+            window_ms: 1_000,
+        });
+        let mut all: Vec<Reading> = readings.collect();
+        (all.pop().unwrap_or_default(), all)
+    }
+
+    fn look(milli: &[i64]) -> Look {
+        let (newest, earlier) = series(milli);
+        let look = steady(newest, &earlier, Ms(0));
+        assert_eq!(look.mean.at, newest.at);
+        look
+    }
+
+    /// What counts of these replicas together.
+    fn counts(replicas: &[&[i64]]) -> i64 {
+        let looks = replicas.iter().map(|milli| look(milli));
+        let sums = looks.fold((0, 0, 0), |(mean, newest, noise), look| {
+            let sums = (look.mean.milli, look.newest_milli, look.noise);
+            (mean + sums.0, newest + sums.1, noise + sums.2)
+        });
+        if is_clear(sums.0, sums.1, sums.2) {
+            sums.1
+        } else {
+            sums.0
+        }
+    }
+
+    const NOISY: [i64; 13] = [50, 150, 80, 120, 100, 60, 140, 90, 110, 130, 70, 100, 100];
+
+    #[test]
+    fn noise_is_averaged_over_all_of_the_window_and_no_more() {
+        let noisy = [
+            0, 400, 100, 300, 200, 350, 50, 250, 150, 400, 0, 300, 100, 200, 200,
+        ];
+        assert_eq!(counts(&[&noisy]), 200);
+        assert_eq!(look(&noisy).mean.window_ms, 15_000);
+        let longer = [&[9_000; 5], noisy.as_slice()].concat();
+        let seen = |look: Look| (look.mean.milli, look.newest_milli, look.noise);
+        assert_eq!(
+            seen(look(&longer)),
+            seen(look(&noisy)),
+            "older ones are out"
+        );
+    }
+
+    #[test]
+    fn a_clear_change_counts_at_once() {
+        let quiet = [100, 104, 98, 101, 99, 103, 97, 100, 102, 100, 99, 101];
+        let after = |new: &[i64]| counts(&[&[quiet.as_slice(), new].concat()]);
+        assert_eq!(after(&[300]), 200, "its second, and the one before it");
+        assert_eq!(after(&[300, 310]), 305);
+        assert_eq!(after(&[20, 20]), 20, "a fall as much as a rise");
+        assert_eq!(after(&[106, 106]), 101, "within the tolerance");
+    }
+
+    #[test]
+    fn a_change_that_one_replica_may_have_by_chance_is_clear_if_all_have_it() {
+        let risen = [NOISY.as_slice(), &[180, 170]].concat();
+        assert_eq!(counts(&[&risen]), 110, "one of them means little");
+        assert_eq!(counts(&[risen.as_slice(); 8]), 8 * 175);
+        let mut some = vec![NOISY.as_slice(); 7];
+        some.push(&risen);
+        assert!((807..=811).contains(&counts(&some)), "{}", counts(&some));
+    }
+
+    #[test]
+    fn a_gauge_stands_as_it_is_unless_a_window_is_asked_for() {
+        let (mut newest, mut earlier) = series(&[10, 20, 60]);
+        for reading in earlier.iter_mut().chain([&mut newest]) {
+            reading.window_ms = 0;
+        }
+        assert_eq!(steady(newest, &earlier, Ms(0)), Look::at(newest));
+        assert_eq!(mean(newest, &earlier, 10_000, Ms(0)).milli, 30);
+    }
+
+    #[test]
+    fn a_window_holds_what_lies_in_it_weighted_by_the_time_that_each_covers() {
+        let (newest, earlier) = series(&[10, 20, 30, 40]);
+        let over = |window_ms| mean(newest, &earlier, window_ms, Ms(0));
+        assert_eq!((over(1_000).milli, over(1_000).window_ms), (40, 1_000));
+        assert_eq!((over(2_000).milli, over(2_000).window_ms), (35, 2_000));
+        assert_eq!((over(60_000).milli, over(60_000).window_ms), (25, 4_000));
+        let mut longer = earlier.clone();
+        longer[2].window_ms = 3_000;
+        let weighted = mean(newest, &longer[2..], 60_000, Ms(0));
+        assert_eq!(weighted.milli, (3 * 30 + 40) / 4);
+        let since = mean(newest, &earlier, 60_000, Ms(101_500));
+        assert_eq!(
+            (since.milli, since.window_ms),
+            (40, 1_000),
+            "those before it don't count"
+        );
+    }
+
+    #[test]
+    fn the_largest_numbers_do_no_harm() {
+        let (newest, earlier) = series(&[i64::MAX, i64::MIN, i64::MAX, i64::MAX]);
+        let look = steady(newest, &earlier, Ms(0));
+        assert!(look.noise > u64::MAX / 16);
+        assert!(is_clear(i64::MIN, i64::MAX, u64::MAX));
+    }
+}
