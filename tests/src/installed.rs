@@ -83,19 +83,25 @@ pub fn manifests() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What the chart gives where nothing is set but the image.
-pub fn chart() -> String {
+/// What the chart gives where nothing is set but the image and `values`, each such as
+/// `measure=kubelet`.
+pub fn chart(values: &[&str]) -> String {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/chart/starling");
     let (repository, tag) = image::STARLING.rsplit_once(':').unwrap();
     let mut helm = Command::new(rig::check().unwrap().binary("helm").unwrap());
     helm.args(["template", "starling"]).arg(chart);
     // Helm built from its module believes in a Kubernetes of long ago.
     helm.args(["--kube-version", "1.36.3"]);
-    for value in [
+    let image = [
         format!("image.repository={repository}"),
         format!("image.tag={tag}"),
-    ] {
-        helm.args(["--set", &value]);
+    ];
+    for value in image
+        .iter()
+        .map(String::as_str)
+        .chain(values.iter().copied())
+    {
+        helm.args(["--set", value]);
     }
     rig::shell::finish(&mut helm, "", ANSWER).unwrap()
 }

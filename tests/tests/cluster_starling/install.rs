@@ -58,7 +58,7 @@ fn what_the_chart_gives_is_applied_and_sizes_a_deployment() {
         return;
     }
     // A cluster of its own, which ends with the test.
-    let installed = Installed::start(2, &chart());
+    let installed = Installed::start(2, &chart(&[]));
     eprintln!("agents were ready after {:?}", installed.ready_after);
     let namespace = "chart";
     installed.namespace(namespace);

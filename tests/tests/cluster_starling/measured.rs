@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use starling_tests::installed::{Installed, installed, text, until};
+use starling_kubernetes_rig::left_out;
+use starling_tests::installed::{Installed, SYSTEM, chart, installed, text, until};
 use starling_tests::workload::{cpu_policy, deployment};
 
 /// Ends what never agrees; the first comparison does as a rule.
@@ -128,10 +129,8 @@ fn steady() -> String {
     format!("{pods}      volumes: [{{name: held, emptyDir: {{medium: Memory}}}}]\n")
 }
 
-#[test]
-fn what_agents_measure_of_a_steady_load_is_within_a_twentieth_of_what_kubelets_measure() {
-    let Some(installed) = installed() else { return };
-    let (cluster, namespace) = (&installed.cluster, "steady");
+/// Until agents and kubelets say the same of a steady load, to a twentieth.
+fn agree(installed: &Installed, namespace: &str) {
     installed.namespace(namespace);
     let policy = cpu_policy("Deployment", "web", "  dryRun: true");
     installed.apply(namespace, &format!("{}---{policy}", steady()));
@@ -139,9 +138,9 @@ fn what_agents_measure_of_a_steady_load_is_within_a_twentieth_of_what_kubelets_m
     // A kubelet's CPU is a mean over up to 10 s, an agent's over one second, so single ones
     // differ; means over the same 20 s don't. They may where the machine has other work and
     // the load isn't steady: then the next 20 s count.
-    let [ours, theirs] = until(cluster, "agents and kubelets agree", AGREE, |_| {
+    let [ours, theirs] = until(&installed.cluster, "both agree", AGREE, |_| {
         Ok(
-            over_the_same_time(&installed, namespace, 3).and_then(|[ours, theirs]| {
+            over_the_same_time(installed, namespace, 3).and_then(|[ours, theirs]| {
                 let near = |ours: f64, theirs: f64| (ours - theirs).abs() <= theirs / 20.0;
                 if near(ours.0, theirs.0) && near(ours.1, theirs.1) {
                     Ok([ours, theirs])
@@ -155,6 +154,38 @@ fn what_agents_measure_of_a_steady_load_is_within_a_twentieth_of_what_kubelets_m
     // What both agree on is the load.
     assert!(theirs.0 > 300.0 && theirs.1 > 3.0 * 64e6, "{theirs:?}");
     installed.forget(namespace);
+}
+
+#[test]
+fn what_agents_measure_of_a_steady_load_is_within_a_twentieth_of_what_kubelets_measure() {
+    let Some(installed) = installed() else { return };
+    agree(&installed, "steady");
+}
+
+#[test]
+fn agents_that_see_nothing_of_their_node_measure_by_its_kubelet_and_size_by_that() {
+    if left_out() {
+        return;
+    }
+    // A cluster of its own, which ends with the test.
+    let installed = Installed::start(2, &chart(&["measure=kubelet"]));
+    let agents = installed.pods(SYSTEM, "app.kubernetes.io/name=starling");
+    for agent in &agents {
+        let volumes = agent["spec"]["volumes"].as_array().unwrap();
+        let paths = volumes.iter().map(|it| text(&it["hostPath"]["path"]));
+        let paths: Vec<String> = paths.filter(|path| !path.is_empty()).collect();
+        assert_eq!(paths, ["/var/lib/starling"]);
+    }
+    agree(&installed, "steady");
+    let namespace = "grows";
+    installed.namespace(namespace);
+    installed.web(namespace);
+    installed.burn(namespace, "web", 200);
+    // The kubelet renews what it says within 15 s, and its mean is of the load after 15 more.
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 3);
+    // Nothing that could be measured was left out.
+    let status = installed.starling(&["status"]).unwrap();
+    assert!(!status.to_string().contains("kubelet"), "{status}");
 }
 
 /// A StatefulSet whose pods burn 120 milli each in two containers. All but `web-3` become
