@@ -1,6 +1,7 @@
 //! Prints what a measurement of all containers of a node costs, once a second as an
-//! agent does it: on files in a folder, and, where this is run by root, on as many
-//! real cgroups. These are empty, so beside version 1 no pressure is read.
+//! agent does it: on files in a folder, on a kubelet's summary every five seconds, and,
+//! where this is run by root, on as many real cgroups. These are empty, so beside
+//! version 1 no pressure is read.
 //!
 //!     cargo run --release -p starling-collect --example cgroups -- [PODS] [CONTAINERS] [TIMES]
 #![allow(clippy::unwrap_used)] // It stops where something can't be made.
@@ -12,8 +13,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use starling_collect::HostRoot;
 use starling_collect::cgroup::{Cgroups, PodRef};
+use starling_collect::kubelet::{ASK_EVERY, Kubelet};
+use starling_collect::{HostRoot, Measure};
 use starling_engine::unit::Ms;
 
 fn main() {
@@ -26,6 +28,7 @@ fn main() {
     write(folder.path(), &pods);
     report("files in a folder", folder.path(), &pods, times);
 
+    by_kubelet(&pods, times);
     if let Some(made) = made::Made::new() {
         for pod in &pods {
             made.make(pod);
@@ -43,12 +46,50 @@ fn report(what: &str, sys: &Path, pods: &[PodRef], times: usize) {
     let first = cgroups.measure(Ms(0), pods);
     let found = started.elapsed();
     assert!(first.problems.is_empty(), "{:?}", first.problems);
+    let costs = costs(&mut cgroups, pods, times);
+    println!(
+        "{what} ({:?}): {} containers, {} files open; found and read first in {:.1} ms; {costs}",
+        cgroups.layout().map(|layout| layout.form),
+        containers(pods),
+        cgroups.open_files(),
+        found.as_secs_f64() * 1_000.0,
+    );
+}
+
+/// A summary as long as a kubelet's, new each time.
+fn by_kubelet(pods: &[PodRef], times: usize) {
+    let mut second = 0u64;
+    let summary = summary(pods, 0).len();
+    let mut asked = Instant::now();
+    let own: Vec<PodRef> = pods.to_vec();
+    let latest = move || {
+        if second > 0 && asked.elapsed() < ASK_EVERY {
+            return None;
+        }
+        asked = Instant::now();
+        second += 5;
+        Some(Ok(self::summary(&own, second)))
+    };
+    let mut kubelet = Kubelet::new(&HostRoot::default(), Box::new(latest));
+    let costs = costs(&mut kubelet, pods, times);
+    println!(
+        "a kubelet's summary of {} KiB, made here too: {} containers; {costs}",
+        summary >> 10,
+        containers(pods),
+    );
+}
+
+fn containers(pods: &[PodRef]) -> usize {
+    pods.iter().map(|pod| pod.containers.len()).sum()
+}
+
+fn costs(reader: &mut dyn Measure, pods: &[PodRef], times: usize) -> String {
     let times = times.max(1);
     let before_ms = made::cpu_ms(std::process::id());
     let mut took: Vec<Duration> = (0..times)
         .map(|_| {
             let started = Instant::now();
-            cgroups.measure(Ms(0), pods);
+            reader.measure(Ms(0), pods);
             let took = started.elapsed();
             std::thread::sleep(Duration::from_secs(1).saturating_sub(took));
             took
@@ -57,18 +98,48 @@ fn report(what: &str, sys: &Path, pods: &[PodRef], times: usize) {
     let cpu_ms = made::cpu_ms(std::process::id()) - before_ms;
     took.sort();
     let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_secs_f64() * 1_000.0;
-    let containers: usize = pods.iter().map(|pod| pod.containers.len()).sum();
-    println!(
-        "{what} ({:?}): {containers} containers, {} files open; found and read first in {:.1} ms; \
-         then p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms; {:.2} ms of CPU each",
-        cgroups.layout().map(|layout| layout.form),
-        cgroups.open_files(),
-        found.as_secs_f64() * 1_000.0,
+    format!(
+        "each p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms; {:.2} ms of CPU",
         at(50),
         at(99),
         at(100),
         cpu_ms as f64 / times as f64,
+    )
+}
+
+/// What a kubelet says of these pods, with about as much that isn't read.
+fn summary(pods: &[PodRef], second: u64) -> Vec<u8> {
+    let at = format!("2026-11-26T21:{:02}:{:02}Z", second / 60 % 60, second % 60);
+    let psi = r#"{"full":{"total":5,"avg10":0,"avg60":0,"avg300":0},"some":{"total":9,"avg10":0,"avg60":0,"avg300":0}}"#;
+    let file_system = format!(
+        r#"{{"time":"{at}","availableBytes":5,"capacityBytes":9,"usedBytes":3,"inodesFree":4,"inodes":5,"inodesUsed":1}}"#
     );
+    let usage = format!(
+        r#""cpu":{{"time":"{at}","usageNanoCores":5000000,"usageCoreNanoSeconds":{},"psi":{psi}}},"memory":{{"time":"{at}","usageBytes":9,"workingSetBytes":8,"rssBytes":7,"pageFaults":6,"majorPageFaults":5,"psi":{psi}}},"io":{{"time":"{at}","psi":{psi}}}"#,
+        second * 5_000_000
+    );
+    let pods = pods.iter().map(|pod| {
+        let containers = pod.containers.iter().map(|container| {
+            let name = &container.name;
+            format!(
+                r#"{{"name":"{name}","startTime":"2026-11-26T20:00:00Z",{usage},"rootfs":{file_system},"logs":{file_system},"swap":{{"time":"{at}","swapUsageBytes":0}}}}"#
+            )
+        });
+        let containers: Vec<String> = containers.collect();
+        format!(
+            r#"{{"podRef":{{"name":"{}","namespace":"{}","uid":"{}"}},"startTime":"2026-11-26T20:00:00Z","containers":[{}],{usage},"network":{{"time":"{at}","name":"eth0","rxBytes":{second},"txBytes":9,"interfaces":[{{"name":"eth0","rxBytes":{second},"txBytes":9}}]}},"volume":[{file_system}],"ephemeral-storage":{file_system},"process_stats":{{"process_count":3}}}}"#,
+            pod.name,
+            pod.namespace,
+            pod.uid,
+            containers.join(","),
+        )
+    });
+    let pods: Vec<String> = pods.collect();
+    format!(
+        r#"{{"node":{{"cpu":{{"psi":{psi}}}}},"pods":[{}]}}"#,
+        pods.join(",")
+    )
+    .into_bytes()
 }
 
 /// What a pod's own cgroup says too.
