@@ -97,8 +97,8 @@ pub struct Group {
 #[derive(Debug, Default)]
 struct File {
     held: Held,
-    /// The kernel doesn't have it; asked again now and then, since a runtime
-    /// makes a container's cgroups one after the other.
+    /// The kernel doesn't have it, or says nothing known in it; asked again now and
+    /// then, since a runtime makes a container's cgroups one after the other.
     absent: Option<Backoff>,
 }
 
@@ -199,10 +199,15 @@ impl Group {
             let kind = &source.kind;
             match file.held.read(|| source.open(cgroup), reader) {
                 Ok((text, moment)) => {
-                    file.absent = None;
                     if (kind.read)(text, moment, said) {
+                        file.absent = None;
                         found = Ok(());
-                    } else if found == Err(Why::Gone) {
+                        continue;
+                    }
+                    // As version 1 tells of bytes on newer kernels: it isn't worth
+                    // a reading each time.
+                    file.absent.get_or_insert_default().wait(at, WAIT_MAX);
+                    if found == Err(Why::Gone) {
                         let why = format!("{} says nothing known", kind.name);
                         found = Err(Why::Unreadable(why));
                     }

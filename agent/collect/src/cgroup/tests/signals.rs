@@ -446,3 +446,35 @@ fn pods_that_come_and_go_between_two_readings_leave_nothing_behind() {
     cgroups.measure(Ms(50_000), &[]);
     assert_eq!(cgroups.open_files(), 0);
 }
+
+#[test]
+fn a_file_that_says_nothing_known_is_read_ever_more_seldom_but_always_again() {
+    let host = v1();
+    let io = format!("{BLKIO}_recursive");
+    let path = format!("fs/cgroup/blkio{}/{io}", place(UID, ID));
+    let silent = || {
+        say_v1(&host, ID, &io, FIRST);
+        // What kernels since 6.10 say, whatever is written.
+        host.write(&path, "Total 0\n");
+    };
+    silent();
+    let mut cgroups = host.cgroups();
+    let pods = [pod(UID, "web", &[ID])];
+    let mut disk = || {
+        host.pass(1_000);
+        cgroups.measure(Ms(0), &pods).pods[UID].disk()
+    };
+    for _ in 0..100 {
+        assert_eq!(disk(), None);
+    }
+    say_v1(&host, ID, &io, FIRST);
+    let mut waited = 0;
+    while disk().is_none() {
+        waited += 1;
+        assert!(waited <= 31, "not read again after {waited} s");
+    }
+    assert!(
+        waited > 2,
+        "read again after {waited} s, so it was read each second"
+    );
+}
