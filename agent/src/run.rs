@@ -29,7 +29,7 @@ use starling_engine::node::{Answer, Input, Node, Output};
 use starling_engine::policy;
 use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
-use starling_health::{Health, Proposal};
+use starling_health::{Health, Held, Proposal};
 use starling_identity::Troubles;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies};
@@ -112,6 +112,8 @@ struct Agent {
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// This node's devices, for those that watch over the agent.
     machine: watch::Sender<Arc<Machine>>,
+    /// What holds this node's pods back, for the same.
+    held: watch::Sender<Arc<Vec<Held>>>,
     told: Told,
     health: Health,
     /// Of this agent's identity.
@@ -239,6 +241,7 @@ impl Agent {
                 self.machine.send_replace(Arc::clone(machine));
                 if let Some(pods) = &meters.pods {
                     self.told.warn("usage", pods.problems(self.clock.now()));
+                    self.held.send_replace(Arc::new(pods.held().to_vec()));
                 }
                 self.meters = Some(meters);
                 self.told.workloads(sample.workloads.len());

@@ -15,6 +15,7 @@
 pub mod logs;
 mod machine;
 mod metrics;
+mod pods;
 mod probe;
 mod process;
 mod reading;
@@ -22,6 +23,7 @@ mod serve;
 
 pub use logs::Logs;
 pub use metrics::{Direction, Edit, Metrics, Proposal};
+pub use pods::{HELD_MAX, Held};
 pub use probe::{Check, Health};
 pub use reading::{Gossip, Log, Policy, Reading, Source};
 pub use serve::{CONNECTIONS_MAX, serve};

@@ -221,7 +221,7 @@ fn of_each<'a, D: 'a, I: Iterator<Item = (&'a str, &'a D)>>(
 }
 
 /// Nothing at all where there is no series.
-fn family<'a>(
+pub(crate) fn family<'a>(
     page: &mut Page,
     name: &str,
     series: impl Iterator<Item = Series<'a>>,

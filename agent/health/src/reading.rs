@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use starling_collect::node::Machine;
 
+use crate::pods::{self, Held};
 use crate::{machine, process};
 
 /// Policies with series of their own. Further ones, in the order of their names,
@@ -42,6 +43,8 @@ pub struct Reading {
     pub policies: Vec<Policy>,
     /// What its node does, at the last measurement.
     pub machine: Arc<Machine>,
+    /// What holds its node's pods back, at the last measurement.
+    pub held: Arc<Vec<Held>>,
 }
 
 /// This agent's end of the log.
@@ -181,7 +184,8 @@ impl Collector for Shown {
             "1 where this agent has stopped acting for good",
         )?;
         policies(&self.0.policies, &mut page)?;
-        machine::encode(&self.0.machine, &mut page)
+        machine::encode(&self.0.machine, &mut page)?;
+        pods::encode(&self.0.held, &mut page)
     }
 }
 

@@ -16,6 +16,7 @@ use starling_engine::demand::Sample;
 use starling_engine::demand::pods::Reading;
 use starling_engine::policy::{Resource, Target};
 use starling_engine::unit::Ms;
+use starling_health::Held;
 use starling_kube::devices::Devices;
 use starling_kube::pods::{Pod, Snapshot, replicas, trouble};
 use starling_kube::selector::Selector;
@@ -70,6 +71,8 @@ pub struct Meter {
     reader: Reader,
     /// Pods that the last measurement left out: since when, and why.
     problems: BTreeMap<String, (Ms, String)>,
+    /// Those that a quota or the want of memory holds back.
+    held: Vec<Held>,
     /// What was sorted last, and what came of it.
     sorted: Pods,
     workloads: BTreeMap<Target, Vec<Arc<Pod>>>,
@@ -81,6 +84,7 @@ impl Meter {
         Meter {
             reader,
             problems: BTreeMap::new(),
+            held: Vec::new(),
             sorted: Pods::default(),
             workloads: BTreeMap::new(),
             asked: Vec::new(),
@@ -99,6 +103,7 @@ impl Meter {
                 (pod, (since, why))
             })
             .collect();
+        self.held = held(&self.asked, &measured);
         let of_gpus = gpus::by_pod(now, gpus, &self.sorted.devices, &self.asked);
         let pods = measured.pods.iter();
         let readings: replicas::Readings = pods
@@ -122,6 +127,11 @@ impl Meter {
             .collect()
     }
 
+    /// The pods that a quota of CPU or the want of memory holds back.
+    pub fn held(&self) -> &[Held] {
+        &self.held
+    }
+
     fn sort(&mut self, pods: Pods) {
         let same = Arc::ptr_eq(&self.sorted.snapshot, &pods.snapshot)
             && Arc::ptr_eq(&self.sorted.selectors, &pods.selectors);
@@ -143,6 +153,25 @@ impl Meter {
         self.asked = each.into_values().map(reference).collect();
         self.sorted = pods;
     }
+}
+
+/// Those with a quota, and those of which something was killed.
+fn held(asked: &[PodRef], measured: &Measured) -> Vec<Held> {
+    let held = asked.iter().filter_map(|pod| {
+        let usage = measured.pods.get(&pod.uid)?;
+        let oom_kills = usage.oom_kills.map(|kills| kills.count);
+        let oom_kills = oom_kills.filter(|count| *count > 0);
+        let throttled_milli = usage.throttled.filter(|it| it.periods > 0);
+        let throttled_milli = throttled_milli.map(|it| it.ratio_milli());
+        let any = oom_kills.is_some() || throttled_milli.is_some();
+        any.then(|| Held {
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            oom_kills,
+            throttled_milli,
+        })
+    });
+    held.collect()
 }
 
 fn problems(measured: &Measured) -> BTreeMap<String, String> {
@@ -324,6 +353,43 @@ mod tests {
         assert_eq!(told(31), BTreeMap::new());
         fails.store(true, Ordering::Relaxed);
         assert_eq!(told(32), BTreeMap::new(), "anew");
+    }
+
+    #[test]
+    fn pods_with_a_quota_or_with_kills_are_held_back_and_others_are_not() {
+        let pod = |uid: &str| PodRef {
+            uid: uid.into(),
+            namespace: "shop".into(),
+            name: uid.into(),
+            ..PodRef::default()
+        };
+        let usage = |kills, periods, throttled| usage::Pod {
+            oom_kills: Some(usage::Count {
+                count: kills,
+                at: Ms(0),
+            }),
+            throttled: Some(usage::Throttled {
+                periods,
+                throttled,
+                ..usage::Throttled::default()
+            }),
+            ..usage::Pod::default()
+        };
+        let pods = [
+            ("calm", usage(0, 0, 0)),
+            ("killed", usage(2, 0, 0)),
+            ("slow", usage(0, 10, 4)),
+        ];
+        let measured = Measured {
+            pods: pods.map(|(uid, usage)| (uid.to_owned(), usage)).into(),
+            ..Measured::default()
+        };
+        let held = held(&["calm", "killed", "slow", "unread"].map(pod), &measured);
+        let rows: Vec<_> = held
+            .iter()
+            .map(|it| (it.pod.as_str(), it.oom_kills, it.throttled_milli))
+            .collect();
+        assert_eq!(rows, [("killed", Some(2), None), ("slow", None, Some(400))]);
     }
 
     #[test]

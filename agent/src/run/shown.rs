@@ -13,7 +13,7 @@ use starling_engine::decide::reason::Report;
 use starling_engine::ledger::{Cause, Ledger};
 use starling_engine::unit::Ms;
 use starling_gossip::{Meter, Stats};
-use starling_health::{Gossip, Log as LogReading, Policy, Reading, Source};
+use starling_health::{Gossip, Held, Log as LogReading, Policy, Reading, Source};
 use tokio::sync::watch;
 
 use super::read;
@@ -23,6 +23,7 @@ pub struct Shown {
     pub view: View,
     pub gossip: Meter,
     pub machine: watch::Receiver<Arc<Machine>>,
+    pub held: watch::Receiver<Arc<Vec<Held>>>,
 }
 
 impl Source for Shown {
@@ -45,6 +46,7 @@ impl Source for Shown {
                 Vec::new()
             },
             machine: Arc::clone(&self.machine.borrow()),
+            held: Arc::clone(&self.held.borrow()),
         }
     }
 }

@@ -112,6 +112,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         view: view.clone(),
         gossip: agent.gossip.meter(),
         machine: agent.machine.subscribe(),
+        held: agent.held.subscribe(),
     });
     let (end_api, ended) = oneshot::channel::<()>();
     let api = tokio::spawn(api::serve(rest.api, known.credentials, view, desk, async {
@@ -292,6 +293,7 @@ fn assemble(
         waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         machine: watch::Sender::new(Arc::default()),
+        held: watch::Sender::new(Arc::default()),
         told: Told::default(),
         health,
         troubles: known.troubles.clone(),

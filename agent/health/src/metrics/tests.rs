@@ -8,6 +8,7 @@ use starling_collect::node::{Machine, disk, network, pressure, space};
 use starling_collect::unread::Unread;
 
 use super::*;
+use crate::pods::{HELD_MAX, Held};
 use crate::reading::{Gossip, Log, POLICIES_MAX, Policy};
 
 /// One of everything.
@@ -261,6 +262,35 @@ fn policies_beyond_the_bound_are_counted_and_not_listed() {
         .count();
     assert_eq!(listed, POLICIES_MAX);
     assert!(page.contains("\nstarling_policies_unlisted 3\n"), "{page}");
+}
+
+#[test]
+fn pods_that_are_held_back_are_named_each_with_what_is_known() {
+    let held = |at: usize, oom_kills, throttled_milli| Held {
+        namespace: "shop".into(),
+        pod: format!("web-{at}"),
+        oom_kills,
+        throttled_milli,
+    };
+    let mut pods = vec![held(0, Some(3), None), held(1, Some(0), Some(250))];
+    pods.extend((2..HELD_MAX + 5).map(|at| held(at, None, Some(0))));
+    let reading = Reading {
+        held: pods.into(),
+        ..Reading::default()
+    };
+    let page = Metrics::default()
+        .encode(Some(reading), Format::OpenMetrics)
+        .unwrap();
+    for line in [
+        r#"starling_pod_oom_kills{namespace="shop",pod="web-0"} 3.0"#,
+        r#"starling_pod_oom_kills{namespace="shop",pod="web-1"} 0.0"#,
+        r#"starling_pod_throttled_ratio{namespace="shop",pod="web-1"} 0.25"#,
+    ] {
+        assert!(page.lines().any(|it| it == line), "{line} in {page}");
+    }
+    let count = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(count("starling_pod_oom_kills{"), 2);
+    assert_eq!(count("starling_pod_throttled_ratio{"), HELD_MAX - 1);
 }
 
 #[test]
