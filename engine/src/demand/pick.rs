@@ -12,7 +12,7 @@ use crate::unit::Ms;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pick<'a> {
     pub of: Of<'a>,
-    /// The mean over so long; `None` for [`series::steady`].
+    /// The mean over so long; `None` for what [`series::steady`] says.
     pub window_ms: Option<u64>,
 }
 

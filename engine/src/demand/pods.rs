@@ -142,7 +142,7 @@ pub struct Sums {
     /// Replicas that count: not pending, not deleted, ready as far as the metric asks.
     pub ready: u32,
     pub ready_usage_milli: i64,
-    /// The same over the last seconds alone, and by how much it differs from the above by
+    /// The same of the newest readings alone, and by how much it differs from the above by
     /// chance ([`Look`]).
     pub ready_newest_milli: i64,
     pub ready_noise: u64,

@@ -13,9 +13,6 @@ use crate::unit::Ms;
 /// Over how long the mean goes by default: as long as metrics-server's readings cover,
 /// so that HPA's arithmetic is as steady as on those.
 pub const STEADY_MS: u64 = 15_000;
-/// What counts as the newest. In one second alone a load that has just changed was still
-/// partly the former one.
-pub const NEWEST_MS: u64 = 2_000;
 /// The shortest window that a policy may ask for: that of one reading.
 pub const MEAN_MS_MIN: u64 = 1_000;
 /// The longest window that a policy may ask for. Readings older than that aren't kept.
@@ -30,7 +27,7 @@ const TENTHS: u128 = 1;
 pub struct Look {
     /// The mean over the whole window; as old as its newest reading.
     pub mean: Reading,
-    /// The mean over [`NEWEST_MS`], in milli-units.
+    /// The newest reading alone.
     pub newest_milli: i64,
     /// The variance with which `newest_milli` would differ from the mean by chance, in
     /// squares of milli-units. It saturates where readings are billions of units apart;
@@ -62,11 +59,10 @@ pub fn steady(newest: Reading, earlier: &[Reading], since: Ms) -> Look {
         return Look::at(newest);
     }
     let all = within(newest, earlier, STEADY_MS, since);
-    let last = within(newest, earlier, NEWEST_MS, since);
     Look {
         mean: of(newest, all),
-        newest_milli: of(newest, last).milli,
-        noise: noise(newest, all, last.len() + 1),
+        newest_milli: newest.milli,
+        noise: noise(newest, all),
     }
 }
 
@@ -105,33 +101,30 @@ fn of(newest: Reading, earlier: &[Reading]) -> Reading {
     }
 }
 
-/// Of the difference between the mean of the last `last` readings and that of all.
-/// A reading's variance is half of the mean square of how much it differs from the one
-/// before it: a load that has changed once adds to that once, and not with each reading
-/// since.
-fn noise(newest: Reading, earlier: &[Reading], last: usize) -> u64 {
-    let count = earlier.len() + 1;
-    if count <= last {
+/// The variance of the difference between the newest reading and the mean of all. That
+/// of one reading is half of the mean square of how much it differs from the one before
+/// it: a load that has changed once adds to that once, and not with each reading since.
+fn noise(newest: Reading, earlier: &[Reading]) -> u64 {
+    let pairs = earlier.len() as u128;
+    if pairs == 0 {
         return 0;
     }
     let following = earlier.iter().skip(1).chain([&newest]);
+    // The one change that may be more than noise is left out, where others are left.
     let mut largest = 0_u128;
     let mut sum = 0_u128;
     for (one, next) in earlier.iter().zip(following) {
         let differ = u128::from(next.milli.abs_diff(one.milli));
         let square = differ * differ;
+        sum = sum.saturating_add(square.min(largest));
         largest = largest.max(square);
-        sum = sum.saturating_add(square);
     }
-    // The one change that may be more than noise is left out, where others are left.
-    let pairs = earlier.len() as u128;
-    let (sum, pairs) = match pairs {
-        1 => (sum, 1),
-        _ => (sum - largest, pairs - 1),
+    let (sum, others) = match pairs {
+        1 => (largest, 1),
+        _ => (sum, pairs - 1),
     };
-    let (count, last) = (count as u128, last as u128);
-    // variance × (1/last − 1/count): all holds the last too.
-    let noise = sum / (2 * pairs) * (count - last) / (last * count);
+    // variance × (1 − 1/count), as the mean holds the newest too.
+    let noise = sum.saturating_mul(pairs) / (2 * others * (pairs + 1));
     u64::try_from(noise).unwrap_or(u64::MAX)
 }
 
@@ -193,8 +186,8 @@ mod tests {
     fn a_clear_change_counts_at_once() {
         let quiet = [100, 104, 98, 101, 99, 103, 97, 100, 102, 100, 99, 101];
         let after = |new: &[i64]| counts(&[&[quiet.as_slice(), new].concat()]);
-        assert_eq!(after(&[300]), 200, "its second, and the one before it");
-        assert_eq!(after(&[300, 310]), 305);
+        assert_eq!(after(&[300]), 300);
+        assert_eq!(after(&[300, 310]), 310);
         assert_eq!(after(&[20, 20]), 20, "a fall as much as a rise");
         assert_eq!(after(&[106, 106]), 101, "within the tolerance");
     }
@@ -203,7 +196,7 @@ mod tests {
     fn a_change_that_one_replica_may_have_by_chance_is_clear_if_all_have_it() {
         let risen = [NOISY.as_slice(), &[180, 170]].concat();
         assert_eq!(counts(&[&risen]), 110, "one of them means little");
-        assert_eq!(counts(&[risen.as_slice(); 8]), 8 * 175);
+        assert_eq!(counts(&[risen.as_slice(); 8]), 8 * 170);
         let mut some = vec![NOISY.as_slice(); 7];
         some.push(&risen);
         assert!((807..=811).contains(&counts(&some)), "{}", counts(&some));

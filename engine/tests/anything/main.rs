@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "308534f2efdf0c5d37fbbe6f4e7c7863";
+const DIGEST: &str = "60e914e7a0fbcbd76637c71ba7fd50e2";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {
