@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use starling_proto::v1::starling_service_client::StarlingServiceClient;
@@ -55,6 +56,8 @@ pub struct Client {
     cluster: String,
     source: PathBuf,
     pub timeout: Duration,
+    /// Whom to ask first, as a place in `agents`: who answered last.
+    first: AtomicUsize,
 }
 
 impl From<context::Error> for Error {
@@ -105,6 +108,7 @@ impl Client {
             cluster: context.cluster,
             source,
             timeout: args.timeout,
+            first: AtomicUsize::new(0),
         })
     }
 
@@ -188,7 +192,10 @@ impl Client {
     ) -> Result<R, Error> {
         let mut failed = Vec::new();
         let mut quorum_lost = false;
-        for agent in &self.agents {
+        let first = self.first.load(Ordering::Relaxed);
+        for turn in 0..self.agents.len() {
+            let place = (first + turn) % self.agents.len();
+            let agent = &self.agents[place];
             let answer = async { ask(agent, self.connect(agent).await?).await };
             match timeout_at(deadline, answer).await {
                 Ok(Err(error)) if error.quorum_lost => {
@@ -204,8 +211,13 @@ impl Client {
                     }
                     failed.push(error.message);
                 }
-                Ok(answer) => return answer,
+                Ok(answer) => {
+                    self.first.store(place, Ordering::Relaxed);
+                    return answer;
+                }
                 Err(_) => {
+                    // One that hangs isn't waited for again, if there is another.
+                    self.first.store(place + 1, Ordering::Relaxed);
                     failed.push(format!("{}: no answer in time", agent.name));
                     break;
                 }

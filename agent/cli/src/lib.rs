@@ -25,6 +25,7 @@ pub mod output;
 mod read;
 mod scope;
 mod show;
+mod top;
 mod watch;
 
 use clap::Subcommand;
@@ -48,13 +49,7 @@ pub enum Ask {
         read: read::Args,
     },
     /// Show what machines or workloads use
-    Top {
-        what: Top,
-        #[command(flatten)]
-        scope: Scope,
-        #[command(flatten)]
-        read: read::Args,
-    },
+    Top(top::Args),
     /// List policies, their sizes and their triggers
     Policies {
         #[command(flatten)]
@@ -120,27 +115,12 @@ pub enum Ask {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Top {
-    Nodes,
-    Workloads,
-}
-
 /// Asks, and prints the answer.
 pub async fn ask(command: Ask) -> Result<(), Error> {
     match command {
         Ask::Status { read } => read::status(&read).await,
         Ask::Members { read } => read::members(&read).await,
-        Ask::Top {
-            what: Top::Nodes,
-            read,
-            ..
-        } => read::nodes(&read).await,
-        Ask::Top {
-            what: Top::Workloads,
-            scope,
-            read,
-        } => read::workloads(&scope, &read).await,
+        Ask::Top(args) => top::top(&args).await,
         Ask::Policies { scope, read } => read::policies(&scope, &read).await,
         Ask::Explain {
             policy,

@@ -152,17 +152,16 @@ impl Column {
 }
 
 /// Lays out rows that have a cell for every column. Without rows it is empty.
-pub fn table<const N: usize>(
-    columns: [Column; N],
-    rows: impl IntoIterator<Item = [String; N]>,
+pub fn table(
+    columns: impl IntoIterator<Item = Column>,
+    rows: impl IntoIterator<Item = impl IntoIterator<Item = String>>,
     style: Style,
 ) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let kept: Vec<Column> = columns
-        .into_iter()
-        .filter(|column| column.is_shown(style))
-        .collect();
+    let columns: Vec<Column> = columns.into_iter().collect();
+    let shown = columns.iter().filter(|column| column.is_shown(style));
+    let kept: Vec<Column> = shown.copied().collect();
     let cell = |column: &Column, text: String| {
         let cell = Cell::new(text);
         if column.right {

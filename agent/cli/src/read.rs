@@ -13,11 +13,9 @@ use super::show::cluster::{self, Member, Members};
 use super::show::decisions::{Decision, Decisions};
 use super::show::explain::Explanation;
 use super::show::policies::{Policies, Policy};
-use super::show::top::{Node, Nodes};
-use super::show::workloads::{Workload, Workloads};
 
 /// Items on a page. A reply stays within its limit whatever their size.
-const PAGE: i32 = 500;
+pub(super) const PAGE: i32 = 500;
 /// A longer list is refused rather than kept in memory.
 const ITEMS_MAX: usize = 200_000;
 
@@ -26,12 +24,12 @@ const ITEMS_MAX: usize = 200_000;
 #[group(skip)]
 pub struct Args {
     #[command(flatten)]
-    output: output::Args,
+    pub output: output::Args,
     /// How fresh the answer must be
     #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
-    consistency: Consistency,
+    pub consistency: Consistency,
     #[command(flatten)]
-    client: client::Args,
+    pub client: client::Args,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -67,7 +65,8 @@ pub async fn status(args: &Args) -> Result<(), Error> {
 
 pub async fn members(args: &Args) -> Result<(), Error> {
     let (header, members) = list(
-        args,
+        &Client::new(&args.client)?,
+        args.consistency,
         usize::MAX,
         |consistency, page_token| v1::ListMembersRequest {
             consistency,
@@ -82,51 +81,10 @@ pub async fn members(args: &Args) -> Result<(), Error> {
     output::print(&Members { header, members }, args.output)
 }
 
-pub async fn workloads(scope: &Scope, args: &Args) -> Result<(), Error> {
-    let (header, workloads) = list(
-        args,
-        usize::MAX,
-        |consistency, page_token| v1::ListWorkloadsRequest {
-            consistency,
-            page_size: PAGE,
-            page_token,
-            namespace: scope.listed(),
-        },
-        |mut stub, asked| async move { stub.list_workloads(asked).await },
-        |reply| (reply.header, reply.workloads, reply.next_page_token),
-    )
-    .await?;
-    let shown = Workloads {
-        header,
-        workloads: workloads.into_iter().map(Workload::from).collect(),
-        all_namespaces: scope.all_namespaces,
-    };
-    output::print(&shown, args.output)
-}
-
-pub async fn nodes(args: &Args) -> Result<(), Error> {
-    let (header, nodes) = list(
-        args,
-        usize::MAX,
-        |consistency, page_token| v1::ListNodesRequest {
-            consistency,
-            page_size: PAGE,
-            page_token,
-        },
-        |mut stub, asked| async move { stub.list_nodes(asked).await },
-        |reply| (reply.header, reply.nodes, reply.next_page_token),
-    )
-    .await?;
-    let shown = Nodes {
-        header,
-        nodes: nodes.into_iter().map(Node::from).collect(),
-    };
-    output::print(&shown, args.output)
-}
-
 pub async fn policies(scope: &Scope, args: &Args) -> Result<(), Error> {
     let (header, policies) = list(
-        args,
+        &Client::new(&args.client)?,
+        args.consistency,
         usize::MAX,
         |consistency, page_token| v1::ListPoliciesRequest {
             consistency,
@@ -172,7 +130,8 @@ pub async fn decisions(
 ) -> Result<(), Error> {
     let (namespace, policy) = scope.some(policy)?;
     let (header, mut decisions) = list(
-        args,
+        &Client::new(&args.client)?,
+        args.consistency,
         limit,
         |consistency, page_token| v1::ListDecisionsRequest {
             consistency,
@@ -196,8 +155,9 @@ pub async fn decisions(
 }
 
 /// All pages of a list, up to `enough` items, and the last page's header.
-async fn list<Q, R, T, F>(
-    args: &Args,
+pub(super) async fn list<Q, R, T, F>(
+    client: &Client,
+    consistency: Consistency,
     enough: usize,
     question: impl Fn(i32, String) -> Q,
     call: impl Fn(Stub, Request<Q>) -> F,
@@ -208,12 +168,11 @@ where
     R: Headed,
     F: Future<Output = Result<Response<R>, Status>>,
 {
-    let client = Client::new(&args.client)?;
     let mut items = Vec::new();
     let mut token = String::new();
     loop {
         let reply = client
-            .ask(question(args.consistency.into(), token), &call)
+            .ask(question(consistency.into(), token), &call)
             .await?;
         let (header, page, next) = open(reply);
         items.extend(page);

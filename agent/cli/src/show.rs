@@ -1,6 +1,7 @@
 //! Replies as the command line prints them: one plain struct for each, whose
 //! field names are the JSON's and stay as they are.
 
+pub mod arrange;
 pub mod cluster;
 pub mod decisions;
 pub mod explain;
@@ -17,6 +18,18 @@ use super::human;
 
 /// People are told of data that is older.
 const STALE_MS: u64 = 5_000;
+
+/// Whether a sample says little of now. Nodes tell theirs once a second.
+fn is_stale(age_ms: Option<u64>) -> bool {
+    age_ms.is_some_and(|age_ms| age_ms > STALE_MS)
+}
+
+/// How old a row's sample is: `12s stale`, or nothing where there is none.
+fn sample_age(age_ms: Option<u64>) -> String {
+    let stale = if is_stale(age_ms) { " stale" } else { "" };
+    let shown = age_ms.map(|age_ms| format!("{}{stale}", human::age(age_ms)));
+    shown.unwrap_or_default()
+}
 
 /// Who answered, and how fresh the answer is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

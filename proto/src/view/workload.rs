@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use starling_engine::demand::{self, Measure, Totals, Usage};
 use starling_engine::ledger::Workload;
-use starling_engine::policy::{Form, Target};
+use starling_engine::policy::resource::Unit;
+use starling_engine::policy::{Form, Resource, Target};
 
 use super::{target, time};
 use crate::v1;
@@ -31,29 +32,34 @@ pub fn resources(totals: &Totals) -> HashMap<String, v1::ResourceAmount> {
 fn of_node(resource: &str) -> v1::Unit {
     match resource {
         demand::CPU => v1::Unit::MilliCores,
-        demand::MEMORY => v1::Unit::Bytes,
+        demand::MEMORY | demand::DISK_SPACE | demand::GPU_MEMORY => v1::Unit::Bytes,
         demand::DISK_READ
         | demand::DISK_WRITE
         | demand::NETWORK_RECEIVED
         | demand::NETWORK_SENT => v1::Unit::BytesPerSecond,
+        demand::GPU | demand::DISK_BUSY | demand::PSI_CPU | demand::PSI_MEMORY | demand::PSI_IO => {
+            v1::Unit::Milli
+        }
         _ => v1::Unit::Count,
     }
 }
 
 /// What a workload's replicas use, on one node or on several, by metric.
 pub fn usage<'a>(seen: impl IntoIterator<Item = &'a Usage>) -> HashMap<String, v1::ResourceAmount> {
-    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
     for usage in seen {
         for (name, measure) in &usage.metrics {
-            let (used, requested) = sums.entry(name).or_default();
+            let (used, requested, samples) = sums.entry(name).or_default();
             *used = used.saturating_add(measure.used_milli);
             *requested = requested.saturating_add(requested_milli(measure));
+            *samples += u64::from(measure.sums.samples);
         }
     }
-    let amounts = sums.into_iter().map(|(name, (used, requested))| {
+    let amounts = sums.into_iter().map(|(name, (used, requested, samples))| {
         let (unit, divisor) = of_workload(name);
+        let replicas = if is_mean(name) { samples.max(1) } else { 1 };
         let shown = v1::ResourceAmount {
-            used: used / divisor,
+            used: used / divisor / replicas,
             // Replicas that ask for nothing and none that say so look alike.
             requested: (requested > 0).then_some(requested / divisor),
             allocatable: None,
@@ -66,12 +72,38 @@ pub fn usage<'a>(seen: impl IntoIterator<Item = &'a Usage>) -> HashMap<String, v
 
 /// The unit of a metric, and how many thousandths of it one is.
 fn of_workload(metric: &str) -> (v1::Unit, u64) {
-    // `cpu/NAME` is that of a container.
-    match metric.split('/').next() {
-        Some(demand::CPU) => (v1::Unit::MilliCores, 1),
-        Some(demand::MEMORY) => (v1::Unit::Bytes, 1_000),
-        _ => (v1::Unit::Milli, 1),
+    match measured(metric) {
+        Some(resource) => of_resource(resource),
+        None => (v1::Unit::Milli, 1),
     }
+}
+
+/// The unit of what a replica uses, and how many thousandths of it one is.
+fn of_resource(resource: Resource) -> (v1::Unit, u64) {
+    match resource.unit() {
+        Unit::Cores => (v1::Unit::MilliCores, 1),
+        Unit::Bytes => (v1::Unit::Bytes, 1_000),
+        Unit::BytesPerSecond => (v1::Unit::BytesPerSecond, 1_000),
+        Unit::Gpus | Unit::Part => (v1::Unit::Milli, 1),
+    }
+}
+
+/// A part of the time, or what nodes use, of several replicas is shown as a mean: a sum
+/// would exceed all of the time, or count a node once for each of its replicas.
+fn is_mean(metric: &str) -> bool {
+    metric.starts_with(OF_NODES) || measured(metric).is_some_and(|it| it.unit() == Unit::Part)
+}
+
+/// How summaries begin the names of what is read of the replicas' nodes.
+const OF_NODES: &str = "node/";
+
+/// The resource behind `cpu`, `cpu/CONTAINER`, `node/cpu` and `cpu@WINDOW`; none behind
+/// `pods/METRIC`, which others have.
+fn measured(metric: &str) -> Option<Resource> {
+    let name = metric.strip_prefix(OF_NODES).unwrap_or(metric);
+    let name = name.split(['/', '@']).next()?;
+    let mut known = Resource::ALL.into_iter();
+    known.find(|resource| resource.name() == name)
 }
 
 fn requested_milli(measure: &Measure) -> u64 {
@@ -163,16 +195,46 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_the_time_and_what_nodes_use_are_means_over_the_replicas() {
+        let node = |used_milli, samples| {
+            let measure = || Measure {
+                used_milli,
+                sums: Sums {
+                    samples,
+                    ..Sums::default()
+                },
+                request_milli: None,
+            };
+            let names = ["psi-cpu", "node/memory", "disk@60000", "gpu", "cpu/app"];
+            Usage {
+                metrics: names.map(|name| (name.to_owned(), measure())).into(),
+                ..Usage::default()
+            }
+        };
+        let shown = usage([&node(600_000, 2), &node(0, 1)]);
+        let of = |name: &str| (shown[name].used, shown[name].unit());
+        assert_eq!(of("psi-cpu"), (200_000, v1::Unit::Milli));
+        assert_eq!(of("node/memory"), (200, v1::Unit::Bytes));
+        assert_eq!(of("disk@60000"), (600, v1::Unit::BytesPerSecond));
+        assert_eq!(of("gpu"), (600_000, v1::Unit::Milli));
+        assert_eq!(of("cpu/app"), (600_000, v1::Unit::MilliCores));
+    }
+
+    #[test]
     fn a_nodes_resources_keep_their_names_and_what_nobody_stated_is_absent() {
         let mut totals = Totals::default();
         totals.set("memory", 7, Some(9));
         totals.set("nvidia.com/gpu", 1, Some(4));
         totals.set("disk-read", 3, None);
+        totals.set("disk-space", 3, Some(5));
+        totals.set("psi-io", 250, None);
         let shown = resources(&totals);
         assert_eq!(shown["nvidia.com/gpu"].unit(), v1::Unit::Count);
         assert_eq!(shown["nvidia.com/gpu"].allocatable, Some(4));
         assert_eq!(shown["disk-read"].allocatable, None);
         assert_eq!(shown["disk-read"].unit(), v1::Unit::BytesPerSecond);
+        assert_eq!(shown["disk-space"].unit(), v1::Unit::Bytes);
+        assert_eq!(shown["psi-io"].unit(), v1::Unit::Milli);
         assert!(!shown.contains_key("cpu"));
     }
 

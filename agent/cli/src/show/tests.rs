@@ -313,6 +313,12 @@ fn nodes_show_their_resources_whatever_these_are() {
                 amount(3 << 30, Some(8 << 30), v1::Unit::Bytes),
             ),
             ("nvidia.com/gpu".into(), amount(1, Some(4), v1::Unit::Count)),
+            ("gpu".into(), amount(500, Some(2_000), v1::Unit::Milli)),
+            ("psi-io".into(), amount(123, None, v1::Unit::Milli)),
+            (
+                "disk-read".into(),
+                amount(3 << 20, None, v1::Unit::BytesPerSecond),
+            ),
         ]
         .into(),
         workloads: vec![v1::WorkloadUsage {
@@ -327,22 +333,27 @@ fn nodes_show_their_resources_whatever_these_are() {
         name: "silent".into(),
         ..v1::Node::default()
     };
-    let nodes = [node("a", true, 2), node("dead", false, 9), silent];
+    let old = v1::Node {
+        sample_age: Some(view::duration(7_000)),
+        ..node("dead", false, 9)
+    };
+    let nodes = [node("a", true, 2), old, silent];
     let shown = Nodes {
         header: header(),
         nodes: nodes.map(Node::from).into(),
+        arranged: None,
     };
     insta::assert_snapshot!(shown.text(TABLE), @r"
-    NAME      CPU  CPU%  MEMORY  MEMORY%  REPLICAS    AGE  ALIVE
-    a       1250m   31%   3.0Gi      37%         2  600ms  yes
-    dead    1250m   31%   3.0Gi      37%         9  600ms  no
-    silent      -     -       -        -         -      -  no
+    NAME      CPU  CPU%  MEMORY  MEMORY%  REPLICAS       AGE  ALIVE
+    a       1250m   31%   3.0Gi      37%         2     600ms  yes
+    dead    1250m   31%   3.0Gi      37%         9  7s stale  no
+    silent      -     -       -        -         -         -  no
     ");
     insta::assert_snapshot!(shown.text(WIDE), @r"
-    NAME      CPU  CPU%  MEMORY  MEMORY%  REPLICAS    AGE  ALIVE  DISK READ/s  DISK WRITE/s  NET IN/s  NET OUT/s  OTHERS
-    a       1250m   31%   3.0Gi      37%         2  600ms  yes              -             -         -          -  nvidia.com/gpu 1/4
-    dead    1250m   31%   3.0Gi      37%         9  600ms  no               -             -         -          -  nvidia.com/gpu 1/4
-    silent      -     -       -        -         -      -  no               -             -         -          -  -
+    NAME      CPU  CPU%  MEMORY  MEMORY%  REPLICAS       AGE  ALIVE  DISK READ/s    GPU  PSI IO  OTHERS
+    a       1250m   31%   3.0Gi      37%         2     600ms  yes          3.0Mi  0.5/2   12.3%  nvidia.com/gpu 1/4
+    dead    1250m   31%   3.0Gi      37%         9  7s stale  no           3.0Mi  0.5/2   12.3%  nvidia.com/gpu 1/4
+    silent      -     -       -        -         -         -  no               -      -       -  -
     ");
 }
 
@@ -359,6 +370,8 @@ fn workloads_show_what_they_use_and_which_policy_sizes_them() {
         usage: [
             ("cpu".into(), amount(600, None, v1::Unit::MilliCores)),
             ("memory".into(), amount(40 << 20, None, v1::Unit::Bytes)),
+            ("throttling".into(), amount(70, None, v1::Unit::Milli)),
+            ("pods/queue".into(), amount(7_500, None, v1::Unit::Milli)),
         ]
         .into(),
         sample_age: Some(view::duration(600)),
@@ -380,6 +393,7 @@ fn workloads_show_what_they_use_and_which_policy_sizes_them() {
         header: header(),
         workloads: vec![workload.into(), unsized_one.into()],
         all_namespaces: true,
+        arranged: None,
     };
     insta::assert_snapshot!(shown.text(TABLE), @r"
     NAMESPACE  WORKLOAD        SIZE  RUNNING  READY   CPU  MEMORY  NODES    AGE
@@ -387,9 +401,9 @@ fn workloads_show_what_they_use_and_which_policy_sizes_them() {
     default    Process/worker     -        0      0     -       -      0      -
     ");
     insta::assert_snapshot!(shown.text(WIDE), @r"
-    NAMESPACE  WORKLOAD        SIZE  RUNNING  READY   CPU  MEMORY  NODES    AGE  POLICY    FORM    SELECTOR  BLOCKED
-    shop       Deployment/web     4        3      2  600m    40Mi      2  600ms  checkout  scaled  app=web   2 pods fit on no node
-    default    Process/worker     -        0      0     -       -      0      -  -         placed  -         -
+    NAMESPACE  WORKLOAD        SIZE  RUNNING  READY   CPU  MEMORY  NODES    AGE  POLICY    FORM    SELECTOR  BLOCKED                THROTTLED  OTHERS
+    shop       Deployment/web     4        3      2  600m    40Mi      2  600ms  checkout  scaled  app=web   2 pods fit on no node       7.0%  pods/queue 7.5
+    default    Process/worker     -        0      0     -       -      0      -  -         placed  -         -                              -  -
     ");
 }
 

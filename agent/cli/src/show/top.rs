@@ -8,14 +8,18 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use starling_proto::{v1, view};
 
-use super::{Header, Target, notes};
+use super::{Header, Target, arrange, is_stale, notes, sample_age};
 use crate::human;
 use crate::output::{Show, Style, left, right, table};
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "it is the JSON's name")]
 pub struct Nodes {
     pub header: Header,
     pub nodes: Vec<Node>,
+    /// What came of a wish that no row fits, in words.
+    #[serde(skip)]
+    pub arranged: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +29,8 @@ pub struct Node {
     pub alive: bool,
     /// Absent without a sample.
     pub sample_age_ms: Option<u64>,
+    /// The sample says little of now.
+    pub stale: bool,
     pub resources: Resources,
     pub workloads: Vec<OnNode>,
 }
@@ -89,16 +95,6 @@ fn percent(of: &Resources, name: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Devices and the like: `nvidia.com/gpu 1/4`.
-fn extended(of: &Resources) -> String {
-    let counted = of.iter().filter(|(_, amount)| amount.unit == "count");
-    let shown = counted.map(|(name, amount)| match amount.allocatable {
-        Some(all) => format!("{name} {}/{all}", amount.used),
-        None => format!("{name} {}", amount.used),
-    });
-    shown.collect::<Vec<_>>().join(", ")
-}
-
 impl From<v1::Node> for Node {
     fn from(node: v1::Node) -> Node {
         let workloads = node.workloads.into_iter().map(|seen| OnNode {
@@ -108,14 +104,26 @@ impl From<v1::Node> for Node {
             granted: seen.granted,
             usage: resources(seen.usage),
         });
+        let age_ms = node.sample_age.as_ref().map(view::duration_ms);
         Node {
             id: node.id,
             name: node.name,
             alive: node.alive,
-            sample_age_ms: node.sample_age.as_ref().map(view::duration_ms),
+            sample_age_ms: age_ms,
+            stale: is_stale(age_ms),
             resources: resources(node.resources),
             workloads: workloads.collect(),
         }
+    }
+}
+
+impl arrange::Row for Node {
+    fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.name.clone()]
     }
 }
 
@@ -130,11 +138,6 @@ impl Show for Nodes {
             right("REPLICAS"),
             right("AGE"),
             left("ALIVE"),
-            right("DISK READ/s").only_wide(),
-            right("DISK WRITE/s").only_wide(),
-            right("NET IN/s").only_wide(),
-            right("NET OUT/s").only_wide(),
-            left("OTHERS").only_wide(),
         ];
         let rows = self.nodes.iter().map(|node| {
             let of = &node.resources;
@@ -149,22 +152,18 @@ impl Show for Nodes {
                 node.sample_age_ms
                     .map(|_| workers.to_string())
                     .unwrap_or_default(),
-                node.sample_age_ms.map(human::age).unwrap_or_default(),
+                sample_age(node.sample_age_ms),
                 if node.alive { "yes" } else { "no" }.into(),
-                bytes(of, "disk-read"),
-                bytes(of, "disk-write"),
-                bytes(of, "network-received"),
-                bytes(of, "network-sent"),
-                extended(of),
             ]
+            .into_iter()
+            .chain(arrange::cells(of))
         });
+        let columns = columns.into_iter().chain(arrange::columns(&self.nodes));
         table(columns, rows, style)
     }
 
     fn note(&self) -> Option<String> {
-        notes(
-            self.header.caution(),
-            self.nodes.is_empty().then_some("No nodes yet."),
-        )
+        let empty = self.nodes.is_empty().then_some("No nodes yet.");
+        notes(self.header.caution(), self.arranged.as_deref().or(empty))
     }
 }

@@ -8,8 +8,7 @@ use starling_proto::{v1, view};
 
 use super::policies::Share;
 use super::top::{Resources, bytes, cpu, resources};
-use super::{Header, Target, notes, some, time};
-use crate::human;
+use super::{Header, Target, arrange, is_stale, notes, sample_age, some, time};
 use crate::output::{Show, Style, left, right, table};
 
 #[derive(Debug, Serialize)]
@@ -19,6 +18,9 @@ pub struct Workloads {
     pub workloads: Vec<Workload>,
     #[serde(skip)]
     pub all_namespaces: bool,
+    /// What came of a wish that no row fits, in words.
+    #[serde(skip)]
+    pub arranged: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +36,8 @@ pub struct Workload {
     pub usage: Resources,
     /// Of the oldest sample in the sums.
     pub sample_age_ms: Option<u64>,
+    /// The oldest sample says little of now.
+    pub stale: bool,
     /// What the platform was last known to have.
     pub carried_size: Option<u32>,
     pub uid: Option<String>,
@@ -53,6 +57,7 @@ pub struct ManualChange {
 
 impl From<v1::Workload> for Workload {
     fn from(workload: v1::Workload) -> Workload {
+        let age_ms = workload.sample_age.as_ref().map(view::duration_ms);
         Workload {
             form: match workload.form() {
                 v1::WorkloadForm::Unspecified => "unknown",
@@ -66,7 +71,8 @@ impl From<v1::Workload> for Workload {
             ready: workload.ready,
             shares: workload.shares.into_iter().map(Share::from).collect(),
             usage: resources(workload.usage),
-            sample_age_ms: workload.sample_age.as_ref().map(view::duration_ms),
+            sample_age_ms: age_ms,
+            stale: is_stale(age_ms),
             carried_size: workload.carried_size,
             uid: some(workload.uid),
             selector: some(workload.selector),
@@ -78,6 +84,19 @@ impl From<v1::Workload> for Workload {
             switched_off: workload.switched_off,
             blocked_reason: some(workload.blocked_reason),
         }
+    }
+}
+
+impl arrange::Row for Workload {
+    fn resources(&self) -> &Resources {
+        &self.usage
+    }
+
+    fn names(&self) -> Vec<String> {
+        let Target {
+            namespace, name, ..
+        } = &self.target;
+        vec![format!("{namespace}/{name}"), self.target.to_string()]
     }
 }
 
@@ -113,13 +132,16 @@ impl Show for Workloads {
                 cpu(&workload.usage),
                 bytes(&workload.usage, "memory"),
                 workload.shares.len().to_string(),
-                workload.sample_age_ms.map(human::age).unwrap_or_default(),
+                sample_age(workload.sample_age_ms),
                 workload.policy.clone().unwrap_or_default(),
                 workload.form.into(),
                 workload.selector.clone().unwrap_or_default(),
                 workload.blocked_reason.clone().unwrap_or_default(),
             ]
+            .into_iter()
+            .chain(arrange::cells(&workload.usage))
         });
+        let columns = columns.into_iter().chain(arrange::columns(&self.workloads));
         table(columns, rows, style)
     }
 
@@ -132,7 +154,7 @@ impl Show for Workloads {
         };
         notes(
             self.header.caution(),
-            self.workloads.is_empty().then_some(empty),
+            (self.arranged.as_deref()).or(self.workloads.is_empty().then_some(empty)),
         )
     }
 }
