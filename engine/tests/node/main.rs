@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod asked;
+mod measured;
 mod objective;
 
 use std::collections::{BTreeMap, BTreeSet};

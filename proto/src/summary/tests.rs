@@ -280,3 +280,22 @@ fn counts_beyond_the_bounds_are_refused() {
         Err(Error::TooLarge(_))
     ));
 }
+
+#[test]
+fn of_an_older_agent_the_newest_is_the_mean() {
+    let sums = wire::Sums {
+        pods: 2,
+        ready: 2,
+        ready_usage_milli: 700,
+        ..wire::Sums::default()
+    };
+    // What is 0 isn't written, so these are the bytes of an agent that doesn't know it.
+    let newer = wire::Sums {
+        ready_newest_more_milli: 1,
+        ready_noise: 1,
+        ..sums.clone()
+    };
+    assert_eq!(newer.encode_to_vec().len(), sums.encode_to_vec().len() + 4);
+    let read = sums_in(sums, Ms(0)).unwrap();
+    assert_eq!((read.ready_newest_milli, read.ready_noise), (700, 0));
+}
