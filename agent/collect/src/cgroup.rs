@@ -1,7 +1,7 @@
 //! Measures the containers of this node's pods by their cgroups.
 //!
 //! Comes in: the pods that the node's own watch knows, once a second. Goes out:
-//! CPU and disk I/O as rates, the working set, throttling, processes, pressure and
+//! CPU, disk and network as rates, the working set, throttling, processes, pressure and
 //! kills for want of memory, for each container, what of it makes sense for the
 //! pod, and what couldn't be measured and why. Reads only; blocks for the time that the reads
 //! take. Never takes a cgroup that isn't one of those pods', and never invents a
@@ -11,6 +11,7 @@ pub mod counter;
 pub mod file;
 pub mod group;
 pub mod layout;
+pub mod network;
 pub mod place;
 pub mod problem;
 pub mod record;
@@ -28,9 +29,11 @@ use std::time::{Duration, Instant};
 use starling_engine::unit::Ms;
 
 use crate::{HostRoot, Measure};
+use counter::Grown;
 use file::{Descriptors, Reader};
 use group::{Backoff, Group, Values};
 use layout::{Layout, Roots};
+use network::Networks;
 use problem::{Problem, Why};
 
 /// One pod of this node, as the API server knows it.
@@ -42,6 +45,8 @@ pub struct PodRef {
     /// The annotation `kubernetes.io/config.hash`. A static pod's cgroup carries
     /// it in place of the uid that the API server gave to its mirror.
     pub static_hash: Option<String>,
+    /// It is in the node's network, and what that carries isn't the pod's.
+    pub host_network: bool,
     /// Those that run, as the status says: sidecars too, and an init container
     /// while it runs. The sandbox isn't in the status, so it is never measured.
     pub containers: Vec<ContainerRef>,
@@ -93,6 +98,7 @@ pub struct Cgroups {
     /// By container id, and pods' own by uid.
     containers: HashMap<String, Group>,
     pods: HashMap<String, Group>,
+    networks: Networks,
     /// Counts the measurements, so that a container that isn't asked for any
     /// more is known by its round.
     round: u64,
@@ -117,10 +123,10 @@ impl Cgroups {
     pub fn open(host: &HostRoot) -> Cgroups {
         let started = Instant::now();
         let clock = Box::new(move || started.elapsed());
-        Cgroups::with(&host.sys, clock, Descriptors::from_limit())
+        Cgroups::with(&host.sys, &host.proc, clock, Descriptors::from_limit())
     }
 
-    fn with(sys: &Path, clock: Clock, descriptors: Descriptors) -> Cgroups {
+    fn with(sys: &Path, proc: &Path, clock: Clock, descriptors: Descriptors) -> Cgroups {
         let mut cgroups = Cgroups {
             root: sys.join("fs/cgroup"),
             cpus_online: sys.join("devices/system/cpu/online"),
@@ -131,6 +137,7 @@ impl Cgroups {
             search: Backoff::default(),
             containers: HashMap::new(),
             pods: HashMap::new(),
+            networks: Networks::new(proc),
             round: 0,
             first: 0,
             buffer: vec![0; file::BYTES_MAX],
@@ -192,11 +199,15 @@ impl Cgroups {
             let own = self.own_values(began, pod);
             let own = own.map(|values| usage::rated(now, began, &values, cpus).0);
             usage.sum(pod.containers.len(), own.as_ref());
+            if let Some(carried) = self.carried(began, pod) {
+                [usage.received, usage.sent] = usage::carried(now, began, &carried);
+            }
             measured.pods.insert(pod.uid.clone(), usage);
         }
         let round = self.round;
         self.containers.retain(|_, held| held.round == round);
         self.pods.retain(|_, held| held.round == round);
+        self.networks.settle(round, self.now());
         if lost {
             self.look(self.now());
         } else {
@@ -284,6 +295,20 @@ impl Cgroups {
             buffer: &mut self.buffer,
         };
         held.read(&layout.of_pod, &mut reader).ok()
+    }
+
+    /// What the pod's network has carried since the last measurement.
+    fn carried(&mut self, began: Duration, pod: &PodRef) -> Option<Grown<2>> {
+        let at = self.now();
+        if at.saturating_sub(began) >= BUDGET {
+            return self.networks.unread(self.round, pod, at);
+        }
+        let mut reader = Reader {
+            descriptors: &self.descriptors,
+            clock: &self.clock,
+            buffer: &mut self.buffer,
+        };
+        self.networks.read(self.round, pod, &mut reader)
     }
 
     /// Finds the hierarchies and the kubepods cgroups in them, unless that was

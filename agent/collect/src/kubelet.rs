@@ -151,7 +151,8 @@ impl Measure for Kubelet {
             usage.sum(pod.containers.len(), Some(&own));
             // A kubelet counts a pod's, not a container's.
             usage.pids = fresh(now, state.pids);
-            let [received, sent] = state.network.map(|it| fresh(now, it));
+            let network = state.network.map(|it| fresh(now, it));
+            let [received, sent] = network.map(|it| it.filter(|_| !pod.host_network));
             (usage.received, usage.sent) = (received, sent);
             measured.pods.insert(pod.uid.clone(), usage);
             self.pods.insert(pod.uid.clone(), state);

@@ -49,6 +49,7 @@ fn asked(pods: &[(u32, &[u32])]) -> Vec<PodRef> {
         namespace: "shop".into(),
         name: format!("pod-{pod}"),
         static_hash: None,
+        host_network: false,
         containers: (0u32..)
             .zip(*starts)
             .map(|(container, start)| ContainerRef {

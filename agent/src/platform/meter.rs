@@ -205,6 +205,7 @@ fn reference(pod: &Pod) -> PodRef {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         static_hash: pod.config_hash.clone(),
+        host_network: pod.host_network,
         containers: containers.collect(),
     }
 }

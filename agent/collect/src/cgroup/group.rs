@@ -330,7 +330,11 @@ fn step<const N: usize>(
 }
 
 /// The new growth, or the last one where there is none yet.
-fn stands<const N: usize>(at: Duration, step: Step<N>, last: Option<Grown<N>>) -> Option<Grown<N>> {
+pub(super) fn stands<const N: usize>(
+    at: Duration,
+    step: Step<N>,
+    last: Option<Grown<N>>,
+) -> Option<Grown<N>> {
     match step {
         Step::Grown(grown) => Some(grown),
         Step::Soon | Step::Unsure => last.filter(|grown| is_fresh(at, grown.at)),

@@ -2,6 +2,7 @@
 //! host shows it, and what goes wrong with them.
 
 mod forms;
+mod network;
 mod recorded;
 mod signals;
 mod states;
@@ -136,7 +137,8 @@ impl Host {
             let step_ns = step_ns.load(Ordering::Relaxed);
             Duration::from_nanos(now_ns.fetch_add(step_ns, Ordering::Relaxed))
         };
-        Cgroups::with(self.dir.path(), Box::new(clock), descriptors)
+        let proc = self.path("proc");
+        Cgroups::with(self.dir.path(), &proc, Box::new(clock), descriptors)
     }
 
     fn pass(&self, ms: u64) {
@@ -155,6 +157,7 @@ fn pod(uid: &str, name: &str, ids: &[&str]) -> PodRef {
         namespace: "shop".into(),
         name: name.into(),
         static_hash: None,
+        host_network: false,
         containers: ids.iter().enumerate().map(container).collect(),
     }
 }

@@ -33,7 +33,9 @@ pub struct Pod {
     /// was killed starts anew. In version 1 the sum over the containers that run.
     pub oom_kills: Option<Count>,
     /// Bytes received and sent a second by the pod's network, all interfaces but
-    /// loopback, one byte as 1,000. No cgroup counts them: `None` there.
+    /// loopback, one byte as 1,000. No cgroup
+    /// counts them; by cgroups they come from a process of the pod (see
+    /// [`network`](super::network)). `None` of pods in the node's network.
     pub received: Option<Reading>,
     pub sent: Option<Reading>,
 }
@@ -186,12 +188,7 @@ fn add(parts: impl Iterator<Item = Option<Reading>>) -> Option<Reading> {
 
 /// The values as readings, and what is wrong with the CPU time, if anything.
 pub fn rated(now: Ms, began: Duration, values: &Values, cpus: u64) -> (Container, Option<Why>) {
-    // A reading is as much later than `now` as its file was read; one that stands
-    // from an earlier measurement is as much earlier.
-    let stamp = |at: Duration| match at.checked_sub(began) {
-        Some(later) => now.plus(ms(later)),
-        None => now.minus(ms(began.saturating_sub(at))),
-    };
+    let stamp = |at| stamp(now, began, at);
     let mut why = values.doubt.clone();
     let cpu = values.cpu.and_then(|grown| {
         let milli = grown.cpu_milli(cpus);
@@ -258,6 +255,26 @@ pub fn rated(now: Ms, began: Duration, values: &Values, cpus: u64) -> (Container
         }),
     };
     (usage, why)
+}
+
+/// Bytes received and sent a second.
+pub fn carried(now: Ms, began: Duration, grown: &Grown<2>) -> [Option<Reading>; 2] {
+    [0, 1].map(|index| {
+        Some(Reading {
+            milli: grown.per_second_milli(index)?,
+            at: stamp(now, began, grown.at),
+            window_ms: ms(grown.window),
+        })
+    })
+}
+
+/// A reading is as much later than `now` as its file was read; one that stands
+/// from an earlier measurement is as much earlier.
+fn stamp(now: Ms, began: Duration, at: Duration) -> Ms {
+    match at.checked_sub(began) {
+        Some(later) => now.plus(ms(later)),
+        None => now.minus(ms(began.saturating_sub(at))),
+    }
 }
 
 fn ms(duration: Duration) -> u64 {

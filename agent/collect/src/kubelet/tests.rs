@@ -64,6 +64,7 @@ fn pod(uid: &str) -> PodRef {
         namespace: "shop".into(),
         name: "web".into(),
         static_hash: None,
+        host_network: false,
         containers: vec![ContainerRef {
             name: "app".into(),
             container_id: "containerd://aa".into(),

@@ -318,6 +318,7 @@ pub fn pod(number: usize, containers: usize) -> PodRef {
         namespace: "default".into(),
         name: format!("pod-{number}"),
         static_hash: None,
+        host_network: false,
         containers: (0..containers).map(container).collect(),
     }
 }

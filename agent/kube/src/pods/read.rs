@@ -41,6 +41,8 @@ pub struct Pod {
     pub qos: String,
     /// Under which name the kubelet keeps the cgroup of a static pod.
     pub config_hash: Option<String>,
+    /// It has the node's network, and none of its own.
+    pub host_network: bool,
     /// What the pod asks for as a whole, where it does; by resource, milli-units.
     pub requests_milli: BTreeMap<String, i64>,
     /// Main containers and sidecars first, then those that only prepare.
@@ -106,6 +108,7 @@ impl Pod {
             started_at: ms(status.start_time.as_ref()),
             qos: status.qos_class.clone(),
             config_hash: annotations.and_then(|mut all| all.remove(CONFIG_HASH)),
+            host_network: object.spec.host_network,
             requests_milli: milli(object.spec.resources.requests),
             containers: containers(
                 object.spec.containers,
@@ -224,6 +227,7 @@ pub struct Spec {
     containers: Vec<ContainerSpec>,
     init_containers: Vec<ContainerSpec>,
     resources: Resources,
+    host_network: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -315,6 +315,7 @@ fn any_pod() -> impl Strategy<Value = (Pod, Readings)> {
                     started_at: started.map(Ms),
                     qos: "Burstable".into(),
                     config_hash: None,
+                    host_network: false,
                     requests_milli: BTreeMap::new(),
                     containers: kept,
                 };
