@@ -3,11 +3,12 @@
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::{Documents, Files};
 use starling_rig::observe::Observer;
-use starling_tests::{binary, until};
+use starling_tests::{DEADLINE, binary, until};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1
@@ -47,14 +48,32 @@ impl Bench {
     }
 
     /// Waits until so many workers are in the process table, and gives their pids.
+    ///
+    /// # Panics
+    ///
+    /// At the deadline, with what is there and what each agent says of it.
     async fn workers(&mut self, count: usize) -> BTreeSet<u32> {
-        let cluster = &mut self.cluster;
-        until(&format!("{count} workers run"), || {
-            let workers = cluster.sample().workers;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let workers = self.cluster.sample().workers;
             let pids: BTreeSet<u32> = workers.iter().map(|worker| worker.pid).collect();
-            async move { (pids.len() == count).then_some(pids) }
-        })
-        .await
+            if pids.len() == count {
+                return pids;
+            }
+            if Instant::now() > deadline {
+                let mut said = Vec::new();
+                for position in 0..self.observer.agents() {
+                    let granted = self.observer.granted(position, "web").await;
+                    let running = self.observer.running(position, "web").await;
+                    said.push((granted, running, self.observer.decisions(position).await));
+                }
+                panic!(
+                    "{count} workers should run, {} do; agents say {said:#?}",
+                    pids.len()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The position of an agent that says it leads.

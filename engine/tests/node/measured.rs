@@ -130,7 +130,10 @@ fn burst(window_ms: Option<u64>) -> BTreeSet<u32> {
 fn a_burst_that_a_window_averages_out_changes_nothing_and_is_followed_without_one() {
     assert_eq!(burst(Some(60_000)), [4].into(), "54 of 100 over the minute");
     assert!(burst(None).contains(&12), "{:?}", burst(None));
-    assert!(burst(Some(1_000)).contains(&8), "at most twice as many at once");
+    assert!(
+        burst(Some(1_000)).contains(&8),
+        "at most twice as many at once"
+    );
 }
 
 #[test]
