@@ -207,14 +207,14 @@ impl Usage {
 
 impl Measure {
     fn of(pods: &[Pod], pick: Pick<'_>, wanted: &Wanted<'_>, now: Ms) -> Self {
-        let found = || pods.iter().map(|pod| pick.find(pod, Ms::default()));
-        let samples = found().filter_map(|found| found.look);
+        let found = pods.iter().map(|pod| pick.find(pod, Ms::default()));
+        let samples = found.filter_map(|found| found.look);
         Measure {
             used_milli: samples.fold(0, |sum: u64, look| {
                 sum.saturating_add(u64::try_from(look.mean.milli).unwrap_or(0))
             }),
             sums: Sums::of(pods, pick, &wanted.controller, now),
-            request_milli: found().find_map(|found| found.request_milli),
+            request_milli: pods.iter().find_map(|pod| pick.request_milli(pod)),
         }
     }
 }

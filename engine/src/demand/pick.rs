@@ -82,26 +82,27 @@ impl<'a> Pick<'a> {
 
     /// `since`: what was read before it doesn't count, unless nothing else was read.
     pub(super) fn find(self, pod: &Pod, since: Ms) -> Found {
-        let metric = match self.of {
-            Of::Replica(resource) => pod.metrics.get(&resource),
-            Of::Container(resource, name) => {
-                let container = pod.containers.get(name);
-                container.and_then(|metrics| metrics.get(&resource))
-            }
-            Of::Node(resource) => pod.node.get(&resource),
-            Of::Custom(name) => {
-                return Found {
-                    request_milli: None,
-                    look: pod.custom.get(name).copied().map(Look::at),
-                };
-            }
-        };
-        let Some(metric) = metric else {
-            return Found::default();
+        let look = match self.of {
+            Of::Custom(name) => pod.custom.get(name).copied().map(Look::at),
+            _ => self.metric(pod).and_then(|metric| self.look(metric, since)),
         };
         Found {
-            request_milli: metric.request_milli,
-            look: self.look(metric, since),
+            request_milli: self.request_milli(pod),
+            look,
+        }
+    }
+
+    /// What there is for a replica, without the mean of what it used.
+    pub(super) fn request_milli(self, pod: &Pod) -> Option<i64> {
+        self.metric(pod)?.request_milli
+    }
+
+    fn metric(self, pod: &Pod) -> Option<&Metric> {
+        match self.of {
+            Of::Replica(resource) => pod.metrics.get(&resource),
+            Of::Container(resource, name) => pod.containers.get(name)?.get(&resource),
+            Of::Node(resource) => pod.node.get(&resource),
+            Of::Custom(_) => None,
         }
     }
 
