@@ -409,12 +409,12 @@ fn bad() -> Vec<(Value, Value, &'static str)> {
         (
             t(),
             usage(json!({ "metadata": { "value": null } })),
-            "cpu and memory need value",
+            "what agents measure needs value",
         ),
         (
             t(),
             usage(json!({ "metadata": { "x": "y" } })),
-            "cpu and memory know only value and containerName",
+            "what agents measure knows only value, containerName, window, of and what",
         ),
         (
             t(),
