@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use starling_api::view::Snapshot;
+use starling_api::view::{Replica, Snapshot};
 use starling_collect::Collector;
 use starling_collect::node::Machine;
 use starling_consensus::{Clock, Leadership, Log};
@@ -114,6 +114,8 @@ struct Agent {
     machine: watch::Sender<Arc<Machine>>,
     /// What holds this node's pods back, for the same.
     held: watch::Sender<Arc<Vec<Held>>>,
+    /// What runs on this node, as last measured.
+    replicas: Arc<Vec<Replica>>,
     told: Told,
     health: Health,
     /// Of this agent's identity.
@@ -246,6 +248,7 @@ impl Agent {
                 self.meters = Some(meters);
                 self.told.workloads(sample.workloads.len());
                 self.told.warn("pods", measure::scaled_troubles(&sample));
+                self.replicas = Arc::new(Replica::all(&sample));
                 self.step(Input::Sampled(sample));
                 self.step_if_due();
             }
@@ -464,6 +467,7 @@ impl Agent {
             write_failures: self.node.write_failures(),
             observations: Arc::clone(self.node.observations()),
             summaries: self.node.summaries().clone(),
+            replicas: Arc::clone(&self.replicas),
             alive: self.node.alive().iter().copied().collect(),
             live: self.node.decisions().cloned().unwrap_or_default(),
             warnings: self.told.warnings().clone(),

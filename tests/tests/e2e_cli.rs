@@ -94,11 +94,12 @@ async fn every_command_answers_and_failures_have_codes_and_words() {
         "{}",
         explained.out
     );
-    let reads: [&[&str]; 6] = [
+    let reads: [&[&str]; 7] = [
         &["status"],
         &["members"],
         &["top", "nodes"],
         &["top", "workloads"],
+        &["top", "pods"],
         &["policies"],
         &["decisions"],
     ];
@@ -115,11 +116,33 @@ async fn every_command_answers_and_failures_have_codes_and_words() {
         }
     }
 
-    let failing: [(&[&str], i32, &str); 4] = [
+    // The fallback's three workers, wherever they run.
+    until("all workers are listed and measured", || async {
+        let pods = pods(&context).await["pods"].as_array()?.clone();
+        let measured = |pod: &serde_json::Value| pod["usage"]["memory"]["used"].as_u64() > Some(0);
+        let all = pods.len() == 3 && pods.iter().all(measured);
+        all.then_some(())
+    })
+    .await;
+    let sorted = ["top", "pods", "--sort-by", "memory", "--filter", "/web"];
+    let sorted = starling(&context, &[&sorted[..], &["-o", "wide"]].concat()).await;
+    assert!(sorted.out.contains("Process/web"), "{}", sorted.out);
+    assert_eq!(sorted.out.lines().count(), 4, "{}", sorted.out);
+
+    let failing: [(&[&str], i32, &str); 5] = [
+        (
+            &["top", "pods", "--consistency", "leader"],
+            2,
+            "says nothing of pods",
+        ),
         (&["explain", "none"], 4, "no policy is called \"none\""),
         (&["status", "--agent", "none"], 4, "it names agent-1"),
         (&["status", "--context", "none"], 1, "none"),
-        (&["top", "cats"], 2, "possible values: nodes, workloads"),
+        (
+            &["top", "cats"],
+            2,
+            "possible values: nodes, workloads, pods",
+        ),
     ];
     for (args, code, words) in failing {
         let said = starling(&context, args).await;
@@ -134,4 +157,14 @@ async fn every_command_answers_and_failures_have_codes_and_words() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     let said = starling(&context, &["status", "--agent", "agent-1"]).await;
     assert_eq!(said.code, Some(5), "{}", said.err);
+    until("the dead agent's pods are said to be missing", || async {
+        let silent = &pods(&context).await["silent_nodes"];
+        (silent[0]["node"] == "agent-1" && silent[1].is_null()).then_some(())
+    })
+    .await;
+}
+
+async fn pods(context: &Path) -> serde_json::Value {
+    let said = starling(context, &["top", "pods", "-o", "json"]).await;
+    serde_json::from_str(&said.out).expect("JSON")
 }

@@ -6,9 +6,11 @@
 mod cluster;
 mod explain;
 mod policy;
+mod replica;
 mod workload;
 
 pub use policy::{Filter, named};
+pub use replica::{Askable, key};
 
 use starling_consensus::Leadership;
 use starling_engine::ledger::Ledger;

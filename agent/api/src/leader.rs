@@ -53,7 +53,7 @@ impl Leader {
         let channel = match last.as_ref() {
             Some((known, channel)) if known == address => channel.clone(),
             _ => {
-                let channel = self.connect(address).map_err(|why| {
+                let channel = connect(&self.connector, address).map_err(|why| {
                     refuse::with(
                         Code::Unavailable,
                         refuse::LEADER_SILENT,
@@ -69,14 +69,15 @@ impl Leader {
         };
         Ok(StarlingServiceClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX))
     }
+}
 
-    fn connect(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
-        Ok(Endpoint::from_shared(format!("http://{address}"))?
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_ANSWER)
-            .connect_with_connector_lazy(self.connector.clone()))
-    }
+/// The way to the agent whose API is at `address`. Connects when used.
+pub fn connect(connector: &Connector, address: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_ANSWER)
+        .connect_with_connector_lazy(connector.clone()))
 }
 
 /// `message` as a question that is passed on, with the deadline for it.

@@ -6,7 +6,7 @@
 //! say who answered and how fresh they are, and streams.
 //!
 //! Never changes anything, never asks the agent's loop, and never waits for
-//! anything but the log's confirmation and the leader.
+//! anything but the log's confirmation, the leader, and other agents' own replicas.
 //!
 //! A question is a method in `service` and its answer a function of one moment
 //! in `answer`, where it can be tested without a server; a stream is a file in
@@ -21,6 +21,7 @@ mod leader;
 mod near;
 mod page;
 mod refuse;
+mod replicas;
 mod see;
 mod service;
 pub mod view;

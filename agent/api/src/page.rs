@@ -22,7 +22,7 @@ const TOKEN_BYTES_MAX: usize = 2_048;
 
 /// What a caller asked for.
 pub struct Page {
-    size: usize,
+    pub size: usize,
     /// Only items beyond this key.
     pub after: Option<String>,
     list: &'static str,
@@ -94,15 +94,12 @@ impl Page {
     ) -> (Vec<T>, String) {
         let mut taken = Vec::new();
         let mut bytes = 0;
-        let mut last = None;
+        let mut last: Option<String> = None;
         for (key, item) in items {
             // Every page holds at least one item, so that a listing always ends.
             let full = taken.len() == self.size || bytes + item.encoded_len() > BYTES_MAX;
             if full && let Some(last) = last {
-                return (
-                    taken,
-                    URL_SAFE_NO_PAD.encode(format!("{}/{last}", self.list)),
-                );
+                return (taken, token(self.list, &last));
             }
             bytes += item.encoded_len();
             taken.push(item);
@@ -110,6 +107,11 @@ impl Page {
         }
         (taken, String::new())
     }
+}
+
+/// Where a list goes on: beyond `key`.
+pub fn token(list: &str, key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{list}/{key}"))
 }
 
 #[cfg(test)]

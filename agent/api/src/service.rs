@@ -13,6 +13,7 @@ use tonic::{Code, Request, Response, Status, async_trait};
 use super::answer::{Filter, Sight, named};
 use super::leader::{self, Client, Leader};
 use super::page::Page;
+use super::replicas::Replicas;
 use super::see::see;
 use super::watch::{self, Streams};
 use super::{DEADLINE, REQUESTS_MAX, refuse};
@@ -25,6 +26,7 @@ const LIVE: Duration = Duration::from_secs(1);
 pub struct Service {
     view: View,
     leader: Leader,
+    replicas: Replicas,
     turns: Semaphore,
     streams: Streams,
 }
@@ -39,6 +41,7 @@ impl Service {
     pub fn new(view: View, credentials: &Credentials, ending: CancellationToken) -> Service {
         Service {
             leader: Leader::new(credentials),
+            replicas: Replicas::new(credentials),
             turns: Semaphore::new(REQUESTS_MAX),
             streams: Streams::new(view.clone(), ending),
             view,
@@ -320,6 +323,20 @@ impl StarlingService for Service {
             |mut leader, asked| async move { leader.get_workload(asked).await },
         )
         .await
+    }
+
+    async fn list_replicas(
+        &self,
+        request: Request<v1::ListReplicasRequest>,
+    ) -> Result<Response<v1::ListReplicasResponse>, Status> {
+        let _turn = self.turn()?;
+        let passed_on = leader::hopped(request.metadata());
+        let asked = request.into_inner();
+        if passed_on {
+            return Replicas::here(&self.view, &asked).map(Response::new);
+        }
+        let answer = self.replicas.everywhere(&self.view, &asked).await?;
+        Ok(Response::new(answer))
     }
 
     async fn explain_policy(

@@ -3,6 +3,8 @@
 //! Comes in: from the agent's loop, after each of its steps. Goes out: to the API,
 //! which only reads it. Never holds what the ledger holds.
 
+mod replica;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use starling_engine::unit::{Ms, NodeId};
 use starling_health::Logs;
 use tokio::sync::watch;
 
+pub use replica::{REPLICAS_MAX, Replica};
+
 /// The loop's state after its latest step. All but the ledger, which
 /// [`Log::ledger`] holds.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +27,8 @@ pub struct Snapshot {
     pub at: Ms,
     /// The newest summary of every node that was heard of.
     pub summaries: BTreeMap<NodeId, Arc<Summary>>,
+    /// What runs on this agent's own node, as last measured.
+    pub replicas: Arc<Vec<Replica>>,
     /// Nodes that gossip believes alive.
     pub alive: Vec<NodeId>,
     /// What the last pass decided, by policy; empty unless this agent leads.

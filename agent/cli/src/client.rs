@@ -360,7 +360,7 @@ macro_rules! headed {
 headed!(
     GetClusterStatusResponse ListMembersResponse ListNodesResponse ListPoliciesResponse
     GetPolicyResponse ExplainPolicyResponse ListWorkloadsResponse GetWorkloadResponse
-    ListDecisionsResponse WatchClusterResponse WatchDecisionsResponse
+    ListReplicasResponse ListDecisionsResponse WatchClusterResponse WatchDecisionsResponse
 );
 
 /// An address needs a port: nothing says which one is meant.

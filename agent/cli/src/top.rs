@@ -6,6 +6,7 @@
 
 mod screen;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,10 +16,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::client::Client;
 use super::exit::{Error, Kind};
 use super::output::{self, Show, Style};
-use super::read::{self, PAGE, list};
+use super::read::{self, Consistency, PAGE, list};
 use super::scope::Scope;
 use super::show::Header;
 use super::show::arrange::{Wish, arrange};
+use super::show::pods::{Pod, Pods, Silent};
 use super::show::top::{Node, Nodes};
 use super::show::workloads::{Workload, Workloads};
 use screen::Screen;
@@ -28,6 +30,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// With `--watch` a single question may take this part of the client's timeout, so that
 /// another agent can be asked where one hangs.
 const PART: u32 = 3;
+/// Pods on a page: as many as an agent gives, so that it asks several others at once.
+const PODS_PAGE: i32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -48,6 +52,7 @@ pub struct Args {
 pub enum What {
     Nodes,
     Workloads,
+    Pods,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,6 +60,7 @@ pub enum What {
 enum Answer {
     Nodes(Nodes),
     Workloads(Workloads),
+    Pods(Pods),
 }
 
 impl Answer {
@@ -62,6 +68,7 @@ impl Answer {
         match self {
             Answer::Nodes(it) => &it.header,
             Answer::Workloads(it) => &it.header,
+            Answer::Pods(it) => &it.header,
         }
     }
 }
@@ -71,6 +78,7 @@ impl Show for Answer {
         match self {
             Answer::Nodes(it) => it.text(style),
             Answer::Workloads(it) => it.text(style),
+            Answer::Pods(it) => it.text(style),
         }
     }
 
@@ -78,6 +86,7 @@ impl Show for Answer {
         match self {
             Answer::Nodes(it) => it.note(),
             Answer::Workloads(it) => it.note(),
+            Answer::Pods(it) => it.note(),
         }
     }
 }
@@ -124,6 +133,7 @@ async fn ask(args: &Args, client: &Client) -> Result<Answer, Error> {
     match args.what {
         What::Nodes => nodes(args, client).await.map(Answer::Nodes),
         What::Workloads => workloads(args, client).await.map(Answer::Workloads),
+        What::Pods => pods(args, client).await.map(Answer::Pods),
     }
 }
 
@@ -169,6 +179,40 @@ async fn workloads(args: &Args, client: &Client) -> Result<Workloads, Error> {
         header,
         arranged: arrange(&mut workloads, &args.wish),
         workloads,
+        all_namespaces: args.scope.all_namespaces,
+    })
+}
+
+async fn pods(args: &Args, client: &Client) -> Result<Pods, Error> {
+    if args.read.consistency != Consistency::Stale {
+        let why = "--consistency says nothing of pods: whichever agent is asked, it asks each \
+                   node's own; leave it out";
+        return Err(Error::new(Kind::Usage, why));
+    }
+    let silent = RefCell::new(Vec::new());
+    let (header, pods) = list(
+        client,
+        args.read.consistency,
+        usize::MAX,
+        |_, page_token| v1::ListReplicasRequest {
+            page_size: PODS_PAGE,
+            page_token,
+            namespace: args.scope.listed(),
+        },
+        |mut stub, asked| async move { stub.list_replicas(asked).await },
+        |reply| {
+            silent.borrow_mut().extend(reply.silent_nodes);
+            (reply.header, reply.replicas, reply.next_page_token)
+        },
+    )
+    .await?;
+    let mut pods: Vec<Pod> = pods.into_iter().map(Pod::from).collect();
+    pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok(Pods {
+        header,
+        arranged: arrange(&mut pods, &args.wish),
+        pods,
+        silent_nodes: silent.into_inner().into_iter().map(Silent::from).collect(),
         all_namespaces: args.scope.all_namespaces,
     })
 }

@@ -203,6 +203,7 @@ fn pod(now: Ms, replica: &Replica, usage: Usage) -> Pod {
     };
     Pod {
         id: format!("{}/{}", replica.root.pid, replica.root.start_ticks),
+        name: replica.root.pid.to_string(),
         phase: Phase::Running,
         deleted: false,
         ready: Some(replica.ready),

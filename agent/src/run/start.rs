@@ -293,6 +293,7 @@ fn assemble(
         waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         machine: watch::Sender::new(Arc::default()),
+        replicas: Arc::default(),
         held: watch::Sender::new(Arc::default()),
         told: Told::default(),
         health,

@@ -22,6 +22,8 @@ pub struct Pod {
     /// What tells it apart on its node, the next one of the same name too. Without it
     /// only its newest readings count.
     pub id: String,
+    /// What people know it by: a pod's name, a process's number. Nothing is decided by it.
+    pub name: String,
     pub phase: Phase,
     pub deleted: bool,
     /// The Ready condition; `None` where it is absent.

@@ -70,6 +70,27 @@ pub fn usage<'a>(seen: impl IntoIterator<Item = &'a Usage>) -> HashMap<String, v
     amounts.collect()
 }
 
+/// What one replica uses, as the newest readings say, in thousandths.
+pub fn replica(
+    used: impl IntoIterator<Item = (Resource, i64, Option<i64>)>,
+) -> HashMap<String, v1::ResourceAmount> {
+    let amounts = used.into_iter().map(|(resource, milli, requested)| {
+        let (unit, divisor) = of_resource(resource);
+        let whole = |milli: i64| u64::try_from(milli).unwrap_or(0) / divisor;
+        let shown = v1::ResourceAmount {
+            used: whole(milli),
+            // Nobody asks for a part of the time.
+            requested: requested
+                .filter(|_| resource.unit() != Unit::Part)
+                .map(whole),
+            allocatable: None,
+            unit: unit.into(),
+        };
+        (resource.name().to_owned(), shown)
+    });
+    amounts.collect()
+}
+
 /// The unit of a metric, and how many thousandths of it one is.
 fn of_workload(metric: &str) -> (v1::Unit, u64) {
     match measured(metric) {

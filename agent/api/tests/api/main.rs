@@ -8,4 +8,5 @@
 mod harness;
 mod limits;
 mod reads;
+mod replicas;
 mod streams;

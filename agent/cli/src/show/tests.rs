@@ -6,6 +6,7 @@ use starling_proto::{v1, view};
 use super::cluster::{Member, Members, Status};
 use super::decisions::{Decision, Decisions};
 use super::explain::Explanation;
+use super::pods::{Pod, Pods, Silent};
 use super::policies::{Policies, Policy};
 use super::top::{Node, Nodes};
 use super::workloads::Workloads;
@@ -405,6 +406,68 @@ fn workloads_show_what_they_use_and_which_policy_sizes_them() {
     shop       Deployment/web     4        3      2  600m    40Mi      2  600ms  checkout  scaled  app=web   2 pods fit on no node       7.0%  pods/queue 7.5
     default    Process/worker     -        0      0     -       -      0      -  -         placed  -         -                              -  -
     ");
+}
+
+#[test]
+fn pods_show_what_they_use_and_which_nodes_are_missing() {
+    let replica = |name: &str, age| v1::Replica {
+        namespace: "shop".into(),
+        name: name.into(),
+        node_name: "a".into(),
+        target: policy().target,
+        phase: v1::ReplicaPhase::Running.into(),
+        ready: Some(true),
+        start_time: Some(view::time(NOW.minus(60_000))),
+        usage: [
+            ("cpu".into(), amount(30, None, v1::Unit::MilliCores)),
+            ("memory".into(), amount(5 << 20, None, v1::Unit::Bytes)),
+            ("gpu".into(), amount(250, None, v1::Unit::Milli)),
+        ]
+        .into(),
+        sample_age: Some(view::duration(age)),
+        ..v1::Replica::default()
+    };
+    let unmeasured = v1::Replica {
+        usage: [].into(),
+        sample_age: None,
+        ..replica("web-3", 0)
+    };
+    let pods = [replica("web-1", 700), replica("web-2", 20_000), unmeasured];
+    let silent = |node_id| Silent {
+        node: format!("node-{node_id}"),
+        node_id,
+        reason: "it doesn't answer in time".into(),
+    };
+    let mut shown = Pods {
+        header: header(),
+        pods: pods.map(Pod::from).into(),
+        silent_nodes: vec![silent(2)],
+        all_namespaces: true,
+        arranged: None,
+    };
+    insta::assert_snapshot!(shown.text(TABLE), @r"
+    NAMESPACE  POD    NODE  WORKLOAD        CPU  MEMORY        AGE
+    shop       web-1  a     Deployment/web  30m   5.0Mi      700ms
+    shop       web-2  a     Deployment/web  30m   5.0Mi  20s stale
+    shop       web-3  a     Deployment/web    -       -          -
+    ");
+    insta::assert_snapshot!(shown.text(WIDE), @r"
+    NAMESPACE  POD    NODE  WORKLOAD        CPU  MEMORY        AGE  PHASE    READY  STARTED                    GPU
+    shop       web-1  a     Deployment/web  30m   5.0Mi      700ms  running  yes    2026-11-22T17:45:01.234Z  0.25
+    shop       web-2  a     Deployment/web  30m   5.0Mi  20s stale  running  yes    2026-11-22T17:45:01.234Z  0.25
+    shop       web-3  a     Deployment/web    -       -          -  running  yes    2026-11-22T17:45:01.234Z     -
+    ");
+    insta::assert_snapshot!(shown.note().unwrap(), @"Missing are those of node-2: it doesn't answer in time.");
+    shown.silent_nodes = (1..=9).map(silent).collect();
+    let note = shown.note().unwrap();
+    assert_eq!(note.lines().count(), 6, "{note}");
+    assert!(
+        note.ends_with("Missing are those of 4 nodes more."),
+        "{note}"
+    );
+    shown.pods.clear();
+    shown.silent_nodes.clear();
+    assert!(shown.note().unwrap().contains("No pod or process"));
 }
 
 #[test]

@@ -93,8 +93,10 @@ fn text(answer: &Answer, output: output::Args) -> String {
         wide: output.output == Format::Wide,
         headers: !output.no_headers,
     });
+    // Above the table: what doesn't fit on the screen is cut at the end, and a caution
+    // must not be.
     match answer.note() {
-        Some(note) => format!("{table}{note}\n"),
+        Some(note) => format!("{note}\n{table}"),
         None => table,
     }
 }

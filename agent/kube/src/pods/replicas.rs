@@ -75,6 +75,7 @@ pub fn replica(pod: &Pod, readings: &Readings) -> engine::Pod {
     });
     engine::Pod {
         id: pod.uid.clone(),
+        name: pod.name.clone(),
         phase: pod.phase,
         deleted: pod.deleted,
         ready: pod.ready,
