@@ -20,6 +20,7 @@ mod probe;
 mod process;
 mod reading;
 mod serve;
+pub mod used;
 
 pub use logs::Logs;
 pub use metrics::{Direction, Edit, Metrics, Proposal};

@@ -16,7 +16,7 @@ use starling_collect::node::{Machine, disk, network, space};
 use crate::reading::Page;
 
 /// One number with its labels.
-type Series<'a> = (Vec<(&'static str, &'a str)>, f64);
+pub(crate) type Series<'a> = (Vec<(&'static str, &'a str)>, f64);
 
 /// Name, value and help of one number that each device of a kind has.
 type Number<D, V = f64> = (&'static str, fn(&D) -> V, &'static str);

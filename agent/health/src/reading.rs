@@ -18,6 +18,7 @@ use prometheus_client::registry::Unit;
 use starling_collect::node::Machine;
 
 use crate::pods::{self, Held};
+use crate::used::{self, Used};
 use crate::{machine, process};
 
 /// Policies with series of their own. Further ones, in the order of their names,
@@ -45,6 +46,8 @@ pub struct Reading {
     pub machine: Arc<Machine>,
     /// What holds its node's pods back, at the last measurement.
     pub held: Arc<Vec<Held>>,
+    /// What is used on its node, by resource.
+    pub used: Used,
 }
 
 /// This agent's end of the log.
@@ -185,7 +188,8 @@ impl Collector for Shown {
         )?;
         policies(&self.0.policies, &mut page)?;
         machine::encode(&self.0.machine, &mut page)?;
-        pods::encode(&self.0.held, &mut page)
+        pods::encode(&self.0.held, &mut page)?;
+        used::encode(&self.0.used, &mut page)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Comes in: the log, the loop's last snapshot, gossip's counters. Goes out: a
 //! [`Reading`] when somebody asks. Waits for nothing but the ledger's lock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use starling_collect::node::Machine;
 use starling_consensus::{Leadership, Log};
 use starling_engine::decide::reason::Report;
 use starling_engine::ledger::{Cause, Ledger};
-use starling_engine::unit::Ms;
+use starling_engine::unit::{Ms, NodeId};
 use starling_gossip::{Meter, Stats};
+use starling_health::used::{Amount, Used, Workload};
 use starling_health::{Gossip, Held, Log as LogReading, Policy, Reading, Source};
+use starling_proto::{v1, view};
 use tokio::sync::watch;
 
 use super::read;
@@ -47,6 +50,7 @@ impl Source for Shown {
             },
             machine: Arc::clone(&self.machine.borrow()),
             held: Arc::clone(&self.held.borrow()),
+            used: used(&snapshot, self.view.log.id()),
         }
     }
 }
@@ -102,6 +106,45 @@ fn gossip(stats: Stats, snapshot: &Snapshot, now: Ms) -> Gossip {
     }
 }
 
+/// What this agent last told the others of its own node.
+fn used(snapshot: &Snapshot, me: NodeId) -> Used {
+    let Some(summary) = snapshot.summaries.get(&me) else {
+        return Used::default();
+    };
+    let workloads = summary.workloads.iter().flat_map(|(target, usage)| {
+        let amounts = amounts(view::workload::usage([usage]));
+        amounts.into_iter().map(move |amount| Workload {
+            namespace: target.namespace.clone(),
+            name: format!("{}/{}", target.kind, target.name),
+            amount,
+        })
+    });
+    Used {
+        of_node: amounts(view::workload::resources(&summary.totals)),
+        of_workloads: workloads.collect(),
+    }
+}
+
+/// By name, in base units.
+fn amounts(of: HashMap<String, v1::ResourceAmount>) -> Vec<Amount> {
+    let mut amounts: Vec<Amount> = of
+        .into_iter()
+        .map(|(resource, amount)| {
+            let divisor = match amount.unit() {
+                v1::Unit::MilliCores | v1::Unit::Milli => 1_000.0,
+                _ => 1.0,
+            };
+            Amount {
+                resource,
+                used: amount.used as f64 / divisor,
+                allocatable: amount.allocatable.map(|whole| whole as f64 / divisor),
+            }
+        })
+        .collect();
+    amounts.sort_by(|a, b| a.resource.cmp(&b.resource));
+    amounts
+}
+
 fn policies(ledger: &Ledger) -> Vec<Policy> {
     let shown = ledger.policies.iter().map(|(name, in_force)| {
         let policy = &in_force.policy;
@@ -149,7 +192,6 @@ mod tests {
     use starling_engine::demand::Summary;
     use starling_engine::ledger::Record;
     use starling_engine::policy::{Goal, Name};
-    use starling_engine::unit::NodeId;
 
     use super::*;
 
@@ -170,6 +212,26 @@ mod tests {
         assert_eq!(shown.oldest_age, Some(Duration::from_millis(300)));
         assert_eq!(shown.median_age, Some(Duration::from_millis(200)));
         assert_eq!(shown.alive, 3);
+    }
+
+    #[test]
+    fn what_the_node_uses_is_told_in_base_units_and_others_are_not_told_of() {
+        let mut own = Summary::default();
+        own.totals.set("cpu", 1_500, Some(4_000));
+        own.totals.set("memory", 7, None);
+        let mut other = Summary::default();
+        other.totals.set("gpu", 7, None);
+        let summaries = [(NodeId(1), own.into()), (NodeId(2), other.into())];
+        let snapshot = Snapshot {
+            summaries: summaries.into(),
+            ..Snapshot::default()
+        };
+        let used = used(&snapshot, NodeId(1));
+        let shown = used.of_node.iter();
+        let shown: Vec<_> = shown
+            .map(|it| (it.resource.as_str(), it.used, it.allocatable))
+            .collect();
+        assert_eq!(shown, [("cpu", 1.5, Some(4.0)), ("memory", 7.0, None)]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use starling_collect::unread::Unread;
 use super::*;
 use crate::pods::{HELD_MAX, Held};
 use crate::reading::{Gossip, Log, POLICIES_MAX, Policy};
+use crate::used::{Amount, SERIES_MAX, Used, Workload};
 
 /// One of everything.
 fn busy() -> Metrics {
@@ -57,7 +58,27 @@ fn reading() -> Reading {
             max: 10,
         }],
         machine: machine().into(),
+        used: used(0),
         ..Reading::default()
+    }
+}
+
+/// One of everything, and so many workloads more.
+fn used(more: usize) -> Used {
+    let amount = |resource: &str, used, allocatable| Amount {
+        resource: resource.into(),
+        used,
+        allocatable,
+    };
+    let of = |name: String| Workload {
+        namespace: "shop".into(),
+        name,
+        amount: amount("cpu", 0.75, None),
+    };
+    let workloads = (0..=more).map(|n| of(format!("Deployment/web{n}")));
+    Used {
+        of_node: vec![amount("cpu", 1.5, Some(4.0)), amount("psi-io", 0.25, None)],
+        of_workloads: workloads.collect(),
     }
 }
 
@@ -174,6 +195,9 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_node_gpu_busy_ratio{gpu=\"GPU-3\"} 0.4",
         "starling_node_gpu_lost{gpu=\"GPU-2\"} 1.0",
         "starling_node_unread{what=\"psi-memory\",fault=\"false\"} 1.0",
+        "starling_node_resource_used{resource=\"psi-io\"} 0.25",
+        "starling_node_resource_allocatable{resource=\"cpu\"} 4.0",
+        "starling_workload_resource_used{namespace=\"shop\",workload=\"Deployment/web0\",resource=\"cpu\"} 0.75",
         "starling_node_reader_silent_seconds{reader=\"file system imagefs\"} 7.0",
     ] {
         assert!(page.lines().any(|l| l == line), "no line {line} in\n{page}");
@@ -291,6 +315,22 @@ fn pods_that_are_held_back_are_named_each_with_what_is_known() {
     let count = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
     assert_eq!(count("starling_pod_oom_kills{"), 2);
     assert_eq!(count("starling_pod_throttled_ratio{"), HELD_MAX - 1);
+}
+
+#[test]
+fn workloads_beyond_the_bound_are_counted_and_not_listed() {
+    let many = Reading {
+        used: used(SERIES_MAX + 1),
+        ..Reading::default()
+    };
+    let page = Metrics::default()
+        .encode(Some(many), Format::OpenMetrics)
+        .unwrap();
+    let lines = page.lines();
+    let listed = lines.filter(|line| line.starts_with("starling_workload_resource_used{"));
+    assert_eq!(listed.count(), SERIES_MAX);
+    let counted = "\nstarling_workload_resources_unlisted 2.0\n";
+    assert!(page.contains(counted), "{page}");
 }
 
 #[test]
