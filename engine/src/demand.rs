@@ -207,14 +207,15 @@ impl Usage {
 
 impl Measure {
     fn of(pods: &[Pod], pick: Pick<'_>, wanted: &Wanted<'_>, now: Ms) -> Self {
-        let found = pods.iter().map(|pod| pick.find(pod, Ms::default()));
-        let samples = found.filter_map(|found| found.look);
-        Measure {
-            used_milli: samples.fold(0, |sum: u64, look| {
-                sum.saturating_add(u64::try_from(look.mean.milli).unwrap_or(0))
-            }),
-            sums: Sums::of(pods, pick, &wanted.controller, now),
-            request_milli: pods.iter().find_map(|pod| pick.request_milli(pod)),
+        let mut measure = Measure::default();
+        for pod in pods {
+            let found = pick.find(pod, Ms::default());
+            let used = found.look.map_or(0, |look| look.mean.milli);
+            let used = u64::try_from(used).unwrap_or(0);
+            measure.used_milli = measure.used_milli.saturating_add(used);
+            measure.request_milli = measure.request_milli.or(found.request_milli);
+            (measure.sums).add(pod, found, pick, &wanted.controller, now);
         }
+        measure
     }
 }

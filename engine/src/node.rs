@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::decide::{Decision, Reading};
 use crate::demand::pods::Sums;
-use crate::demand::recent::{self, Recent};
+use crate::demand::recent::{Reach, Recent};
 use crate::demand::{Sample, Summary};
 use crate::ledger::{Command, Ledger};
 use crate::policy::{self, Target, Trigger};
@@ -262,8 +262,7 @@ impl Node {
         self.sequence = now.0.max(self.sequence.saturating_add(1));
         let checkpoint = ledger.checkpoints.back().copied();
         let part = ledger.part(self.id);
-        let reach_ms = recent::reach_ms(&part);
-        self.recent.extend(now, &mut sample, reach_ms);
+        self.recent.extend(now, &mut sample, &Reach::of(&part));
         let summary = Summary::of(self.id, self.sequence, now, &sample, checkpoint, &part);
         let news = self.summaries.insert(summary.clone());
         self.stir(news);

@@ -82,19 +82,17 @@ impl<'a> Pick<'a> {
 
     /// `since`: what was read before it doesn't count, unless nothing else was read.
     pub(super) fn find(self, pod: &Pod, since: Ms) -> Found {
-        let look = match self.of {
-            Of::Custom(name) => pod.custom.get(name).copied().map(Look::at),
-            _ => self.metric(pod).and_then(|metric| self.look(metric, since)),
-        };
-        Found {
-            request_milli: self.request_milli(pod),
-            look,
+        if let Of::Custom(name) = self.of {
+            return Found {
+                request_milli: None,
+                look: pod.custom.get(name).copied().map(Look::at),
+            };
         }
-    }
-
-    /// What there is for a replica, without the mean of what it used.
-    pub(super) fn request_milli(self, pod: &Pod) -> Option<i64> {
-        self.metric(pod)?.request_milli
+        let metric = self.metric(pod);
+        Found {
+            request_milli: metric.and_then(|metric| metric.request_milli),
+            look: metric.and_then(|metric| self.look(metric, since)),
+        }
     }
 
     fn metric(self, pod: &Pod) -> Option<&Metric> {
@@ -107,11 +105,22 @@ impl<'a> Pick<'a> {
     }
 
     fn look(self, metric: &Metric, since: Ms) -> Option<Look> {
-        let (newest, earlier) = (metric.sample?, &metric.earlier);
+        let newest = metric.sample?;
+        let earlier = metric.earlier.as_deref().map_or(&[][..], Vec::as_slice);
         Some(match self.window_ms {
             Some(window_ms) => Look::at(series::mean(newest, earlier, window_ms, since)),
             None => series::steady(newest, earlier, since),
         })
+    }
+
+    /// `None` of what others have.
+    pub(super) fn resource(self) -> Option<Resource> {
+        match self.of {
+            Of::Replica(resource) | Of::Container(resource, _) | Of::Node(resource) => {
+                Some(resource)
+            }
+            Of::Custom(_) => None,
+        }
     }
 
     pub(super) fn is_cpu(self) -> bool {

@@ -62,8 +62,9 @@ pub struct Metric {
     /// The newest.
     pub sample: Option<Reading>,
     /// Those before it, oldest first, as far back as a policy's window reaches; at most
-    /// [`EARLIER_MAX`].
-    pub earlier: Vec<Reading>,
+    /// [`EARLIER_MAX`]. Shared with [`Recent`](super::recent::Recent), which keeps them,
+    /// so that nothing is copied each second.
+    pub earlier: Option<Arc<Vec<Reading>>>,
 }
 
 /// Two a second over the longest window; the oldest beyond that are forgotten.
@@ -174,13 +175,26 @@ impl Sums {
     ) -> Sums {
         let mut sums = Sums::default();
         for pod in pods {
-            sums.add(pod, pick, controller, now);
+            sums.add(pod, pick.find(pod, Ms::default()), pick, controller, now);
         }
         sums
     }
 
-    fn add(&mut self, pod: &Pod, pick: Pick<'_>, controller: &Controller, now: Ms) {
-        let found = pick.find(pod, since(pod, pick, controller, now));
+    /// `found`: what `pick` finds in all readings of the replica.
+    pub(super) fn add(
+        &mut self,
+        pod: &Pod,
+        found: Found,
+        pick: Pick<'_>,
+        controller: &Controller,
+        now: Ms,
+    ) {
+        let since = since(pod, pick, controller, now);
+        let found = if since == Ms::default() {
+            found
+        } else {
+            pick.find(pod, since)
+        };
         let request = found.request_milli.unwrap_or(0);
         add(&mut self.pods, 1);
         add(&mut self.samples, u32::from(found.look.is_some()));

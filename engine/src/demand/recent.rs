@@ -3,8 +3,9 @@
 //! Comes in: a sample, once a second. Goes out: the same one, with the readings before
 //! it beside each, as far back as a policy's window reaches, and with what the node
 //! itself uses beside each replica. Forgets a replica with the first sample that
-//! doesn't hold it.
+//! doesn't hold it. Never copies readings: a full node has thousands of rows of them.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,22 +36,50 @@ struct Kept {
     round: u64,
 }
 
-/// Readings of one thing, oldest first, at most [`EARLIER_MAX`] and the newest.
-type OfOne = BTreeMap<Resource, Vec<Reading>>;
+/// What was read of one thing.
+type OfOne = BTreeMap<Resource, Series>;
 
-/// The longest mean that anybody asks for.
-pub fn reach_ms(part: &Part<'_>) -> u64 {
-    let picks = part.measured.values().flat_map(|wanted| &wanted.picks);
-    let longest = picks.filter_map(|pick| pick.window_ms).max().unwrap_or(0);
-    longest.clamp(series::STEADY_MS, series::MEAN_MS_MAX)
+#[derive(Debug)]
+struct Series {
+    newest: Reading,
+    /// See [`Metric::earlier`]. Only this holds them while one is added: a sample is gone
+    /// before the next one comes. Where one isn't, they are copied.
+    earlier: Arc<Vec<Reading>>,
+}
+
+/// How far back readings are kept, in milliseconds, by resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach(BTreeMap<Resource, u64>);
+
+impl Reach {
+    /// As far as the longest mean that anybody asks for. Without being asked, rates are
+    /// kept for the default mean, and gauges, which have none, not at all.
+    pub fn of(part: &Part<'_>) -> Reach {
+        let default = |resource: Resource| {
+            let rate = !resource.is_gauge();
+            (resource, if rate { series::STEADY_MS } else { 0 })
+        };
+        let mut reach: BTreeMap<_, _> = Resource::ALL.into_iter().map(default).collect();
+        for pick in part.measured.values().flat_map(|wanted| &wanted.picks) {
+            if let Some((resource, window_ms)) = pick.resource().zip(pick.window_ms) {
+                let longest = reach.entry(resource).or_default();
+                *longest = window_ms.clamp(*longest, series::MEAN_MS_MAX);
+            }
+        }
+        Reach(reach)
+    }
+
+    fn ms(&self, resource: Resource) -> u64 {
+        self.0.get(&resource).copied().unwrap_or(0)
+    }
 }
 
 impl Recent {
     /// Takes the newest readings out of `sample`, which was taken at `now`, and puts
     /// those before them in.
-    pub fn extend(&mut self, now: Ms, sample: &mut Sample, reach_ms: u64) {
+    pub fn extend(&mut self, now: Ms, sample: &mut Sample, reach: &Reach) {
         let mut of_node = sample.totals.metrics(now);
-        extend(&mut self.node, &mut of_node, reach_ms);
+        extend(&mut self.node, &mut of_node, reach);
         let of_node = Arc::new(of_node);
         self.round += 1;
         let round = self.round;
@@ -66,7 +95,7 @@ impl Recent {
                 continue;
             };
             kept.round = round;
-            extend(&mut kept.whole, &mut pod.metrics, reach_ms);
+            extend(&mut kept.whole, &mut pod.metrics, reach);
             kept.containers
                 .retain(|name, _| pod.containers.contains_key(name));
             for (name, metrics) in &mut pod.containers {
@@ -74,7 +103,7 @@ impl Recent {
                     kept.containers.insert(name.clone(), OfOne::new());
                 }
                 if let Some(kept) = kept.containers.get_mut(name) {
-                    extend(kept, metrics, reach_ms);
+                    extend(kept, metrics, reach);
                 }
             }
         }
@@ -82,7 +111,7 @@ impl Recent {
     }
 }
 
-fn extend(kept: &mut OfOne, metrics: &mut Metrics, reach_ms: u64) {
+fn extend(kept: &mut OfOne, metrics: &mut Metrics, reach: &Reach) {
     kept.retain(|resource, _| metrics.contains_key(resource));
     for (resource, metric) in metrics {
         let Some(newest) = metric.sample else {
@@ -90,18 +119,38 @@ fn extend(kept: &mut OfOne, metrics: &mut Metrics, reach_ms: u64) {
             kept.remove(resource);
             continue;
         };
-        let readings = kept.entry(*resource).or_default();
-        // A pod of two workloads comes twice, and a reading that couldn't be renewed
-        // stands for a while.
-        if readings.last().is_none_or(|last| last.at < newest.at) {
-            readings.push(newest);
+        let series = kept.entry(*resource).or_insert_with(|| Series {
+            newest,
+            earlier: Arc::default(),
+        });
+        metric.earlier = Some(series.before(newest, reach.ms(*resource)));
+    }
+}
+
+impl Series {
+    /// Those before `newest`, which is added. Keeps what lies within `reach_ms` of it.
+    fn before(&mut self, newest: Reading, reach_ms: u64) -> Arc<Vec<Reading>> {
+        match newest.at.cmp(&self.newest.at) {
+            Ordering::Greater => {
+                let former = std::mem::replace(&mut self.newest, newest);
+                let begin = newest.at.minus(reach_ms);
+                let earlier = Arc::make_mut(&mut self.earlier);
+                earlier.push(former);
+                let old = earlier.partition_point(|it| it.at <= begin);
+                let over = earlier.len().saturating_sub(EARLIER_MAX);
+                earlier.drain(..old.max(over));
+            }
+            // A pod of two workloads comes twice, and a reading that couldn't be renewed
+            // stands for a while.
+            Ordering::Equal => {}
+            // Its oldest part dates a sum, and a container that comes to it may have been
+            // read before the others.
+            Ordering::Less => {
+                let before = self.earlier.partition_point(|it| it.at < newest.at);
+                return Arc::new(self.earlier[..before].to_vec());
+            }
         }
-        let begin = newest.at.minus(reach_ms);
-        let old = readings.partition_point(|it| it.at <= begin);
-        let over = readings.len().saturating_sub(EARLIER_MAX + 1);
-        readings.drain(..old.max(over));
-        let earlier = readings.partition_point(|it| it.at < newest.at);
-        metric.earlier = readings[..earlier].to_vec();
+        Arc::clone(&self.earlier)
     }
 }
 
@@ -138,7 +187,7 @@ impl super::Totals {
             let metric = Metric {
                 request_milli: whole.map(milli),
                 sample: Some(sample),
-                earlier: Vec::new(),
+                earlier: None,
             };
             Some((resource, metric))
         };
@@ -153,9 +202,11 @@ impl super::Totals {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pick::{Of, Pick};
     use super::super::pods::Pod;
     use super::super::{CPU, DISK_READ, DISK_WRITE, MEMORY, Totals};
     use super::*;
+    use crate::ledger::part::Wanted;
     use crate::policy::Target;
 
     fn sample(id: &str, second: u64, milli: i64) -> Sample {
@@ -185,13 +236,20 @@ mod tests {
         }
     }
 
+    fn three_seconds() -> Reach {
+        Reach([(Resource::Cpu, 3_000)].into())
+    }
+
     fn earlier(recent: &mut Recent, second: u64, mut sample: Sample) -> Vec<i64> {
-        recent.extend(Ms(second * 1_000), &mut sample, 3_000);
+        recent.extend(Ms(second * 1_000), &mut sample, &three_seconds());
         let pods: Vec<&Pod> = sample.workloads.values().flatten().collect();
         assert_eq!(pods[0], pods[1], "both workloads have the same of it");
         let milli = |metrics: &Metrics| -> Vec<i64> {
-            let earlier = &metrics[&Resource::Cpu].earlier;
-            earlier.iter().map(|it| it.milli).collect()
+            let earlier = metrics[&Resource::Cpu].earlier.iter();
+            earlier
+                .flat_map(|it| it.iter())
+                .map(|it| it.milli)
+                .collect()
         };
         assert_eq!(milli(&pods[0].metrics), milli(&pods[0].containers["main"]));
         milli(&pods[0].metrics)
@@ -232,9 +290,51 @@ mod tests {
             pod.metrics.insert(Resource::Cpu, Metric::default());
             pod.containers.clear();
         }
-        recent.extend(Ms(7_000), &mut unread, 3_000);
+        recent.extend(Ms(7_000), &mut unread, &three_seconds());
         let after = earlier(&mut recent, 8, sample("a", 8, 8));
         assert_eq!(after, [0; 0], "a hole is not bridged");
+    }
+
+    #[test]
+    fn a_reading_from_before_the_newest_has_only_those_before_it() {
+        let mut recent = Recent::default();
+        for second in [1, 2, 3] {
+            earlier(&mut recent, second, sample("a", second, second as i64));
+        }
+        assert_eq!(earlier(&mut recent, 3, sample("a", 2, 2)), [1]);
+        assert_eq!(earlier(&mut recent, 4, sample("a", 4, 4)), [2, 3]);
+    }
+
+    #[test]
+    fn readings_are_kept_as_long_as_somebody_asks_for_a_mean_of_them() {
+        let target = Target::process("web");
+        let asked = |of, window_ms| Pick { of, window_ms };
+        let picks = vec![
+            asked(Of::Container(Resource::Disk, "main"), Some(60_000)),
+            asked(Of::Node(Resource::Disk), Some(2_000)),
+            asked(Of::Replica(Resource::Memory), Some(9_000)),
+            asked(Of::Replica(Resource::GpuMemory), None),
+            asked(Of::Replica(Resource::PsiIo), Some(u64::MAX)),
+            asked(Of::Custom("queue"), Some(90_000)),
+        ];
+        let wanted = Wanted {
+            picks,
+            ..Wanted::default()
+        };
+        let part = Part {
+            measured: [(&target, wanted)].into(),
+            ..Part::default()
+        };
+        let reach = Reach::of(&part);
+        for (resource, ms) in [
+            (Resource::Disk, 60_000),
+            (Resource::Memory, 9_000),
+            (Resource::GpuMemory, 0),
+            (Resource::PsiIo, series::MEAN_MS_MAX),
+            (Resource::Cpu, series::STEADY_MS),
+        ] {
+            assert_eq!(reach.ms(resource), ms, "{resource:?}");
+        }
     }
 
     #[test]

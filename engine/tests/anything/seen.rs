@@ -2,6 +2,8 @@
 //! byte: replicas, readings, minutes and histories as they come from sources and
 //! clocks of which some are broken.
 
+use std::sync::Arc;
+
 use starling_engine::decide::Reading;
 use starling_engine::decide::objective::signal::{Second, Signal};
 use starling_engine::decide::objective::state::{
@@ -40,7 +42,9 @@ fn metric(draw: &mut Draw<'_>, now: Ms) -> Metric {
     Metric {
         request_milli: draw.maybe(Draw::i64),
         sample: draw.maybe(|draw| sample(draw, now)),
-        earlier: (0..draw.byte() % 4).map(|_| sample(draw, now)).collect(),
+        earlier: Some(Arc::new(
+            (0..draw.byte() % 4).map(|_| sample(draw, now)).collect(),
+        )),
     }
 }
 
