@@ -84,6 +84,11 @@ impl Fleet {
         }
     }
 
+    /// Nothing runs and nothing waits for its next try: the next pass sees the same.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.waiting.values().all(Vec::is_empty)
+    }
+
     fn note_exits(&mut self, now_ms: u64) {
         for held in self.held.iter_mut().filter(|held| held.process.runs()) {
             let ran_ms = held.process.ran_ms(now_ms);

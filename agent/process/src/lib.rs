@@ -163,7 +163,8 @@ impl Supervisor {
     }
 }
 
-/// Looks at everything on each change, and every [`PASS_EVERY`]. Ends with the supervisor.
+/// Looks at everything on each change, and, while there is anything that may end or start
+/// by itself, every [`PASS_EVERY`]. Ends with the supervisor.
 async fn supervise(
     mut fleet: Fleet,
     mut orders: watch::Receiver<Wanted>,
@@ -177,7 +178,13 @@ async fn supervise(
         };
         publish.send_replace(seen);
         fleet = back;
-        if let Ok(Err(_)) = tokio::time::timeout(PASS_EVERY, orders.changed()).await {
+        let changed = if fleet.is_idle() {
+            orders.changed().await
+        } else {
+            let changed = tokio::time::timeout(PASS_EVERY, orders.changed()).await;
+            changed.unwrap_or(Ok(()))
+        };
+        if changed.is_err() {
             return;
         }
     }
