@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_collect::Replica;
-use starling_collect::proc::Id;
+use starling_collect::proc::{Id, ticks_to_ms};
 use starling_engine::demand::Sample;
 use starling_engine::policy::{Form, Target};
+use starling_engine::unit::Ms;
 use starling_process::spec::Spec;
 use starling_process::worker::{READY_AFTER_MS, Worker};
 
@@ -37,22 +38,37 @@ pub fn scaled_troubles(sample: &Sample) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The workers; those of a command that isn't offered any more request nothing.
-pub fn replicas(specs: &BTreeMap<String, Spec>, workers: &[Worker]) -> Vec<Replica> {
+/// One moment, on the agent's clock and in milliseconds since boot.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub now: Ms,
+    pub boot_ms: u64,
+}
+
+/// The workers; those of a command that isn't offered any more request nothing. How
+/// long one has run is counted since boot, and set off against the agent's clock: the
+/// machine's may be hours away from that.
+pub fn replicas(
+    specs: &BTreeMap<String, Spec>,
+    workers: &[Worker],
+    Moment { now, boot_ms }: Moment,
+) -> Vec<Replica> {
     let replica = |worker: &Worker| {
         let spec = specs.get(&worker.name);
+        let ran_ms = boot_ms.saturating_sub(ticks_to_ms(worker.start_ticks));
+        let started_at = now.minus(ran_ms);
         Replica {
             target: target(&worker.name),
             root: Id {
                 pid: worker.pid,
                 start_ticks: worker.start_ticks,
             },
-            started_at: worker.started_at,
+            started_at,
             ready: worker.ready,
             ready_changed_at: if worker.ready {
-                worker.started_at.plus(READY_AFTER_MS)
+                started_at.plus(READY_AFTER_MS)
             } else {
-                worker.started_at
+                started_at
             },
             cpu_request_milli: spec.and_then(|spec| spec.cpu_request_milli),
             memory_request_bytes: spec.and_then(|spec| spec.memory_request_bytes),
@@ -67,8 +83,6 @@ fn target(name: &str) -> Target {
 
 #[cfg(test)]
 mod tests {
-    use starling_engine::unit::Ms;
-
     use super::*;
 
     #[test]
@@ -83,7 +97,6 @@ mod tests {
             name: name.into(),
             pid: 10,
             start_ticks: 7,
-            started_at: Ms(5_000),
             ready,
         };
         let workers = [
@@ -91,7 +104,12 @@ mod tests {
             worker("web", false),
             worker("old", true),
         ];
-        let seen = replicas(&specs, &workers);
+        // It started 4 s ago, whatever hour either clock shows.
+        let moment = Moment {
+            now: Ms(9_000),
+            boot_ms: ticks_to_ms(7) + 4_000,
+        };
+        let seen = replicas(&specs, &workers, moment);
         let changes: Vec<Ms> = seen
             .iter()
             .map(|replica| replica.ready_changed_at)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use starling_agent::measure;
+use starling_collect::proc::boot_ms;
 use starling_collect::{Collector, HostRoot};
 use starling_engine::policy::Resource;
 use starling_engine::unit::{Ms, Stamp};
@@ -33,7 +34,11 @@ async fn highest(script: &str) -> u64 {
     let mut highest = 0;
     while highest < SEEN.start && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let replicas = measure::replicas(&specs, &supervisor.workers());
+        let moment = measure::Moment {
+            now: Ms(9_000),
+            boot_ms: boot_ms(),
+        };
+        let replicas = measure::replicas(&specs, &supervisor.workers(), moment);
         let sample = collector.sample(Ms(9_000), measure::offered(&specs), &replicas);
         let cpu = sample.workloads.values().flatten().next();
         let cpu = cpu.and_then(|pod| pod.metrics.get(&Resource::Cpu)?.sample);

@@ -157,7 +157,10 @@ impl Collector {
             .map(|target| (target, Vec::new()))
             .collect();
         for (replica, usage) in replicas.iter().zip(usages) {
-            // Without usage it has ended since the caller's list was made.
+            // Without usage it has ended since the caller's list was made, unless
+            // nobody can tell.
+            let unknown = || self.proc.stat(replica.root.pid).is_err();
+            let usage = usage.or_else(|| unknown().then(Usage::default));
             if let (Some(pods), Some(usage)) = (workloads.get_mut(&replica.target), usage) {
                 pods.push(pod(now, replica, usage));
             }

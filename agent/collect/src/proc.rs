@@ -1,11 +1,14 @@
 //! Reads processes out of a `/proc` tree, this machine's or a recorded one.
 //!
-//! A process that vanishes while it is read is left out: that is ordinary. Never
-//! keeps anything between calls.
+//! A process that vanishes while it is read is left out: that is ordinary. What
+//! can't be read for any other reason, such as a lack of file descriptors, is an
+//! error: nobody knows then whether it has ended. Never keeps anything between calls.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 /// What `/proc/<pid>/stat` says of a process, as far as it is needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,13 +114,16 @@ impl Proc {
     }
 
     /// `None` if there is no such process.
-    pub fn stat(&self, pid: u32) -> Option<Stat> {
+    pub fn stat(&self, pid: u32) -> io::Result<Option<Stat>> {
         let mut line = Vec::with_capacity(STAT_BYTES_MAX as usize);
-        self.read(pid, "stat", STAT_BYTES_MAX, &mut line)?;
-        Stat::parse(&line)
+        if !self.read(pid, "stat", STAT_BYTES_MAX, &mut line)? {
+            return Ok(None);
+        }
+        parsed(pid, &line).map(Some)
     }
 
-    /// All processes, zombies included, in no particular order.
+    /// All processes, zombies included, in no particular order. Those that only
+    /// their own user may look at (`hidepid`) are left out.
     pub fn scan(&self) -> io::Result<Vec<Stat>> {
         let mut found = Vec::new();
         let mut line = Vec::with_capacity(STAT_BYTES_MAX as usize);
@@ -127,8 +133,11 @@ impl Proc {
                 continue;
             };
             line.clear();
-            if self.read(pid, "stat", STAT_BYTES_MAX, &mut line).is_some() {
-                found.extend(Stat::parse(&line));
+            match self.read(pid, "stat", STAT_BYTES_MAX, &mut line) {
+                Ok(true) => found.push(parsed(pid, &line)?),
+                Ok(false) => {}
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(e) => return Err(e),
             }
         }
         Ok(found)
@@ -136,24 +145,42 @@ impl Proc {
 
     /// A variable of the environment that a process was started with; `None` also
     /// where it is another user's and may not be read.
-    pub fn variable(&self, pid: u32, name: &str) -> Option<String> {
+    pub fn variable(&self, pid: u32, name: &str) -> io::Result<Option<String>> {
         let mut block = Vec::new();
-        self.read(pid, "environ", ENVIRON_BYTES_MAX, &mut block)?;
-        block.split(|&b| b == 0).find_map(|pair| {
+        match self.read(pid, "environ", ENVIRON_BYTES_MAX, &mut block) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        Ok(block.split(|&b| b == 0).find_map(|pair| {
             let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
             String::from_utf8(value.to_vec()).ok()
-        })
+        }))
     }
 
-    fn read(&self, pid: u32, file: &str, bytes_max: u64, into: &mut Vec<u8>) -> Option<()> {
+    /// Whether there is such a process.
+    fn read(&self, pid: u32, file: &str, bytes_max: u64, into: &mut Vec<u8>) -> io::Result<bool> {
         let path = self.root.join(pid.to_string()).join(file);
-        File::open(path)
-            .ok()?
-            .take(bytes_max)
-            .read_to_end(into)
-            .ok()?;
-        Some(())
+        let read = File::open(path).and_then(|file| file.take(bytes_max).read_to_end(into));
+        match read {
+            Ok(_) => Ok(true),
+            // The second is what Linux says of one that ended between the two calls.
+            Err(e)
+                if e.kind() == io::ErrorKind::NotFound
+                    || e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
     }
+}
+
+fn parsed(pid: u32, line: &[u8]) -> io::Result<Stat> {
+    Stat::parse(line).ok_or_else(|| {
+        let why = format!("what /proc says of process {pid} can't be understood");
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })
 }
 
 /// 52 fields of at most 20 digits and a name of at most 64 bytes fit. What is

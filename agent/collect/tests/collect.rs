@@ -120,19 +120,19 @@ fn a_proc_tree_is_read_and_what_vanished_is_left_out() {
     let mut stats = proc.scan().unwrap();
     stats.sort_by_key(|stat| stat.pid);
     assert_eq!(stats, [one, two]);
-    assert_eq!(proc.stat(11), Some(two));
-    assert_eq!(proc.stat(12), None);
+    assert_eq!(proc.stat(11).unwrap(), Some(two));
+    assert_eq!(proc.stat(12).unwrap(), None);
     assert!(Proc::new(root.join("absent")).scan().is_err());
 
     let environ = b"PATH=/bin\0EMPTY=\0MARK=a b=c\0MARKED=x\0BAD=\xff\0LAST=1";
     std::fs::write(root.join("10/environ"), environ).unwrap();
-    let variable = |name| proc.variable(10, name);
+    let variable = |name| proc.variable(10, name).unwrap();
     assert_eq!(variable("MARK").as_deref(), Some("a b=c"));
     assert_eq!(variable("EMPTY").as_deref(), Some(""));
     assert_eq!(variable("LAST").as_deref(), Some("1"));
     assert_eq!(variable("MAR"), None);
     assert_eq!(variable("BAD"), None);
-    assert_eq!(proc.variable(11, "MARK"), None);
+    assert_eq!(proc.variable(11, "MARK").unwrap(), None);
 }
 
 /// Reads `before` and, a second later, `after`; the CPU of tree 10 between them.

@@ -6,7 +6,7 @@ use std::io;
 
 use starling_collect::proc::boot_ms;
 
-use super::{Seen, VANISH_MS, WORKERS_MAX, Wanted};
+use super::{Pass, Seen, VANISH_MS, WORKERS_MAX, Wanted};
 use crate::spec::Spec;
 use crate::worker::mark::edition;
 use crate::worker::{Home, Process, READY_AFTER_MS};
@@ -56,11 +56,17 @@ impl Fleet {
             waiting: BTreeMap::new(),
         })
     }
+}
 
-    pub fn pass(&mut self, wanted: &Wanted) -> Seen {
+impl Pass for Fleet {
+    fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.waiting.values().all(Vec::is_empty)
+    }
+
+    fn pass(&mut self, wanted: &Wanted) -> Seen {
         let now_ms = boot_ms();
-        self.note_exits(now_ms);
         let mut troubles = BTreeMap::new();
+        self.note_exits(now_ms, &mut troubles);
         if wanted.ending {
             self.waiting.clear();
             let held = self.held.iter_mut();
@@ -73,7 +79,13 @@ impl Fleet {
         }
         let stopping = self.held.iter_mut().map(|held| &mut held.process);
         let stopping = stopping.filter(|process| !process.runs());
-        let gone = self.home.carry_out_stops(stopping.collect(), now_ms);
+        let stopped = self.home.carry_out_stops(stopping.collect(), now_ms);
+        let gone = stopped.unwrap_or_else(|e| {
+            let stopping = self.held.iter().filter(|held| !held.process.runs());
+            let named = stopping.map(|held| (held.process.mark.name.clone(), unread(&e)));
+            troubles.extend(named);
+            Vec::new()
+        });
         self.held.retain(|held| !gone.contains(&held.process.root));
         self.report(now_ms, &mut troubles);
         let workers = self.held.iter().filter(|held| held.process.runs());
@@ -83,27 +95,32 @@ impl Fleet {
             ended: wanted.ending && self.held.is_empty(),
         }
     }
+}
 
-    /// Nothing runs and nothing waits for its next try: the next pass sees the same.
-    pub fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.waiting.values().all(Vec::is_empty)
-    }
-
-    fn note_exits(&mut self, now_ms: u64) {
+impl Fleet {
+    /// A worker of which it isn't known whether it runs counts as one that does.
+    fn note_exits(&mut self, now_ms: u64, troubles: &mut BTreeMap<String, String>) {
         for held in self.held.iter_mut().filter(|held| held.process.runs()) {
             let ran_ms = held.process.ran_ms(now_ms);
             held.failure.take_if(|_| ran_ms >= SOUND_AFTER_MS);
-            if let Some(how) = self.home.exit(&held.process) {
-                let why = match ran_ms {
-                    ..READY_AFTER_MS => format!("exits at once ({how})"),
-                    _ => format!("ended after {} s ({how})", ran_ms / 1_000),
-                };
-                let mark = &held.process.mark;
-                let waiting = Waiting::new(held.failure.take(), why, &mark.edition, now_ms);
-                let name = mark.name.clone();
-                self.waiting.entry(name).or_default().push(waiting);
-                held.process.stop(now_ms);
-            }
+            let name = &held.process.mark.name;
+            let how = match self.home.exit(&held.process) {
+                Ok(None) => continue,
+                Ok(Some(how)) => how,
+                Err(e) => {
+                    troubles.insert(name.clone(), unread(&e));
+                    continue;
+                }
+            };
+            let why = match ran_ms {
+                ..READY_AFTER_MS => format!("exits at once ({how})"),
+                _ => format!("ended after {} s ({how})", ran_ms / 1_000),
+            };
+            let edition = &held.process.mark.edition;
+            let waiting = Waiting::new(held.failure.take(), why, edition, now_ms);
+            let name = name.clone();
+            self.waiting.entry(name).or_default().push(waiting);
+            held.process.stop(now_ms);
         }
     }
 
@@ -177,6 +194,10 @@ impl Fleet {
             troubles.entry(name).or_insert(text);
         }
     }
+}
+
+fn unread(why: &io::Error) -> String {
+    format!("it can't be seen whether its workers run ({why}); they count as running until it can")
 }
 
 impl Waiting {

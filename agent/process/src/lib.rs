@@ -15,16 +15,19 @@
 //! of its own, beside this one.
 
 mod fleet;
+pub mod limit;
 pub mod spec;
 pub mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use starling_engine::unit::Stamp;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use fleet::Fleet;
 use spec::{STOP_AFTER_MS, Spec};
@@ -36,16 +39,16 @@ pub const WORKERS_MAX: usize = 1_000;
 const NAMES_MAX: usize = 10_000;
 /// Exits are noticed, and back-offs end, as late as this.
 const PASS_EVERY: Duration = Duration::from_millis(250);
+/// After a pass that panicked; twice as long each time after that.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// What a process that was killed gets for vanishing.
 const VANISH_MS: u64 = 5_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("can't keep workers in {path}; this needs Linux's /proc and a directory to write to")]
-    Start {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Start { path: PathBuf, source: io::Error },
     #[error("{name}: the size granted at {stamp} is older than the one from {seen} in force")]
     Stale {
         name: String,
@@ -86,11 +89,12 @@ impl Supervisor {
     /// data directory. Workers write to `workers/<name>.log` in it.
     pub fn start(cluster: &str, data_dir: &Path) -> Result<Supervisor, Error> {
         let path = data_dir.join("workers");
-        let fleet = Home::open(cluster, &path).and_then(Fleet::find);
-        let mut fleet = fleet.map_err(|source| Error::Start { path, source })?;
+        let (cluster, logs) = (cluster.to_owned(), path.clone());
+        let find = move || Home::open(&cluster, &logs).and_then(Fleet::find);
+        let mut fleet = find().map_err(|source| Error::Start { path, source })?;
         let (wanted, orders) = watch::channel(Wanted::default());
         let (publish, seen) = watch::channel(fleet.pass(&Wanted::default()));
-        tokio::spawn(supervise(fleet, orders, publish));
+        tokio::spawn(supervise(fleet, find, orders, publish));
         Ok(Supervisor { wanted, seen })
     }
 
@@ -163,21 +167,41 @@ impl Supervisor {
     }
 }
 
+/// What a pass is made over.
+trait Pass: Send + 'static {
+    fn pass(&mut self, wanted: &Wanted) -> Seen;
+    /// Nothing runs and nothing waits for its next try: the next pass sees the same.
+    fn is_idle(&self) -> bool;
+}
+
 /// Looks at everything on each change, and, while there is anything that may end or start
-/// by itself, every [`PASS_EVERY`]. Ends with the supervisor.
-async fn supervise(
-    mut fleet: Fleet,
+/// by itself, every [`PASS_EVERY`]. A pass that panics
+/// takes what it knew with it: the workers are found again then, as at a start. Until
+/// they are they count as they were. Ends with the supervisor.
+async fn supervise<F: Pass>(
+    mut fleet: F,
+    find: impl Fn() -> io::Result<F> + Clone + Send + 'static,
     mut orders: watch::Receiver<Wanted>,
     publish: watch::Sender<Seen>,
 ) {
+    let mut pause = PAUSE;
     loop {
         let wanted = orders.borrow_and_update().clone();
         let pass = move || (fleet.pass(&wanted), fleet);
-        let Ok((seen, back)) = tokio::task::spawn_blocking(pass).await else {
-            return tracing::error!("supervision has ended; restart the agent");
+        fleet = match tokio::task::spawn_blocking(pass).await {
+            Ok((seen, back)) => {
+                publish.send_replace(seen);
+                pause = PAUSE;
+                back
+            }
+            Err(why) => match again(&why, &find, &mut pause, &mut orders).await {
+                Some(found) => {
+                    fleet = found;
+                    continue;
+                }
+                None => return,
+            },
         };
-        publish.send_replace(seen);
-        fleet = back;
         let changed = if fleet.is_idle() {
             orders.changed().await
         } else {
@@ -187,5 +211,80 @@ async fn supervise(
         if changed.is_err() {
             return;
         }
+    }
+}
+
+/// Finds the workers again; `None` where the supervisor has ended meanwhile.
+async fn again<F: Pass>(
+    why: &JoinError,
+    find: &(impl Fn() -> io::Result<F> + Clone + Send + 'static),
+    pause: &mut Duration,
+    orders: &mut watch::Receiver<Wanted>,
+) -> Option<F> {
+    let mut why = why.to_string();
+    loop {
+        let seconds = pause.as_secs();
+        tracing::error!(%why, "supervision broke off; the workers are found again in {seconds} s");
+        tokio::time::sleep(*pause).await;
+        *pause = (*pause * 2).min(PAUSE_MAX);
+        if orders.has_changed().is_err() {
+            return None;
+        }
+        match tokio::task::spawn_blocking(find.clone()).await {
+            Ok(Ok(found)) => return Some(found),
+            Ok(Err(failed)) => why = failed.to_string(),
+            Err(failed) => why = failed.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics as long as it is told to.
+    struct Fragile {
+        life: u32,
+        breaks: bool,
+    }
+
+    impl Pass for Fragile {
+        fn is_idle(&self) -> bool {
+            true
+        }
+
+        fn pass(&mut self, _: &Wanted) -> Seen {
+            assert!(!self.breaks, "a pass went wrong");
+            let life = self.life.to_string();
+            Seen {
+                troubles: BTreeMap::from([("life".to_owned(), life)]),
+                ..Seen::default()
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_panics_is_followed_by_others_over_what_is_found_again() {
+        let (_wanted, orders) = watch::channel(Wanted::default());
+        let (publish, mut seen) = watch::channel(Seen::default());
+        let finds = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let find = move || {
+            let life = finds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            match life {
+                1 => Err(io::Error::other("not yet")),
+                life => Ok(Fragile {
+                    life,
+                    breaks: false,
+                }),
+            }
+        };
+        let first = Fragile {
+            life: 0,
+            breaks: true,
+        };
+        tokio::spawn(supervise(first, find, orders, publish));
+        let second = |seen: &Seen| seen.troubles.get("life").is_some_and(|life| life == "2");
+        let found = tokio::time::timeout(Duration::from_mins(1), seen.wait_for(second)).await;
+        assert!(found.is_ok_and(|found| found.is_ok()));
     }
 }

@@ -14,12 +14,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
 
 use rustix::process::Signal;
 use starling_collect::proc::{Proc, Stat, boot_ms, ticks_to_ms};
-use starling_engine::unit::Ms;
 
+use crate::limit;
 use crate::spec::{STOP_AFTER_MS, Spec};
 use mark::Mark;
 use tree::{Root, Table};
@@ -42,7 +41,6 @@ pub struct Worker {
     pub pid: u32,
     /// Since boot; tells it from a later process with the same pid.
     pub start_ticks: u64,
-    pub started_at: Ms,
     pub ready: bool,
 }
 
@@ -59,7 +57,6 @@ pub struct Home {
 pub struct Process {
     pub mark: Mark,
     pub root: Root,
-    pub started_at: Ms,
     /// From SIGTERM to SIGKILL.
     pub stop_after_ms: u64,
     stop: Option<Stop>,
@@ -133,57 +130,71 @@ impl Home {
             name: spec.name.clone(),
         };
         let text = mark.fresh();
+        // What can't be looked after isn't started.
+        let unread = |e: io::Error| format!("/proc can't be read: {e}");
+        self.proc.stat(std::process::id()).map_err(unread)?;
         let mut command = Command::new(program);
         command.args(arguments).current_dir(directory);
         command.envs(&spec.env).env(VARIABLE, &text);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
-        let child = command
+        let mut child = command
             .process_group(0)
             .spawn()
             .map_err(|e| match e.kind() {
                 io::ErrorKind::NotFound => format!("command {program} doesn't exist"),
                 _ => format!("command {program} can't be started: {e}"),
             })?;
+        limit::give_back(child.id());
         // Nobody has waited for it yet, so it has an entry, be it a zombie's.
-        let stat = self.proc.stat(child.id());
-        let start_ticks = stat.map_or(0, |stat| stat.start_ticks);
+        let start_ticks = match self.proc.stat(child.id()) {
+            Ok(stat) => stat.map_or(0, |stat| stat.start_ticks),
+            Err(e) => {
+                // It has done next to nothing yet. Without its start it could not
+                // be told from another process later on.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(unread(e));
+            }
+        };
         let mut process = Process::new(mark, child.id(), start_ticks, text);
         process.stop_after_ms = spec.stop_after_ms;
         Ok(process)
     }
 
-    /// How a worker ended; `None` while it runs.
-    pub fn exit(&self, process: &Process) -> Option<String> {
-        let stat = process.root.stat(&self.proc);
+    /// How a worker ended; `None` while it runs. An error says that nobody knows.
+    pub fn exit(&self, process: &Process) -> io::Result<Option<String>> {
+        let stat = process.root.stat(&self.proc)?;
         if stat.is_some_and(|stat| stat.alive()) {
-            return None;
+            return Ok(None);
         }
-        let how = process.root.exit(&self.proc);
-        Some(how.unwrap_or_else(|| "status unknown".into()))
+        let how = stat.and_then(|_| process.root.exit());
+        Ok(Some(how.unwrap_or_else(|| "status unknown".into())))
     }
 
     /// Of those that are being stopped, tells those that weren't told yet, kills
     /// those whose time is up, and hands back the ones of which nothing is left.
-    pub fn carry_out_stops(&self, processes: Vec<&mut Process>, now_ms: u64) -> Vec<Root> {
+    /// Where that can't be known, it is tried again at the next call.
+    pub fn carry_out_stops(
+        &self,
+        processes: Vec<&mut Process>,
+        now_ms: u64,
+    ) -> io::Result<Vec<Root>> {
         let since = processes.iter().map(|process| process.root.start_ticks);
         let Some(since) = since.min() else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let table = match Table::read(&self.proc, VARIABLE, since) {
-            Ok(table) => table,
-            Err(e) => {
-                tracing::warn!("can't stop workers: {e}");
-                return Vec::new();
-            }
-        };
+        let table = Table::read(&self.proc, VARIABLE, since)?;
         let mut gone = Vec::new();
         for process in processes {
-            let signal = process.stop.as_mut().and_then(|stop| stop.signal(now_ms));
-            if !table.end(&process.root, signal) {
+            let signal = process.stop.as_ref().and_then(|stop| stop.signal(now_ms));
+            if !table.end(&process.root, signal)? {
                 gone.push(process.root.clone());
             }
+            if let Some(stop) = &mut process.stop {
+                stop.told = true;
+            }
         }
-        gone
+        Ok(gone)
     }
 
     /// Empties a workload's log if it is too long.
@@ -206,9 +217,6 @@ impl Home {
 
 impl Process {
     fn new(mark: Mark, pid: u32, start_ticks: u64, text: String) -> Process {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let age_ms = boot_ms().saturating_sub(ticks_to_ms(start_ticks));
-        let started_at = Ms(now.as_millis() as u64).minus(age_ms);
         let root = Root {
             pid,
             start_ticks,
@@ -217,7 +225,6 @@ impl Process {
         Process {
             mark,
             root,
-            started_at,
             stop_after_ms: STOP_AFTER_MS,
             stop: None,
         }
@@ -252,18 +259,16 @@ impl Process {
             name: self.mark.name.clone(),
             pid: self.root.pid,
             start_ticks: self.root.start_ticks,
-            started_at: self.started_at,
             ready: self.ran_ms(now_ms) >= READY_AFTER_MS,
         }
     }
 }
 
 impl Stop {
-    fn signal(&mut self, now_ms: u64) -> Option<Signal> {
-        let told = std::mem::replace(&mut self.told, true);
+    fn signal(&self, now_ms: u64) -> Option<Signal> {
         if now_ms >= self.kill_at_ms {
             return Some(Signal::KILL);
         }
-        (!told).then_some(Signal::TERM)
+        (!self.told).then_some(Signal::TERM)
     }
 }

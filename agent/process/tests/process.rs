@@ -3,6 +3,8 @@
 
 #[path = "process/adopt.rs"]
 mod adopt;
+#[path = "process/files.rs"]
+mod files;
 #[path = "process/start.rs"]
 mod start;
 #[path = "process/stop.rs"]
@@ -86,6 +88,7 @@ async fn until_trouble(supervisor: &Supervisor, name: &str, text: &str) -> Strin
 fn alive(pid: u32) -> bool {
     Proc::new("/proc")
         .stat(pid)
+        .unwrap()
         .is_some_and(|stat| stat.alive())
 }
 
@@ -93,7 +96,8 @@ fn alive(pid: u32) -> bool {
 fn tagged(tag: &str) -> Vec<Stat> {
     let proc = Proc::new("/proc");
     let mut stats = proc.scan().unwrap();
-    stats.retain(|stat| stat.alive() && proc.variable(stat.pid, TAG).as_deref() == Some(tag));
+    let carries = |pid| proc.variable(pid, TAG).unwrap().as_deref() == Some(tag);
+    stats.retain(|stat| stat.alive() && carries(stat.pid));
     stats
 }
 

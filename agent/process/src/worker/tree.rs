@@ -30,34 +30,34 @@ pub struct Table {
 }
 
 impl Root {
-    /// Its entry, a zombie's too; `None` once its pid is free or another's.
-    pub fn stat(&self, proc: &Proc) -> Option<Stat> {
+    /// Its entry, a zombie's too; `None` once its pid is free or another's. An
+    /// error says that nobody knows.
+    pub fn stat(&self, proc: &Proc) -> io::Result<Option<Stat>> {
         let stat = proc.stat(self.pid)?;
-        (stat.start_ticks == self.start_ticks).then_some(stat)
+        Ok(stat.filter(|stat| stat.start_ticks == self.start_ticks))
     }
 
-    /// How it ended, such as `status 1` or `signal 9`; `None` while it runs, and
-    /// where it isn't this process's child. It stays a zombie, so that its pid,
-    /// and with it its group's id, can't become another's: see [`Table::end`].
-    pub fn exit(&self, proc: &Proc) -> Option<String> {
-        self.stat(proc)?;
+    /// How it ended, such as `status 1` or `signal 9`, once `stat` has said that it
+    /// did; `None` where it isn't this process's child. It stays a zombie, so that
+    /// its pid, and with it its group's id, can't become another's: see [`Table::end`].
+    pub fn exit(&self) -> Option<String> {
         wait(self.pid, WaitIdOptions::NOWAIT)
     }
 }
 
 impl Table {
     /// Reads all processes, and the marks in `variable` of those that started at
-    /// or after `since_ticks`.
+    /// or after `since_ticks`. It has all of them, or is an error.
     pub fn read(proc: &Proc, variable: &str, since_ticks: u64) -> io::Result<Table> {
         let marked = |stat: Stat| {
             let young = stat.alive() && stat.start_ticks >= since_ticks;
-            let mark = young.then(|| proc.variable(stat.pid, variable)).flatten();
-            (stat, mark)
+            let mark = young.then(|| proc.variable(stat.pid, variable));
+            Ok((stat, mark.transpose()?.flatten()))
         };
-        let rows = proc.scan()?.into_iter().map(marked).collect();
+        let rows = proc.scan()?.into_iter().map(marked);
         Ok(Table {
             proc: proc.clone(),
-            rows,
+            rows: rows.collect::<io::Result<_>>()?,
         })
     }
 
@@ -68,30 +68,36 @@ impl Table {
     }
 
     /// Sends `signal`, if any, to all that is left of `root`. False if nothing
-    /// is left; then its exit status is collected and its pid is free.
-    pub fn end(&self, root: &Root, signal: Option<Signal>) -> bool {
+    /// is left; then its exit status is collected and its pid is free. An error
+    /// says that nobody knows, and that not all may have been told.
+    pub fn end(&self, root: &Root, signal: Option<Signal>) -> io::Result<bool> {
         let left = self.left(root);
         if left.is_empty() {
-            if root.stat(&self.proc).is_some() {
+            if let Some(stat) = root.stat(&self.proc)? {
+                if stat.alive() {
+                    return Err(io::Error::other("/proc shows it, but not in its list"));
+                }
                 wait(root.pid, WaitIdOptions::empty());
             }
-            return false;
+            return Ok(false);
         }
-        let Some(signal) = signal else { return true };
+        let Some(signal) = signal else {
+            return Ok(true);
+        };
         let in_group = |stat: &&&Stat| stat.group == root.pid;
         // A group's id can't become another group's while it has a member: if
         // this one still has its start time, the group is still the worker's.
         if let Some(member) = left.iter().find(in_group)
-            && self.unchanged(member)
+            && self.unchanged(member)?
         {
             send(root.pid, signal, kill_process_group);
         }
         for stray in left.iter().filter(|stat| stat.group != root.pid) {
-            if self.unchanged(stray) {
+            if self.unchanged(stray)? {
                 send(stray.pid, signal, kill_process);
             }
         }
-        true
+        Ok(true)
     }
 
     fn left(&self, root: &Root) -> Vec<&Stat> {
@@ -103,7 +109,7 @@ impl Table {
             is_root(stat) || (stat.group == root.pid && stat.alive() && carries(mark))
         });
         let belongs = |stat: &Stat, mark: &Option<String>| {
-            carries(mark) || (owns_group && stat.group == root.pid)
+            is_root(stat) || carries(mark) || (owns_group && stat.group == root.pid)
         };
         let rows = self.rows.iter();
         rows.filter(|(stat, mark)| stat.alive() && belongs(stat, mark))
@@ -111,9 +117,9 @@ impl Table {
             .collect()
     }
 
-    fn unchanged(&self, stat: &Stat) -> bool {
-        let now = self.proc.stat(stat.pid);
-        now.is_some_and(|now| (now.start_ticks, now.group) == (stat.start_ticks, stat.group))
+    fn unchanged(&self, stat: &Stat) -> io::Result<bool> {
+        let now = self.proc.stat(stat.pid)?;
+        Ok(now.is_some_and(|now| (now.start_ticks, now.group) == (stat.start_ticks, stat.group)))
     }
 }
 

@@ -30,8 +30,6 @@ async fn workers_outlive_their_agent_and_the_next_one_adopts_them() {
     let identity = |worker: &Worker| (worker.name.clone(), worker.pid, worker.start_ticks);
     let identities = |workers: &[Worker]| workers.iter().map(identity).collect::<Vec<_>>();
     assert_eq!(identities(&adopted), identities(&before));
-    let skew_ms = adopted[0].started_at.0.abs_diff(before[0].started_at.0);
-    assert!(skew_ms < 2_000, "{skew_ms} ms");
 
     // Nobody has said how many: they are left alone, whatever is offered.
     offer(&supervisor, []);
