@@ -16,6 +16,7 @@ mod address;
 pub mod cron;
 mod http;
 mod metrics_api;
+mod reads;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,8 @@ pub enum Reason {
         format: &'static str,
         why: String,
     },
+    /// Looking for the number broke off.
+    Unread(String),
     Missing {
         location: String,
     },
@@ -95,6 +98,7 @@ impl fmt::Display for Reason {
             Reason::Status(code) => write!(f, "answered HTTP {code}"),
             Reason::TooLong => write!(f, "the answer is longer than {} KiB", BODY_BYTES_MAX >> 10),
             Reason::Unreadable { format, why } => write!(f, "the answer is not {format}: {why}"),
+            Reason::Unread(why) => write!(f, "the answer couldn't be looked through: {why}"),
             Reason::Missing { location } => write!(f, "the answer has no `{location}`"),
             Reason::NotANumber { location, is } => {
                 write!(f, "`{location}` is {is}, not a number")
@@ -120,6 +124,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
 #[derive(Debug, Default)]
 pub struct Poller {
     http: http::Clients,
+    reads: reads::Reads,
     secrets: Option<PathBuf>,
 }
 
@@ -129,6 +134,7 @@ impl Poller {
     pub fn new(secrets: Option<PathBuf>) -> Poller {
         Poller {
             http: http::Clients::default(),
+            reads: reads::Reads::default(),
             secrets,
         }
     }
@@ -155,11 +161,16 @@ impl Poller {
             return Err(misconfigured(format!("{key} {why}").trim().to_owned()));
         }
         if kind == CRON {
-            return cron::value(metadata, asked.wall_ms).map_err(misconfigured);
+            let (metadata, wall_ms) = (metadata.clone(), asked.wall_ms);
+            let value = move || cron::value(&metadata, wall_ms);
+            let value = self.reads.run(value).await;
+            return value
+                .map_err(|reason| misconfigured(reason.to_string()))?
+                .map_err(misconfigured);
         }
         let secrets = secrets::read(self.secrets.as_deref(), asked.namespace, metadata).await;
         match secrets {
-            Ok(secrets) => metrics_api::ask(&self.http, metadata, &secrets).await,
+            Ok(secrets) => metrics_api::ask(&self.http, &self.reads, metadata, &secrets).await,
             Err(why) => Err(Error {
                 address: format!("trigger {}", trigger.name),
                 reason: Reason::Secret(why),

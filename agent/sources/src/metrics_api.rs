@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::http::Clients;
+use super::reads::Reads;
 use super::secrets::{AUTHENTICATION, Secrets};
 use super::{Error, Reason, address, secrets};
 use format::Format;
@@ -97,6 +98,7 @@ pub(super) fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)
 
 pub(super) async fn ask(
     clients: &Clients,
+    reads: &Reads,
     metadata: &BTreeMap<String, String>,
     secrets: &Secrets,
 ) -> Result<i64, Error> {
@@ -111,7 +113,9 @@ pub(super) async fn ask(
         let body = tokio::time::timeout(Duration::from_millis(after_ms), fetch)
             .await
             .unwrap_or(Err(Reason::TimedOut { after_ms }))?;
-        format.read(&body, location)
+        let location = location.to_owned();
+        let read = move || format.read(&body, &location);
+        reads.run(read).await?
     };
     answer.await.map_err(|reason| Error {
         address: address::shown(url),

@@ -105,6 +105,76 @@ async fn a_location_leads_through_objects_lists_and_queries() {
     }
 }
 
+/// Tried with gjson, the first takes days on an answer of some kilobytes.
+const SLOW: [&str; 5] = [
+    "#(n%\"*a*a*a*a*a*a*a*a*b\").v",
+    "*a*b",
+    "queues.*a*.jobs",
+    "#(n%*a*\").v",
+    "#(n%x%\"*a*\").v",
+];
+
+#[tokio::test]
+async fn a_location_that_would_be_tried_in_every_combination_is_refused_and_never_tried() {
+    let body = format!("[{{\"n\": \"{}\", \"v\": 1}}]", "a".repeat(10_000));
+    let url = format!("http://{}/", answering(body).await);
+    for location in SLOW {
+        let trigger = trigger(&url, &[("valueLocation", location)]);
+        let Source::External { kind, metadata } = &trigger.source else {
+            panic!("a source of another kind");
+        };
+        let (key, why) = check(kind, metadata).remove(0);
+        assert_eq!(key, "valueLocation");
+        assert!(why.starts_with("may hold one `*`"), "{location}: {why}");
+        let error = Poller::default().poll(&trigger, ASKED).await.unwrap_err();
+        assert!(matches!(error.reason, Reason::Misconfigured(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_location_may_look_for_a_beginning_an_end_and_a_text() {
+    let body = r##"{"queues": [{"n": "x", "v": 1}, {"n": "web-jobs-1", "v": 2}], "web-1": 3}"##;
+    let url = format!("http://{}/", answering(body).await);
+    for (location, milli) in [
+        ("web-*", 3_000),
+        ("queues.#(n%\"web-*\").v", 2_000),
+        ("queues.#(n%\"*-1\").v", 2_000),
+        ("queues.#(n%\"*jobs*\").v", 2_000),
+        ("queues.#(n!%\"*jobs*\").v", 1_000),
+        ("queues.#(n%\"*jobs*\")#|#", 1_000),
+    ] {
+        let trigger = trigger(&url, &[("valueLocation", location)]);
+        let value = Poller::default().poll(&trigger, ASKED).await;
+        assert_eq!(value, Ok(milli), "{location}");
+    }
+}
+
+#[tokio::test]
+async fn looking_through_a_long_answer_holds_up_nobody_else() {
+    // The most that one `*` can cost.
+    let name = "a".repeat(300_000);
+    let url = format!(
+        "http://{}/",
+        answering(format!("[{{\"n\": \"{name}\"}}]")).await
+    );
+    let location = format!("#(n%\"*{}b\").v", "a".repeat(200));
+    let trigger = trigger(&url, &[("valueLocation", &location)]);
+    let poller = Poller::default();
+    let polled = poller.poll(&trigger, ASKED);
+    let mut polled = std::pin::pin!(polled);
+    // On one thread: it goes round only while that isn't held up.
+    let mut rounds = 0;
+    let result = loop {
+        tokio::select! {
+            result = &mut polled => break result,
+            () = tokio::time::sleep(std::time::Duration::from_millis(5)) => rounds += 1,
+        }
+    };
+    let missing = Reason::Missing { location };
+    assert_eq!(result.unwrap_err().reason, missing);
+    assert!(rounds >= 3, "{rounds} rounds");
+}
+
 #[tokio::test]
 async fn answers_that_are_no_number_are_refused() {
     refused("{}", "the answer has no `jobs`").await;

@@ -29,7 +29,36 @@ pub(super) fn check_location(location: &str) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    if location.matches('*').count() > 1 && !holds_one_text(location) {
+        return Err(
+            "may hold one `*`, or two around a text as in `#(name%\"*text*\")`: more would be \
+             tried in every combination, which may take for ever"
+                .to_owned(),
+        );
+    }
     Ok(())
+}
+
+/// Whether the only two `*` are those of one query for what holds a text, such as
+/// `queues.#(name%"*text*").jobs`. The last `*` there ends the pattern, so nothing is
+/// tried twice. Nothing else in the path may make gjson read it otherwise.
+fn holds_one_text(location: &str) -> bool {
+    const SPECIAL: &str = "*%!=<>\"\\()";
+    let plain = |text: &str| !text.contains(|c| SPECIAL.contains(c));
+    let parts = || {
+        let (before, rest) = location.split_once("%\"*")?;
+        let (text, after) = rest.split_once("*\")")?;
+        let (path, name) = before
+            .strip_suffix('!')
+            .unwrap_or(before)
+            .split_once("#(")?;
+        let after = after.strip_prefix('#').unwrap_or(after);
+        let path_ends = path.is_empty() || path.ends_with(['.', '|']);
+        let after_begins = after.is_empty() || after.starts_with(['.', '|']);
+        let all_plain = [path, name, text, after].into_iter().all(plain);
+        Some(path_ends && after_begins && all_plain)
+    };
+    parts().unwrap_or(false)
 }
 
 pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {

@@ -11,6 +11,9 @@ const RESOURCE: &str = "self.type in ['cpu', 'memory']";
 const MEASURED: &str = "self.type in ['cpu', 'memory', 'gpu', 'gpu-memory', 'disk', 'network', \
                         'psi', 'throttling']";
 
+/// A path to what holds a text; the agent's own check says why no more is allowed.
+const ONE_TEXT: &str = r#"^([^*%!=<>"\\\\()]*[.|])?#[(][^*%!=<>"\\\\()]*!?%"[*][^*%!=<>"\\\\()]*[*]"[)]#?([.|][^*%!=<>"\\\\()]*)?$"#;
+
 pub(super) fn rules() -> Vec<Rule> {
     let quoted: Vec<String> = TRIGGER_TYPES.iter().map(|it| format!("'{it}'")).collect();
     let mut rules = vec![
@@ -109,6 +112,17 @@ fn metrics_api() -> Vec<Rule> {
             "where the number stands in the answer, such as queue.waiting",
         ),
         need("targetValue", "what the value is held against"),
+        Rule::new(
+            AT,
+            format!(
+                "self.type != 'metrics-api' || !('valueLocation' in self.metadata) || \
+                 ('format' in self.metadata && self.metadata['format'] != 'json') || \
+                 !self.metadata['valueLocation'].matches('[*][^*]*[*]') || \
+                 self.metadata['valueLocation'].matches('{ONE_TEXT}')"
+            ),
+            "valueLocation may hold one `*`, or two around a text as in `#(name%\"*text*\")`",
+        )
+        .blames(".metadata"),
         Rule::new(
             AT,
             format!(

@@ -203,6 +203,16 @@ fn questions_that_can_not_be_asked_are_refused() {
          `queues.#(name==\"a\").jobs`: modifiers, multipaths and literals are not supported"
         )],
     );
+    refused(
+        POLICY,
+        "queue.jobs",
+        "'#(n%\"*a*a*a*a*a*a*a*a*b\").v'",
+        &[&format!(
+            "19:24: {metadata}.valueLocation: may hold one `*`, or two around a text as in \
+             `#(name%\"*text*\")`: more would be tried in every combination, which may take for \
+             ever"
+        )],
+    );
     for (line, why) in [
         (
             "format: csv",
