@@ -1,17 +1,22 @@
 //! A listener that holds only so many TLS connections at once, for peers here
 //! and for users in the agent's API.
 //!
-//! Whoever comes later waits in the kernel's queue until one ends; strangers
-//! are turned out by the handshake, or by its deadline. Each handshake is by the
-//! newest certificate. A failed accept is tried again.
+//! Comes in: a listener. Goes out: connections whose handshake is done, each by the
+//! newest certificate. Everybody is accepted at once, so that nobody waits behind those
+//! who don't get on: strangers are turned out by their handshake, by its deadline, or
+//! by whoever comes after them ([`doors`]). A failed accept is tried again.
+
+mod doors;
 
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,13 +24,18 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
+use webpki::EndEntityCert;
 
+use crate::net::PEER_NAME;
 use crate::tls::{Callers, Credentials};
+use doors::{Caller, Doors, Place};
 
 /// A pause after a failed accept, which is mostly a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Who takes longer to prove itself is cut off.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// So is who has proved itself and then says nothing for so long.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 /// Where callers may show nothing, more of such connections are turned away, so
 /// that strangers can't take all places.
 const STRANGERS_MAX: usize = 32;
@@ -33,19 +43,18 @@ const STRANGERS_MAX: usize = 32;
 const STRANGER_STAYS: Duration = Duration::from_secs(15);
 
 /// Accepted connections whose handshake is done, at most `connections_max` of
-/// them open at a time, handshakes included.
+/// them open at a time. More are turned away, those that aren't members' first.
 pub fn connections(
     listener: TcpListener,
     connections_max: usize,
     credentials: Credentials,
     callers: Callers,
 ) -> impl Stream<Item = io::Result<TlsStream<Connection>>> {
-    let slots = Arc::new(Semaphore::new(connections_max));
+    let doors = Doors::new(connections_max);
     let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     let (sender, accepted) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
-        // The slots are never closed.
-        while let Ok(slot) = slots.clone().acquire_owned().await {
+        loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = sender.closed() => return,
@@ -55,6 +64,7 @@ pub fn connections(
                 Err(error) => {
                     // No descriptors, or the caller has gone already.
                     tracing::warn!(%error, "a connection was not accepted; trying again");
+                    doors.make_room();
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
@@ -62,42 +72,83 @@ pub fn connections(
             // Without it small answers wait for the acknowledgement of earlier
             // ones. It fails where the caller has gone, which shows soon enough.
             let _ = stream.set_nodelay(true);
+            let mut shaking = doors.enter(caller.ip());
             let connection = Connection {
                 stream,
-                _slot: slot,
+                spoke: Some(shaking.spoke()),
+                place: None,
+                silent: None,
                 stranger: None,
             };
             let handshake = TlsAcceptor::from(credentials.server(callers)).accept(connection);
             let (sender, strangers) = (sender.clone(), strangers.clone());
             tokio::spawn(async move {
-                match tokio::time::timeout(HANDSHAKE, handshake).await {
-                    Ok(Ok(mut stream)) => {
-                        if stream.get_ref().1.peer_certificates().is_none() {
-                            let Ok(slot) = strangers.try_acquire_owned() else {
-                                tracing::debug!(%caller, "too many callers without a certificate");
-                                return;
-                            };
-                            stream.get_mut().0.stranger = Some(Stranger {
-                                _slot: slot,
-                                until: Box::pin(tokio::time::sleep(STRANGER_STAYS)),
-                            });
-                        }
-                        // Refused where the server has ended meanwhile.
-                        drop(sender.send(Ok(stream)).await);
+                let shaken = tokio::select! {
+                    shaken = tokio::time::timeout(HANDSHAKE, handshake) => shaken,
+                    () = shaking.cut_off() => {
+                        return tracing::debug!(%caller, "a caller was cut off for later ones");
                     }
-                    Ok(Err(why)) => tracing::debug!(%caller, %why, "a caller was turned away"),
-                    Err(_) => tracing::debug!(%caller, "a caller didn't prove itself in time"),
+                };
+                let mut stream = match shaken {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(why)) => {
+                        return tracing::debug!(%caller, %why, "a caller was turned away");
+                    }
+                    Err(_) => {
+                        return tracing::debug!(%caller, "a caller didn't prove itself in time");
+                    }
+                };
+                let shown = stream.get_ref().1.peer_certificates();
+                let (nothing, role) = (shown.is_none(), role(shown));
+                let Some(place) = shaking.admit(role) else {
+                    return tracing::debug!(%caller, "too many connections are open");
+                };
+                let (connection, _) = stream.get_mut();
+                connection.place = Some(place);
+                connection.silent = Some(Box::pin(tokio::time::sleep(FIRST_WORD)));
+                if nothing {
+                    let Ok(slot) = strangers.try_acquire_owned() else {
+                        return tracing::debug!(%caller, "too many callers without a certificate");
+                    };
+                    connection.stranger = Some(Stranger {
+                        _slot: slot,
+                        until: Box::pin(tokio::time::sleep(STRANGER_STAYS)),
+                    });
                 }
+                // Refused where the server has ended meanwhile.
+                drop(sender.send(Ok(stream)).await);
             });
         }
     });
     tokio_stream::wrappers::ReceiverStream::new(accepted)
 }
 
+/// What the handshake has shown; the authority has signed users' certificates too.
+fn role(shown: Option<&[CertificateDer<'_>]>) -> Caller {
+    let first = shown.and_then(|all| all.first());
+    let is_member = first.is_some_and(|certificate| {
+        let certificate = EndEntityCert::try_from(certificate);
+        let name = ServerName::try_from(PEER_NAME);
+        certificate.is_ok_and(|certificate| {
+            name.is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
+        })
+    });
+    if is_member {
+        Caller::Member
+    } else {
+        Caller::Other
+    }
+}
+
 /// A connection and its place among those allowed.
 pub struct Connection {
     stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
+    /// Until something has been read.
+    spoke: Option<Arc<AtomicBool>>,
+    /// From the end of the handshake on.
+    place: Option<Place>,
+    /// From then on until the first word.
+    silent: Option<Pin<Box<tokio::time::Sleep>>>,
     stranger: Option<Stranger>,
 }
 
@@ -126,7 +177,24 @@ impl AsyncRead for Connection {
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready()
+            && let Some(spoke) = self.spoke.take()
+        {
+            spoke.store(true, Ordering::Relaxed);
+        }
+        match &read {
+            Poll::Ready(_) if self.place.is_some() => self.silent = None,
+            Poll::Pending => {
+                if let Some(silent) = &mut self.silent
+                    && silent.as_mut().poll(context).is_ready()
+                {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            Poll::Ready(_) => {}
+        }
+        read
     }
 }
 

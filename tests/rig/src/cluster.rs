@@ -57,8 +57,18 @@ struct Agent {
     name: String,
     files: Files,
     keys: PathBuf,
+    launch: Launch,
     /// `None` while it is dead. Its standard input is kept open here.
     child: Option<Child>,
+}
+
+/// How an agent is started, beside what every agent is started with.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Added to its environment, and its workers'.
+    pub environment: Vec<(String, String)>,
+    /// A command that starts it, such as `prlimit --nofile=256`; it must become the agent.
+    pub by: Vec<String>,
 }
 
 /// One look at the process table.
@@ -137,6 +147,7 @@ impl Cluster {
             .map(|name| Agent {
                 files: Files::new(dir.path(), &name),
                 keys: keys.join(&name),
+                launch: Launch::default(),
                 child: None,
                 name,
             })
@@ -147,6 +158,16 @@ impl Cluster {
             agents,
             table,
         })
+    }
+
+    /// From its next start on, an agent is started like this.
+    pub fn launch(&mut self, position: usize, launch: Launch) {
+        self.agents[position].launch = launch;
+    }
+
+    /// What an agent has written into its log.
+    pub fn log(&self, position: usize) -> String {
+        fs::read_to_string(self.agents[position].files.log()).unwrap_or_default()
     }
 
     /// All of the cluster's files are in here.
@@ -378,10 +399,20 @@ impl Cluster {
             .append(true)
             .open(files.log());
         let log = log.map_err(io(format!("{} can't be written", files.log().display())))?;
-        let child = Command::new(&self.binary)
+        let mut words = agent.launch.by.iter();
+        let mut command = match words.next() {
+            Some(by) => {
+                let mut command = Command::new(by);
+                command.args(words).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
+        let child = command
             .args(["agent", "--until-stdin-closes", "--config"])
             .arg(files.config())
             .env(process::VARIABLE, self.dir.path())
+            .envs(agent.launch.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

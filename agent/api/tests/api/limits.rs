@@ -1,7 +1,8 @@
 //! Who is refused, and the bounds on what is asked.
 
 use rcgen::{CertificateParams, Issuer, KeyPair};
-use starling_api::{REQUEST_BYTES_MAX, STREAMS_MAX};
+use rustls::pki_types::CertificateDer;
+use starling_api::{CONNECTIONS_MAX, REQUEST_BYTES_MAX, STREAMS_MAX};
 use starling_consensus::Tls;
 use starling_proto::v1;
 use tonic::Code;
@@ -114,6 +115,69 @@ async fn streams_beyond_the_limit_are_refused_until_one_ends() {
     eventually("a stream's place is free again", || {
         let (mut client, asked) = (client.clone(), asked.clone());
         async move { client.watch_cluster(asked).await.ok() }
+    })
+    .await;
+}
+
+/// Less than a handshake may take: whoever waited behind others would need more.
+const SOON: std::time::Duration = std::time::Duration::from_secs(4);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_connections_that_say_nothing_keep_no_user_out() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    let mut idle = Vec::new();
+    for _ in 0..2_000 {
+        idle.push(
+            tokio::net::TcpStream::connect(&agent.address)
+                .await
+                .unwrap(),
+        );
+    }
+    let asked = async {
+        let mut client = client(&agent.address, &home.user()).await.unwrap();
+        client.get_cluster_status(status_request()).await.unwrap();
+    };
+    tokio::time::timeout(SOON, asked).await.expect("in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_that_prove_themselves_and_say_nothing_leave_places_and_are_cut_off() {
+    use rustls::pki_types::ServerName;
+    use rustls::pki_types::pem::PemObject as _;
+    let home = Home::new();
+    let agent = home.leader().await;
+    let user = home.user();
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    roots.add(certificate(&user.ca)).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(user.key.as_bytes()).unwrap();
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate(&user.certificate)], key)
+        .unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let mut idle = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let stream = tokio::net::TcpStream::connect(&agent.address)
+            .await
+            .unwrap();
+        let name = ServerName::try_from("peer.starling").unwrap();
+        // Those beyond the bound may be turned away in the middle of it.
+        idle.push(connector.connect(name, stream).await);
+    }
+    // An agent's certificate finds the places that are kept.
+    let member = starling_keys::load(&home.keys("b"), "b").unwrap().tls;
+    let asked = async {
+        let mut client = client(&agent.address, &member).await.unwrap();
+        client.get_cluster_status(status_request()).await
+    };
+    let answer = tokio::time::timeout(SOON, asked).await.expect("in time");
+    assert!(!matches!(answer, Err(status) if status.code() == Code::Unavailable));
+    // Another user's turn comes once the silent ones are cut off.
+    eventually("a user is answered", || async {
+        let mut client = client(&agent.address, &home.user()).await.ok()?;
+        client.get_cluster_status(status_request()).await.ok()
     })
     .await;
 }
