@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Inbox {
     letters: Mutex<Letters>,
+    /// The members that were told of last.
+    members: Mutex<Vec<(NodeId, String)>>,
     arrived: Notify,
 }
 
@@ -19,6 +21,9 @@ pub struct Letters {
     pub summary: Option<Summary>,
     pub members: Option<Vec<(NodeId, String)>>,
     pub leave: bool,
+    /// The task shall panic.
+    #[cfg(test)]
+    pub breaks_off: bool,
 }
 
 impl Inbox {
@@ -28,7 +33,21 @@ impl Inbox {
     }
 
     pub fn put_members(&self, members: Vec<(NodeId, String)>) {
+        self.members().clone_from(&members);
         self.letters().members = Some(members);
+        self.arrived.notify_one();
+    }
+
+    /// For a task that has begun anew and was told nothing yet.
+    pub fn tell_again(&self) {
+        let members = self.members().clone();
+        self.letters().members = Some(members);
+        self.arrived.notify_one();
+    }
+
+    #[cfg(test)]
+    pub fn break_off(&self) {
+        self.letters().breaks_off = true;
         self.arrived.notify_one();
     }
 
@@ -44,6 +63,10 @@ impl Inbox {
 
     pub fn take(&self) -> Letters {
         std::mem::take(&mut *self.letters())
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<(NodeId, String)>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every change is one assignment, so a panic elsewhere can't leave half of one.

@@ -29,13 +29,13 @@ mod task;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use starling_engine::demand::Summary;
 use starling_engine::unit::{Ms, NodeId};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use stats::Stats;
 
@@ -48,6 +48,10 @@ pub const MEMBERSHIP_BYTES_MAX: usize = 1_400;
 pub const SAMPLES_BYTES_MAX: usize = 8_192;
 /// Nodes that are kept track of. What concerns further ones is dropped and counted.
 pub const NODES_MAX: usize = 1_024;
+
+/// After gossip broke off; twice as long each time after that.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Bytes in a [`Key`].
 pub const KEY_BYTES: usize = 32;
@@ -76,6 +80,34 @@ pub struct Config {
     /// `host:port` that others use.
     pub advertise: String,
     pub timing: Timing,
+    /// Which start of this node it is: higher each time, whatever the machine's clock
+    /// says, and at least [`LIFE_SPAN`] higher than the last one.
+    pub life: u64,
+    pub clock: Clock,
+}
+
+/// So far apart are the lives of one node: within one it renews itself, counts its
+/// datagrams, and begins anew where it broke off.
+pub const LIFE_SPAN: u64 = 1 << 40;
+/// Of a life's span, what each new beginning takes: more datagrams than are sent in
+/// half a year at a thousand a second.
+const BEGINNING_SPAN: u64 = 1 << 34;
+
+/// The one clock that summaries' times are on, at the agent and here. Ages travel
+/// between nodes, never times.
+#[derive(Clone)]
+pub struct Clock(pub Arc<dyn Fn() -> Ms + Send + Sync>);
+
+impl Clock {
+    fn now(&self) -> Ms {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock(..)")
+    }
 }
 
 /// Everything that is periodic. The defaults find a dead agent within about 3 s
@@ -110,7 +142,7 @@ impl Default for Timing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Another node's summary, newer than the last one told; `at` is on this
-    /// machine's clock.
+    /// agent's clock, [`Config::clock`].
     Heard(Summary),
     /// The nodes that are believed alive, in order, this one included. Told at
     /// the start and whenever it changes.
@@ -158,15 +190,52 @@ pub fn start(
 ) -> Result<Gossip, Error> {
     check(&config)?;
     socket.set_nonblocking(true)?;
-    let socket = UdpSocket::from_std(socket)?;
+    let socket = Arc::new(UdpSocket::from_std(socket)?);
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
-    let task = task::Task::new(config, socket, events, inbox.clone(), counters.clone());
+    let kept = keep(config, socket, events, inbox.clone(), counters.clone());
     Ok(Gossip {
         inbox,
         counters,
-        task: tokio::spawn(task.run()),
+        task: tokio::spawn(kept),
     })
+}
+
+/// Gossips until it leaves. Where the task panics, another one begins after a pause,
+/// as a later life of this node that knows nothing but the ledger's members.
+async fn keep(
+    config: Config,
+    socket: Arc<UdpSocket>,
+    events: mpsc::Sender<Event>,
+    inbox: Arc<Inbox>,
+    counters: Arc<Counters>,
+) {
+    let (mut pause, mut beginnings) = (PAUSE, 0);
+    loop {
+        let beginning = BEGINNING_SPAN.saturating_mul(beginnings);
+        let config = Config {
+            life: config.life.saturating_add(beginning),
+            ..config.clone()
+        };
+        let (socket, events) = (socket.clone(), events.clone());
+        let task = task::Task::new(config, socket, events, inbox.clone(), counters.clone());
+        // Ends with this one.
+        let mut task = JoinSet::from_iter([task.run()]);
+        let begun = Instant::now();
+        let why = match task.join_next().await {
+            Some(Err(why)) => why,
+            _ => return,
+        };
+        if begun.elapsed() > PAUSE_MAX {
+            pause = PAUSE;
+        }
+        let seconds = pause.as_secs();
+        tracing::error!(%why, "gossip broke off; it begins anew in {seconds} s");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+        beginnings = (beginnings + 1).min(LIFE_SPAN / BEGINNING_SPAN - 1);
+        inbox.tell_again();
+    }
 }
 
 impl Gossip {
@@ -222,12 +291,6 @@ fn check(config: &Config) -> Result<(), Error> {
         return Err(Error::Advertise(config.advertise.clone()));
     }
     Ok(())
-}
-
-/// This machine's clock.
-fn clock() -> Ms {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Ms(since.map_or(0, |since| since.as_millis() as u64))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use prost::bytes::{Buf, BufMut};
 use starling_engine::unit::NodeId;
 use starling_proto::gossip as wire;
 
-use super::{address, clock};
+use super::address;
 use wire::header::Kind;
 
 /// One life of one node. The node is what it is known by; a later life replaces
@@ -16,8 +16,7 @@ pub struct Identity {
     pub node: NodeId,
     /// `host:port`
     pub address: String,
-    /// The node's clock at its start, in milliseconds, or one more than the life
-    /// before. 0 stands for any life, where a node is called that isn't known yet.
+    /// Higher at each start of the node, or one more than the life before. 0 stands for any life, where a node is called that isn't known yet.
     pub life: u64,
 }
 
@@ -26,7 +25,7 @@ impl foca::Identity for Identity {
 
     fn renew(&self) -> Option<Identity> {
         Some(Identity {
-            life: clock().0.max(self.life.saturating_add(1)),
+            life: self.life.saturating_add(1),
             ..self.clone()
         })
     }

@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use super::address::Addresses;
 use super::seal::Seal;
 use super::stats::Counters;
-use super::{MEMBERSHIP_BYTES_MAX, SAMPLES_BYTES_MAX, clock};
+use super::{MEMBERSHIP_BYTES_MAX, SAMPLES_BYTES_MAX};
 
 /// Datagrams that wait for room in the socket. At the bound the oldest is dropped:
 /// what is newer says more.
@@ -25,8 +25,8 @@ pub struct Outgoing {
     socket: Arc<UdpSocket>,
     seal: Arc<Seal>,
     addresses: Addresses,
-    /// Of the last datagram. Starts at the clock in microseconds, so that it goes
-    /// on after a restart where it was, or beyond.
+    /// Of the last datagram. Starts at the life, so that after a restart it is beyond
+    /// where it was.
     sequence: u64,
     queue: VecDeque<(SocketAddr, Vec<u8>)>,
     counters: Arc<Counters>,
@@ -35,6 +35,7 @@ pub struct Outgoing {
 impl Outgoing {
     pub fn new(
         own: NodeId,
+        life: u64,
         socket: Arc<UdpSocket>,
         seal: Arc<Seal>,
         counters: Arc<Counters>,
@@ -45,7 +46,7 @@ impl Outgoing {
             socket,
             seal,
             addresses: Addresses::new(ipv4),
-            sequence: clock().0.saturating_mul(1_000),
+            sequence: life,
             queue: VecDeque::new(),
             counters,
         }

@@ -23,7 +23,7 @@ use super::replay::Replay;
 use super::samples::{Samples, Taken};
 use super::seal::{self, Seal};
 use super::stats::Counters;
-use super::{Config, Event, NODES_MAX, SAMPLES_BYTES_MAX, Timing, clock};
+use super::{Clock, Config, Event, NODES_MAX, SAMPLES_BYTES_MAX, Timing};
 
 /// Nodes that are told of samples at a time.
 const FANOUT: usize = 3;
@@ -39,6 +39,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct Task {
     name: String,
     own: NodeId,
+    clock: Clock,
     timing: Timing,
     socket: Arc<UdpSocket>,
     seal: Arc<Seal>,
@@ -65,17 +66,16 @@ pub struct Task {
 impl Task {
     pub fn new(
         config: Config,
-        socket: UdpSocket,
+        socket: Arc<UdpSocket>,
         events: mpsc::Sender<Event>,
         inbox: Arc<Inbox>,
         counters: Arc<Counters>,
     ) -> Task {
-        let socket = Arc::new(socket);
         let seal = Arc::new(Seal::new(&config.keys, &config.cluster, config.generation));
         let identity = Identity {
             node: config.node,
             address: config.advertise,
-            life: clock().0,
+            life: config.life,
         };
         let now = Instant::now();
         Task {
@@ -85,7 +85,14 @@ impl Task {
             replay: Replay::default(),
             detector: Detector::new(identity, &config.timing, counters.clone()),
             samples: Samples::new(config.node),
-            outgoing: Outgoing::new(config.node, socket.clone(), seal.clone(), counters.clone()),
+            outgoing: Outgoing::new(
+                config.node,
+                config.life,
+                socket.clone(),
+                seal.clone(),
+                counters.clone(),
+            ),
+            clock: config.clock,
             events: Events::new(events),
             rng: rand::make_rng(),
             contacts: Vec::new(),
@@ -130,9 +137,11 @@ impl Task {
     /// Whether it is time to leave.
     fn open_letters(&mut self) -> bool {
         let letters = self.inbox.take();
+        #[cfg(test)]
+        assert!(!letters.breaks_off, "told to break off");
         let now = Instant::now();
         if let Some(summary) = letters.summary {
-            self.samples.publish(&summary, now, clock());
+            self.samples.publish(&summary, now, self.clock.now());
             self.next_push = self.next_push.min(now.max(self.pushed + PUSH_GAP));
         }
         if let Some(mut members) = letters.members {
@@ -208,7 +217,7 @@ impl Task {
         if samples.receiver_life != self.detector.life() {
             return self.counters.misdirected.one();
         }
-        let (now, clock) = (Instant::now(), clock());
+        let (now, clock) = (Instant::now(), self.clock.now());
         for sample in samples.samples {
             match self.samples.take(sample, now, clock) {
                 Taken::Newer(summary) => {

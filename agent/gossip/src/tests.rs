@@ -3,13 +3,14 @@
 mod cluster;
 mod hostile;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use starling_engine::demand::{CPU, Summary, Totals};
-use starling_engine::unit::NodeId;
+use starling_engine::unit::{Ms, NodeId};
 use tokio::sync::mpsc;
 
-use super::{Config, Error, Key, Timing, clock};
+use super::{Clock, Config, Error, Key, LIFE_SPAN, Timing};
 
 const KEY: Key = Key([7; 32]);
 
@@ -22,7 +23,21 @@ fn config(node: u64, address: &std::net::SocketAddr) -> Config {
         keys: vec![KEY],
         advertise: address.to_string(),
         timing: Timing::default(),
+        life: life(),
+        clock: Clock(std::sync::Arc::new(clock)),
     }
+}
+
+/// Higher each time.
+fn life() -> u64 {
+    static LIVES: AtomicU64 = AtomicU64::new(1);
+    LIVES.fetch_add(1, Ordering::Relaxed) * LIFE_SPAN
+}
+
+/// One that all nodes of a test share.
+fn clock() -> Ms {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Ms(since.unwrap().as_millis() as u64)
 }
 
 fn bind() -> (std::net::UdpSocket, std::net::SocketAddr) {

@@ -161,7 +161,7 @@ impl World<'_> {
             1 => place.deaf = !place.deaf,
             2 => place.up = true,
             _ => {
-                place.node = Node::new(id);
+                place.node = Node::new(id).in_life(self.now.0);
                 place.line = Line::default();
                 (place.up, place.leads) = (true, false);
             }

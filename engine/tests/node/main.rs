@@ -137,7 +137,8 @@ impl World {
     }
 
     fn restart(&mut self, id: NodeId) {
-        self.nodes.insert(id, Node::new(id));
+        let node = Node::new(id).in_life(self.now.0);
+        self.nodes.insert(id, node);
         self.up.insert(id);
     }
 

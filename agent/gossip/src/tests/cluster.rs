@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use starling_engine::demand::{CPU, Summary};
-use starling_engine::unit::NodeId;
+use starling_engine::unit::{Ms, NodeId};
 use tokio::sync::mpsc;
 
-use super::super::{Config, Event, Gossip, clock, start};
-use super::{bind, config, summary};
+use super::super::{Clock, Config, Event, Gossip, LIFE_SPAN, start};
+use super::{bind, clock, config, summary};
 
 /// Everything on a busy machine with few cores happens well within this.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -48,10 +48,18 @@ impl Agent {
 
     /// A new agent in place of one that is gone, on its port.
     async fn restart(node: u64, address: SocketAddr) -> Agent {
+        Agent::restart_with(node, address, |config| config).await
+    }
+
+    async fn restart_with(
+        node: u64,
+        address: SocketAddr,
+        change: impl Fn(Config) -> Config,
+    ) -> Agent {
         let started = Instant::now();
         loop {
             match std::net::UdpSocket::bind(address) {
-                Ok(socket) => return Agent::start_at(socket, config(node, &address)),
+                Ok(socket) => return Agent::start_at(socket, change(config(node, &address))),
                 Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
             }
             tokio::task::yield_now().await;
@@ -287,6 +295,95 @@ async fn a_node_that_stood_still_leaves_and_returns_by_itself() {
         .await
         .unwrap()
         .unwrap();
+}
+
+/// A task that panics is what any bug in it looks like.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gossip_that_breaks_off_begins_anew_and_is_heard_and_hears_again() {
+    let mut agents: Vec<Agent> = (1..=3).map(Agent::start).collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    agents[0].gossip.inbox.break_off();
+    agents[0]
+        .until("itself alone", |agent| agent.alive == BTreeSet::from([1]))
+        .await;
+    // Nobody tells it of the members again.
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    agents[0].gossip.publish(summary(1, 7));
+    agents[1].gossip.publish(summary(2, 8));
+    agents[2]
+        .until("a summary of 1", |agent| agent.summaries.contains_key(&1))
+        .await;
+    agents[0]
+        .until("a summary of 2", |agent| agent.summaries.contains_key(&2))
+        .await;
+}
+
+/// Each node's log may have been led by another machine's clock for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clocks_that_are_an_hour_apart_make_no_summary_old() {
+    const HOUR_MS: u64 = 3_600_000;
+    let clocks: [fn() -> Ms; 3] = [clock, || clock().plus(HOUR_MS), || clock().minus(HOUR_MS)];
+    let mut agents: Vec<Agent> = (1..=3)
+        .zip(clocks)
+        .map(|(node, clock)| {
+            let (socket, address) = bind();
+            let clock = Clock(std::sync::Arc::new(clock));
+            let config = Config {
+                clock,
+                ..config(node, &address)
+            };
+            Agent::start_at(socket, config)
+        })
+        .collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    for (agent, clock) in agents.iter().zip(clocks) {
+        let at = clock();
+        agent.gossip.publish(Summary {
+            at,
+            ..summary(agent.node, 1)
+        });
+    }
+    for (agent, clock) in agents.iter_mut().zip(clocks) {
+        let own = agent.node;
+        for other in (1..=3).filter(|&other| other != own) {
+            agent
+                .until("summary", |agent| agent.summaries.contains_key(&other))
+                .await;
+            let (at, now) = (agent.summaries[&other].at, clock());
+            let patience_ms = PATIENCE.as_millis() as u64;
+            assert!(now.since(at) < patience_ms && at.since(now) == 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_life_is_heard_whatever_the_clock_says() {
+    let mut agents: Vec<Agent> = (1..=2).map(Agent::start).collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2]).await;
+    let former = agents.pop().unwrap();
+    let address = former.address;
+    drop(former);
+    // Its clock is an hour behind the one that it had.
+    let later = Agent::restart_with(2, address, |config| Config {
+        clock: Clock(std::sync::Arc::new(|| clock().minus(3_600_000))),
+        ..config
+    });
+    agents.push(later.await);
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2]).await;
+    agents[1].gossip.publish(Summary {
+        at: clock().minus(3_600_000),
+        sequence: LIFE_SPAN,
+        ..summary(2, 1)
+    });
+    agents[0]
+        .until("a summary of 2", |agent| agent.summaries.contains_key(&2))
+        .await;
+    let age_ms = clock().since(agents[0].summaries[&2].at);
+    assert!(age_ms < PATIENCE.as_millis() as u64, "{age_ms} ms old");
 }
 
 /// How old summaries are on 32 nodes in one process, each second for 15 s.
