@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -14,6 +15,8 @@ use starling_health::logs::Format;
 /// is left, gossip and the API, is little; a thread for each core would only wake
 /// the others in vain.
 const WORKER_THREADS: usize = 1;
+/// What waits for a disk when an agent ends is waited for so long.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// An autoscaler without a central part.
 #[derive(Debug, Parser)]
@@ -152,9 +155,11 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
         .worker_threads(WORKER_THREADS)
         .enable_all()
         .build();
-    runtime
-        .context("can't start the program's own runtime")?
-        .block_on(work)
+    let runtime = runtime.context("can't start the program's own runtime")?;
+    let done = runtime.block_on(work);
+    // A disk that hangs must not keep the process from ending.
+    runtime.shutdown_timeout(END_WITHIN);
+    done
 }
 
 #[cfg(test)]

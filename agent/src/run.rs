@@ -5,12 +5,15 @@
 //! Contains no rule about numbers.
 
 mod addresses;
+mod aside;
 mod ask;
 mod edits;
 mod identity;
+mod life;
 mod shown;
 mod start;
 mod tell;
+pub mod watchdog;
 mod wishes;
 
 use std::collections::BTreeMap;
@@ -21,6 +24,7 @@ use std::time::{Duration, Instant};
 use starling_api::view::{Replica, Snapshot};
 use starling_collect::Collector;
 use starling_collect::node::Machine;
+use starling_collect::proc::boot_ms;
 use starling_consensus::{Clock, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
@@ -33,7 +37,7 @@ use starling_health::{Health, Held, Proposal};
 use starling_identity::Troubles;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies};
-use starling_policy::Directory;
+use starling_policy::{Directory, Looked, Saved};
 use starling_process::Supervisor;
 use starling_sources::Poller;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -43,8 +47,10 @@ use tracing::{error, warn};
 use crate::config::Adopt;
 use crate::platform::{self, Meter as PodMeter, Platform};
 use crate::{actuate, measure};
+use aside::Aside;
 use start::Parts;
 use tell::Told;
+use watchdog::Pulse;
 
 /// How often the node and its workers are measured, and the policy directory is read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -61,7 +67,12 @@ const EVENTS_MAX: usize = 1_024;
     reason = "an edit of a policy is as rare as it is large"
 )]
 enum Event {
-    Sampled(Box<(Meters, Sample)>),
+    /// `Err`: measuring broke off, and took the meters with it.
+    Sampled(Result<Box<(Meters, Sample)>, String>),
+    /// The policy directory was looked at.
+    Looked(Result<Looked, String>),
+    /// What was applied from it was written down, or couldn't be.
+    Saved(Result<Saved, String>),
     Polled {
         policy: policy::Name,
         trigger: String,
@@ -94,8 +105,10 @@ struct Agent {
     node: Node,
     gossip: Gossip,
     supervisor: Arc<Supervisor>,
-    meters: Option<Meters>,
+    meters: Aside<Meters>,
     directory: Option<Directory>,
+    /// When the look at it began that is under way.
+    looking_since: Option<Instant>,
     /// Where scaled workloads run; `None` on bare machines.
     platform: Option<Platform>,
     /// Policies that are objects, and what else scales workloads; `None` on bare
@@ -118,6 +131,7 @@ struct Agent {
     replicas: Arc<Vec<Replica>>,
     told: Told,
     health: Health,
+    pulse: Pulse,
     /// Of this agent's identity.
     troubles: Vec<watch::Receiver<Troubles>>,
     /// Shares are carried out only from here on.
@@ -169,6 +183,7 @@ impl Agent {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             self.health.turned();
+            self.pulse.turned();
             tokio::select! {
                 () = &mut shutdown => return self,
                 _ = sample.tick() => {
@@ -232,25 +247,12 @@ impl Agent {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Sampled(sampled) => {
-                let (meters, sample) = *sampled;
-                let machine = meters.machine.machine();
-                self.told.unread(&machine.unread);
-                if let Some(platform) = &self.platform {
-                    let troubles = platform::gpus::troubles(&machine.gpus, &platform.devices());
-                    self.told.warn("devices", troubles);
+            Event::Sampled(sampled) => self.sampled(sampled),
+            Event::Looked(looked) => self.looked(looked),
+            Event::Saved(saved) => {
+                if let Some(directory) = &mut self.directory {
+                    directory.saved(saved);
                 }
-                self.machine.send_replace(Arc::clone(machine));
-                if let Some(pods) = &meters.pods {
-                    self.told.warn("usage", pods.problems(self.clock.now()));
-                    self.held.send_replace(Arc::new(pods.held().to_vec()));
-                }
-                self.meters = Some(meters);
-                self.told.workloads(sample.workloads.len());
-                self.told.warn("pods", measure::scaled_troubles(&sample));
-                self.replicas = Arc::new(Replica::all(&sample));
-                self.step(Input::Sampled(sample));
-                self.step_if_due();
             }
             Event::Polled {
                 policy,
@@ -281,6 +283,30 @@ impl Agent {
         }
     }
 
+    fn sampled(&mut self, sampled: Result<Box<(Meters, Sample)>, String>) {
+        let (meters, sample) = match sampled {
+            Ok(sampled) => *sampled,
+            Err(why) => return self.meters.broke_off(why, Instant::now()),
+        };
+        let machine = meters.machine.machine();
+        self.told.unread(&machine.unread);
+        if let Some(platform) = &self.platform {
+            let troubles = platform::gpus::troubles(&machine.gpus, &platform.devices());
+            self.told.warn("devices", troubles);
+        }
+        self.machine.send_replace(Arc::clone(machine));
+        if let Some(pods) = &meters.pods {
+            self.told.warn("usage", pods.problems(self.clock.now()));
+            self.held.send_replace(Arc::new(pods.held().to_vec()));
+        }
+        self.meters.back(meters);
+        self.told.workloads(sample.workloads.len());
+        self.told.warn("pods", measure::scaled_troubles(&sample));
+        self.replicas = Arc::new(Replica::all(&sample));
+        self.step(Input::Sampled(sample));
+        self.step_if_due();
+    }
+
     /// What came may be worth a pass at once.
     fn step_if_due(&mut self) {
         let now = self.clock.now();
@@ -299,6 +325,7 @@ impl Agent {
             .is_some_and(|at| Some(at) != planned_at)
         {
             self.health.metrics().passed(begun.elapsed());
+            self.pulse.passed();
         }
         for output in outputs {
             match output {
@@ -359,15 +386,22 @@ impl Agent {
             None => Some(BTreeMap::new()),
         };
         let Some(specs) = specs else { return };
-        let Some(mut meters) = self.meters.take() else {
-            return;
-        };
+        let now = Instant::now();
+        let taken = self.meters.take(now);
+        let trouble = self.meters.trouble(now);
+        let trouble = trouble.map(|words| ("the measurement".to_owned(), words));
+        self.told.warn("meters", trouble.into_iter().collect());
+        let Some(mut meters) = taken else { return };
         let pods = self.platform.as_ref().and_then(Platform::pods);
-        let (events, metrics) = (self.events.clone(), self.health.metrics().clone());
+        let metrics = self.health.metrics().clone();
         let (supervisor, clock) = (self.supervisor.clone(), self.clock.clone());
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             let begun = Instant::now();
-            let replicas = measure::replicas(&specs, &supervisor.workers());
+            let moment = measure::Moment {
+                now: clock.now(),
+                boot_ms: boot_ms(),
+            };
+            let replicas = measure::replicas(&specs, &supervisor.workers(), moment);
             let mut sample =
                 (meters.machine).sample(clock.now(), measure::offered(&specs), &replicas);
             sample.troubles = measure::troubles(&specs, supervisor.troubles());
@@ -380,9 +414,9 @@ impl Agent {
                 );
             }
             metrics.sampled(begun.elapsed());
-            // Refused only while the agent ends.
-            let _ = events.blocking_send(Event::Sampled(Box::new((meters, sample))));
-        });
+            Box::new((meters, sample))
+        };
+        self.aside(work, Event::Sampled);
     }
 
     fn propose(&self, command: Command) {

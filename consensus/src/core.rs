@@ -40,6 +40,8 @@ pub struct Core {
     pub tally: Arc<Tally>,
     /// Less than the whole where this agent is ending.
     pub part: watch::Sender<Part>,
+    /// What has ended that should not have, once something has.
+    pub failed: watch::Sender<Option<String>>,
     /// Open to every proposal until it is answered; whoever hands the lead over
     /// closes it, and those that come meanwhile find another leader behind it.
     pub gate: tokio::sync::RwLock<()>,
@@ -203,6 +205,12 @@ impl Core {
         hand_over::hand_over(self, membership)
             .await
             .map_err(Error::LeadKept)
+    }
+
+    /// See [`hand_over::stand_again`].
+    pub fn stand_again(&self) -> Result<(), Error> {
+        hand_over::stand_again(self, self.membership()?);
+        Ok(())
     }
 
     /// Writes a snapshot and purges what it holds.

@@ -85,6 +85,12 @@ pub async fn hand_over(core: &Core, membership: &Membership) -> Result<Option<No
     }
 }
 
+/// For an agent that gave the lead away and doesn't end: from here on it may lead again.
+pub fn stand_again(core: &Core, membership: &Membership) {
+    core.part.send_replace(Part::Whole);
+    membership.raft.runtime_config().elect(true);
+}
+
 /// Tries until somebody else leads.
 async fn give(core: &Core, membership: &Membership, trouble: &mut String) -> Result<NodeId, Kept> {
     let own = membership.own.id;

@@ -197,6 +197,12 @@ impl Log {
         self.inner.core.leadership.clone()
     }
 
+    /// Which part of the log has ended that should go on for as long as it does, and
+    /// why. Then this agent is of no use any more; a new start mends it.
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.inner.core.failed.subscribe()
+    }
+
     /// Whether this agent may act at this very moment: [`Leadership::acting`]
     /// without the delay of the watch. Ask right before acting.
     pub fn acting(&self) -> bool {
@@ -249,6 +255,11 @@ impl Log {
         self.inner
             .on_runtime(async move { core.hand_over().await })
             .await
+    }
+
+    /// After [`Log::hand_over`], for an agent that goes on: it may come to lead again.
+    pub fn stand_again(&self) -> Result<(), Error> {
+        self.inner.core.stand_again()
     }
 
     /// Writes a snapshot now and drops the log entries that it holds; both also

@@ -121,16 +121,15 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         leadership,
         tally: Arc::default(),
         part: watch::Sender::default(),
+        failed: watch::Sender::default(),
         gate: tokio::sync::RwLock::default(),
         member: OnceLock::new(),
     });
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;
     let serving = server::serve(core.clone(), listener);
-    tokio::spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the peer listener has ended");
-        }
+    keep(&core, "the peer listener", async move {
+        serving.await.err().map(|why| why.to_string())
     });
 
     let own = Arc::new(join::identity(&core, &opened).await?);
@@ -151,9 +150,14 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     if core.member.set(membership).is_err() {
         return Err(Error::Unknown("the log was started twice".into()));
     }
-    tokio::spawn(observer.clone().run(leadership_sender));
-    tokio::spawn(propose::run(raft.clone(), core.clock.clone(), queue));
-    tokio::spawn(steward::run(core.clone()));
+    keep(&core, "raft", none(observer.clone().run(leadership_sender)));
+    let proposing = propose::run(raft.clone(), core.clock.clone(), queue);
+    keep(&core, "the taking of proposals", none(proposing));
+    keep(
+        &core,
+        "the care for the voters",
+        none(steward::run(core.clone())),
+    );
     tokio::spawn(announce::run(core.clone()));
     tracing::info!(id = own.id, cluster = %own.cluster, "this agent takes part in the log");
     Ok(Parts {
@@ -163,6 +167,32 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         raft,
         own,
     })
+}
+
+async fn none(work: impl Future<Output = ()>) -> Option<String> {
+    work.await;
+    None
+}
+
+/// Runs a part that goes on for as long as the log does. Where it ends or panics before
+/// the log is shut down, [`crate::Log::failed`] says so.
+fn keep(
+    core: &Core,
+    part: &'static str,
+    work: impl Future<Output = Option<String>> + Send + 'static,
+) {
+    let failed = core.failed.clone();
+    tokio::spawn(async move {
+        let why = match tokio::spawn(work).await {
+            Ok(why) => why.unwrap_or_else(|| "it should not have".to_owned()),
+            Err(why) => why.to_string(),
+        };
+        failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert_with(|| format!("{part} ended: {why}"));
+            first
+        });
+    });
 }
 
 fn listen(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {

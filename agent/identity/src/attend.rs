@@ -72,9 +72,14 @@ impl Attendant {
             troubles,
         });
         tokio::spawn(settle(attendant.clone(), established.discovery));
-        tokio::spawn(object::keep(attendant.clone()));
+        let keeps = attendant.clone();
+        tokio::spawn(kept("the care for the cluster object", move || {
+            object::keep(keeps.clone())
+        }));
         if attendant.renews {
-            tokio::spawn(renew(attendant));
+            tokio::spawn(kept("the renewal of the certificate", move || {
+                renew(attendant.clone())
+            }));
         }
         seen
     }
@@ -118,6 +123,21 @@ impl Attendant {
         drop(ledger);
         shuffle(&mut addresses);
         addresses
+    }
+}
+
+/// Runs something until it ends in order. Where it panics it begins anew after a pause,
+/// and that is said.
+async fn kept<F>(what: &str, work: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut pause = PAUSE_FIRST;
+    while let Err(why) = tokio::spawn(work()).await {
+        let seconds = pause.as_secs();
+        tracing::error!(%why, "{what} broke off; it begins anew in {seconds} s");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
@@ -185,7 +205,7 @@ async fn renew(attendant: Arc<Attendant>) {
 
 /// Asks the others; where nobody certifies and time runs out, an agent that holds
 /// the authority certifies itself.
-async fn attempt(attendant: &Attendant) -> Result<Validity, Error> {
+async fn attempt(attendant: &Arc<Attendant>) -> Result<Validity, Error> {
     let (settings, store) = (&attendant.settings, &attendant.store);
     let urgent = current(store).map_or(true, |valid| is_urgent(valid, now_s()));
     let asked = ask_any(settings, &attendant.cluster, &attendant.addresses()).await;
@@ -198,7 +218,10 @@ async fn attempt(attendant: &Attendant) -> Result<Validity, Error> {
             papers
         }
     };
-    let keys = store.put(&papers)?;
+    // It waits for the disk.
+    let puts = attendant.clone();
+    let put = tokio::task::spawn_blocking(move || puts.store.put(&papers)).await;
+    let keys = put.map_err(|why| Error::BrokeOff(why.to_string()))??;
     attendant.credentials.replace(&keys.tls)?;
     Ok(validity(&keys.tls.certificate)?)
 }
@@ -251,7 +274,21 @@ fn now_s() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_panics_begins_anew_until_it_ends_in_order() {
+        let begun = Arc::new(AtomicU32::new(0));
+        let count = begun.clone();
+        let work = move || {
+            let times = count.fetch_add(1, Ordering::Relaxed);
+            async move { assert!(times > 0, "the first time") }
+        };
+        kept("a test", work).await;
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
+    }
 
     #[test]
     fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_a_little_before() {

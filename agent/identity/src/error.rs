@@ -13,6 +13,8 @@ pub enum Error {
     Object(#[from] cluster::Error),
     #[error(transparent)]
     Log(#[from] starling_consensus::Error),
+    #[error("writing the new certificate broke off: {0}")]
+    BrokeOff(String),
     #[error(
         "the data directory {} belongs to cluster {} with the id {}, but the ConfigMap \
          {object} names the one with the id {}, which {} founded. To let this node \

@@ -1,7 +1,9 @@
 //! The policy directory: looked at about once a second, read where it changed.
 //!
-//! Comes in: a path, the ledger, the time. Goes out: a [`Scan`]. Blocks for one
-//! directory listing, a `stat` for each file, and reading what changed.
+//! Comes in: a path, the ledger, the time. Goes out: a [`Scan`]. What waits for a disk
+//! is apart from the rest, to be run where waiting does no harm: a [`Look`] (one
+//! directory listing, a `stat` for each file, and reading what changed) and a [`Save`].
+//! Everything else only computes.
 
 mod files;
 mod gather;
@@ -59,9 +61,12 @@ pub struct Directory {
     /// its workloads.
     platform: bool,
     files: Files,
+    under_way: UnderWay,
     memory: Memory,
     /// As it is on disk; `None` where nothing is.
     saved: Option<Memory>,
+    /// Why it couldn't be written the last time.
+    unsaved: Option<String>,
     /// Nothing was remembered at the start, and not every file has been read since.
     fresh: bool,
     scans: u32,
@@ -71,6 +76,14 @@ pub struct Directory {
     proposed: BTreeMap<Name, (Proposal, Ms)>,
     /// By policy: the proposal that the ledger refused, and why.
     refused: BTreeMap<Name, (Proposal, String)>,
+}
+
+/// What waits for a disk just now, elsewhere.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// It has the files.
+    look: bool,
+    save: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,10 +120,12 @@ impl Directory {
             node: node.to_owned(),
             platform: false,
             files: Files::default(),
+            under_way: UnderWay::default(),
             memory: saved.clone().unwrap_or_default(),
             fresh: saved.is_none(),
             scans: 0,
             saved,
+            unsaved: None,
             lost,
             proposed: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -134,25 +149,54 @@ impl Directory {
         known.then_some(&self.memory.processes)
     }
 
-    /// Looks at the directory. Call it once this agent has applied the log as
+    /// Begins to look at the directory; `None` while a look is under way. What comes
+    /// of it goes to [`Directory::scan`], or, where it broke off, to
+    /// [`Directory::broke_off`]. `now` is the wall clock.
+    pub fn look(&mut self, now: Ms) -> Option<Look> {
+        if std::mem::replace(&mut self.under_way.look, true) {
+            return None;
+        }
+        Some(Look {
+            files: std::mem::take(&mut self.files),
+            path: self.path.clone(),
+            now,
+        })
+    }
+
+    /// A look has come to nothing. The next one reads all files anew; until it has,
+    /// what was read before stays in force.
+    pub fn broke_off(&mut self) {
+        self.under_way.look = false;
+    }
+
+    /// Takes what a look has found. Call it once this agent has applied the log as
     /// far as its own admission; before that, policies of others look absent.
     /// `offered` is what live nodes can run; this machine's own processes count
-    /// too. `rivals` is what else scales workloads, as far as this agent knows. `now`
-    /// is the wall clock.
+    /// too. `rivals` is what else scales workloads, as far as this agent knows.
     pub fn scan(
         &mut self,
+        looked: Looked,
         ledger: &Ledger,
         offered: &BTreeSet<Target>,
         rivals: &BTreeMap<Target, String>,
-        now: Ms,
     ) -> Scan {
+        let Looked { files, now, listed } = looked;
+        self.files = files;
+        self.under_way.look = false;
         let mut scan = Scan::default();
         self.scans = self.scans.saturating_add(1);
-        if let Some(lost) = &self.lost {
-            let subject = memory::path(&self.data_dir).display().to_string();
-            scan.problems.insert(subject, lost.clone());
+        let remembered = memory::path(&self.data_dir).display().to_string();
+        if let Some(unsaved) = &self.unsaved {
+            let words = format!(
+                "can't be written ({unsaved}); until it can, files that are deleted while this \
+                 agent is down go unnoticed"
+            );
+            scan.problems.insert(remembered.clone(), words);
         }
-        if let Err(why) = self.files.refresh(&self.path, now) {
+        if let Some(lost) = &self.lost {
+            scan.problems.insert(remembered, lost.clone());
+        }
+        if let Err(why) = listed {
             let words = format!("{why}; what was read from it before stays in force");
             scan.problems.insert(self.path.display().to_string(), words);
             scan.processes.clone_from(&self.memory.processes);
@@ -170,7 +214,6 @@ impl Directory {
         }
         self.propose(&verdicts, &wishes, now, &mut scan);
         self.fresh &= !self.files.are_read();
-        self.save(&mut scan);
         scan
     }
 
@@ -337,21 +380,72 @@ impl Directory {
         }
     }
 
-    fn save(&mut self, scan: &mut Scan) {
-        if self.fresh || self.saved.as_ref() == Some(&self.memory) {
-            return;
+    /// What is to be written down now; `None` where nothing is new, and while it is
+    /// being written. What became of it goes to [`Directory::saved`].
+    pub fn save(&mut self) -> Option<Save> {
+        if self.fresh || self.under_way.save || self.saved.as_ref() == Some(&self.memory) {
+            return None;
         }
-        match memory::save(&self.data_dir, &self.memory) {
-            Ok(()) => self.saved = Some(self.memory.clone()),
-            Err(error) => {
-                let subject = memory::path(&self.data_dir).display().to_string();
-                let words = format!(
-                    "can't be written ({error}); until it can, files that are deleted while this \
-                     agent is down go unnoticed"
-                );
-                scan.problems.insert(subject, words);
+        self.under_way.save = true;
+        Some(Save {
+            data_dir: self.data_dir.clone(),
+            memory: self.memory.clone(),
+        })
+    }
+
+    /// `Err` where it couldn't be written; it is tried again after the next scan.
+    pub fn saved(&mut self, result: Result<Saved, String>) {
+        self.under_way.save = false;
+        match result {
+            Ok(Saved(memory)) => {
+                self.saved = Some(memory);
+                self.unsaved = None;
             }
+            Err(why) => self.unsaved = Some(why),
         }
+    }
+}
+
+/// The part of a look that waits for the directory's disk.
+pub struct Look {
+    files: Files,
+    path: PathBuf,
+    now: Ms,
+}
+
+/// What a look has found.
+pub struct Looked {
+    files: Files,
+    now: Ms,
+    listed: Result<(), String>,
+}
+
+impl Look {
+    /// Blocks; on a mount that hangs, for as long as that does.
+    pub fn run(mut self) -> Looked {
+        let listed = self.files.refresh(&self.path, self.now);
+        Looked {
+            files: self.files,
+            now: self.now,
+            listed,
+        }
+    }
+}
+
+/// The memory, to be written to the data directory.
+pub struct Save {
+    data_dir: PathBuf,
+    memory: Memory,
+}
+
+/// The memory as it was written.
+pub struct Saved(Memory);
+
+impl Save {
+    /// Blocks for the disk.
+    pub fn run(self) -> Result<Saved, String> {
+        memory::save(&self.data_dir, &self.memory).map_err(|error| error.to_string())?;
+        Ok(Saved(self.memory))
     }
 }
 

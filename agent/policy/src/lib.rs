@@ -28,5 +28,5 @@ pub mod sources;
 pub mod yaml;
 
 pub use convert::{is_label, is_subdomain};
-pub use directory::{Directory, Error, Scan};
+pub use directory::{Directory, Error, Looked, Saved, Scan};
 pub use elsewhere::IMPORT;

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use starling_engine::node::Answer;
 use starling_engine::node::platform::Observation;
 use starling_engine::policy::{Name, Source, Trigger};
+use starling_engine::unit::Ms;
 use starling_kube::metrics::Metrics;
 use starling_sources::Asked;
 
@@ -45,7 +46,7 @@ impl Agent {
             } else {
                 let asked = Asked {
                     namespace: &policy.namespace,
-                    wall_ms: wall_ms(),
+                    wall_ms: wall().0.cast_signed(),
                 };
                 let answer = poller.poll(&trigger, asked).await;
                 answer.map(Answer::Value).map_err(|e| e.to_string())
@@ -75,7 +76,7 @@ impl Agent {
 }
 
 /// What the machine's calendar says; ages and windows go by other clocks.
-fn wall_ms() -> i64 {
+pub(super) fn wall() -> Ms {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
+    Ms(since.map_or(0, |since| since.as_millis() as u64))
 }

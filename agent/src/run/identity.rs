@@ -22,7 +22,7 @@ use starling_kube::cluster::ClusterObject;
 use starling_kube::discovery::Wanted;
 use starling_proto::enrol::enrol_service_server::EnrolService;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{Config, Kubernetes};
 
@@ -156,7 +156,8 @@ impl Identity {
             troubles: Vec::new(),
         };
         if let Some(dir) = &self.files {
-            let watcher = Watcher::new(dir, &self.name);
+            let (dir, name) = (dir.clone(), self.name.clone());
+            let watcher = move || Watcher::new(&dir, &name);
             let (sender, seen) = watch::channel(Troubles::new());
             let (gossip, credentials) = (known.gossip.clone(), known.credentials.clone());
             tokio::spawn(follow(watcher, gossip, credentials, sender));
@@ -205,17 +206,26 @@ fn reached_from_here(address: &str) -> String {
 
 /// Takes over what is in the files whenever it has changed.
 async fn follow(
-    watcher: Watcher,
+    watcher: impl Fn() -> Watcher,
     gossip: Vec<Key>,
     credentials: Credentials,
     troubles: watch::Sender<Troubles>,
 ) {
-    let mut watcher = Some(watcher);
-    while let Some(mut looking) = watcher.take() {
+    let mut looking = watcher();
+    loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let looked = tokio::task::spawn_blocking(move || (looking.look(), looking)).await;
-        let Ok((found, back)) = looked else { return };
-        watcher = Some(back);
+        let found = match looked {
+            Ok((found, back)) => {
+                looking = back;
+                found
+            }
+            Err(why) => {
+                error!(%why, "looking at the certificate's files broke off; it begins anew");
+                looking = watcher();
+                continue;
+            }
+        };
         let Some(found) = found else { continue };
         let replaced = found.map_err(|why| why.to_string()).and_then(|keys| {
             match credentials.replace(&keys.tls) {

@@ -19,17 +19,21 @@ use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies, Reads};
 use starling_kube::targets;
 use starling_policy::Directory;
-use starling_process::Supervisor;
+use starling_process::{Supervisor, limit};
 use starling_sources::Poller;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tokio::task::{JoinError, JoinHandle};
+use tracing::{error, info, warn};
 
 use super::addresses::{self, Sockets};
-use super::ask::{POLLS_MAX, POLLS_WAITING_MAX};
+use super::aside::Aside;
+use super::ask::{POLLS_MAX, POLLS_WAITING_MAX, wall};
 use super::identity::{self, Identity, Known};
+use super::life;
 use super::shown::Shown;
 use super::tell::Told;
+use super::watchdog::{self, Pulse};
 use super::{Agent, Args, EVENTS_MAX, Meters};
 use crate::config::{Adopt, Config, WorkersOnExit};
 use crate::platform::{Meter as PodMeter, Platform, reader};
@@ -52,6 +56,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let level = args.log_level.as_ref().filter(|level| !level.is_empty());
     let level = level.or(config.log.level.as_ref());
     let logs = Logs::start(format, level.map(String::as_str))?;
+    raise_file_limit();
     let name = config.node_name().to_owned();
     std::fs::create_dir_all(&config.data_dir).with_context(|| {
         format!(
@@ -65,7 +70,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     // From the first moment on: looking for the cluster may take any time.
     let probe = addresses::bind_health(&config.listen, &config.data_dir)?;
     let probes = health::serve(listener(&probe)?, health.clone(), pending());
-    let probes = tokio::spawn(probes);
+    let mut probes = tokio::spawn(probes);
     // The other listeners come later: whoever calls an agent that can't answer
     // yet is better refused than kept waiting.
     let identity = tokio::select! {
@@ -114,23 +119,34 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         machine: agent.machine.subscribe(),
         held: agent.held.subscribe(),
     });
+    watchdog::start(log.clone(), agent.pulse.clone())?;
     let (end_api, ended) = oneshot::channel::<()>();
-    let api = tokio::spawn(api::serve(rest.api, known.credentials, view, desk, async {
+    let mut api = tokio::spawn(api::serve(rest.api, known.credentials, view, desk, async {
         // Either way, the agent is ending.
         let _ = ended.await;
     }));
 
+    let mut gone = None;
     let agent = agent
         .run(parts, async {
-            let _ = (&mut shutdown).await;
-            info!("ending");
+            gone = tokio::select! {
+                _ = &mut shutdown => None,
+                gone = missed(&mut api, &mut probes, &log) => Some(gone),
+            };
+            match &gone {
+                None => info!("ending"),
+                Some(gone) => error!("{gone}; an agent without it is of no use, so it ends"),
+            }
             health.ending();
             // The loop goes on meanwhile: it leads until another agent does.
             hand_over(&log).await;
         })
         .await;
+    agent.pulse.ended();
     drop(end_api);
-    if let Ok(Ok(Err(why))) = tokio::time::timeout(API_GRACE, api).await {
+    if !api.is_finished()
+        && let Ok(Ok(Err(why))) = tokio::time::timeout(API_GRACE, api).await
+    {
         warn!(%why, "the API ended badly");
     }
     if stop_workers {
@@ -139,7 +155,52 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     agent.gossip.leave().await;
     log.shutdown().await;
     probes.abort();
-    Ok(())
+    gone.map_or(Ok(()), |gone| Err(gone.into()))
+}
+
+/// A part of the agent that should go on for as long as the agent does, and has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{part} ended: {why}")]
+struct Gone {
+    part: &'static str,
+    why: String,
+}
+
+/// Waits until one of them ends, which none should.
+async fn missed(
+    api: &mut JoinHandle<Result<(), api::Error>>,
+    probes: &mut JoinHandle<()>,
+    log: &Log,
+) -> Gone {
+    let words = |ended: Result<(), JoinError>| match ended {
+        Ok(()) => "it should not have".to_owned(),
+        Err(why) => why.to_string(),
+    };
+    let mut log_failed = log.failed();
+    let (part, why) = tokio::select! {
+        ended = api => match ended {
+            Ok(Err(why)) => ("the API", why.to_string()),
+            ended => ("the API", words(ended.map(|_| ()))),
+        },
+        ended = probes => ("the health port", words(ended)),
+        failed = log_failed.wait_for(Option::is_some) => {
+            let why = failed.ok().and_then(|failed| failed.clone());
+            ("the log", why.unwrap_or_else(|| "it is gone".to_owned()))
+        }
+    };
+    Gone { part, why }
+}
+
+/// Every connection takes a descriptor, and so does every look at a process.
+fn raise_file_limit() {
+    match limit::raise() {
+        Ok(limit::Raised { from, to }) => info!(
+            from,
+            to,
+            "this agent may have as many files open as its hard limit says; raise that for more"
+        ),
+        Err(why) => warn!(%why, "the limit of open files stays as it was"),
+    }
 }
 
 async fn hand_over(log: &Log) {
@@ -220,6 +281,8 @@ fn assemble(
     let name = config.node_name();
     let (events, event_receiver) = mpsc::channel(EVENTS_MAX);
     let (gossip_events, gossip_receiver) = mpsc::channel(EVENTS_MAX);
+    let life = life::begin(&config.data_dir, wall().0)?;
+    let clock = log.clock();
     let gossip = gossip::start(
         gossip::Config {
             node: log.id(),
@@ -229,6 +292,8 @@ fn assemble(
             keys: known.gossip.iter().map(|key| gossip::Key(key.0)).collect(),
             advertise,
             timing: gossip::Timing::default(),
+            life,
+            clock: gossip::Clock(Arc::new(move || clock.now())),
         },
         socket,
         gossip_events,
@@ -269,25 +334,36 @@ fn assemble(
             metrics.asked_kubernetes(call.verb.name(), call.status, call.took);
         });
     }
-    let pods = match &known.connection {
-        Some(_) => Some(PodMeter::new(reader(&host, config.kubernetes.as_ref())?)),
-        None => None,
+    let kubernetes = config.kubernetes.clone();
+    let in_cluster = known.connection.is_some();
+    let meters = move || -> anyhow::Result<Meters> {
+        let pods = match in_cluster {
+            true => Some(PodMeter::new(reader(&host, kubernetes.as_ref())?)),
+            false => None,
+        };
+        Ok(Meters {
+            pods,
+            machine: Collector::new(host.clone()),
+        })
     };
+    let first = meters()?;
+    let meters = Aside::new(
+        first,
+        Box::new(move || meters().map_err(|e| format!("{e:#}"))),
+    );
     let agent = Agent {
-        node: Node::new(log.id()),
+        node: Node::new(log.id()).in_life(life),
         clock: log.clock(),
         log,
         gossip,
         supervisor: Arc::new(supervisor),
-        meters: Some(Meters {
-            pods,
-            machine: Collector::new(host),
-        }),
+        meters,
         platform,
         policies,
         apis: known.connection.as_ref().map(Metrics::new),
         leads: false,
         directory,
+        looking_since: None,
         poller: Arc::new(Poller::new(config.authentications.clone())),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
         waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
@@ -297,6 +373,7 @@ fn assemble(
         held: watch::Sender::new(Arc::default()),
         told: Told::default(),
         health,
+        pulse: Pulse::default(),
         troubles: known.troubles.clone(),
         caught_up: false,
         halted: None,

@@ -4,16 +4,23 @@
 //! Comes in: the policy directory, the policies' objects, the ledger. Goes out:
 //! commands to the log, and what became of each to whoever wished it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use starling_engine::ledger::{Command, Outcome};
 use starling_engine::policy::Policy;
-use tracing::warn;
+use starling_policy::{Looked, Saved};
+use tracing::{error, warn};
 
+use super::ask::wall;
 use super::{Agent, Event, PROPOSAL_TIMEOUT, edits, read};
 
+/// A look that takes longer is told of: the directory is on a disk that hangs.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+
 impl Agent {
-    /// Reads what has changed in the policy directory and proposes it.
+    /// Begins to read what has changed in the policy directory, off the loop: it may be
+    /// a mount that hangs.
     pub(super) fn scan_directory(&mut self) {
         // Before that, a policy that the ledger doesn't show may just not have
         // been replayed yet.
@@ -23,6 +30,39 @@ impl Agent {
         let Some(directory) = &mut self.directory else {
             return;
         };
+        // The files' times are on the machine's clock.
+        if let Some(look) = directory.look(wall()) {
+            self.looking_since = Some(Instant::now());
+            self.aside(move || look.run(), Event::Looked);
+            return;
+        }
+        let hangs = self.looking_since.filter(|at| at.elapsed() > LOOK_MAX);
+        let words = || {
+            let words = format!(
+                "the policy directory hasn't answered for more than {} s; what was read from it \
+                 before stays in force",
+                LOOK_MAX.as_secs()
+            );
+            ("the policy directory".to_owned(), words)
+        };
+        self.told
+            .warn("disk", hangs.map(|_| words()).into_iter().collect());
+    }
+
+    /// Proposes what has changed in the policy directory.
+    pub(super) fn looked(&mut self, looked: Result<Looked, String>) {
+        self.looking_since = None;
+        self.told.warn("disk", BTreeMap::new());
+        let Some(directory) = &mut self.directory else {
+            return;
+        };
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(why) => {
+                error!(%why, "reading the policy directory broke off; it begins anew");
+                return directory.broke_off();
+            }
+        };
         let offered: BTreeSet<_> = self
             .node
             .summaries()
@@ -31,11 +71,18 @@ impl Agent {
             .collect();
         let ledger = self.log.ledger();
         let rivals = self.node.rivals();
-        let scan = directory.scan(&read(&ledger), &offered, rivals, self.clock.now());
+        let scan = directory.scan(looked, &read(&ledger), &offered, rivals);
+        let save = directory.save();
         self.told.warn("policies", scan.problems);
         self.supervisor.offer(scan.processes);
         for command in scan.proposals {
             self.edit(command);
+        }
+        if let Some(save) = save {
+            let saved = |done: Result<Result<Saved, String>, String>| {
+                Event::Saved(done.unwrap_or_else(Err))
+            };
+            self.aside(move || save.run(), saved);
         }
     }
 

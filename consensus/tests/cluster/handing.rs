@@ -41,6 +41,22 @@ async fn another_voter_leads_in_the_next_term_and_the_former_leader_follows() {
 }
 
 #[tokio::test]
+async fn an_agent_that_gave_the_lead_away_and_goes_on_may_lead_again() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let logs = form(&mut agents).await;
+    let former = settled(&logs).await;
+    logs[former].hand_over().await.unwrap().unwrap();
+    logs[former].stand_again().unwrap();
+    // Whoever else comes to lead gives the lead away and stays out of it, so that in
+    // the end it is the former leader's turn.
+    while settled(&logs).await != former {
+        let leader = settled(&logs).await;
+        logs[leader].hand_over().await.unwrap().unwrap();
+    }
+    assert!(logs[former].acting());
+}
+
+#[tokio::test]
 async fn no_command_is_lost_or_doubled_while_the_lead_changes_hands() {
     let mut agents = Agent::some(&Authority::new(), 3);
     let logs = form(&mut agents).await;

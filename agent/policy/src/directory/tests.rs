@@ -98,9 +98,17 @@ impl Bench {
     /// A second later.
     fn scan(&mut self) -> Scan {
         self.now = self.now.plus(1_000);
-        let offered = BTreeSet::from([target("web"), target("api")]);
-        self.directory
-            .scan(&self.ledger, &offered, &self.rivals, self.now)
+        self.scan_with(&BTreeSet::from([target("web"), target("api")]))
+    }
+
+    /// As the agent does it, one thing after the other.
+    fn scan_with(&mut self, offered: &BTreeSet<Target>) -> Scan {
+        let looked = self.directory.look(self.now).unwrap().run();
+        let scan = (self.directory).scan(looked, &self.ledger, offered, &self.rivals);
+        if let Some(save) = self.directory.save() {
+            self.directory.saved(save.run());
+        }
+        scan
     }
 
     /// Scans often enough for anything to settle, and grants what is proposed.

@@ -20,11 +20,8 @@ fn a_file_is_not_read_while_it_is_being_written() {
     let text = policy("web", "web", 9);
     for end in (text.len() - 20)..text.len() {
         bench.write("web.yaml", &text[..end]);
-        let offered = BTreeSet::new();
         bench.now = bench.now.plus(100);
-        let scan = bench
-            .directory
-            .scan(&bench.ledger, &offered, &bench.rivals, bench.now);
+        let scan = bench.scan_with(&BTreeSet::new());
         assert_eq!(scan.proposals, []);
         assert!(
             !scan
@@ -34,6 +31,21 @@ fn a_file_is_not_read_while_it_is_being_written() {
         );
     }
     bench.write("web.yaml", &text);
+    bench.agree();
+    assert_eq!(bench.max("web"), Some(9));
+}
+
+#[test]
+fn a_look_that_hangs_or_breaks_off_changes_nothing_and_another_one_mends_it() {
+    let mut bench = Bench::settled();
+    let look = bench.directory.look(bench.now).unwrap();
+    assert!(bench.directory.look(bench.now).is_none(), "one at a time");
+    bench.write("web.yaml", &policy("web", "web", 9));
+    // An answer that comes meanwhile isn't lost, and processes stay known.
+    assert!(bench.directory.processes().is_some());
+    drop(look);
+    bench.directory.broke_off();
+    // The files are read anew.
     bench.agree();
     assert_eq!(bench.max("web"), Some(9));
 }
