@@ -35,7 +35,7 @@ spec:
 
 const WORKERS: usize = 4;
 /// What is too old to be believed is older than 5 s; each of these takes a second or two.
-const REPLACED: usize = 5;
+const REPLACED: usize = 3;
 
 /// The library, where it is installed.
 fn faketime() -> Option<PathBuf> {
@@ -177,7 +177,7 @@ async fn clocks_that_are_set_while_agents_run_change_nothing() {
     let Some((mut cluster, observer)) = start([0, 0, 0]).await else {
         return;
     };
-    for offsets in [[60, 60, 60], [0, 0, 0], [0, 3_600, -3_500], [-60, 0, 7_200]] {
+    for offsets in [[60, 60, 60], [0, 0, 0], [0, 3_600, -3_500]] {
         for (position, seconds) in offsets.into_iter().enumerate() {
             set_clock(&cluster, position, seconds);
         }
@@ -187,7 +187,7 @@ async fn clocks_that_are_set_while_agents_run_change_nothing() {
 
 #[tokio::test]
 async fn an_agent_whose_clock_went_back_over_a_restart_is_heard_again_at_once() {
-    let Some((mut cluster, observer)) = start([3_600, 3_600, 3_600]).await else {
+    let Some((mut cluster, _)) = start([3_600, 3_600, 3_600]).await else {
         return;
     };
     let before = workers(&mut cluster);
@@ -202,5 +202,4 @@ async fn an_agent_whose_clock_went_back_over_a_restart_is_heard_again_at_once() 
     }
     let observer = cluster.observer().expect("an observer");
     replaces(&mut cluster, &observer).await;
-    drop(observer);
 }

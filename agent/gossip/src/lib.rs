@@ -222,9 +222,8 @@ async fn keep(
         // Ends with this one.
         let mut task = JoinSet::from_iter([task.run()]);
         let begun = Instant::now();
-        let why = match task.join_next().await {
-            Some(Err(why)) => why,
-            _ => return,
+        let Some(Err(why)) = task.join_next().await else {
+            return;
         };
         if begun.elapsed() > PAUSE_MAX {
             pause = PAUSE;

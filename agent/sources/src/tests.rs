@@ -133,7 +133,7 @@ async fn a_location_that_would_be_tried_in_every_combination_is_refused_and_neve
 
 #[tokio::test]
 async fn a_location_may_look_for_a_beginning_an_end_and_a_text() {
-    let body = r##"{"queues": [{"n": "x", "v": 1}, {"n": "web-jobs-1", "v": 2}], "web-1": 3}"##;
+    let body = r#"{"queues": [{"n": "x", "v": 1}, {"n": "web-jobs-1", "v": 2}], "web-1": 3}"#;
     let url = format!("http://{}/", answering(body).await);
     for (location, milli) in [
         ("web-*", 3_000),
@@ -160,13 +160,12 @@ async fn looking_through_a_long_answer_holds_up_nobody_else() {
     let location = format!("#(n%\"*{}b\").v", "a".repeat(200));
     let trigger = trigger(&url, &[("valueLocation", &location)]);
     let poller = Poller::default();
-    let polled = poller.poll(&trigger, ASKED);
-    let mut polled = std::pin::pin!(polled);
+    let mut answer = std::pin::pin!(poller.poll(&trigger, ASKED));
     // On one thread: it goes round only while that isn't held up.
     let mut rounds = 0;
     let result = loop {
         tokio::select! {
-            result = &mut polled => break result,
+            result = &mut answer => break result,
             () = tokio::time::sleep(std::time::Duration::from_millis(5)) => rounds += 1,
         }
     };

@@ -120,9 +120,9 @@ mod tests {
     use super::*;
 
     fn counting() -> Aside<u32> {
-        let made = std::sync::atomic::AtomicU32::new(1);
-        let make = move || Ok(made.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        Aside::new(0, Box::new(make))
+        let count = std::sync::atomic::AtomicU32::new(1);
+        let next = move || Ok(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        Aside::new(0, Box::new(next))
     }
 
     #[tokio::test]

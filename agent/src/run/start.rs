@@ -337,9 +337,10 @@ fn assemble(
     let kubernetes = config.kubernetes.clone();
     let in_cluster = known.connection.is_some();
     let meters = move || -> anyhow::Result<Meters> {
-        let pods = match in_cluster {
-            true => Some(PodMeter::new(reader(&host, kubernetes.as_ref())?)),
-            false => None,
+        let pods = if in_cluster {
+            Some(PodMeter::new(reader(&host, kubernetes.as_ref())?))
+        } else {
+            None
         };
         Ok(Meters {
             pods,

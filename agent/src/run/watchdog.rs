@@ -181,9 +181,12 @@ impl Watch {
     fn look(&mut self, now: Signs, leads: bool, gone_by: Duration) -> Verdict {
         // Whatever is more was spent by a process that didn't run.
         let step = gone_by.min(LOOK_EVERY * 2);
-        let since = |still: bool, former: Duration| match still {
-            true => former.saturating_add(step),
-            false => Duration::ZERO,
+        let since = |still: bool, former: Duration| {
+            if still {
+                former.saturating_add(step)
+            } else {
+                Duration::ZERO
+            }
         };
         let begun = now.turns > 0;
         self.loop_hangs = since(begun && now.turns == self.seen.turns, self.loop_hangs);
@@ -191,9 +194,10 @@ impl Watch {
         let undecided = begun && leads && now.passes == self.seen.passes;
         self.undecided = since(undecided, self.undecided);
         self.seen = now;
-        let hangs = match self.loop_hangs >= self.runtime_hangs {
-            true => Why::Loop(self.loop_hangs),
-            false => Why::Runtime(self.runtime_hangs),
+        let hangs = if self.loop_hangs >= self.runtime_hangs {
+            Why::Loop(self.loop_hangs)
+        } else {
+            Why::Runtime(self.runtime_hangs)
         };
         let longest = self.loop_hangs.max(self.runtime_hangs);
         self.well = since(longest < LOOK_EVERY * 5, self.well);
