@@ -37,6 +37,8 @@ async fn start(dir: &Path, authority: &Authority, name: &str, seeds: &[String]) 
         cluster: CLUSTER.into(),
         seeds: seeds.to_vec().into(),
         bootstrap: seeds.is_empty(),
+        cluster_id: None,
+        founding: starling_consensus::Founding::default(),
         authority: None,
         timing: Timing::default(),
         credentials: Credentials::new(&tls).unwrap(),

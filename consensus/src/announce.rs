@@ -87,6 +87,7 @@ async fn announce(core: &Core, membership: &Membership, address: &str) -> Result
         generation: membership.own.generation,
         sender: membership.own.id,
         member: Some(wire_member(core)),
+        cluster_id: membership.own.cluster_id.clone(),
     };
     match tokio::time::timeout(CALL_DEADLINE, client.readdress(request)).await {
         Ok(Ok(_)) => Ok(()),

@@ -18,9 +18,12 @@ use tonic::{ConnectError, Status};
 use crate::acks::Acks;
 use crate::clock::Clock;
 use crate::hand_over::{self, Part};
+use crate::meet::Met;
 use crate::net::client::{Lane, Peers};
 use crate::net::identity::envelope;
+use crate::net::owner::Vouched;
 use crate::propose::Proposal;
+use crate::recall::Recall;
 use crate::stats::Tally;
 use crate::store::keys::Identity;
 use crate::types::{Metrics, Raft};
@@ -40,13 +43,21 @@ pub struct Core {
     pub tally: Arc<Tally>,
     /// Less than the whole where this agent is ending.
     pub part: watch::Sender<Part>,
-    /// What has ended that should not have, once something has.
+    /// See [`crate::Log::failed`].
     pub failed: watch::Sender<Option<String>>,
     /// Open to every proposal until it is answered; whoever hands the lead over
     /// closes it, and those that come meanwhile find another leader behind it.
     pub gate: tokio::sync::RwLock<()>,
+    /// Where it finds no cluster, it founds one.
+    pub may_found: bool,
     /// Unset until this agent has an id.
+    pub own: OnceLock<Arc<Identity>>,
+    /// Unset until the log runs.
     pub member: OnceLock<Membership>,
+    pub vouched: Vouched,
+    pub met: Met,
+    /// What it knows of others' logs.
+    pub recall: Arc<Recall>,
 }
 
 /// This agent as a member.
@@ -67,6 +78,18 @@ impl Membership {
 }
 
 impl Core {
+    /// Ends this agent's part for good; the first reason stays.
+    pub fn fail(&self, why: String) {
+        self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            if first {
+                tracing::error!("{why}");
+                *failed = Some(why);
+            }
+            first
+        });
+    }
+
     fn membership(&self) -> Result<&Membership, Error> {
         self.member.get().ok_or(Error::NotLeader { leader: None })
     }

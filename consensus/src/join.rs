@@ -2,14 +2,13 @@
 //!
 //! It asks the seeds; where one belongs to a cluster of the right name, it asks
 //! that cluster's leader to let it in. Only where no seed does, and only if it
-//! is told to, it founds a cluster. It never founds one beside a log that was
-//! moved aside.
+//! is told to, it founds a cluster: a seed that is silent may belong to one, so
+//! it waits for its answer. It never founds one beside a log that was moved aside.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use starling_proto::raft::{self as wire, IdentifyReply, IdentifyRequest, JoinRequest};
 
-use crate::Error;
 use crate::core::Core;
 use crate::net::client::Lane;
 use crate::net::identity::shorten;
@@ -17,52 +16,48 @@ use crate::steward::{FIRST_GENERATION, FOUNDER_ID};
 use crate::store::Disk;
 use crate::store::keys::{self, Admission, Identity};
 use crate::store::open::Opened;
+use crate::{Error, Founding};
 
 const CALL_DEADLINE: Duration = Duration::from_secs(2);
 /// An admission waits for a commit.
 const JOIN_DEADLINE: Duration = Duration::from_secs(6);
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A seed that is only just starting gets this many chances to answer.
-const ROUNDS_BEFORE_FOUNDING: u32 = 3;
 /// It is said once in so many rounds what is being waited for.
 const ROUNDS_PER_WORD: u32 = 10;
 
 /// Returns when this agent belongs to a cluster, and that is on disk.
 pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
     if let Some(identity) = &opened.identity {
-        return Ok(identity.clone());
+        return check_id(core, identity);
     }
     let config = &core.config;
-    let founds = config.bootstrap && opened.moved_aside.is_none();
+    let founds = core.may_found;
     let mut admission = opened.admission.clone();
     let mut seeds = config.seeds.clone();
     let mut pause = PAUSE_FIRST;
+    let mut patience = Patience::new(config.founding);
     let mut round = 0_u32;
     loop {
         let found = ask_seeds(core, &opened.disk, &mut admission).await;
-        round = round.saturating_add(1);
         let waiting = match found {
             Found::Identity(identity) => return keep(opened, identity).await,
-            Found::Nobody(_) if founds && round >= ROUNDS_BEFORE_FOUNDING => {
-                tracing::info!(cluster = %config.cluster, "founding a new cluster");
-                let identity = Identity {
-                    cluster: config.cluster.clone(),
-                    generation: FIRST_GENERATION,
-                    id: FOUNDER_ID,
-                    founder: true,
-                };
-                return keep(opened, identity).await;
-            }
-            Found::Nobody(Some(why)) | Found::Refused(why) => why,
-            Found::Nobody(None) => "no seed belongs to the cluster yet".to_owned(),
+            Found::Refused(why) => why,
+            Found::Nobody(nobody) => match patience.wait(&nobody) {
+                None if founds => return keep(opened, found_anew(core, &nobody)).await,
+                Some(why) if founds => why,
+                _ => nobody
+                    .foreign
+                    .unwrap_or_else(|| "no seed belongs to the cluster yet".to_owned()),
+            },
         };
-        if round % ROUNDS_PER_WORD == 1 {
+        if round.is_multiple_of(ROUNDS_PER_WORD) {
             tracing::info!(
                 cluster = %config.cluster, seeds = config.seeds.now().join(", "),
                 "waiting to join: {waiting}{}", beside(config.bootstrap, opened)
             );
         }
+        round = round.wrapping_add(1);
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
             () = seeds.changed() => pause = PAUSE_FIRST,
@@ -70,10 +65,87 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
     }
 }
 
+/// What is on disk must be of the cluster that is meant.
+fn check_id(core: &Core, identity: &Identity) -> Result<Identity, Error> {
+    match &core.config.cluster_id {
+        Some(wanted) if *wanted != identity.cluster_id => Err(Error::OtherCluster {
+            found: format!("{} with id {}", identity.cluster, identity.cluster_id),
+            wanted: format!("{} with id {wanted}", core.config.cluster),
+        }),
+        _ => Ok(identity.clone()),
+    }
+}
+
+fn found_anew(core: &Core, nobody: &Nobody) -> Identity {
+    let cluster_id = match &core.config.cluster_id {
+        Some(id) => id.clone(),
+        None => format!("{:032x}", rand::random::<u128>()),
+    };
+    if !nobody.silent.is_empty() {
+        tracing::warn!(
+            seeds = nobody.silent.join(", "),
+            "these seeds have not answered; whatever cluster they belong to is another one from now on"
+        );
+    }
+    tracing::info!(cluster = %core.config.cluster, id = cluster_id, "founding a new cluster");
+    Identity {
+        cluster: core.config.cluster.clone(),
+        cluster_id,
+        generation: FIRST_GENERATION,
+        id: FOUNDER_ID,
+        founder: true,
+    }
+}
+
+/// How long a founder goes on looking for a cluster.
+struct Patience {
+    limits: Founding,
+    begin: Instant,
+    /// Since when each seed has answered that it belongs to none.
+    all_new: Option<Instant>,
+}
+
+impl Patience {
+    fn new(limits: Founding) -> Patience {
+        Patience {
+            limits,
+            begin: Instant::now(),
+            all_new: None,
+        }
+    }
+
+    /// Why not to found yet.
+    fn wait(&mut self, nobody: &Nobody) -> Option<String> {
+        if let Some(rival) = &nobody.rival {
+            self.all_new = None;
+            return Some(format!("{rival} may found the cluster too, and goes first"));
+        }
+        let (since, limit, words) = if nobody.silent.is_empty() {
+            let since = *self.all_new.get_or_insert_with(Instant::now);
+            let limit = match nobody.asked {
+                0 => Duration::ZERO,
+                _ => self.limits.all_new,
+            };
+            (since, limit, "no seed belongs to a cluster".to_owned())
+        } else {
+            self.all_new = None;
+            let words = format!(
+                "{} may belong to the cluster and must answer first (remove from the seeds what \
+                 isn't there yet)",
+                nobody.silent.join(", ")
+            );
+            (self.begin, self.limits.silent, words)
+        };
+        let left = limit.saturating_sub(since.elapsed());
+        (!left.is_zero()).then(|| format!("founding a cluster in {} s: {words}", left.as_secs()))
+    }
+}
+
 fn beside(bootstrap: bool, opened: &Opened) -> String {
     match &opened.moved_aside {
         Some(path) if bootstrap => format!(
-            "; no cluster is founded beside the damaged log in {}: remove that to found a new one",
+            "; no cluster is founded beside the damaged log in {}: name the other agents in \
+             `seeds`, or, where there are none, remove it to found a new one",
             path.display()
         ),
         _ => String::new(),
@@ -92,28 +164,50 @@ enum Found {
     Identity(Identity),
     /// There is a cluster, but it hasn't let this agent in.
     Refused(String),
-    /// No seed is of this cluster; one may be of another.
-    Nobody(Option<String>),
+    Nobody(Nobody),
+}
+
+/// No seed is of the cluster, as far as they answer.
+#[derive(Default)]
+struct Nobody {
+    /// How many seeds there are beside this agent itself.
+    asked: usize,
+    silent: Vec<String>,
+    /// One may be of another cluster.
+    foreign: Option<String>,
+    /// An agent that founds a cluster too, and has the better right.
+    rival: Option<String>,
 }
 
 async fn ask_seeds(core: &Core, disk: &Disk, admission: &mut Option<Admission>) -> Found {
-    let (mut refused, mut foreign) = (None, None);
-    for seed in core.config.seeds.now() {
+    let config = &core.config;
+    let mut refused = None;
+    let mut nobody = Nobody::default();
+    for seed in config.seeds.now() {
+        if seed == config.member.peer_address {
+            continue;
+        }
+        nobody.asked += 1;
         let answer = match identify(core, &seed).await {
             Ok(answer) => answer,
             Err(why) => {
                 tracing::debug!(seed, why, "a seed doesn't answer");
+                nobody.silent.push(seed);
                 continue;
             }
         };
-        if answer.cluster != core.config.cluster {
-            foreign = Some(format!(
+        if answer.cluster != config.cluster {
+            nobody.foreign = Some(format!(
                 "seed {seed} belongs to cluster {}: check the seeds and the cluster's name",
                 shorten(&answer.cluster)
             ));
             continue;
         }
         if answer.id == 0 {
+            // Of several founders the first by name founds, the others join it.
+            if answer.founds && answer.name < config.member.name {
+                nobody.rival = Some(format!("agent {} at {seed}", shorten(&answer.name)));
+            }
             continue;
         }
         let leader = answer.leader.map_or_else(|| seed.clone(), |l| l.address);
@@ -122,7 +216,7 @@ async fn ask_seeds(core: &Core, disk: &Disk, admission: &mut Option<Admission>) 
             Err(why) => refused = Some(format!("{leader}: {why}")),
         }
     }
-    refused.map_or(Found::Nobody(foreign), Found::Refused)
+    refused.map_or(Found::Nobody(nobody), Found::Refused)
 }
 
 pub async fn identify(core: &Core, address: &str) -> Result<IdentifyReply, String> {
@@ -130,7 +224,16 @@ pub async fn identify(core: &Core, address: &str) -> Result<IdentifyReply, Strin
         .peers
         .client(address, Lane::Bulk)
         .map_err(|e| e.to_string())?;
-    let answer = tokio::time::timeout(CALL_DEADLINE, client.identify(IdentifyRequest {})).await;
+    let request = core.own.get().map_or_else(IdentifyRequest::default, |own| {
+        let members = u32::try_from(core.members()).unwrap_or(u32::MAX);
+        IdentifyRequest {
+            cluster: own.cluster.clone(),
+            cluster_id: own.cluster_id.clone(),
+            name: core.config.member.name.clone(),
+            members,
+        }
+    });
+    let answer = tokio::time::timeout(CALL_DEADLINE, client.identify(request)).await;
     match answer {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(status.message().to_owned()),
@@ -153,6 +256,7 @@ async fn join(
         cluster: core.config.cluster.clone(),
         nonce,
         member: Some(wire_member(core)),
+        cluster_id: core.config.cluster_id.clone().unwrap_or_default(),
     };
     let answer = tokio::time::timeout(JOIN_DEADLINE, client.join(request)).await;
     match answer {
@@ -163,6 +267,7 @@ async fn join(
             }
             Ok(Identity {
                 cluster: core.config.cluster.clone(),
+                cluster_id: answer.cluster_id,
                 generation: answer.generation,
                 id: answer.id,
                 founder: false,

@@ -10,6 +10,7 @@
 pub mod accept;
 mod acks;
 mod announce;
+mod attend;
 mod clock;
 mod codec;
 mod core;
@@ -17,9 +18,11 @@ mod hand_over;
 mod join;
 mod leadership;
 mod machine;
+mod meet;
 mod namesake;
 mod net;
 mod propose;
+mod recall;
 mod seeds;
 mod start;
 mod stats;
@@ -31,6 +34,7 @@ mod types;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use starling_engine::ledger::{Authority, Command, Ledger, Member, Outcome};
 use starling_engine::unit::NodeId;
@@ -52,14 +56,38 @@ pub struct Config {
     pub member: Member,
     /// Cluster name, 1 to 63 bytes: joining another cluster's log is refused.
     pub cluster: String,
+    /// The cluster's id, where it is known from elsewhere; another one of the same
+    /// name is not joined. Otherwise whoever founds draws one, 32 hexadecimal
+    /// digits, and who joins takes the one that it finds.
+    pub cluster_id: Option<String>,
     pub seeds: Seeds,
     /// Found a new cluster where there is no state on disk and no seed answers as one.
     pub bootstrap: bool,
+    pub founding: Founding,
     /// Goes into the ledger where this agent founds.
     pub authority: Option<Authority>,
     pub timing: Timing,
     /// What this agent shows to others, and whom it believes.
     pub credentials: Credentials,
+}
+
+/// How long an agent that may found looks for a cluster before it does. Without
+/// seeds of other agents it founds at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Founding {
+    /// Where each seed answers that it belongs to no cluster.
+    pub all_new: Duration,
+    /// Where a seed doesn't answer: it may belong to one.
+    pub silent: Duration,
+}
+
+impl Default for Founding {
+    fn default() -> Self {
+        Founding {
+            all_new: Duration::from_secs(3),
+            silent: Duration::from_mins(2),
+        }
+    }
 }
 
 /// A leader is given up after `election_max_ms` without a word from it, and
@@ -122,6 +150,8 @@ pub enum Error {
     Unknown(String),
     #[error("the command has {bytes} bytes, more than {bytes_max}; split it")]
     TooLarge { bytes: usize, bytes_max: usize },
+    #[error("the log on this disk went back: {0}")]
+    Behind(String),
     #[error("this agent keeps the lead until it ends: {0}")]
     LeadKept(Kept),
     #[error("{field} {why}")]
@@ -177,6 +207,11 @@ impl Log {
         self.inner.generation()
     }
 
+    /// Of the cluster that this agent belongs to; see [`Config::cluster_id`].
+    pub fn cluster_id(&self) -> &str {
+        self.inner.cluster_id()
+    }
+
     /// The applied state. Hold the lock briefly: applying waits for it.
     pub fn ledger(&self) -> Arc<RwLock<Ledger>> {
         self.inner.core.ledger.clone()
@@ -197,8 +232,9 @@ impl Log {
         self.inner.core.leadership.clone()
     }
 
-    /// Which part of the log has ended that should go on for as long as it does, and
-    /// why. Then this agent is of no use any more; a new start mends it.
+    /// Why this agent can take no part any more, once it can't: a part of the log has
+    /// ended that should go on for as long as it does, or the log must not be used.
+    /// A new start mends it, or the words say what does.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.inner.core.failed.subscribe()
     }

@@ -32,7 +32,10 @@ pub async fn check(
     } else {
         // An agent without an id may have been admitted a moment ago.
         identify(core, &address).await.is_ok_and(|answer| {
-            answer.cluster == core.config.cluster && [id.0, 0].contains(&answer.id)
+            let ours = [membership.own.cluster_id.as_str(), ""];
+            answer.cluster == core.config.cluster
+                && ours.contains(&answer.cluster_id.as_str())
+                && [id.0, 0].contains(&answer.id)
         })
     };
     if !there {

@@ -6,6 +6,7 @@
 pub mod book;
 pub mod client;
 pub mod identity;
+pub mod owner;
 pub mod server;
 
 /// Larger messages are refused on both sides. An append holds at most

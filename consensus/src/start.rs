@@ -14,14 +14,17 @@ use tokio::task::JoinHandle;
 use crate::core::{Core, Membership};
 use crate::leadership::Observer;
 use crate::machine::Machine;
+use crate::meet::{self, Met};
 use crate::net::client::{Links, Peers};
+use crate::net::owner::Vouched;
 use crate::net::server;
 use crate::propose::PROPOSALS_MAX;
+use crate::recall::{self, Answer};
 use crate::store::keys::Identity;
 use crate::store::open::Opened;
 use crate::store::{Disk, LogStore, open};
 use crate::types::Raft;
-use crate::{Config, Error, Leadership, Timing, announce, join, propose, steward};
+use crate::{Config, Error, Leadership, Timing, announce, attend, join, propose, steward};
 
 /// openraft's core and the network must not wait for each other's work.
 const THREADS: usize = 2;
@@ -31,6 +34,9 @@ const APPEND_ENTRIES_MAX: u64 = 256;
 const SNAPSHOT_INSTALL_MS: u64 = 10_000;
 const HEARTBEAT_MS_MIN: u64 = 10;
 const NAME_BYTES_MAX: usize = 63;
+const CLUSTER_ID_BYTES_MAX: usize = 63;
+/// A start waits no longer for what others know of this agent.
+const LOOK_BACK: Duration = Duration::from_secs(3);
 /// An orderly end waits no longer for openraft.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -47,6 +53,17 @@ pub struct Running {
 /// See [`crate::Log::start`].
 pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Error> {
     check(&config)?;
+    loop {
+        let again = listener.try_clone().map_err(Error::Threads)?;
+        match start_once(config.clone(), again).await {
+            // Its log is noted as doubtful: the next start moves it aside.
+            Err(Error::Behind(_)) => {}
+            ended => return ended,
+        }
+    }
+}
+
+async fn start_once(config: Config, listener: TcpListener) -> Result<Running, Error> {
     let runtime = Stopping(Some(
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -111,6 +128,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
 
     let (applied_sender, applied) = watch::channel(0);
     let (leadership_sender, leadership) = watch::channel(Leadership::default());
+    let may_found = config.bootstrap && opened.moved_aside.is_none();
     let core = Arc::new(Core {
         peers: Arc::new(Peers::new(config.credentials.connector(), config.timing)),
         config,
@@ -123,7 +141,12 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         part: watch::Sender::default(),
         failed: watch::Sender::default(),
         gate: tokio::sync::RwLock::default(),
+        may_found,
+        own: OnceLock::new(),
         member: OnceLock::new(),
+        vouched: Vouched::default(),
+        met: Met::default(),
+        recall: Arc::default(),
     });
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;
@@ -133,6 +156,11 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     });
 
     let own = Arc::new(join::identity(&core, &opened).await?);
+    if core.own.set(own.clone()).is_err() {
+        return Err(Error::Unknown("the log was started twice".into()));
+    }
+    // Nothing is promised before others have said how far this log was.
+    recall::close(&core.recall);
     let raft = start_raft(&core, &opened, &own, applied_sender).await?;
     let observer = Observer {
         raft: raft.clone(),
@@ -150,6 +178,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     if core.member.set(membership).is_err() {
         return Err(Error::Unknown("the log was started twice".into()));
     }
+    look_back(&core, &opened, &own, &raft).await?;
     keep(&core, "raft", none(observer.clone().run(leadership_sender)));
     let proposing = propose::run(raft.clone(), core.clock.clone(), queue);
     keep(&core, "the taking of proposals", none(proposing));
@@ -159,6 +188,8 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         none(steward::run(core.clone())),
     );
     tokio::spawn(announce::run(core.clone()));
+    tokio::spawn(meet::run(core.clone()));
+    tokio::spawn(attend::run(core.clone()));
     tracing::info!(id = own.id, cluster = %own.cluster, "this agent takes part in the log");
     Ok(Parts {
         core,
@@ -195,6 +226,47 @@ fn keep(
     });
 }
 
+/// Returns once the log is known to be sound, or after a while, and then goes on
+/// asking; [`Error::Behind`] where it isn't.
+async fn look_back(
+    core: &Arc<Core>,
+    opened: &Opened,
+    own: &Arc<Identity>,
+    raft: &Raft,
+) -> Result<(), Error> {
+    let stands = recall::Own {
+        vote: opened.state.vote.unwrap_or_default(),
+        last: opened.state.last.max(opened.state.purged),
+    };
+    let (core, own, raft) = (core.clone(), own.clone(), raft.clone());
+    let doubt = opened.doubt();
+    let mut asking = tokio::spawn(async move {
+        let answer = recall::ask(&core, &raft, &own, stands).await;
+        match answer {
+            Answer::Sound => {
+                recall::open(&core.recall, &raft);
+                Ok(())
+            }
+            Answer::Behind(why) => {
+                let noted = doubt.note(&why).await;
+                let noted = noted.map_err(|e| Error::Unknown(format!("{why}; {e}")));
+                core.fail(format!(
+                    "the log on this disk went back ({why}); start this agent again: it joins as a \
+                     new member and takes the log from the others"
+                ));
+                noted.and(Err(Error::Behind(why)))
+            }
+        }
+    });
+    match tokio::time::timeout(LOOK_BACK, &mut asking).await {
+        Ok(answered) => {
+            answered.map_err(|e| Error::Unknown(format!("asking the others broke off: {e}")))?
+        }
+        // Without a majority nobody leads; this agent can be asked why.
+        Err(_) => Ok(()),
+    }
+}
+
 fn listen(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
@@ -222,6 +294,7 @@ async fn start_raft(
         peers: core.peers.clone(),
         own: own.clone(),
         acks: core.acks.clone(),
+        recall: core.recall.clone(),
         timing,
     };
     let store = LogStore::new(opened.disk.clone(), opened.state.clone());
@@ -247,6 +320,8 @@ fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, Erro
         replication_lag_threshold: SNAPSHOT_EVERY,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        // Until it is known that this log didn't go back.
+        enable_elect: false,
         ..openraft::Config::default()
     }
     .validate()
@@ -270,6 +345,10 @@ fn check(config: &Config) -> Result<(), Error> {
     if !named(&config.member.name) {
         return refuse("member.name", "must have 1 to 63 bytes");
     }
+    let is_id = |id: &String| !id.is_empty() && id.len() <= CLUSTER_ID_BYTES_MAX;
+    if !config.cluster_id.as_ref().is_none_or(is_id) {
+        return refuse("cluster_id", "must have 1 to 63 bytes");
+    }
     if config.member.peer_address.is_empty() {
         return refuse("member.peer_address", "is missing");
     }
@@ -282,6 +361,10 @@ fn check(config: &Config) -> Result<(), Error> {
 impl Running {
     pub fn id(&self) -> NodeId {
         NodeId(self.own.id)
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.own.cluster_id
     }
 
     pub fn generation(&self) -> u64 {

@@ -73,6 +73,12 @@ impl Tally {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
+    /// How long no leader has called; `None` where none ever has.
+    pub fn silence(&self, now: Instant) -> Option<Duration> {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map(|heard| now.saturating_duration_since(heard))
+    }
+
     /// Since when this agent leads in `term`, where it does.
     pub fn led_since(&self, term: u64) -> Option<Instant> {
         let leads = self.seen().leads;
@@ -83,16 +89,13 @@ impl Tally {
 
     /// All but what the disk counts.
     pub fn stats(&self, metrics: &Metrics, now: Instant) -> Stats {
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let applied = metrics.last_applied.map_or(0, |applied| applied.index);
         let seen = self.seen();
         Stats {
             elections: seen.elections,
             leader_changes: seen.leader_changes,
             committed_index: self.committed.load(Ordering::Relaxed).max(applied),
-            leader_silence: heard
-                .filter(|_| !metrics.state.is_leader())
-                .map(|heard| now.saturating_duration_since(heard)),
+            leader_silence: self.silence(now).filter(|_| !metrics.state.is_leader()),
             ..Stats::default()
         }
     }

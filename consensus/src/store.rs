@@ -5,6 +5,9 @@
 //! [`snapshots::Snapshots`] beside it. Nothing here knows what entries mean.
 
 pub mod disk;
+#[cfg(test)]
+mod going_back;
+pub mod guard;
 pub mod keys;
 pub mod log;
 pub mod marker;

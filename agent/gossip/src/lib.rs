@@ -72,7 +72,7 @@ pub struct Config {
     pub node: NodeId,
     /// For logs.
     pub name: String,
-    /// Datagrams of other clusters, and of other generations, don't open.
+    /// The cluster's id. Datagrams of other clusters, and of other generations, don't open.
     pub cluster: String,
     pub generation: u64,
     /// The first one seals, all of them open; at least one.

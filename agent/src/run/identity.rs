@@ -133,6 +133,12 @@ pub struct Known {
 }
 
 impl Identity {
+    /// In Kubernetes the cluster object has it before there is a log.
+    pub fn cluster_id(&self) -> Option<String> {
+        let (_, established) = self.in_cluster.as_ref()?;
+        Some(established.cluster.id.clone())
+    }
+
     /// Who certifies others, where agents do that.
     pub fn desk(&self, log: &Log) -> Option<Arc<dyn EnrolService>> {
         let (settings, established) = self.in_cluster.as_ref()?;

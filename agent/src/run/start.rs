@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
 use starling_collect::{Collector, HostRoot};
-use starling_consensus::{Error, Kept, Log, Timing};
+use starling_consensus::{Error, Founding, Kept, Log, Timing};
 use starling_engine::ledger::Member;
 use starling_engine::node::Node;
 use starling_gossip as gossip;
@@ -244,7 +244,9 @@ async fn start_log(
             },
             cluster: config.cluster.clone(),
             seeds: identity.seeds.clone(),
+            cluster_id: identity.cluster_id(),
             bootstrap: identity.bootstrap,
+            founding: Founding::default(),
             authority: identity.authority.clone(),
             timing: Timing::default(),
             credentials: identity.credentials.clone(),
@@ -287,7 +289,7 @@ fn assemble(
         gossip::Config {
             node: log.id(),
             name: name.to_owned(),
-            cluster: config.cluster.clone(),
+            cluster: log.cluster_id().to_owned(),
             generation: log.generation(),
             keys: known.gossip.iter().map(|key| gossip::Key(key.0)).collect(),
             advertise,

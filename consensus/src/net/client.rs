@@ -28,6 +28,7 @@ use super::book::Book;
 use super::identity::envelope;
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::acks::Acks;
+use crate::recall::Recall;
 use crate::store::keys::Identity;
 use crate::tls::Connector;
 use crate::types::{Peer, Types};
@@ -131,6 +132,7 @@ pub struct Links {
     pub peers: Arc<Peers>,
     pub own: Arc<Identity>,
     pub acks: Arc<Acks>,
+    pub recall: Arc<Recall>,
     pub timing: Timing,
 }
 
@@ -217,7 +219,9 @@ impl RaftNetwork<Types> for Link {
             let status = Status::unavailable("it is left alone so that it can vote");
             return Err(call_error(&status));
         }
-        let term = rpc.vote.leader_id().term;
+        let (vote, term) = (rpc.vote, rpc.vote.leader_id().term);
+        let last = rpc.entries.last().map(|entry| entry.log_id);
+        let last = last.max(rpc.prev_log_id);
         let sent = Instant::now();
         let answer: Result<AppendEntriesResponse<u64>, Status> = async {
             let request = self.request(&rpc)?;
@@ -230,6 +234,13 @@ impl RaftNetwork<Types> for Link {
         }
         .await;
         let answer = answer.map_err(|status| call_error(&status))?;
+        match &answer {
+            AppendEntriesResponse::Success => self.links.recall.note(self.target, &vote, last),
+            AppendEntriesResponse::PartialSuccess(upto) => {
+                self.links.recall.note(self.target, &vote, *upto);
+            }
+            _ => {}
+        }
         // All but a higher vote say: you lead, as far as I know.
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
             self.links.acks.record(term, self.target, sent);
@@ -242,6 +253,7 @@ impl RaftNetwork<Types> for Link {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, CallError> {
+        let asked = rpc.vote;
         let answer: Result<VoteResponse<u64>, Status> = async {
             let request = self.request(&rpc)?;
             let body = self
@@ -252,6 +264,11 @@ impl RaftNetwork<Types> for Link {
             read(&body)
         }
         .await;
+        if let Ok(reply) = &answer
+            && reply.vote_granted
+        {
+            self.links.recall.note(self.target, &asked, None);
+        }
         answer.map_err(|status| call_error(&status))
     }
 

@@ -1,6 +1,6 @@
 //! Who calls whom: the envelope of each call, and the certificate behind it.
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use starling_proto::raft::Envelope;
 use tonic::{Request, Status};
 use webpki::EndEntityCert;
@@ -15,12 +15,14 @@ pub fn envelope(own: &Identity, target: u64) -> Envelope {
         sender: own.id,
         cluster: own.cluster.clone(),
         generation: own.generation,
+        cluster_id: own.cluster_id.clone(),
     }
 }
 
 /// Refuses a call that isn't for this agent in this cluster and generation:
 /// an address may have passed to another agent, or a directory been swapped.
-pub fn check(own: &Identity, envelope: Option<&Envelope>) -> Result<(), Status> {
+/// Gives the id that the sender says it has.
+pub fn check(own: &Identity, envelope: Option<&Envelope>) -> Result<u64, Status> {
     let Some(envelope) = envelope else {
         return Err(Status::invalid_argument("the call says not who it is for"));
     };
@@ -28,18 +30,38 @@ pub fn check(own: &Identity, envelope: Option<&Envelope>) -> Result<(), Status> 
         target,
         cluster,
         generation,
+        cluster_id,
         ..
     } = envelope;
-    if *target == own.id && *cluster == own.cluster && *generation == own.generation {
-        return Ok(());
+    check_cluster(own, cluster, cluster_id)?;
+    if *target == own.id && *generation == own.generation {
+        return Ok(envelope.sender);
     }
     Err(Status::failed_precondition(format!(
-        "this is agent {} of cluster {}, generation {}; the call is for agent {target} of cluster {}, generation {generation}",
-        own.id,
-        own.cluster,
-        own.generation,
-        shorten(cluster),
+        "this is agent {} in generation {} of cluster {}; the call is for agent {target} in generation {generation}",
+        own.id, own.generation, own.cluster,
     )))
+}
+
+/// Refuses who means another cluster, also one of the same name.
+pub fn check_cluster(own: &Identity, name: &str, id: &str) -> Result<(), Status> {
+    if *name != own.cluster {
+        return Err(Status::failed_precondition(format!(
+            "this agent belongs to cluster {}, not to {}: check the seeds and the cluster's name",
+            own.cluster,
+            shorten(name),
+        )));
+    }
+    if *id != own.cluster_id {
+        return Err(Status::failed_precondition(format!(
+            "this agent belongs to the cluster {} with id {}, not to the one with id {}, founded \
+             apart: give one of them another name and seeds of its own",
+            own.cluster,
+            own.cluster_id,
+            shorten(id),
+        )));
+    }
+    Ok(())
 }
 
 /// What a stranger wrote goes into messages only in part.
@@ -58,28 +80,51 @@ pub fn check_certificate(request: Request<()>) -> Result<Request<()>, Status> {
     ))
 }
 
-/// Refuses an agent that gives another's name for its own.
-pub fn check_name<T>(request: &Request<T>, name: &str) -> Result<(), Status> {
-    if holds_name(request, name) {
-        return Ok(());
-    }
-    Err(Status::permission_denied(format!(
-        "the caller's certificate is not for an agent called {}: give it the keys of that name",
-        shorten(name)
-    )))
+/// Who calls, by the certificate of its connection.
+pub struct Caller {
+    certificate: Option<CertificateDer<'static>>,
 }
 
-fn holds_name<T>(request: &Request<T>, name: &str) -> bool {
-    let certificates = request.peer_certs();
-    let Some(certificate) = certificates.as_deref().and_then(|all| all.first()) else {
-        return false;
-    };
+impl Caller {
+    /// The caller of `request`, and what it says.
+    pub fn of<T>(request: Request<T>) -> (Caller, T) {
+        let certificates = request.peer_certs();
+        let first = certificates.as_deref().and_then(|all| all.first());
+        let certificate = first.map(|certificate| certificate.clone().into_owned());
+        (Caller { certificate }, request.into_inner())
+    }
+
+    pub fn is_called(&self, name: &str) -> bool {
+        self.certificate
+            .as_ref()
+            .is_some_and(|certificate| is_for(certificate, name))
+    }
+
+    /// Refuses an agent that gives another's name for its own.
+    pub fn check_name(&self, name: &str) -> Result<(), Status> {
+        if self.is_called(name) {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "the caller's certificate is not for an agent called {}: give it the keys of that name",
+            shorten(name)
+        )))
+    }
+}
+
+fn is_for(certificate: &CertificateDer<'_>, name: &str) -> bool {
     let Ok(name) = ServerName::try_from(name) else {
         return false;
     };
     EndEntityCert::try_from(certificate)
         .and_then(|certificate| certificate.verify_is_valid_for_subject_name(&name))
         .is_ok()
+}
+
+fn holds_name<T>(request: &Request<T>, name: &str) -> bool {
+    let certificates = request.peer_certs();
+    let first = certificates.as_deref().and_then(|all| all.first());
+    first.is_some_and(|certificate| is_for(certificate, name))
 }
 
 #[cfg(test)]
@@ -90,6 +135,7 @@ mod tests {
     fn a_call_for_another_agent_cluster_or_generation_is_refused() {
         let own = Identity {
             cluster: "a".into(),
+            cluster_id: "7".into(),
             generation: 1,
             id: 3,
             founder: false,
@@ -103,6 +149,10 @@ mod tests {
             },
             Envelope {
                 cluster: "b".into(),
+                ..good.clone()
+            },
+            Envelope {
+                cluster_id: "8".into(),
                 ..good.clone()
             },
             Envelope {

@@ -6,27 +6,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use openraft::Snapshot;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
+use openraft::{Snapshot, Vote};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::unit::NodeId;
 use starling_proto::raft::peer_server::{self, PeerServer};
 use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{
-    self as wire, Envelope, IdentifyReply, IdentifyRequest, JoinReply, JoinRequest, Leader,
-    ProposeReply, ProposeRequest, RaftReply, RaftRequest, ReadIndexReply, ReadIndexRequest,
-    ReaddressReply, ReaddressRequest, SnapshotHead, SnapshotPart, StandReply, StandRequest,
-    propose_reply, read_index_reply,
+    self as wire, AttendReply, AttendRequest, Envelope, IdentifyReply, IdentifyRequest, JoinReply,
+    JoinRequest, Leader, ProposeReply, ProposeRequest, RaftReply, RaftRequest, ReadIndexReply,
+    ReadIndexRequest, ReaddressReply, ReaddressRequest, RecallReply, RecallRequest, SnapshotHead,
+    SnapshotPart, StandReply, StandRequest, propose_reply, read_index_reply,
 };
 use tokio::sync::Mutex;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::identity::{check, check_certificate, check_name, shorten};
+use super::identity::{Caller, check, check_certificate, check_cluster};
+use super::owner::{self, Wish};
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::accept::connections;
 use crate::core::{Core, Membership};
 use crate::join::is_nonce;
+use crate::meet::{Other, meet};
 use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::tls::Callers;
@@ -78,28 +80,42 @@ struct Service {
 
 impl Service {
     fn membership(&self) -> Result<&Membership, Status> {
-        self.core
-            .member
-            .get()
-            .ok_or_else(|| Status::unavailable("this agent has not joined a cluster yet"))
+        self.core.member.get().ok_or_else(no_member)
     }
 
-    fn checked(&self, envelope: Option<&Envelope>) -> Result<&Membership, Status> {
+    /// For calls from members to this agent as a member.
+    async fn checked(
+        &self,
+        caller: &Caller,
+        envelope: Option<&Envelope>,
+        wish: Wish,
+    ) -> Result<(&Membership, u64), Status> {
         let membership = self.membership()?;
-        check(&membership.own, envelope)?;
-        Ok(membership)
+        let sender = check(&membership.own, envelope)?;
+        owner::check(&self.core, caller, sender, wish).await?;
+        Ok((membership, sender))
+    }
+
+    /// The same, for what counts towards elections and commits.
+    async fn taking_part(
+        &self,
+        caller: &Caller,
+        envelope: Option<&Envelope>,
+        wish: Wish,
+    ) -> Result<(&Membership, u64), Status> {
+        let checked = self.checked(caller, envelope, wish).await?;
+        if !self.core.recall.is_open() {
+            return Err(Status::unavailable(
+                "this agent has started and asks the others how far its log was",
+            ));
+        }
+        Ok(checked)
     }
 
     /// For calls that name the cluster, but not who shall answer.
-    fn in_cluster(&self, cluster: &str) -> Result<&Membership, Status> {
+    fn in_cluster(&self, name: &str, id: &str) -> Result<&Membership, Status> {
         let membership = self.membership()?;
-        if membership.own.cluster != cluster {
-            return Err(Status::failed_precondition(format!(
-                "this agent belongs to cluster {}, not to {}: check the seeds and the cluster's name",
-                membership.own.cluster,
-                shorten(cluster),
-            )));
-        }
+        check_cluster(&membership.own, name, id)?;
         Ok(membership)
     }
 
@@ -109,12 +125,16 @@ impl Service {
 
     async fn receive(
         &self,
+        caller: &Caller,
         mut parts: Streaming<SnapshotPart>,
     ) -> Result<(SnapshotHead, Vec<u8>), Status> {
         let Some(Part::Head(head)) = next_part(&mut parts).await? else {
             return Err(Status::invalid_argument("a snapshot begins with its head"));
         };
-        self.checked(head.envelope.as_ref())?;
+        let (_, sender) = self
+            .taking_part(caller, head.envelope.as_ref(), Wish::Lead)
+            .await?;
+        said_by(&read(&head.vote)?, sender)?;
         let size = usize::try_from(head.size_bytes)
             .ok()
             .filter(|size| *size <= SNAPSHOT_BYTES_MAX)
@@ -187,19 +207,56 @@ fn member(member: Option<wire::Member>) -> Result<Member, Status> {
 }
 
 /// The member that a caller says it is, if its certificate bears that out.
-fn named<T>(request: &Request<T>, said: Option<wire::Member>) -> Result<Member, Status> {
+fn named(caller: &Caller, said: Option<wire::Member>) -> Result<Member, Status> {
     let member = member(said)?;
-    check_name(request, &member.name)?;
+    caller.check_name(&member.name)?;
     Ok(member)
+}
+
+fn no_member() -> Status {
+    Status::unavailable("this agent has not joined a cluster yet")
+}
+
+/// A vote or an entry is its leader's own word.
+fn said_by(vote: &Vote<u64>, sender: u64) -> Result<(), Status> {
+    match vote.leader_id().voted_for() {
+        Some(speaker) if speaker == sender => Ok(()),
+        speaker => Err(Status::permission_denied(format!(
+            "agent {sender} speaks for agent {}",
+            speaker.unwrap_or_default()
+        ))),
+    }
+}
+
+/// Members propose what users may change; all else has a way in of its own.
+fn may_be_forwarded(command: &Command) -> Result<(), Status> {
+    let what = match command {
+        Command::PutPolicy { .. } | Command::RemovePolicy { .. } => return Ok(()),
+        Command::Found { .. } => "a cluster is founded by its first agent",
+        Command::Admit { .. } => "an agent is let in where it asks to join",
+        Command::Readdress { .. } => "an agent says itself where it listens",
+        Command::Pass { .. } => "a pass is the leader's own",
+    };
+    Err(Status::permission_denied(format!(
+        "{what}: this command can't be proposed for others"
+    )))
 }
 
 #[tonic::async_trait]
 impl peer_server::Peer for Service {
     async fn append(&self, request: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {
-        let request = request.into_inner();
-        let membership = self.checked(request.envelope.as_ref())?;
+        let (caller, request) = Caller::of(request);
+        let (membership, sender) = self
+            .taking_part(&caller, request.envelope.as_ref(), Wish::Lead)
+            .await?;
         let append: AppendEntriesRequest<Types> = read(&request.body)?;
+        said_by(&append.vote, sender)?;
         let committed = append.leader_commit.map(|committed| committed.index);
+        let last = append.entries.last().map(|entry| entry.log_id);
+        // A leader has on its disk what it sends.
+        self.core
+            .recall
+            .note(sender, &append.vote, last.max(append.prev_log_id));
         let answer = membership
             .raft
             .append_entries(append)
@@ -213,11 +270,16 @@ impl peer_server::Peer for Service {
     }
 
     async fn vote(&self, request: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {
-        let request = request.into_inner();
-        let membership = self.checked(request.envelope.as_ref())?;
+        let (caller, request) = Caller::of(request);
+        let (membership, sender) = self
+            .taking_part(&caller, request.envelope.as_ref(), Wish::Vote)
+            .await?;
+        let vote: VoteRequest<u64> = read(&request.body)?;
+        said_by(&vote.vote, sender)?;
+        self.core.recall.note(sender, &vote.vote, vote.last_log_id);
         let answer = membership
             .raft
-            .vote(read(&request.body)?)
+            .vote(vote)
             .await
             .map_err(|e| Status::unavailable(e.to_string()))?;
         reply(&answer)
@@ -231,7 +293,8 @@ impl peer_server::Peer for Service {
             .snapshot
             .try_lock()
             .map_err(|_| Status::resource_exhausted("another snapshot is arriving"))?;
-        let (head, data) = self.receive(request.into_inner()).await?;
+        let (caller, parts) = Caller::of(request);
+        let (head, data) = self.receive(&caller, parts).await?;
         // openraft stops for good where a snapshot can't be installed.
         let (image, data) = Image::decode_aside(data)
             .await
@@ -257,21 +320,44 @@ impl peer_server::Peer for Service {
 
     async fn identify(
         &self,
-        _: Request<IdentifyRequest>,
+        request: Request<IdentifyRequest>,
     ) -> Result<Response<IdentifyReply>, Status> {
-        let own = self.core.member.get().map(|m| m.own.clone());
+        let core = &self.core;
+        let caller = request.into_inner();
+        meet(
+            core,
+            &Other {
+                name: &caller.name,
+                place: "which has called",
+                cluster: &caller.cluster,
+                cluster_id: &caller.cluster_id,
+                members: caller.members,
+            },
+        );
+        // One that has an id and no log yet lets nobody in.
+        let own = core.member.get().map(|member| &member.own);
         Ok(Response::new(IdentifyReply {
-            cluster: self.core.config.cluster.clone(),
-            generation: own.as_ref().map_or(0, |own| own.generation),
-            id: own.as_ref().map_or(0, |own| own.id),
-            leader: self.core.leader(),
+            cluster: core.config.cluster.clone(),
+            generation: own.map_or(0, |own| own.generation),
+            id: own.map_or(0, |own| own.id),
+            leader: core.leader(),
+            cluster_id: own.map_or_else(String::new, |own| own.cluster_id.clone()),
+            name: core.config.member.name.clone(),
+            founds: core.may_found && core.own.get().is_none(),
+            members: u32::try_from(core.members()).unwrap_or(u32::MAX),
         }))
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
-        let membership = self.in_cluster(&request.get_ref().cluster)?;
-        let member = named(&request, request.get_ref().member.clone())?;
-        let request = request.into_inner();
+        let membership = self.membership()?;
+        let (caller, request) = Caller::of(request);
+        // A new agent may not know the id of the cluster that it looks for.
+        let id = match request.cluster_id.as_str() {
+            "" => &membership.own.cluster_id,
+            id => id,
+        };
+        check_cluster(&membership.own, &request.cluster, id)?;
+        let member = named(&caller, request.member)?;
         // Above all, nobody who joins may pass for the founder.
         if !is_nonce(&request.nonce) {
             return Err(Status::invalid_argument(
@@ -302,6 +388,7 @@ impl peer_server::Peer for Service {
             id,
             generation: membership.own.generation,
             leader: Some(self.leader()),
+            cluster_id: membership.own.cluster_id.clone(),
         }))
     }
 
@@ -309,9 +396,10 @@ impl peer_server::Peer for Service {
         &self,
         request: Request<ReaddressRequest>,
     ) -> Result<Response<ReaddressReply>, Status> {
-        let membership = self.in_cluster(&request.get_ref().cluster)?;
-        let member = named(&request, request.get_ref().member.clone())?;
-        let request = request.into_inner();
+        let (caller, request) = Caller::of(request);
+        let membership = self.in_cluster(&request.cluster, &request.cluster_id)?;
+        let member = named(&caller, request.member)?;
+        owner::check(&self.core, &caller, request.sender, Wish::Other).await?;
         if request.generation != membership.own.generation {
             return Err(Status::failed_precondition(format!(
                 "this is generation {} of the cluster, not {}",
@@ -345,9 +433,12 @@ impl peer_server::Peer for Service {
         &self,
         request: Request<ProposeRequest>,
     ) -> Result<Response<ProposeReply>, Status> {
-        let request = request.into_inner();
-        self.checked(request.envelope.as_ref())?;
-        let result = match self.core.propose_here(read(&request.command)?).await {
+        let (caller, request) = Caller::of(request);
+        self.checked(&caller, request.envelope.as_ref(), Wish::Other)
+            .await?;
+        let command: Command = read(&request.command)?;
+        may_be_forwarded(&command)?;
+        let result = match self.core.propose_here(command).await {
             Ok(outcome) => propose_reply::Result::Outcome(
                 codec::encode(&outcome).map_err(|e| Status::internal(e.to_string()))?,
             ),
@@ -363,7 +454,9 @@ impl peer_server::Peer for Service {
         &self,
         request: Request<ReadIndexRequest>,
     ) -> Result<Response<ReadIndexReply>, Status> {
-        self.checked(request.into_inner().envelope.as_ref())?;
+        let (caller, request) = Caller::of(request);
+        self.checked(&caller, request.envelope.as_ref(), Wish::Other)
+            .await?;
         let result = match self.core.read_index_here().await {
             Ok(index) => read_index_reply::Result::Index(index),
             Err(Error::NotLeader { .. }) => read_index_reply::Result::NotLeader(self.leader()),
@@ -374,10 +467,44 @@ impl peer_server::Peer for Service {
         }))
     }
 
+    type AttendStream = tokio_stream::Pending<Result<AttendReply, Status>>;
+
+    async fn attend(
+        &self,
+        request: Request<AttendRequest>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        let (caller, request) = Caller::of(request);
+        self.checked(&caller, request.envelope.as_ref(), Wish::Other)
+            .await?;
+        Ok(Response::new(tokio_stream::pending()))
+    }
+
+    async fn recall(
+        &self,
+        request: Request<RecallRequest>,
+    ) -> Result<Response<RecallReply>, Status> {
+        // Also before this agent's own log runs: all may be starting.
+        let own = self.core.own.get().ok_or_else(no_member)?;
+        let (caller, request) = Caller::of(request);
+        let sender = check(own, request.envelope.as_ref())?;
+        owner::check(&self.core, &caller, sender, Wish::Other).await?;
+        let committed = self
+            .core
+            .member
+            .get()
+            .and_then(|m| m.metrics().last_applied);
+        let known = match self.core.recall.of(sender, committed) {
+            Some(known) => codec::encode(&known).map_err(|e| Status::internal(e.to_string()))?,
+            None => Vec::new(),
+        };
+        Ok(Response::new(RecallReply { known }))
+    }
+
     async fn stand(&self, request: Request<StandRequest>) -> Result<Response<StandReply>, Status> {
-        let request = request.into_inner();
-        let membership = self.checked(request.envelope.as_ref())?;
-        let sender = request.envelope.as_ref().map_or(0, |call| call.sender);
+        let (caller, request) = Caller::of(request);
+        let (membership, sender) = self
+            .taking_part(&caller, request.envelope.as_ref(), Wish::Other)
+            .await?;
         let reply = hand_over::stand(&self.core, membership, sender, &request).await;
         Ok(Response::new(reply))
     }

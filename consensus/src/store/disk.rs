@@ -3,8 +3,9 @@
 //! Comes in: jobs, in order. It drains the queue, puts all writes into one
 //! transaction over both trees, flushes once, calls fdatasync once on sled's
 //! file through a descriptor of its own (sled's flush does not survive a power
-//! cut), and only then calls back. After a failed sync it never tries again:
-//! what the kernel has dropped would be reported as written.
+//! cut), notes in the guard how far the log is now, and only then calls back.
+//! After a failed sync it never tries again: what the kernel has dropped would
+//! be reported as written.
 
 use std::fs::File;
 use std::io;
@@ -12,10 +13,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use openraft::Vote;
 use sled::Transactional as _;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use tokio::sync::{mpsc, oneshot};
 
+use super::guard::{Guard, Noted};
 use super::keys;
 use crate::types::LogId;
 
@@ -48,6 +51,10 @@ pub enum Job {
         last: Option<LogId>,
         done: Done,
     },
+    Vote {
+        vote: Vote<u64>,
+        done: Done,
+    },
     /// Writes one `meta` record durably.
     Put {
         name: &'static str,
@@ -55,7 +62,10 @@ pub enum Job {
         done: Done,
     },
     /// Writes one `meta` record with the next durable write.
-    PutLazily { name: &'static str, record: Vec<u8> },
+    PutLazily {
+        name: &'static str,
+        record: Vec<u8>,
+    },
     Read {
         range: Range<u64>,
         /// Stops after this many bytes, but not before one entry.
@@ -73,8 +83,15 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// `file` is sled's own, to be synced; `lock` is held as long as the thread lives.
-    pub fn spawn(db: sled::Db, file: File, lock: File) -> io::Result<Disk> {
+    /// `file` is sled's own, to be synced; `lock` is held as long as the thread
+    /// lives; `noted` is what sled holds now.
+    pub fn spawn(
+        db: sled::Db,
+        file: File,
+        lock: File,
+        guard: Guard,
+        noted: Noted,
+    ) -> io::Result<Disk> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let syncs = Arc::new(AtomicU64::new(0));
         let entries = Arc::new(AtomicU64::new(0));
@@ -83,6 +100,8 @@ impl Disk {
             meta: db.open_tree("meta").map_err(io::Error::other)?,
             db,
             file,
+            guard,
+            noted,
             staged: Staged::default(),
             waiting: Vec::new(),
             failed: None,
@@ -161,6 +180,9 @@ struct Worker {
     log: sled::Tree,
     meta: sled::Tree,
     file: File,
+    guard: Guard,
+    /// Of the write that is staged, or else of the last one.
+    noted: Noted,
     staged: Staged,
     waiting: Vec<Done>,
     failed: Option<String>,
@@ -182,7 +204,9 @@ impl Worker {
             }
         }
         // What was staged lazily is kept where the end is orderly.
-        self.commit();
+        if self.staged.any && self.failed.is_none() {
+            self.commit();
+        }
     }
 
     fn take(&mut self, job: Job) {
@@ -210,26 +234,34 @@ impl Worker {
                         self.staged.log.insert(&key, piece);
                     }
                 }
-                self.put(keys::LAST, keys::meta_record(keys::LAST, &last)?, true);
+                self.end_with(Some(last))?;
             }
             Job::Truncate { from, last, done } => {
                 self.waiting.push(done);
                 self.remove(keys::piece_key(from, 0)..)?;
-                self.put(keys::LAST, keys::meta_record(keys::LAST, &last)?, true);
+                self.end_with(last)?;
             }
             Job::Purge { upto, last, done } => {
                 self.waiting.push(done);
                 self.remove(..=keys::piece_key(upto.index, u16::MAX))?;
-                if let Some(last) = last {
-                    self.put(keys::LAST, keys::meta_record(keys::LAST, &last)?, true);
+                if last.is_some() {
+                    self.end_with(last)?;
                 }
-                self.put(keys::PURGED, keys::meta_record(keys::PURGED, &upto)?, true);
+                self.put(keys::PURGED, keys::meta_record(keys::PURGED, &upto)?)?;
+            }
+            Job::Vote { vote, done } => {
+                self.waiting.push(done);
+                self.noted.vote = Some(vote);
+                self.put(keys::VOTE, keys::meta_record(keys::VOTE, &vote)?)?;
             }
             Job::Put { name, record, done } => {
                 self.waiting.push(done);
-                self.put(name, record, true);
+                self.put(name, record)?;
             }
-            Job::PutLazily { name, record } => self.put(name, record, false),
+            Job::PutLazily { name, record } => {
+                self.staged.meta.insert(name, record);
+                self.staged.any = true;
+            }
             Job::Read {
                 range,
                 bytes_max,
@@ -243,10 +275,23 @@ impl Worker {
         Ok(())
     }
 
-    fn put(&mut self, name: &str, record: Vec<u8>, durable: bool) {
+    fn end_with(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.noted.last = last;
+        self.put(keys::LAST, keys::meta_record(keys::LAST, &last)?)
+    }
+
+    /// The group's first gives the group its number: should sled write some of it
+    /// on its own, it bears the number too.
+    fn put(&mut self, name: &str, record: Vec<u8>) -> io::Result<()> {
+        if !self.staged.durable {
+            self.noted.number += 1;
+            let number = keys::meta_record(keys::WRITE, &self.noted.number)?;
+            self.staged.meta.insert(keys::WRITE, number);
+        }
         self.staged.meta.insert(name, record);
         self.staged.any = true;
-        self.staged.durable |= durable;
+        self.staged.durable = true;
+        Ok(())
     }
 
     fn remove(&mut self, range: impl std::ops::RangeBounds<keys::PieceKey>) -> io::Result<()> {
@@ -318,6 +363,7 @@ impl Worker {
     fn sync(&mut self) -> io::Result<()> {
         self.db.flush().map_err(io::Error::other)?;
         rustix::fs::fdatasync(&self.file)?;
+        self.guard.write(&self.noted)?;
         self.syncs.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -338,6 +384,7 @@ fn refuse(job: Job, why: &str) {
         Job::Append { done, .. }
         | Job::Truncate { done, .. }
         | Job::Purge { done, .. }
+        | Job::Vote { done, .. }
         | Job::Put { done, .. } => done(Err(error())),
         Job::PutLazily { .. } => {}
         Job::Read { reply, .. } => {

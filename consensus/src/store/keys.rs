@@ -17,6 +17,8 @@ use crate::types::LogId;
 /// 32 records of this size and their keys stay below sled's 128 KiB.
 pub const PIECE_BYTES: usize = 2_048;
 
+/// Of the last durable write; see [`super::guard`].
+pub const WRITE: &str = "write";
 pub const VOTE: &str = "vote";
 pub const COMMITTED: &str = "committed";
 pub const PURGED: &str = "purged";
@@ -29,6 +31,8 @@ pub const SNAPSHOT: &str = "snapshot";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub cluster: String,
+    /// Drawn at founding; see [`crate::Config::cluster_id`].
+    pub cluster_id: String,
     pub generation: u64,
     pub id: u64,
     /// This agent has founded the cluster, and initializes its log.

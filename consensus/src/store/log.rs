@@ -132,7 +132,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote<u64>) -> Result<(), StorageError> {
         self.disk
-            .put(keys::VOTE, vote)
+            .wait(|done| Job::Vote { vote: *vote, done })
             .await
             .map_err(|e| storage_error(ErrorSubject::Vote, ErrorVerb::Write, &e))?;
         self.with(|s| s.state.vote = Some(*vote));

@@ -10,8 +10,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use openraft::Vote;
 use rustix::fs::FlockOperation;
 
+use super::guard::{self, Guard, Noted};
 use super::keys::{self, Admission, Assembler, Identity, Pointer, damaged};
 use super::log::State;
 use super::{Disk, Snapshots, marker};
@@ -24,6 +26,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// An agent that is just ending may still hold the lock for so long.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(20);
+/// Why the log beside it must not be used.
+const DOUBT: &str = "doubt";
 /// With more logs moved aside than this, the disk needs a person.
 const ASIDE_MAX: usize = 4;
 
@@ -41,6 +45,13 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// To say that this directory's log must not be used again.
+    pub fn doubt(&self) -> Doubt {
+        Doubt {
+            raft_dir: self.raft_dir.clone(),
+        }
+    }
+
     /// Makes `identity` this agent's for good.
     pub async fn keep(&self, identity: &Identity) -> io::Result<()> {
         self.disk.put(keys::IDENTITY, identity).await?;
@@ -48,6 +59,24 @@ impl Opened {
         tokio::task::spawn_blocking(move || marker::write(&raft_dir, &identity))
             .await
             .map_err(io::Error::other)?
+    }
+}
+
+/// Leaves a note that makes the next start move the log aside.
+pub struct Doubt {
+    raft_dir: PathBuf,
+}
+
+impl Doubt {
+    pub async fn note(&self, why: &str) -> io::Result<()> {
+        let (path, why) = (self.raft_dir.join(DOUBT), why.to_owned());
+        tokio::task::spawn_blocking(move || {
+            fs::write(&path, why)?;
+            File::open(&path)?.sync_all()?;
+            File::open(path.parent().unwrap_or(&path))?.sync_all()
+        })
+        .await
+        .map_err(io::Error::other)?
     }
 }
 
@@ -155,6 +184,9 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
     // The log may hold the authority's key. sled gives its files the mode that
     // the process gives all files, so the directory keeps other users out.
     fs::set_permissions(raft_dir, Permissions::from_mode(0o700)).map_err(Failure::Io)?;
+    if let Ok(why) = fs::read_to_string(raft_dir.join(DOUBT)) {
+        return Err(Failure::Doubtful(why));
+    }
     remove_half_written_indexes(&sled_dir).map_err(Failure::Io)?;
 
     let db = open_sled(&sled_dir)?;
@@ -166,17 +198,28 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
         .map_err(|e| Failure::Doubtful(format!("the snapshot: {e}")))?;
     check_ends(&contents)?;
     check_marker(raft_dir, contents.identity.as_ref())?;
+    let (guard, noted) = Guard::open(raft_dir).map_err(Failure::Io)?;
+    let found = Noted {
+        number: contents.write,
+        vote: contents.state.vote,
+        last: contents.state.last,
+    };
+    if let Some(why) = guard::lost(noted.as_ref(), &found) {
+        return Err(Failure::Doubtful(why));
+    }
     // A committed point that the log doesn't reach tells nothing.
     let reach = contents
         .state
         .last
         .max(contents.pointer.as_ref().and_then(|p| p.last));
+    let own = contents.identity.as_ref().map(|identity| identity.id);
     let state = State {
         committed: contents.state.committed.filter(|c| Some(*c) <= reach),
+        vote: contents.state.vote.map(|vote| not_leading(vote, own)),
         ..contents.state
     };
     let disk = File::open(sled_dir.join("db"))
-        .and_then(|file| Disk::spawn(db, file, lock))
+        .and_then(|file| Disk::spawn(db, file, lock, guard, found))
         .map_err(Failure::Io)?;
     Ok(Opened {
         disk,
@@ -187,6 +230,16 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
         moved_aside: None,
         raft_dir: raft_dir.to_owned(),
     })
+}
+
+/// openraft would let an agent that led go on leading in its former term, and
+/// give out log ids a second time where its log has lost some. Not so: it
+/// stands for election first, in a new term.
+fn not_leading(vote: Vote<u64>, own: Option<u64>) -> Vote<u64> {
+    match vote.leader_id().voted_for() {
+        Some(leader) if Some(leader) == own => Vote::new(vote.leader_id().get_term(), leader),
+        _ => vote,
+    }
 }
 
 /// A torn one would keep sled from opening; a whole one is never called so.
@@ -267,6 +320,8 @@ fn sync_creation(raft_dir: &Path, sled_dir: &Path) -> io::Result<()> {
 
 struct Contents {
     state: State,
+    /// The number of the last durable write; 0 where there was none.
+    write: u64,
     identity: Option<Identity>,
     admission: Option<Admission>,
     pointer: Option<Pointer>,
@@ -304,6 +359,9 @@ fn read_contents(db: &sled::Db, cluster: &str) -> Result<Contents, Failure> {
     };
     Ok(Contents {
         state,
+        write: keys::read_meta(&meta, keys::WRITE)
+            .map_err(doubt)?
+            .unwrap_or(0),
         identity,
         admission,
         pointer: keys::read_meta(&meta, keys::SNAPSHOT).map_err(doubt)?,

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::Disk;
 use super::disk::Job;
+use super::guard::{Guard, Noted};
 use super::keys::{self, Identity};
 use super::log::LogStore;
 use super::open::{Opened, open};
@@ -63,9 +64,10 @@ fn entry(index: u64, bytes: usize) -> RaftEntry {
     }
 }
 
-async fn own(opened: &Opened) {
+pub async fn own(opened: &Opened) {
     let identity = Identity {
         cluster: "test".into(),
+        cluster_id: "1".into(),
         generation: 1,
         id: 1,
         founder: true,
@@ -219,7 +221,8 @@ async fn a_failed_sync_fails_its_writes_and_all_that_follow() {
     let (reader, _writer) = std::io::pipe().unwrap();
     let unsyncable = File::from(std::os::fd::OwnedFd::from(reader));
     let lock = File::create(dir.path().join("lock")).unwrap();
-    let disk = Disk::spawn(db, unsyncable, lock).unwrap();
+    let (guard, _) = Guard::open(dir.path()).unwrap();
+    let disk = Disk::spawn(db, unsyncable, lock, guard, Noted::default()).unwrap();
     assert!(disk.put(keys::VOTE, &1).await.is_err());
     let later = disk.put(keys::VOTE, &2).await.unwrap_err();
     assert!(

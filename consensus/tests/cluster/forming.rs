@@ -1,5 +1,7 @@
 //! How a cluster comes about, and who may propose.
 
+use std::collections::BTreeSet;
+
 use starling_consensus::Error;
 use starling_engine::ledger::Command;
 use starling_engine::unit::NodeId;
@@ -107,6 +109,53 @@ async fn seven_agents_have_five_voters() {
     let logs = form(&mut agents).await;
     let seen = logs[6].leadership().borrow().clone();
     assert_eq!((seen.voters.len(), seen.learners.len()), (5, 2));
+}
+
+/// No timeout would come while the test waits.
+#[tokio::test]
+async fn a_leader_whose_process_ends_is_replaced_without_a_timeout() {
+    for count in [3, 7] {
+        let mut agents = Agent::some(&Authority::new(), count);
+        for agent in &mut agents {
+            agent.config.timing.election_min_ms = 600_000;
+            agent.config.timing.election_max_ms = 700_000;
+        }
+        let mut logs = form(&mut agents).await;
+        commit(&logs[0], "before").await;
+        agree(&logs.iter().collect::<Vec<_>>()).await;
+        let leader = acting(&logs.iter().collect::<Vec<_>>()).await;
+        drop(logs.remove(leader));
+        acting(&logs.iter().collect::<Vec<_>>()).await;
+        commit(&logs[0], "after").await;
+        agree(&logs.iter().collect::<Vec<_>>()).await;
+    }
+}
+
+/// Two of five die one after the other, the leader among them; without somebody
+/// who stands in for the first, the second would stop the cluster.
+#[tokio::test]
+async fn a_dead_voter_is_replaced_by_a_member_that_is_there() {
+    let mut agents = Agent::some(&Authority::new(), 5);
+    let mut logs = form(&mut agents).await;
+    for leading in [false, true] {
+        let leader = acting(&logs.iter().collect::<Vec<_>>()).await;
+        let voters = logs[leader].leadership().borrow().voters.clone();
+        let dies = (0..logs.len())
+            .find(|n| voters.contains(&logs[*n].id()) && (*n == leader) == leading)
+            .unwrap();
+        let dead = logs[dies].id();
+        drop(logs.remove(dies));
+        let living: BTreeSet<_> = logs.iter().map(starling_consensus::Log::id).collect();
+        let seen = eventually("another one votes in its place", || async {
+            let leader = logs.iter().find(|log| log.acting())?;
+            let voters = leader.leadership().borrow().voters.clone();
+            (voters.len() == 3 && voters.is_subset(&living)).then_some(voters)
+        })
+        .await;
+        assert!(!seen.contains(&dead));
+        commit(&logs[0], "it goes on").await;
+        agree(&logs.iter().collect::<Vec<_>>()).await;
+    }
 }
 
 #[tokio::test]

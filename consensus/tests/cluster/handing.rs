@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use starling_consensus::{Error, HAND_OVER_DEADLINE, Kept, Log};
-use starling_engine::unit::NodeId;
 use starling_proto::raft::{Envelope, StandRequest};
 
 use crate::harness::{Agent, Authority, CLUSTER, acting, agree, command, commit, digest, form};
@@ -186,30 +185,31 @@ async fn whoever_does_not_lead_can_make_nobody_stand() {
     let term = logs[leader].leadership().borrow().term;
     let target = (leader + 1) % 3;
     let address = &agents[target].config.member.peer_address;
-    let mut client = client(address, &authority.sign(&["peer.starling", "caller"]));
     let last = logs[leader].leadership().borrow().last_log_index;
-    let mut refusal = async |sender: NodeId, term: u64, last_index: u64| {
+    let refusal = async |sender: usize, term: u64, last_index: u64| {
+        let name = agents[sender].config.member.name.as_str();
+        let mut client = client(address, &authority.sign(&["peer.starling", name]));
         let request = StandRequest {
             envelope: Some(Envelope {
                 target: logs[target].id().0,
-                sender: sender.0,
+                sender: logs[sender].id().0,
                 cluster: CLUSTER.into(),
                 generation: 1,
+                cluster_id: logs[sender].cluster_id().into(),
             }),
             term,
             last_index,
         };
         client.stand(request).await.unwrap().into_inner().refusal
     };
-    let other = logs[(leader + 2) % 3].id();
+    let other = (leader + 2) % 3;
     assert!(refusal(other, term, last).await.contains("doesn't lead"));
-    let first = logs[leader].id();
     assert!(
-        refusal(first, term - 1, last)
+        refusal(leader, term - 1, last)
             .await
             .contains("doesn't lead")
     );
-    let ahead = refusal(first, term, last + 1_000).await;
+    let ahead = refusal(leader, term, last + 1_000).await;
     assert!(ahead.contains("whole log"), "{ahead}");
     commit(&logs[leader], "undisturbed").await;
     assert_eq!(logs[leader].leadership().borrow().term, term);

@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use starling_consensus::{Config, Credentials, Error, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Error, Founding, Log, Timing, Tls};
 use starling_engine::ledger::{Command, Member, Outcome};
 use tempfile::TempDir;
 
@@ -84,6 +84,8 @@ impl Agent {
                     .collect::<Vec<_>>()
                     .into(),
                 bootstrap: n == 0,
+                founding: Founding::default(),
+                cluster_id: None,
                 authority: None,
                 timing: Timing::default(),
                 credentials: Credentials::new(&authority.sign(&["peer.starling", &name])).unwrap(),

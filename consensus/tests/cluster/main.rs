@@ -5,6 +5,7 @@
 
 mod crowding;
 mod forming;
+mod founding;
 mod handing;
 mod harness;
 mod refusing;

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use openraft::Vote;
+use openraft::raft::VoteRequest;
 use starling_consensus::{Error, Tls};
+use starling_engine::ledger::Command;
 use starling_proto::raft::peer_client::PeerClient;
-use starling_proto::raft::{Envelope, IdentifyRequest, JoinRequest, ReadIndexRequest};
+use starling_proto::raft::{
+    Envelope, IdentifyRequest, JoinRequest, ProposeRequest, RaftRequest, ReadIndexRequest,
+    ReaddressRequest, RecallRequest, SnapshotHead, SnapshotPart, StandRequest, snapshot_part,
+};
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::harness::{Agent, Authority, CLUSTER, form};
+use crate::harness::{Agent, Authority, CLUSTER, acting, agree, commit, form};
 
 pub fn client(address: &str, tls: &Tls) -> PeerClient<Channel> {
     let tls = ClientTlsConfig::new()
@@ -27,14 +33,15 @@ pub fn client(address: &str, tls: &Tls) -> PeerClient<Channel> {
 async fn a_call_for_another_agent_cluster_or_generation_is_refused() {
     let authority = Authority::new();
     let mut agents = Agent::some(&authority, 1);
-    let _logs = form(&mut agents).await;
-    let tls = authority.sign(&["peer.starling", "caller"]);
+    let logs = form(&mut agents).await;
+    let tls = authority.sign(&["peer.starling", "agent-0"]);
     let mut client = client(&agents[0].config.member.peer_address, &tls);
     let right = Envelope {
         target: 1,
-        sender: 9,
+        sender: 1,
         cluster: CLUSTER.into(),
         generation: 1,
+        cluster_id: logs[0].cluster_id().into(),
     };
     let mut code = async |envelope: Envelope| {
         let request = ReadIndexRequest {
@@ -53,6 +60,10 @@ async fn a_call_for_another_agent_cluster_or_generation_is_refused() {
         },
         Envelope {
             cluster: "other".into(),
+            ..right.clone()
+        },
+        Envelope {
+            cluster_id: "another".into(),
             ..right.clone()
         },
         Envelope {
@@ -78,7 +89,7 @@ async fn a_certificate_that_is_no_agents_is_refused() {
 
     let user = authority.sign(&["client.starling"]);
     let status = client(&address, &user)
-        .identify(IdentifyRequest {})
+        .identify(IdentifyRequest::default())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
@@ -90,14 +101,14 @@ async fn a_certificate_that_is_no_agents_is_refused() {
     };
     assert!(
         client(&address, &stranger)
-            .identify(IdentifyRequest {})
+            .identify(IdentifyRequest::default())
             .await
             .is_err()
     );
 
     let agent = authority.sign(&["peer.starling"]);
     let answer = client(&address, &agent)
-        .identify(IdentifyRequest {})
+        .identify(IdentifyRequest::default())
         .await
         .unwrap();
     assert_eq!(answer.into_inner().cluster, CLUSTER);
@@ -126,6 +137,7 @@ async fn an_agent_of_another_cluster_is_not_let_in() {
                 peer_address: "127.0.0.1:1".into(),
                 ..Default::default()
             }),
+            cluster_id: String::new(),
         };
         client
             .join(request)
@@ -204,4 +216,135 @@ async fn a_data_directory_in_use_or_unusable_is_refused() {
         Err(error @ Error::DataDir { .. }) => assert!(error.to_string().contains("file")),
         other => panic!("{:?}", other.err()),
     }
+}
+
+/// With the real certificate of another member.
+#[tokio::test]
+async fn nobody_speaks_for_another_member() {
+    let authority = Authority::new();
+    let mut agents = Agent::some(&authority, 3);
+    let logs = form(&mut agents).await;
+    commit(&logs[0], "x").await;
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+    let all: Vec<_> = logs.iter().collect();
+    let leader = acting(&all).await;
+    let (target, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let name = agents[other].config.member.name.as_str();
+    let tls = authority.sign(&["peer.starling", name]);
+    let mut client = client(&agents[target].config.member.peer_address, &tls);
+    let term = logs[leader].leadership().borrow().term;
+    let said = |sender: u64| {
+        Some(Envelope {
+            target: logs[target].id().0,
+            sender,
+            cluster: CLUSTER.into(),
+            generation: 1,
+            cluster_id: logs[target].cluster_id().into(),
+        })
+    };
+    let vote = |id: u64| VoteRequest::<u64>::new(Vote::new(term + 1_000, id), None);
+    let raft = |sender: u64, id: u64| RaftRequest {
+        envelope: said(sender),
+        body: rmp_serde::to_vec_named(&vote(id)).unwrap(),
+    };
+    let denied = |status: Result<(), tonic::Status>, what: &str| {
+        let status = status.expect_err(what);
+        assert_eq!(status.code(), Code::PermissionDenied, "{what}: {status}");
+    };
+    let own = logs[other].id().0;
+    // Another member's id, one that nobody has, and its own on behalf of another.
+    let first = logs[leader].id().0;
+    for (sender, body) in [(first, first), (9_999, 9_999), (own, first)] {
+        let request = || raft(sender, body);
+        denied(client.vote(request()).await.map(drop), "a vote");
+    }
+    for sender in [first, 9_999] {
+        denied(
+            client.append(raft(sender, sender)).await.map(drop),
+            "an append",
+        );
+        let head = SnapshotPart {
+            part: Some(snapshot_part::Part::Head(SnapshotHead {
+                envelope: said(sender),
+                ..SnapshotHead::default()
+            })),
+        };
+        let sent = client.snapshot(tokio_stream::iter([head])).await;
+        denied(sent.map(drop), "a snapshot");
+        let propose = ProposeRequest {
+            envelope: said(sender),
+            command: Vec::new(),
+        };
+        denied(client.propose(propose).await.map(drop), "a proposal");
+        let read = ReadIndexRequest {
+            envelope: said(sender),
+        };
+        denied(client.read_index(read).await.map(drop), "a read");
+        let recall = RecallRequest {
+            envelope: said(sender),
+        };
+        denied(client.recall(recall).await.map(drop), "a recall");
+        let stand = StandRequest {
+            envelope: said(sender),
+            term,
+            last_index: 0,
+        };
+        denied(client.stand(stand).await.map(drop), "a stand");
+        let member = starling_proto::raft::Member {
+            name: name.into(),
+            peer_address: "127.0.0.1:1".into(),
+            ..Default::default()
+        };
+        let readdress = ReaddressRequest {
+            cluster: CLUSTER.into(),
+            generation: 1,
+            sender,
+            member: Some(member),
+            cluster_id: logs[target].cluster_id().into(),
+        };
+        denied(client.readdress(readdress).await.map(drop), "an address");
+    }
+    commit(&logs[target], "undisturbed").await;
+    assert_eq!(logs[leader].leadership().borrow().term, term);
+    assert!(logs[leader].acting());
+}
+
+#[tokio::test]
+async fn members_forward_only_what_users_may_change() {
+    let authority = Authority::new();
+    let mut agents = Agent::some(&authority, 3);
+    let logs = form(&mut agents).await;
+    let all: Vec<_> = logs.iter().collect();
+    let leader = acting(&all).await;
+    agree(&all).await;
+    let other = (leader + 1) % 3;
+    let member = agents[other].config.member.clone();
+    let refused = [
+        Command::Found {
+            cluster: CLUSTER.into(),
+            generation: 7,
+            authority: None,
+        },
+        Command::Admit {
+            nonce: "n".into(),
+            member: member.clone(),
+        },
+        Command::Readdress {
+            node: logs[leader].id(),
+            member,
+        },
+        Command::Pass {
+            by: logs[leader].id(),
+            items: Vec::new(),
+        },
+    ];
+    for command in refused {
+        let answer = logs[other].propose(command.clone()).await;
+        let why = match answer {
+            Err(Error::Unknown(why)) => why,
+            other => panic!("{command:?}: {other:?}"),
+        };
+        assert!(why.contains("can't be proposed for others"), "{why}");
+    }
+    commit(&logs[other], "a user's").await;
 }

@@ -1,10 +1,12 @@
 //! Agents that crash, restart, move or lose their disk.
 
 use std::path::Path;
+use std::time::Duration;
 
+use starling_consensus::Log;
 use starling_engine::unit::NodeId;
 
-use crate::harness::{Agent, Authority, agree, command, commit, digest, eventually, form};
+use crate::harness::{Agent, Authority, acting, agree, command, commit, digest, eventually, form};
 
 #[tokio::test]
 async fn a_single_agent_restarts_with_its_state() {
@@ -194,4 +196,121 @@ async fn agents_that_come_back_at_other_addresses_find_each_other_through_their_
     })
     .await;
     assert!(agree(&logs.iter().collect::<Vec<_>>()).await > before);
+}
+
+/// Ends an agent, lets its directory go back to `then`, and starts it again.
+async fn go_back(agent: &mut Agent, log: Log, then: &Path) {
+    log.shutdown().await;
+    drop(log);
+    std::fs::remove_dir_all(&agent.config.data_dir).unwrap();
+    copy(then, &agent.config.data_dir);
+}
+
+/// An agent that was ended and started again, with its directory as it was between.
+async fn copied(agent: &mut Agent, log: Log, to: &Path) -> Log {
+    log.shutdown().await;
+    drop(log);
+    copy(&agent.config.data_dir, to);
+    agent.start().await
+}
+
+#[tokio::test]
+async fn a_whole_directory_that_went_back_rejoins_as_a_new_member() {
+    for leading in [false, true] {
+        let mut agents = Agent::some(&Authority::new(), 3);
+        // A founder that lost its log joins whom it can find.
+        let second = agents[1].config.member.peer_address.clone();
+        agents[0].config.seeds = vec![second].into();
+        agents[0].config.founding.silent = Duration::ZERO;
+        let mut logs = form(&mut agents).await;
+        let leader = acting(&logs.iter().collect::<Vec<_>>()).await;
+        let chosen = if leading { leader } else { (leader + 1) % 3 };
+        let then = tempfile::TempDir::new().unwrap();
+        let then = then.path().join("then");
+        let log = copied(&mut agents[chosen], logs.remove(chosen), &then).await;
+        let former = log.id();
+        commit(&logs[0], "acknowledged meanwhile").await;
+        agree(&[&logs[0], &logs[1], &log]).await;
+
+        go_back(&mut agents[chosen], log, &then).await;
+        let back = agents[chosen].start().await;
+        assert!(back.id() > former, "leading {leading}");
+        agree(&[&logs[0], &logs[1], &back]).await;
+        assert!(logs[0].ledger().read().unwrap().members.len() == 3);
+    }
+}
+
+/// The two could elect one of them and forget what the third has; it is there to
+/// say so. Were it gone too, nobody could know.
+#[tokio::test]
+async fn a_majority_that_went_back_overwrites_nothing_that_one_who_is_there_knows() {
+    let mut agents = Agent::some(&Authority::new(), 3);
+    let mut logs = form(&mut agents).await;
+    commit(&logs[0], "x").await;
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+    let dir = tempfile::TempDir::new().unwrap();
+    let (first, second) = (dir.path().join("1"), dir.path().join("2"));
+    let log = copied(&mut agents[1], logs.remove(1), &first).await;
+    logs.insert(1, log);
+    let log = copied(&mut agents[2], logs.remove(2), &second).await;
+    logs.push(log);
+    for _ in 0..5 {
+        commit(&logs[0], "acknowledged").await;
+    }
+    let before = agree(&logs.iter().collect::<Vec<_>>()).await;
+
+    let log = logs.pop().unwrap();
+    go_back(&mut agents[2], log, &second).await;
+    let log = logs.pop().unwrap();
+    go_back(&mut agents[1], log, &first).await;
+    let mut third = agents.pop().unwrap();
+    let mut second = agents.pop().unwrap();
+    let both = async { tokio::join!(second.try_start(), third.try_start()) };
+    let joined = tokio::time::timeout(Duration::from_secs(6), both).await;
+    assert!(
+        joined.is_err(),
+        "a majority is gone: nobody can let them in"
+    );
+    assert!(digest(&logs[0]).0 >= before && !logs[0].acting());
+}
+
+/// Its log ends before the leader was let in, so that others must tell it who
+/// that is.
+#[tokio::test]
+async fn an_agent_that_was_away_follows_a_leader_that_came_meanwhile() {
+    let mut agents = Agent::some(&Authority::new(), 4);
+    let mut logs = form(&mut agents).await;
+    commit(&logs[0], "x").await;
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+    let away = logs.pop().unwrap();
+    away.shutdown().await;
+    drop(away);
+
+    let leader = acting(&logs.iter().collect::<Vec<_>>()).await;
+    let new = (leader + 1) % 3;
+    drop(logs.remove(new));
+    std::fs::remove_dir_all(&agents[new].config.data_dir).unwrap();
+    let known = agents[leader].config.member.peer_address.clone();
+    agents[new].config.seeds = vec![known].into();
+    logs.push(agents[new].start().await);
+    let id = logs[2].id();
+    eventually("the new one votes", || async {
+        let voters = logs[2].leadership().borrow().voters.clone();
+        voters.contains(&id).then_some(())
+    })
+    .await;
+    // Each of the others gives the lead away for good.
+    eventually("the new one leads", || async {
+        let all: Vec<_> = logs.iter().collect();
+        let leader = acting(&all).await;
+        if leader != 2 {
+            logs[leader].hand_over().await.ok();
+        }
+        (leader == 2).then_some(())
+    })
+    .await;
+    commit(&logs[2], "y").await;
+
+    let back = agents[3].start().await;
+    agree(&[&logs[0], &logs[1], &logs[2], &back]).await;
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
-use starling_consensus::{Config, Credentials, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Founding, Log, Timing, Tls};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::Ms;
@@ -79,6 +79,8 @@ impl Home {
                 .collect::<Vec<_>>()
                 .into(),
             bootstrap: seeds.is_empty(),
+            cluster_id: None,
+            founding: Founding::default(),
             authority: None,
             timing: Timing::default(),
             credentials: credentials.clone(),

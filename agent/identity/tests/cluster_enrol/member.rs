@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, Issuer, KeyPair, date_time_ymd};
-use starling_consensus::{Config, Credentials, Log, Seeds, Timing, Tls};
+use starling_consensus::{Config, Credentials, Founding, Log, Seeds, Timing, Tls};
 use starling_engine::ledger;
 use starling_identity::{Established, Settings, Store};
 use starling_keys::{file, new_ring};
@@ -93,6 +93,8 @@ impl Member {
             cluster: "test".into(),
             seeds: Vec::new().into(),
             bootstrap: true,
+            cluster_id: Some("id-1".into()),
+            founding: Founding::default(),
             authority: holds.then(|| authority.clone()),
             timing: Timing::default(),
             credentials: credentials.clone(),
