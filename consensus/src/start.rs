@@ -179,7 +179,13 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         return Err(Error::Unknown("the log was started twice".into()));
     }
     look_back(&core, &opened, &own, &raft).await?;
-    keep(&core, "raft", none(observer.clone().run(leadership_sender)));
+    let (observing, disk) = (observer.clone().run(leadership_sender), opened.disk.clone());
+    keep(&core, "raft", async move {
+        observing.await;
+        disk.failure().map(|why| {
+            format!("the log can't be written: {why}; make room or see to the disk, and start anew")
+        })
+    });
     let proposing = propose::run(raft.clone(), core.clock.clone(), queue);
     keep(&core, "the taking of proposals", none(proposing));
     keep(

@@ -10,8 +10,8 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use openraft::Vote;
 use sled::Transactional as _;
@@ -80,6 +80,7 @@ pub struct Disk {
     jobs: mpsc::Sender<Job>,
     syncs: Arc<AtomicU64>,
     entries: Arc<AtomicU64>,
+    failed: Arc<OnceLock<String>>,
 }
 
 impl Disk {
@@ -95,6 +96,7 @@ impl Disk {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let syncs = Arc::new(AtomicU64::new(0));
         let entries = Arc::new(AtomicU64::new(0));
+        let failed = Arc::<OnceLock<String>>::default();
         let worker = Worker {
             log: db.open_tree("log").map_err(io::Error::other)?,
             meta: db.open_tree("meta").map_err(io::Error::other)?,
@@ -104,7 +106,7 @@ impl Disk {
             noted,
             staged: Staged::default(),
             waiting: Vec::new(),
-            failed: None,
+            failed: failed.clone(),
             syncs: syncs.clone(),
             entries: entries.clone(),
             _lock: lock,
@@ -116,6 +118,7 @@ impl Disk {
             jobs,
             syncs,
             entries,
+            failed,
         })
     }
 
@@ -156,6 +159,11 @@ impl Disk {
         self.syncs.load(Ordering::Acquire)
     }
 
+    /// Why nothing can be written any more, once it can't.
+    pub fn failure(&self) -> Option<String> {
+        self.failed.get().cloned()
+    }
+
     /// How many entries were handed to sled to be written.
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
@@ -185,7 +193,7 @@ struct Worker {
     noted: Noted,
     staged: Staged,
     waiting: Vec<Done>,
-    failed: Option<String>,
+    failed: Arc<OnceLock<String>>,
     syncs: Arc<AtomicU64>,
     entries: Arc<AtomicU64>,
     _lock: File,
@@ -204,13 +212,13 @@ impl Worker {
             }
         }
         // What was staged lazily is kept where the end is orderly.
-        if self.staged.any && self.failed.is_none() {
+        if self.staged.any && self.failed.get().is_none() {
             self.commit();
         }
     }
 
     fn take(&mut self, job: Job) {
-        if let Some(why) = &self.failed {
+        if let Some(why) = self.failed.get() {
             refuse(job, why);
             return;
         }
@@ -370,11 +378,12 @@ impl Worker {
 
     fn fail(&mut self, error: &io::Error) {
         tracing::error!(%error, "the log can't be written; this agent stops taking part");
+        // Before anybody hears of it and asks why.
+        let _ = self.failed.set(error.to_string());
         for done in self.waiting.drain(..) {
             done(Err(io::Error::new(error.kind(), error.to_string())));
         }
         self.staged = Staged::default();
-        self.failed = Some(error.to_string());
     }
 }
 

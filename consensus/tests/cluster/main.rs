@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crowding;
+mod filling;
 mod forming;
 mod founding;
 mod handing;
