@@ -24,28 +24,31 @@ pub async fn check(
         return Ok(());
     };
     let address = core.peers.book.find(id.0, &address);
-    let there = if id.0 == membership.own.id {
-        true
-    } else if address == member.peer_address {
-        // Only one of them can listen there, and that is the one that asks.
-        false
-    } else {
-        // An agent without an id may have been admitted a moment ago.
+    let there = id.0 == membership.own.id || {
+        let ours = [membership.own.cluster_id.as_str(), ""];
+        // Whoever asks may be the one that answers there: it has no id. Elsewhere one
+        // without an id may have been admitted a moment ago.
+        let ids: &[u64] = if address == member.peer_address {
+            &[id.0]
+        } else {
+            &[id.0, 0]
+        };
         identify(core, &address).await.is_ok_and(|answer| {
-            let ours = [membership.own.cluster_id.as_str(), ""];
             answer.cluster == core.config.cluster
                 && ours.contains(&answer.cluster_id.as_str())
-                && [id.0, 0].contains(&answer.id)
+                && ids.contains(&answer.id)
         })
     };
     if !there {
         return Ok(());
     }
-    Err(format!(
+    let why = format!(
         "an agent called {} belongs to the cluster already, and answers at {address}: give this \
          one a name and keys of its own, or stop the other one",
         member.name
-    ))
+    );
+    tracing::error!("another machine asks to be let in, with the same name and keys: {why}");
+    Err(why)
 }
 
 fn namesake(core: &Core, nonce: &str, name: &str) -> Option<(NodeId, String)> {

@@ -181,6 +181,32 @@ async fn a_living_agent_keeps_its_name() {
     assert!(members(&logs[0]).contains(&successor.id()));
 }
 
+/// With its keys and its settings, but without its data.
+#[tokio::test]
+async fn a_copied_machine_evicts_nobody() {
+    let authority = Authority::new();
+    let mut agents = Agent::some(&authority, 3);
+    let logs = form(&mut agents).await;
+    let ids: Vec<_> = logs.iter().map(starling_consensus::Log::id).collect();
+    let mut copy = Agent::some(&authority, 3).remove(2);
+    copy.config.member = agents[2].config.member.clone();
+    copy.config.credentials = agents[2].config.credentials.clone();
+    let seeds = [0, 1].map(|n: usize| agents[n].config.member.peer_address.clone());
+    copy.config.seeds = seeds.to_vec().into();
+    let waiting = tokio::time::timeout(Duration::from_secs(3), copy.try_start()).await;
+    assert!(waiting.is_err(), "it has taken the living one's place");
+    commit(&logs[2], "the living one goes on").await;
+    let members: Vec<_> = logs[0]
+        .ledger()
+        .read()
+        .unwrap()
+        .members
+        .keys()
+        .copied()
+        .collect();
+    assert_eq!(members, ids);
+}
+
 #[tokio::test]
 async fn a_data_directory_of_another_cluster_is_refused_by_name() {
     let mut agents = Agent::some(&Authority::new(), 1);
