@@ -26,8 +26,9 @@ use crate::types::{LogId, Metrics, Peer, Raft};
 /// At the bound nothing is remembered of further agents.
 const AGENTS_MAX: usize = 1_024;
 const CALL_DEADLINE: Duration = Duration::from_secs(1);
-/// Between two rounds of asking those that haven't answered.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between two rounds of asking those that haven't answered, and at most; it grows.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Once a majority has answered, the rest gets until so long after the start.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -140,6 +141,7 @@ pub async fn ask(core: &Core, raft: &Raft, identity: &Identity, own: Own) -> Ans
     }
     let mut answered = BTreeSet::from([identity.id]);
     let mut said = false;
+    let mut pause = PAUSE_FIRST;
     loop {
         let membership = raft.metrics().borrow().membership_config.clone();
         let membership = membership.membership();
@@ -148,7 +150,7 @@ pub async fn ask(core: &Core, raft: &Raft, identity: &Identity, own: Own) -> Ans
             .nodes()
             .filter(|(id, _)| !answered.contains(id))
             .map(|(id, peer)| question(core, identity, *id, peer));
-        let answers = futures_of(asked).await;
+        let answers = all_at_once(asked).await;
         for (id, answer) in answers {
             match answer {
                 Ok(known) => {
@@ -177,12 +179,13 @@ pub async fn ask(core: &Core, raft: &Raft, identity: &Identity, own: Own) -> Ans
                 "waiting for a majority of the voters to say how far this agent's log was"
             );
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(PAUSE_MAX);
     }
 }
 
-/// All at once: each has a deadline of its own.
-async fn futures_of<T: Send + 'static>(
+/// Each has a deadline of its own.
+async fn all_at_once<T: Send + 'static>(
     questions: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
     let mut set = tokio::task::JoinSet::new();
