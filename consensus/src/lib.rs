@@ -13,6 +13,7 @@ mod announce;
 mod attend;
 mod clock;
 mod codec;
+mod compact;
 mod core;
 mod hand_over;
 mod join;
@@ -299,7 +300,8 @@ impl Log {
     }
 
     /// Writes a snapshot now and drops the log entries that it holds; both also
-    /// happen by themselves, every 5,000 entries, with the last 1,000 kept.
+    /// happen by themselves, every 5,000 entries, with the last 1,000 kept, and every
+    /// 64 MiB of entries.
     pub async fn compact(&self) -> Result<(), Error> {
         let core = self.inner.core.clone();
         self.inner

@@ -113,3 +113,71 @@ fn why(error: &RaftError<u64, ClientWriteError<u64, crate::types::Peer>>) -> Str
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use starling_engine::decide::reason::{Failure, Input, Outcome as Said, Pods, Report};
+    use starling_engine::history::{Change, Health};
+    use starling_engine::ledger::Item;
+    use starling_engine::node::PASS_BYTES_MAX;
+    use starling_engine::policy::Goal;
+    use starling_engine::unit::NodeId;
+    use starling_engine::weight;
+
+    use super::*;
+
+    fn item(triggers: usize) -> Item {
+        let names = (0..triggers).map(|n| format!("a-trigger-of-usual-length-{n}"));
+        let input = |trigger| Input {
+            trigger,
+            source: "prometheus".into(),
+            goal: Goal::AverageValue { milli: i64::MAX },
+            value: Some(i64::MIN),
+            age_ms: Some(u64::MAX),
+            pods: Some(Pods::default()),
+            band: Some((1, u32::MAX)),
+            outcome: Said::Failed {
+                reason: Failure::Source("x".repeat(200)),
+                failures: 3,
+            },
+        };
+        let answered = |trigger| Change::Answered {
+            trigger,
+            health: Health::default(),
+        };
+        Item {
+            policy: "shop/web".into(),
+            revision: u64::MAX,
+            from: 1,
+            to: 2,
+            shares: Some((1..100).map(|n| (NodeId(n), 1)).collect()),
+            seen: None,
+            changes: names.clone().map(answered).collect(),
+            report: Some(Report {
+                inputs: names.map(input).collect(),
+                ..Report::default()
+            }),
+        }
+    }
+
+    /// The engine cuts a pass by its own measure, so that it need not know this format.
+    #[test]
+    fn a_pass_as_heavy_as_may_be_is_small_enough_to_be_proposed() {
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        for triggers in (1..=100).cycle() {
+            let item = item(triggers);
+            let weight = weight::bytes_max(&item);
+            assert!(codec::encode(&item).unwrap().len() <= weight, "{triggers}");
+            if bytes + weight > PASS_BYTES_MAX {
+                break;
+            }
+            bytes += weight;
+            items.push(item);
+        }
+        let by = NodeId(u64::MAX);
+        let encoded = codec::encode(&Command::Pass { by, items }).unwrap();
+        assert!(encoded.len() > PASS_BYTES_MAX / 3, "{}", encoded.len());
+        assert!(check_size(encoded.len()).is_ok(), "{}", encoded.len());
+    }
+}

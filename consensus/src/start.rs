@@ -24,7 +24,7 @@ use crate::store::keys::Identity;
 use crate::store::open::Opened;
 use crate::store::{Disk, LogStore, open};
 use crate::types::Raft;
-use crate::{Config, Error, Leadership, Timing, announce, attend, join, propose, steward};
+use crate::{Config, Error, Leadership, Timing, announce, attend, compact, join, propose, steward};
 
 /// openraft's core and the network must not wait for each other's work.
 const THREADS: usize = 2;
@@ -304,9 +304,11 @@ async fn start_raft(
         timing,
     };
     let store = LogStore::new(opened.disk.clone(), opened.state.clone());
+    let written = store.clone();
     let raft = Raft::new(own.id, Arc::new(settings), links, store, machine)
         .await
         .map_err(|e| failed(&e))?;
+    tokio::spawn(compact::run(raft.clone(), written, compact::LOG_BYTES_MAX));
     if own.founder && !raft.is_initialized().await.map_err(|e| failed(&e))? {
         let alone =
             std::collections::BTreeMap::from([(own.id, steward::peer(&core.config.member))]);

@@ -14,3 +14,4 @@ pub mod node;
 pub mod policy;
 pub mod quantity;
 pub mod unit;
+pub mod weight;

@@ -17,6 +17,7 @@ pub mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::decide::reason::clip;
 use crate::decide::{Decision, Reading};
 use crate::demand::pods::Sums;
 use crate::demand::recent::{Reach, Recent};
@@ -116,8 +117,12 @@ pub const PROPOSAL_PATIENCE_MS: u64 = 5_000;
 /// An external trigger that hasn't answered for its polling interval and this
 /// much more has failed.
 pub const POLL_PATIENCE_MS: u64 = 10_000;
-/// At most so many policies change in one entry; the next pass takes the rest.
+/// At most so many policies change in one entry; the next pass begins with the rest.
 pub const PASS_ITEMS_MAX: usize = 500;
+/// At most so many bytes, by [`weight`](crate::weight), so that one entry
+/// takes all of it. More is cut as above; an item alone is below it by the bounds
+/// on what a policy may hold.
+pub const PASS_BYTES_MAX: usize = 768 << 10;
 
 /// The state of one agent.
 #[derive(Debug)]
@@ -146,6 +151,8 @@ pub struct Node {
 struct Lead {
     term: u64,
     next_pass: Ms,
+    /// The first policy that had no place in the last pass.
+    left_out: Option<policy::Name>,
     /// The host's clock at the last pass.
     planned_at: Ms,
     /// Log time of the last pass.
@@ -320,7 +327,10 @@ impl Node {
         poll.reading = match result {
             Ok(Answer::Value(milli)) => Reading::Value { milli, at: now },
             Ok(Answer::Pods(sums)) => Reading::Answered { sums, at: now },
-            Err(why) => Reading::Failed { why, at: now },
+            Err(why) => Reading::Failed {
+                why: clip(&why),
+                at: now,
+            },
         };
         lead.next_pass = lead.next_pass.min(lead.planned_at.plus(gap_ms));
         Vec::new()

@@ -29,6 +29,9 @@ pub struct State {
     pub committed: Option<LogId>,
     pub purged: Option<LogId>,
     pub last: Option<LogId>,
+    /// Of the entries that were written since the log was last cut by bytes; at the
+    /// start of all that it holds.
+    pub bytes: u64,
 }
 
 #[derive(Clone)]
@@ -53,6 +56,16 @@ impl LogStore {
 
     fn with<R>(&self, f: impl FnOnce(&mut Shared) -> R) -> R {
         f(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// See [`State::bytes`].
+    pub fn bytes(&self) -> u64 {
+        self.with(|s| s.state.bytes)
+    }
+
+    /// So many of them are gone.
+    pub fn forget_bytes(&self, bytes: u64) {
+        self.with(|s| s.state.bytes = s.state.bytes.saturating_sub(bytes));
     }
 
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
@@ -194,6 +207,7 @@ impl RaftLogStorage<Types> for LogStore {
         self.with(|s| {
             s.state.last = Some(last);
             for (entry, size) in encoded {
+                s.state.bytes += size as u64;
                 s.tail.push(entry, size);
             }
         });

@@ -356,22 +356,26 @@ fn read_contents(db: &sled::Db, cluster: &str) -> Result<Contents, Failure> {
         last: keys::read_meta::<Option<LogId>>(&meta, keys::LAST)
             .map_err(doubt)?
             .flatten(),
+        bytes: 0,
     };
+    let (ends, bytes) = check_entries(&log).map_err(doubt)?;
     Ok(Contents {
-        state,
+        state: State { bytes, ..state },
         write: keys::read_meta(&meta, keys::WRITE)
             .map_err(doubt)?
             .unwrap_or(0),
         identity,
         admission,
         pointer: keys::read_meta(&meta, keys::SNAPSHOT).map_err(doubt)?,
-        ends: check_entries(&log).map_err(doubt)?,
+        ends,
     })
 }
 
 /// Reads all entries: each whole, decodable, in its place, and none missing between.
-fn check_entries(log: &sled::Tree) -> io::Result<Option<(u64, LogId)>> {
+/// The first and the last one, and the bytes of all.
+fn check_entries(log: &sled::Tree) -> io::Result<(Option<(u64, LogId)>, u64)> {
     let mut ends: Option<(u64, LogId)> = None;
+    let mut bytes = 0;
     let mut check = |record: Option<(u64, Vec<u8>)>| {
         let Some((index, body)) = record else {
             return Ok(());
@@ -385,6 +389,7 @@ fn check_entries(log: &sled::Tree) -> io::Result<Option<(u64, LogId)>> {
             )));
         }
         ends = Some((ends.map_or(index, |(first, _)| first), entry.log_id));
+        bytes += body.len() as u64;
         Ok(())
     };
     let mut assembler = Assembler::default();
@@ -393,7 +398,7 @@ fn check_entries(log: &sled::Tree) -> io::Result<Option<(u64, LogId)>> {
         check(assembler.push(&key, &value)?)?;
     }
     check(assembler.finish()?)?;
-    Ok(ends)
+    Ok((ends, bytes))
 }
 
 /// The entries must begin after what was purged and end where the last write said.

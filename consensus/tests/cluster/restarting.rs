@@ -314,3 +314,26 @@ async fn an_agent_that_was_away_follows_a_leader_that_came_meanwhile() {
     let back = agents[3].start().await;
     agree(&[&logs[0], &logs[1], &logs[2], &back]).await;
 }
+
+#[tokio::test]
+async fn a_log_of_few_large_entries_is_compacted_too() {
+    let mut agents = Agent::some(&Authority::new(), 1);
+    let log = agents[0].start().await;
+    let large = "x".repeat(1_000_000);
+    for n in 0..68 {
+        commit(&log, &format!("{n}-{large}")).await;
+    }
+    let snapshots = agents[0].data("raft/snapshots");
+    eventually("a snapshot is written", || async {
+        std::fs::read_dir(&snapshots).ok()?.next().map(drop)
+    })
+    .await;
+    let before = digest(&log);
+    log.shutdown().await;
+    drop(log);
+    let log = agents[0].start().await;
+    eventually("its state is back", || async {
+        (digest(&log) == before).then_some(())
+    })
+    .await;
+}

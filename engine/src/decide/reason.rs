@@ -111,7 +111,7 @@ pub enum Failure {
     Selector(String),
 }
 
-/// Longer words of a source are cut.
+/// Longer words of a source, or its name, are cut.
 pub const WHY_BYTES_MAX: usize = 200;
 
 /// Why a scaled workload's size can't be known or written just now.
@@ -433,7 +433,7 @@ pub(crate) fn clip(why: &str) -> String {
     why[..why.floor_char_boundary(WHY_BYTES_MAX)].to_owned()
 }
 
-/// How a source is called in reports.
+/// How a source is called in reports; at most [`WHY_BYTES_MAX`] bytes.
 pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
     match source {
         Source::Resource(resource) => resource.name().into(),
@@ -442,9 +442,11 @@ pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
             resource,
             container,
         } => format!("{} of container {container}", resource.name()).into(),
-        Source::Pods { .. } => format!("pods' {}", source.series().unwrap_or_default()).into(),
+        Source::Pods { .. } => {
+            clip(&format!("pods' {}", source.series().unwrap_or_default())).into()
+        }
         Source::Object { kind, .. } | Source::External { kind, .. } | Source::Unknown { kind } => {
-            kind.clone().into()
+            clip(kind).into()
         }
     }
 }

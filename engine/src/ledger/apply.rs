@@ -14,6 +14,9 @@ use crate::history::History;
 use crate::policy::{self, Form, Policy, Target};
 use crate::unit::{NodeId, Stamp};
 
+/// Longer words on what is wrong with a policy are cut: they travel to who proposed it.
+const UNSOUND_BYTES_MAX: usize = 2_000;
+
 impl Ledger {
     /// Applies the entry at `index`. Total: whatever it holds, the result is a
     /// grant or a refusal, the same on every node.
@@ -144,7 +147,9 @@ impl Ledger {
         let violations = policy.check();
         if !violations.is_empty() {
             let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
-            return refuse(Why::Unsound(all.join("; ")));
+            let mut all = all.join("; ");
+            all.truncate(all.floor_char_boundary(UNSOUND_BYTES_MAX));
+            return refuse(Why::Unsound(all));
         }
         let workload = self.workloads.get(&policy.target);
         let taken = workload.and_then(|workload| workload.policy.as_ref());

@@ -2,13 +2,14 @@
 //! should change becomes one command.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::platform::Observation;
 use super::watch::{Look, Watch};
 use super::{
-    FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_EVERY_MS, PASS_ITEMS_MAX,
-    PROPOSAL_PATIENCE_MS, placement,
+    FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_BYTES_MAX, PASS_EVERY_MS, PASS_GAP_MS,
+    PASS_ITEMS_MAX, PROPOSAL_PATIENCE_MS, placement,
 };
 use crate::decide::reason::{Held, clip};
 use crate::decide::{self, Decision, Inputs, Platform, Reading};
@@ -16,6 +17,7 @@ use crate::demand::pick::Pick;
 use crate::ledger::{Command, InForce, Item, Ledger, Workload};
 use crate::policy::{self, Policy, Resource, Source, Strategy, Target};
 use crate::unit::{Ms, NodeId};
+use crate::weight;
 
 impl Node {
     pub(super) fn due_pass(&mut self, now: Ms, ledger: &Ledger) -> Option<Output> {
@@ -94,22 +96,28 @@ impl Node {
         lead.next_pass = now.plus(PASS_EVERY_MS);
         self.note_missed(lead, now, ledger);
         let placed = placed(ledger);
-        let mut items = Vec::new();
+        let mut entry = Entry::default();
         let mut decisions = BTreeMap::new();
-        for in_force in ledger.policies.values() {
+        let first = lead.left_out.take();
+        for (name, in_force) in in_turn(&ledger.policies, first.as_ref()) {
             let Some(workload) = ledger.workloads.get(&in_force.policy.target) else {
                 continue;
             };
             let decision = self.decide(lead, now, in_force, workload, ledger);
-            let item = self.item(lead, now, in_force, workload, &decision, &placed);
-            if items.len() < PASS_ITEMS_MAX {
-                items.extend(item);
+            if lead.left_out.is_none() {
+                let item = self.item(lead, now, in_force, workload, &decision, &placed);
+                if item.is_some_and(|item| !entry.takes(item)) {
+                    lead.left_out = Some(name.clone());
+                } else if let Some(watch) = lead.watches.get_mut(name) {
+                    watch.forget_started();
+                }
             }
-            decisions.insert(in_force.policy.name.clone(), decision);
+            decisions.insert(name.clone(), decision);
         }
-        for watch in lead.watches.values_mut() {
-            watch.forget_started();
+        if lead.left_out.is_some() {
+            lead.next_pass = now.plus(PASS_GAP_MS);
         }
+        let items = entry.items;
         lead.decisions = Arc::new(decisions);
         lead.passed_at = Some(now.max(ledger.time));
         lead.proposed_at = (!items.is_empty()).then_some(now);
@@ -268,6 +276,39 @@ impl Node {
             return !self.alive.contains(&node);
         };
         now.since(summary.at) <= FRESH_MS && !summary.workloads.contains_key(target)
+    }
+}
+
+/// All policies, from the one on that had no place in the last pass, so that everybody
+/// has a turn however much there is to say.
+fn in_turn<'a>(
+    policies: &'a BTreeMap<policy::Name, InForce>,
+    first: Option<&policy::Name>,
+) -> impl Iterator<Item = (&'a policy::Name, &'a InForce)> {
+    let start = first.map_or(Bound::Unbounded, Bound::Included);
+    let before = first.map(|first| policies.range::<policy::Name, _>(..first));
+    let rest = policies.range::<policy::Name, _>((start, Bound::Unbounded));
+    rest.chain(before.into_iter().flatten())
+}
+
+/// What one entry of the log is to hold.
+#[derive(Default)]
+struct Entry {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+impl Entry {
+    /// Whether there was room for it. There always is for the first.
+    fn takes(&mut self, item: Item) -> bool {
+        let bytes = self.bytes.saturating_add(weight::bytes_max(&item));
+        let full = self.items.len() >= PASS_ITEMS_MAX || bytes > PASS_BYTES_MAX;
+        if full && !self.items.is_empty() {
+            return false;
+        }
+        self.items.push(item);
+        self.bytes = bytes;
+        true
     }
 }
 

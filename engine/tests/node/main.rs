@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod asked;
+mod many;
 mod measured;
 mod objective;
 
@@ -15,6 +16,7 @@ use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger, Member};
 use starling_engine::node::{Answer, Input, LOST_AFTER_MS, Node, Output, PASS_GAP_MS};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
+use starling_engine::weight;
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(3);
@@ -78,6 +80,8 @@ struct World {
     /// What the queue answers; `None` gives no answer at all.
     queue: Option<Result<Answer, String>>,
     proposed: usize,
+    /// Of the largest proposal, in bytes.
+    heaviest: usize,
     polls: usize,
     halted: Vec<NodeId>,
 }
@@ -95,6 +99,7 @@ impl World {
             cpu_milli: 50,
             queue: says(0),
             proposed: 0,
+            heaviest: 0,
             polls: 0,
             halted: Vec::new(),
         };
@@ -166,6 +171,7 @@ impl World {
                 }
                 Output::Propose(command) => {
                     self.proposed += 1;
+                    self.heaviest = self.heaviest.max(weight::bytes_max(&command));
                     self.apply(command);
                     self.step(id, Input::Proposed);
                 }
