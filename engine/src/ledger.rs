@@ -154,6 +154,8 @@ pub enum Why {
     Unseen(Box<Target>),
     #[error("member {by} has this name")]
     NameTaken { by: NodeId },
+    #[error("the policy is a dry run, for which nothing is granted")]
+    DryRun,
 }
 
 /// The state itself.
@@ -202,7 +204,8 @@ pub struct Workload {
     /// The one that sizes it; `None` where it was removed.
     pub policy: Option<policy::Name>,
     pub size: u32,
-    /// The grant of `size` and `shares`.
+    /// The grant of `size` and `shares`. The default one where nothing was ever granted:
+    /// then `size` is only what a dry run began with.
     pub stamp: Stamp,
     /// Of a placed workload, replicas for each node; adds up to `size` as soon as
     /// enough nodes can run it.
@@ -212,6 +215,28 @@ pub struct Workload {
     /// What a dry run was last recorded to want.
     pub would: Option<u32>,
     pub history: History,
+}
+
+impl Workload {
+    /// Nothing was ever granted: there are no replicas that anybody answers for.
+    pub fn is_ungranted(&self) -> bool {
+        self.stamp == Stamp::default()
+    }
+
+    /// What counts as granted.
+    pub fn granted(&self) -> u32 {
+        if self.is_ungranted() { 0 } else { self.size }
+    }
+
+    /// A dry run has ended: no size that it would have had is held on to. What it
+    /// measured counts as ever.
+    fn acts_from_now_on(&mut self) {
+        self.history.seeded = false;
+        self.history.recommendations.clear();
+        if let Some(learned) = &mut self.history.objective {
+            learned.held.clear();
+        }
+    }
 }
 
 /// A change of size, as it is remembered.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use starling_engine::decide::objective::state;
 use starling_engine::history::Change;
 use starling_engine::ledger::{
-    CHECKPOINT_EVERY, Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Outcome, Why,
+    CHECKPOINT_EVERY, Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Outcome, Why, Workload,
 };
 use starling_engine::policy::{
     Goal, Objective, Policy, Resource, Source, Strategy as Sizing, Target, Trigger,
@@ -56,6 +56,14 @@ fn item(policy: &str, revision: u64, from: u32, to: u32) -> Item {
         seen: None,
         changes: Vec::new(),
         report: None,
+    }
+}
+
+/// The same with all of it on node 1.
+fn placed(policy: &str, revision: u64, from: u32, to: u32) -> Item {
+    Item {
+        shares: Some([(NodeId(1), to)].into()),
+        ..item(policy, revision, from, to)
     }
 }
 
@@ -241,11 +249,30 @@ fn putting_the_same_policy_again_changes_nothing() {
 #[test]
 fn i8_a_removed_policy_leaves_its_workload_at_its_size() {
     let mut fixture = Fixture::new();
-    fixture.grant(pass(item("web", 5, 2, 7)));
+    fixture.grant(pass(placed("web", 5, 2, 7)));
     fixture.grant(Command::RemovePolicy { name: "web".into() });
     assert_eq!(fixture.size(), 7);
     fixture.grant(put(policy("web", "web", 2, 10)));
     assert_eq!(fixture.size(), 7);
+}
+
+#[test]
+fn a_workload_that_never_ran_leaves_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.grant(pass(placed("web", 5, 2, 7)));
+    // By mistake, to a name that nobody can run, and back.
+    fixture.grant(put(policy("web", "wbe", 2, 10)));
+    fixture.grant(put(policy("web", "web", 2, 10)));
+    let left: Vec<String> = fixture
+        .ledger
+        .workloads
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!((left, fixture.size()), (vec!["Process web".to_owned()], 7));
+    fixture.grant(put(policy("db", "db", 3, 10)));
+    fixture.grant(Command::RemovePolicy { name: "db".into() });
+    assert_eq!(fixture.ledger.workloads.len(), 1);
 }
 
 #[test]
@@ -285,8 +312,11 @@ fn commands() -> impl Strategy<Value = Command> {
             item.shares = shares;
             pass(item)
         }),
-        2 => (name.clone(), name.clone(), small(), small())
-            .prop_map(|(name, target, min, max)| put(policy(name, target, min, max))),
+        2 => (name.clone(), name.clone(), small(), small(), any::<bool>())
+            .prop_map(|(name, target, min, max, dry_run)| put(Policy {
+                dry_run,
+                ..policy(name, target, min, max)
+            })),
         1 => name.clone().prop_map(|name| Command::RemovePolicy { name: name.into() }),
         1 => ("[ab]", "[abc]").prop_map(|(nonce, name)| Command::Admit {
             nonce,
@@ -313,7 +343,9 @@ proptest! {
             prop_assert_eq!(&one.ledger.halted, &None);
             for in_force in one.ledger.policies.values() {
                 let workload = &one.ledger.workloads[&in_force.policy.target];
-                prop_assert!(in_force.policy.bounds().contains(&workload.size));
+                let bounded = in_force.policy.bounds().contains(&workload.size);
+                prop_assert!(bounded || in_force.policy.dry_run);
+                prop_assert!(!workload.is_ungranted() || workload.shares.is_empty());
                 let placed: u32 = workload.shares.values().sum();
                 prop_assert!(placed <= workload.size);
             }
@@ -365,4 +397,71 @@ fn what_an_objective_learned_goes_when_its_settings_change_and_not_before() {
     apply(9, learn(8));
     apply(10, Command::RemovePolicy { name: "web".into() });
     assert_eq!(apply(11, with(500, 6)), None, "another policy");
+}
+
+fn dry(target: &str, min: u32, max: u32) -> Policy {
+    Policy {
+        dry_run: true,
+        ..policy("web", target, min, max)
+    }
+}
+
+fn counts(ledger: &Ledger) -> Vec<u32> {
+    let part = ledger.part(NodeId(1));
+    part.shares.values().map(|share| share.count).collect()
+}
+
+#[test]
+fn a_dry_run_grants_nothing_and_leaves_nothing_behind() {
+    let mut fixture = Fixture::new();
+    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    fixture.grant(put(dry("web", 3, 10)));
+    let revision = fixture.index;
+    assert_eq!(fixture.size(), 3, "what it begins with");
+    let granted = fixture.ledger.workloads.values().map(Workload::granted);
+    assert_eq!(granted.sum::<u32>(), 0);
+    // Whoever proposes it: neither a size nor a place.
+    let why = fixture.refuse(pass(item("web", revision, 3, 4)));
+    assert_eq!(why, Why::DryRun);
+    let why = fixture.refuse(pass(placed("web", revision, 3, 3)));
+    assert_eq!(why, Why::DryRun);
+    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    assert_eq!(counts(&fixture.ledger), Vec::<u32>::new());
+    assert_eq!(fixture.ledger.workloads.len(), 0);
+    // Nor where it goes to another target.
+    fixture.grant(put(dry("web", 3, 10)));
+    fixture.grant(put(dry("api", 3, 10)));
+    assert_eq!(fixture.ledger.workloads.len(), 1);
+}
+
+#[test]
+fn a_dry_run_over_what_runs_leaves_it_as_it_was_granted() {
+    let mut fixture = Fixture::new();
+    fixture.grant(pass(placed("web", 5, 2, 7)));
+    let before = fixture.ledger.workloads.values().next().cloned();
+    // Bounds that would have it shrink.
+    fixture.grant(put(dry("web", 1, 4)));
+    fixture.grant(pass(item("web", fixture.index, 7, 7)));
+    assert_eq!(fixture.ledger.workloads.values().next().cloned(), before);
+    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    assert_eq!(counts(&fixture.ledger), [7]);
+    fixture.grant(put(policy("web", "web", 1, 4)));
+    assert_eq!((fixture.size(), counts(&fixture.ledger)), (4, vec![4]));
+}
+
+#[test]
+fn what_a_dry_run_recommended_counts_for_nothing_once_it_acts() {
+    let mut fixture = Fixture::new();
+    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    fixture.grant(put(dry("web", 3, 50)));
+    let mut told = item("web", fixture.index, 3, 3);
+    told.changes = vec![Change::Recommended {
+        replicas: 50,
+        until: None,
+    }];
+    fixture.grant(pass(told));
+    fixture.grant(put(policy("web", "web", 2, 50)));
+    let workload = fixture.ledger.workloads.values().next().expect("there");
+    assert_eq!(workload.history.recommendations, []);
+    assert_eq!((workload.size, workload.granted()), (2, 2));
 }

@@ -166,6 +166,7 @@ impl Ledger {
         let created_at = former.map_or(self.time, |p| p.created_at);
         let left = former.map(|p| &p.policy.target);
         let left = left.filter(|left| **left != policy.target).cloned();
+        let was_dry = former.is_some_and(|p| p.policy.target == policy.target && p.policy.dry_run);
         let same_strategy = former.is_some_and(|p| {
             p.policy.target == policy.target && p.policy.strategy == policy.strategy
         });
@@ -187,12 +188,38 @@ impl Ledger {
         if let Some(left) = left {
             self.leave(&left);
         }
-        // What was learned under other settings says nothing under these.
-        if !same_strategy && let Some(workload) = self.workloads.get_mut(&policy.target) {
-            workload.history.objective = None;
+        if let Some(workload) = self.workloads.get_mut(&policy.target) {
+            // What was learned under other settings says nothing under these.
+            if !same_strategy {
+                workload.history.objective = None;
+            }
+            if was_dry && !policy.dry_run {
+                workload.acts_from_now_on();
+            }
         }
-        self.bring_into_bounds(index, policy);
+        if policy.dry_run {
+            self.look_only(policy);
+        } else {
+            self.bring_into_bounds(index, policy);
+        }
         Ok(())
+    }
+
+    /// A dry run grants nothing, changes nothing that was granted, and leaves
+    /// nothing behind. A workload that is new starts at its minimum as if it had it;
+    /// one that has a size is looked at with that.
+    fn look_only(&mut self, policy: &Policy) {
+        let workload = self.workloads.entry(policy.target.clone()).or_default();
+        workload.policy = Some(policy.name.clone());
+        match (policy.target.form(), &mut workload.scaled) {
+            (Form::Placed, _) => {
+                if workload.is_ungranted() {
+                    workload.size = policy.replicas_min;
+                }
+            }
+            (Form::Scaled, None) => workload.scaled = Some(Scaled::default()),
+            (Form::Scaled, Some(scaled)) => workload.size = scaled.void(workload.size),
+        }
     }
 
     /// I5 holds from the moment at which a policy is in force. A new workload
@@ -223,7 +250,13 @@ impl Ledger {
             return;
         };
         workload.policy = Some(policy.name.clone());
+        workload.would = None;
         if form == Form::Scaled {
+            return;
+        }
+        if workload.is_ungranted() {
+            workload.size = policy.replicas_min;
+            workload.stamp = stamp;
             return;
         }
         let (from, to) = (workload.size, workload.size.clamp(floor, cap));
@@ -246,14 +279,14 @@ impl Ledger {
     }
 
     /// A workload that no policy sizes any more keeps its last size, as one does
-    /// whose HPA or `ScaledObject` is deleted; one without replicas is forgotten, as
-    /// is one whose size the platform keeps.
+    /// whose HPA or `ScaledObject` is deleted; one that no node was given any replica
+    /// of is forgotten, as is one whose size the platform keeps.
     fn leave(&mut self, target: &Target) {
         let Some(workload) = self.workloads.get_mut(target) else {
             return;
         };
         workload.policy = None;
-        if workload.size == 0 || workload.scaled.is_some() {
+        if workload.shares.is_empty() || workload.scaled.is_some() {
             self.workloads.remove(target);
         }
     }
@@ -284,10 +317,13 @@ impl Ledger {
                 now: workload.size,
             });
         }
+        if policy.dry_run && (item.to != item.from || item.shares.is_some()) {
+            return refuse(Why::DryRun);
+        }
         let (floor, cap) = policy.bounds().into_inner();
         // A scaled workload may be found outside the bounds, and stays there while
-        // it is switched off or can't be written.
-        let kept = workload.scaled.is_some() && item.to == item.from;
+        // it is switched off or can't be written; so does any under a dry run.
+        let kept = (workload.scaled.is_some() || policy.dry_run) && item.to == item.from;
         if !kept && !(floor..=cap).contains(&item.to) {
             let to = item.to;
             return refuse(Why::OutOfBounds { to, floor, cap });

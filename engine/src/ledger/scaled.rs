@@ -141,6 +141,13 @@ impl Scaled {
         self.off = false;
     }
 
+    /// What was granted and not written counts no more, not even where it is written
+    /// late; the size that counts then, where `size` was granted.
+    pub fn void(&mut self, size: u32) -> u32 {
+        self.superseded = None;
+        self.carried.unwrap_or(size)
+    }
+
     /// Whether the granted `size` is still to be written.
     pub fn pending(&self, size: u32) -> bool {
         self.carried.is_some_and(|carried| carried != size)

@@ -221,6 +221,8 @@ impl Node {
         let policy = &in_force.policy;
         let (from, to) = (decision.report.from, decision.target);
         let (shares, seen) = match &workload.scaled {
+            // A dry run moves nothing either.
+            None if policy.dry_run => (None, None),
             None => {
                 let shares = self.place(lead, now, policy, workload, to, placed);
                 ((shares != workload.shares).then_some(shares), None)

@@ -421,4 +421,8 @@ fn a_dry_run_decides_but_changes_no_size() {
     assert_eq!(world.size(), 1);
     let history = &world.ledger.workloads[&target()].history;
     assert_eq!(history.changed_at, None, "nor does it count as a change");
+    assert_eq!(world.shares(), [], "no node is given any of it");
+    world.apply(Command::RemovePolicy { name: "web".into() });
+    let part = world.ledger.part(A);
+    assert_eq!(part.shares.len(), 0, "nor afterwards");
 }

@@ -47,3 +47,20 @@ fn a_workload_that_its_policy_leaves_for_another_is_forgotten_with_its_grant() {
     world.seconds(3);
     assert_eq!((world.size(), world.written()), (2, vec![]));
 }
+
+#[test]
+fn a_dry_run_writes_nothing_that_was_granted_before_it_nor_afterwards() {
+    let mut world = granted();
+    let dry = Policy {
+        dry_run: true,
+        ..policy()
+    };
+    world.put(dry);
+    assert_eq!(world.size(), 2, "what the platform has");
+    world.writable = true;
+    world.seconds(3);
+    world.queue = 20;
+    world.put(policy());
+    world.seconds(3);
+    assert_eq!((world.size(), world.written()), (2, vec![]));
+}

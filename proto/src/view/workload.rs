@@ -161,7 +161,7 @@ pub fn workload(of: &Target, known: Option<&Workload>) -> v1::Workload {
             Form::Scaled => v1::WorkloadForm::Scaled,
         }
         .into(),
-        size: known.map_or(0, |it| it.size),
+        size: known.map_or(0, Workload::granted),
         carried_size: scaled.and_then(|it| it.carried),
         uid: scaled.map(|it| it.uid.clone()).unwrap_or_default(),
         selector: scaled.map(|it| it.selector.clone()).unwrap_or_default(),
@@ -181,7 +181,7 @@ pub fn workload(of: &Target, known: Option<&Workload>) -> v1::Workload {
 mod tests {
     use starling_engine::demand::pods::Sums;
     use starling_engine::ledger::scaled::{ByHand, Scaled};
-    use starling_engine::unit::Ms;
+    use starling_engine::unit::{Ms, Stamp};
 
     use super::*;
 
@@ -263,6 +263,10 @@ mod tests {
     fn a_scaled_workload_says_what_the_platform_has_and_who_changed_it() {
         let known = Workload {
             size: 4,
+            stamp: Stamp {
+                generation: 1,
+                index: 1,
+            },
             scaled: Some(Scaled {
                 carried: Some(3),
                 selector: "app=web".into(),

@@ -25,7 +25,7 @@ impl Sight<'_> {
             .ledger
             .workloads
             .values()
-            .map(|w| u64::from(w.size))
+            .map(|w| u64::from(w.granted()))
             .sum();
         let running = self.running().values().map(|n| u64::from(*n)).sum();
         v1::ClusterStatus {

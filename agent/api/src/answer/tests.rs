@@ -9,7 +9,7 @@ use starling_engine::ledger::scaled::Scaled;
 use starling_engine::ledger::{Admitted, Checkpoint, InForce, Ledger, Member, Workload};
 use starling_engine::node::platform::{Observation, Scale};
 use starling_engine::policy::{Name, Policy, Target};
-use starling_engine::unit::{Ms, NodeId};
+use starling_engine::unit::{Ms, NodeId, Stamp};
 use starling_proto::{v1, view};
 
 use super::Sight;
@@ -49,6 +49,10 @@ impl State {
         };
         let workload = Workload {
             size: 3,
+            stamp: Stamp {
+                generation: 1,
+                index: 1,
+            },
             shares: [(A, 2), (B, 1)].into(),
             ..Workload::default()
         };
@@ -235,6 +239,10 @@ fn with_a_deployment() -> (State, Target) {
     };
     let workload = Workload {
         size: 4,
+        stamp: Stamp {
+            generation: 1,
+            index: 1,
+        },
         scaled: Some(Scaled {
             carried: Some(4),
             selector: "app=web".into(),

@@ -65,7 +65,7 @@ impl Leaders {
         for (item, in_force) in planned(command, ledger) {
             let bounds = in_force.policy.bounds();
             let scaled = in_force.policy.target.form() == Form::Scaled;
-            let kept = scaled && item.to == item.from;
+            let kept = (scaled || in_force.policy.dry_run) && item.to == item.from;
             assert!(bounds.contains(&item.to) || kept, "I5: {item:?}");
             // A scaled one that was found above its maximum comes down to it, whatever
             // is measured.
