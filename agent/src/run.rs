@@ -300,7 +300,6 @@ impl Agent {
             self.held.send_replace(Arc::new(pods.held().to_vec()));
         }
         self.meters.back(meters);
-        self.told.workloads(sample.workloads.len());
         self.told.warn("pods", measure::scaled_troubles(&sample));
         self.replicas = Arc::new(Replica::all(&sample));
         self.step(Input::Sampled(sample));
@@ -480,6 +479,23 @@ impl Agent {
         });
     }
 
+    /// Workloads of which this node, and while it leads any other one, has no room to
+    /// speak, by the node's name.
+    fn left_out(&self) -> BTreeMap<String, u64> {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let others = self.node.summaries().values().filter(|_| self.leads);
+        let others = others.map(|summary| (summary.node, u64::from(summary.left_out)));
+        let own = (self.log.id(), self.gossip.stats().left_out);
+        let some = others.filter(|(node, count)| *count > 0 && *node != self.log.id());
+        let some = some.chain((own.1 > 0).then_some(own));
+        some.filter_map(|(node, count)| {
+            let admitted = ledger.members.get(&node)?;
+            Some((admitted.member.name.clone(), count))
+        })
+        .collect()
+    }
+
     fn halt(&mut self, why: &str) {
         error!(
             why,
@@ -496,6 +512,8 @@ impl Agent {
         let troubles = self.supervisor.troubles();
         self.told.warn("workers", troubles);
         self.told.warn("identity", identity::all(&self.troubles));
+        let left_out = self.left_out();
+        self.told.left_out(&left_out);
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: self.clock.now(),
             write_failures: self.node.write_failures(),

@@ -112,6 +112,9 @@ pub struct Summary {
     /// At most [`WORKLOADS_MAX`]. Presence of a placed one means that the node can
     /// run it, of a scaled one that it has replicas there.
     pub workloads: BTreeMap<Target, Usage>,
+    /// Workloads that had no room in it: those that come after the last one in
+    /// `workloads`. Of them nothing is known.
+    pub left_out: u32,
     /// The ledger's digest at the last checkpoint that this node applied (I7).
     pub checkpoint: Option<Checkpoint>,
 }
@@ -143,7 +146,8 @@ pub struct Measure {
 }
 
 /// More workloads than this on one node are left out of its summary, the last
-/// by name first; their replicas then count as missing.
+/// by name first; their replicas then count as missing, stay where they are, and no
+/// new ones are placed there.
 pub const WORKLOADS_MAX: usize = 256;
 /// Longer words on what keeps replicas from running are cut.
 pub const TROUBLE_BYTES_MAX: usize = 200;
@@ -177,8 +181,20 @@ impl Summary {
                     (target.clone(), usage)
                 })
                 .collect(),
+            left_out: sample
+                .workloads
+                .len()
+                .saturating_sub(WORKLOADS_MAX)
+                .try_into()
+                .unwrap_or(u32::MAX),
             checkpoint,
         }
+    }
+
+    /// Whether a workload may be there though nothing is said of it.
+    pub fn leaves_out(&self, target: &Target) -> bool {
+        let last = self.workloads.last_key_value();
+        self.left_out > 0 && last.is_none_or(|(last, _)| target > last)
     }
 }
 

@@ -20,7 +20,7 @@ use starling_engine::unit::{Ms, NodeId};
 use crate::gossip as wire;
 
 /// The largest encoded summary. Of one that is larger the last workloads by
-/// name are left out; their replicas then count as missing.
+/// name are left out, and it says how many.
 pub const BYTES_MAX: usize = 60_000;
 /// Replicas without a sample are told apart by at most this many different
 /// requests for each workload and metric; those with the largest requests then
@@ -30,6 +30,14 @@ pub const MISSING_MAX: usize = 32;
 pub const KEY_BYTES_MAX: usize = 320;
 /// The longest `kind` of a target.
 pub const KIND_BYTES_MAX: usize = 63;
+
+/// A summary that is ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+    /// Workloads of the node that had no room in it.
+    pub left_out: u32,
+}
 
 /// Why bytes aren't a summary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +61,7 @@ pub enum Error {
 }
 
 /// The bytes of a summary, less `node`, `sequence` and `at`.
-pub fn encode(summary: &Summary) -> Vec<u8> {
+pub fn encode(summary: &Summary) -> Encoded {
     let mut message = wire::Summary {
         totals: Some(totals_out(&summary.totals)),
         workloads: summary
@@ -67,9 +75,16 @@ pub fn encode(summary: &Summary) -> Vec<u8> {
             index: checkpoint.index,
             digest: checkpoint.digest.to_vec(),
         }),
+        left_out: u32::MAX,
     };
     while message.encoded_len() > BYTES_MAX && message.workloads.pop().is_some() {}
-    message.encode_to_vec()
+    let here = summary.workloads.len() - message.workloads.len();
+    let here = u32::try_from(here).unwrap_or(u32::MAX);
+    message.left_out = summary.left_out.saturating_add(here);
+    Encoded {
+        bytes: message.encode_to_vec(),
+        left_out: message.left_out,
+    }
 }
 
 /// The summary in `bytes`, sampled at `at` on the receiver's clock.
@@ -96,6 +111,7 @@ pub fn decode(node: NodeId, sequence: u64, at: Ms, bytes: &[u8]) -> Result<Summa
             .transpose()?
             .unwrap_or_default(),
         workloads,
+        left_out: message.left_out,
         checkpoint: message.checkpoint.as_ref().map(checkpoint_in).transpose()?,
     })
 }

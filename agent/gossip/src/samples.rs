@@ -88,11 +88,13 @@ impl Samples {
         }
     }
 
-    /// This node's own; `clock` is the one that its `at` was taken from.
-    pub fn publish(&mut self, summary: &Summary, now: Instant, clock: Ms) {
+    /// This node's own; `clock` is the one that its `at` was taken from. Says how many
+    /// of its workloads had no room.
+    pub fn publish(&mut self, summary: &Summary, now: Instant, clock: Ms) -> u32 {
+        let encoded = summary::encode(summary);
         let held = Held {
             sequence: summary.sequence,
-            bytes: summary::encode(summary),
+            bytes: encoded.bytes,
             age: Age {
                 then: Duration::from_millis(clock.since(summary.at)),
                 at: now,
@@ -100,6 +102,7 @@ impl Samples {
             sent: 0,
         };
         self.held.insert(self.own, held);
+        encoded.left_out
     }
 
     pub fn take(&mut self, sample: wire::Sample, now: Instant, clock: Ms) -> Taken {

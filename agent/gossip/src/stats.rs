@@ -49,6 +49,8 @@ counters! {
     unsent,
     /// Not kept: the queue of timers was full.
     timers_dropped,
+    /// Workloads that had no room in this node's last summary; no count of datagrams.
+    left_out,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +59,10 @@ pub struct Counter(AtomicU64);
 impl Counter {
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 
     pub fn one(&self) {

@@ -141,7 +141,8 @@ impl Task {
         assert!(!letters.breaks_off, "told to break off");
         let now = Instant::now();
         if let Some(summary) = letters.summary {
-            self.samples.publish(&summary, now, self.clock.now());
+            let left_out = self.samples.publish(&summary, now, self.clock.now());
+            self.counters.left_out.set(left_out.into());
             self.next_push = self.next_push.min(now.max(self.pushed + PUSH_GAP));
         }
         if let Some(mut members) = letters.members {

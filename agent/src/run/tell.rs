@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use starling_collect::unread::Unread;
 use starling_consensus::Leadership;
-use starling_engine::demand::WORKLOADS_MAX;
 use starling_engine::ledger::{Cause, Ledger, Record};
 use starling_engine::unit::NodeId;
 use starling_health::{Direction, Metrics};
@@ -78,17 +77,18 @@ impl Told {
         }
     }
 
-    /// How many workloads this machine could run; the cluster hears of no more
-    /// than a summary holds.
-    pub fn workloads(&mut self, can_run: usize) {
-        let problem = (can_run > WORKLOADS_MAX).then(|| {
+    /// How many workloads had no room in what a node tells the others, by its name.
+    pub fn left_out(&mut self, by_node: &BTreeMap<String, u64>) {
+        let left_out = by_node.iter().filter(|(_, count)| **count > 0);
+        let problems = left_out.map(|(node, count)| {
             let words = format!(
-                "{can_run} workloads are defined here and only the first {WORKLOADS_MAX} by name \
-                 run here; spread their `kind: Process` documents over more machines"
+                "{count} workloads of {node}, the last by name, have no room in what it tells the \
+                 others: what runs of them counts as missing, and no more is placed there; spread \
+                 workloads (or their `kind: Process` documents) over more machines"
             );
-            ("too many".to_owned(), words)
+            (node.clone(), words)
         });
-        self.warn("workloads", problem.into_iter().collect());
+        self.warn("workloads", problems.collect());
     }
 
     /// What of this machine can't be measured: faults are warnings; what it lacks is
@@ -168,11 +168,10 @@ mod tests {
     #[test]
     fn workloads_that_the_cluster_does_not_hear_of_are_a_warning() {
         let mut told = Told::default();
-        told.workloads(WORKLOADS_MAX);
-        assert!(told.warnings().is_empty());
-        told.workloads(WORKLOADS_MAX + 1);
-        assert!(told.warnings().contains_key("workloads: too many"));
-        told.workloads(WORKLOADS_MAX);
+        told.left_out(&[("a".to_owned(), 0), ("b".to_owned(), 3)].into());
+        let subjects: Vec<_> = told.warnings().keys().collect();
+        assert_eq!(subjects, ["workloads: b"]);
+        told.left_out(&[("b".to_owned(), 0)].into());
         assert!(told.warnings().is_empty());
     }
 }

@@ -95,8 +95,10 @@ impl Node {
         lead.planned_at = now;
         lead.next_pass = now.plus(PASS_EVERY_MS);
         self.note_missed(lead, now, ledger);
-        let placed = placed(ledger);
-        let mut entry = Entry::default();
+        let mut entry = Entry {
+            placed: placed(ledger),
+            ..Entry::default()
+        };
         let mut decisions = BTreeMap::new();
         let first = lead.left_out.take();
         for (name, in_force) in in_turn(&ledger.policies, first.as_ref()) {
@@ -105,8 +107,8 @@ impl Node {
             };
             let decision = self.decide(lead, now, in_force, workload, ledger);
             if lead.left_out.is_none() {
-                let item = self.item(lead, now, in_force, workload, &decision, &placed);
-                if item.is_some_and(|item| !entry.takes(item)) {
+                let item = self.item(lead, now, in_force, workload, &decision, &entry.placed);
+                if item.is_some_and(|item| !entry.takes(item, workload)) {
                     lead.left_out = Some(name.clone());
                 } else if let Some(watch) = lead.watches.get_mut(name) {
                     watch.forget_started();
@@ -269,7 +271,8 @@ impl Node {
     }
 
     /// Whether a node's replicas have to run elsewhere: it has been away for
-    /// long enough, is no member, or says itself that it can't run them.
+    /// long enough, is no member, or says itself that it can't run them. One that
+    /// had no room to say so may well run them.
     fn lost(&self, lead: &Lead, now: Ms, node: NodeId, target: &Target) -> bool {
         if let Some(since) = lead.missed_since.get(&node) {
             return now.since(*since) >= LOST_AFTER_MS;
@@ -277,7 +280,8 @@ impl Node {
         let Some(summary) = self.summaries.get(node) else {
             return !self.alive.contains(&node);
         };
-        now.since(summary.at) <= FRESH_MS && !summary.workloads.contains_key(target)
+        let is_told_of = summary.workloads.contains_key(target);
+        now.since(summary.at) <= FRESH_MS && !is_told_of && !summary.leaves_out(target)
     }
 }
 
@@ -298,15 +302,25 @@ fn in_turn<'a>(
 struct Entry {
     items: Vec<Item>,
     bytes: usize,
+    /// Replicas of all workloads by node, as they will be once it is granted: what is
+    /// placed next goes where there are fewer.
+    placed: BTreeMap<NodeId, u32>,
 }
 
 impl Entry {
     /// Whether there was room for it. There always is for the first.
-    fn takes(&mut self, item: Item) -> bool {
+    fn takes(&mut self, item: Item, workload: &Workload) -> bool {
         let bytes = self.bytes.saturating_add(weight::bytes_max(&item));
         let full = self.items.len() >= PASS_ITEMS_MAX || bytes > PASS_BYTES_MAX;
         if full && !self.items.is_empty() {
             return false;
+        }
+        if let Some(shares) = &item.shares {
+            for (node, n) in &workload.shares {
+                let sum = self.placed.entry(*node).or_default();
+                *sum = sum.saturating_sub(*n);
+            }
+            add(&mut self.placed, shares);
         }
         self.items.push(item);
         self.bytes = bytes;
@@ -328,10 +342,14 @@ fn polled(lead: &Lead, policy: &Policy, trigger: &str) -> Reading {
 fn placed(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
     let mut placed = BTreeMap::new();
     for workload in ledger.workloads.values() {
-        for (node, n) in &workload.shares {
-            let sum: &mut u32 = placed.entry(*node).or_default();
-            *sum = sum.saturating_add(*n);
-        }
+        add(&mut placed, &workload.shares);
     }
     placed
+}
+
+fn add(placed: &mut BTreeMap<NodeId, u32>, shares: &BTreeMap<NodeId, u32>) {
+    for (node, n) in shares {
+        let sum = placed.entry(*node).or_default();
+        *sum = sum.saturating_add(*n);
+    }
 }

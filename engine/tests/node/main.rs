@@ -7,12 +7,13 @@ mod asked;
 mod many;
 mod measured;
 mod objective;
+mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Metric, Pod, Reading};
-use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger, Member};
+use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger, Member, Workload};
 use starling_engine::node::{Answer, Input, LOST_AFTER_MS, Node, Output, PASS_GAP_MS};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
@@ -75,6 +76,10 @@ struct World {
     up: BTreeSet<NodeId>,
     leader: Option<NodeId>,
     term: u64,
+    /// What all nodes can run besides what policies size.
+    offered: BTreeSet<Target>,
+    /// What single nodes can't run.
+    unable: BTreeSet<(NodeId, Target)>,
     /// Each replica's CPU use.
     cpu_milli: i64,
     /// What the queue answers; `None` gives no answer at all.
@@ -96,6 +101,8 @@ impl World {
             up: [A, B, C].into(),
             leader: None,
             term: 0,
+            offered: BTreeSet::new(),
+            unable: BTreeSet::new(),
             cpu_milli: 50,
             queue: says(0),
             proposed: 0,
@@ -182,7 +189,6 @@ impl World {
     }
 
     fn sample(&self, id: NodeId) -> Sample {
-        let share = self.ledger.workloads[&target()].shares.get(&id);
         let pod = |request, milli| Metric {
             request_milli: Some(request),
             sample: Some(Reading {
@@ -203,10 +209,22 @@ impl World {
             .into(),
             ..Pod::default()
         };
-        let pods = vec![pod; share.copied().unwrap_or(0) as usize];
+        let pods = |workload: &Workload| {
+            let share = workload.shares.get(&id).copied().unwrap_or(0);
+            vec![pod.clone(); share as usize]
+        };
+        let workloads = self.ledger.workloads.iter();
+        let workloads = workloads.filter(|(target, _)| {
+            let known = self.unable.iter();
+            known.into_iter().all(|it| *it != (id, (*target).clone()))
+        });
+        let offered = self.offered.iter().map(|it| (it.clone(), Vec::new()));
         Sample {
             troubles: BTreeMap::new(),
-            workloads: [(target(), pods)].into(),
+            workloads: workloads
+                .map(|(target, workload)| (target.clone(), pods(workload)))
+                .chain(offered)
+                .collect(),
             ..Sample::default()
         }
     }

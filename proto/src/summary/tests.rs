@@ -78,19 +78,22 @@ fn amount() -> impl Strategy<Value = Amount> {
 fn summary(workloads_max: usize) -> impl Strategy<Value = Summary> {
     (0..=u64::MAX / 2).prop_flat_map(move |at| {
         (
-            any::<[u64; 2]>(),
+            any::<([u64; 2], u32)>(),
             btree_map("[a-z.]{1,63}", amount(), 0..4),
             btree_map(target(), usage(at), 0..=workloads_max),
             proptest::option::of(any::<(u64, [u8; 16])>()),
         )
-            .prop_map(move |(ids, totals, workloads, checkpoint)| Summary {
-                node: NodeId(ids[0]),
-                sequence: ids[1],
-                at: Ms(at),
-                totals: Totals(totals),
-                workloads,
-                checkpoint: checkpoint.map(|(index, digest)| Checkpoint { index, digest }),
-            })
+            .prop_map(
+                move |((ids, left_out), totals, workloads, checkpoint)| Summary {
+                    node: NodeId(ids[0]),
+                    sequence: ids[1],
+                    at: Ms(at),
+                    totals: Totals(totals),
+                    workloads,
+                    left_out,
+                    checkpoint: checkpoint.map(|(index, digest)| Checkpoint { index, digest }),
+                },
+            )
     })
 }
 
@@ -116,7 +119,7 @@ fn named(name: String, usage: Usage) -> Summary {
 proptest! {
     #[test]
     fn a_summary_comes_back_as_it_was(summary in summary(8)) {
-        let bytes = encode(&summary);
+        let bytes = encode(&summary).bytes;
         let back = decode(summary.node, summary.sequence, summary.at, &bytes);
         prop_assert_eq!(back, Ok(summary));
     }
@@ -124,7 +127,7 @@ proptest! {
     #[test]
     fn on_another_clock_only_the_times_move(summary in summary(4), ahead in 0..=1_000_000_000_u64) {
         let there = summary.at.plus(ahead);
-        let back = decode(summary.node, summary.sequence, there, &encode(&summary)).unwrap();
+        let back = decode(summary.node, summary.sequence, there, &encode(&summary).bytes).unwrap();
         let mut expected = summary;
         expected.at = there;
         for usage in expected.workloads.values_mut() {
@@ -146,7 +149,7 @@ proptest! {
     fn a_damaged_summary_gives_an_answer(
         summary in summary(3), at in any::<proptest::sample::Index>(), byte in any::<u8>()
     ) {
-        let mut bytes = encode(&summary);
+        let mut bytes = encode(&summary).bytes;
         if !bytes.is_empty() {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -168,11 +171,15 @@ fn a_summary_that_is_too_large_loses_its_last_workloads() {
         let target = Target::process(format!("{n:0>NAME_BYTES_MAX$}"));
         large.workloads.insert(target, usage.clone());
     }
-    let bytes = encode(&large);
+    let Encoded { bytes, left_out } = encode(&large);
     assert!(bytes.len() <= BYTES_MAX, "{} bytes", bytes.len());
     let back = decode(NodeId(0), 0, Ms(0), &bytes).unwrap();
     assert!(!back.workloads.is_empty());
     assert!(back.workloads.len() < WORKLOADS_MAX);
+    let gone = WORKLOADS_MAX - back.workloads.len();
+    assert_eq!((left_out as usize, back.left_out as usize), (gone, gone));
+    let unsaid = large.workloads.keys().filter(|it| back.leaves_out(it));
+    assert_eq!(unsaid.count(), gone);
     assert!(
         large
             .workloads
@@ -189,7 +196,7 @@ fn too_many_different_requests_count_as_the_largest() {
         ..Sums::default()
     };
     let summary = named("web".into(), of_cpu(sums));
-    let back = decode(NodeId(0), 0, Ms(0), &encode(&summary)).unwrap();
+    let back = decode(NodeId(0), 0, Ms(0), &encode(&summary).bytes).unwrap();
     let missing = &back.workloads.values().next().unwrap().metrics["cpu"]
         .sums
         .missing;
@@ -203,7 +210,7 @@ fn a_workload_whose_name_is_too_long_is_left_out_and_refused() {
     let long = "x".repeat(NAME_BYTES_MAX + 1);
     let summary = named(long.clone(), Usage::default());
     assert!(
-        decode(NodeId(0), 0, Ms(0), &encode(&summary))
+        decode(NodeId(0), 0, Ms(0), &encode(&summary).bytes)
             .unwrap()
             .workloads
             .is_empty()

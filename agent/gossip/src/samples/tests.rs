@@ -254,7 +254,7 @@ fn tables_stay_within_their_bounds() {
     let whole = |node| wire::Sample {
         node,
         sequence: 1,
-        summary: summary::encode(&Summary::default()),
+        summary: summary::encode(&Summary::default()).bytes,
         ..wire::Sample::default()
     };
     for node in 2..2 + NODES_MAX as u64 {
@@ -285,7 +285,7 @@ fn with_256_nodes_every_datagram_stays_within_its_bound_and_all_nodes_get_their_
         other.publish(&summary(node, 1, 2), now, CLOCK);
         hand_over(&mut samples, other.fill(NodeId(1), now), now);
     }
-    let encoded = summary::encode(&summary(2, 1, 2)).len();
+    let encoded = summary::encode(&summary(2, 1, 2)).bytes.len();
     assert!(encoded <= 256, "a summary of {encoded} bytes");
     let (mut told, mut rounds) = (std::collections::BTreeSet::new(), 0);
     while told.len() < 256 && rounds < 20 {

@@ -43,7 +43,7 @@ fn message(sequence: u64) -> wire::Datagram {
     let sample = |node| wire::Sample {
         node,
         sequence: u64::MAX,
-        summary: codec::encode(&summary(node, 666)),
+        summary: codec::encode(&summary(node, 666)).bytes,
         ..wire::Sample::default()
     };
     wire::Datagram {
