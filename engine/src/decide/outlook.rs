@@ -38,8 +38,10 @@ pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
     }
     let steady = report.target == report.from && report.raw == Some(report.from);
     if steady && !report.steps.iter().any(Step::overrules) {
-        let pairs = report.inputs.iter().zip(&inputs.policy.triggers);
-        outlook.extend(pairs.filter_map(|(input, trigger)| thresholds(inputs, input, trigger)));
+        thresholds(inputs, report, &mut outlook);
+        if outlook.is_empty() {
+            obstacles(inputs, report, &mut outlook);
+        }
         outlook.extend(rest(inputs.policy, report));
     }
     let (floor, cap) = at_work(inputs.policy);
@@ -49,6 +51,51 @@ pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
     }
     outlook.dedup();
     outlook
+}
+
+/// Where no single value would change the size: what keeps each way closed.
+fn obstacles(inputs: &Inputs<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
+    let (policy, current) = (inputs.policy, inputs.current);
+    let notes = &policy.annotations;
+    let (floor, cap) = at_work(policy);
+    if current < cap {
+        if switched_off(policy, Limited::Up) {
+            outlook.push(field("spec.behavior.scaleUp.selectPolicy", current + 1));
+        }
+        outlook.extend(
+            notes
+                .paused_scale_out
+                .then(|| annotation("paused-scale-out")),
+        );
+        outlook.extend(inputs.platform.blocked.map(|_| Outlook::Room));
+    }
+    if current > floor {
+        if switched_off(policy, Limited::Down) {
+            outlook.push(field("spec.behavior.scaleDown.selectPolicy", current - 1));
+        }
+        outlook.extend(notes.paused_scale_in.then(|| annotation("paused-scale-in")));
+        outlook.extend(report.inputs.iter().flat_map(|i| silent(policy, i)));
+    }
+    if outlook.is_empty() && current > floor {
+        let hold = report.inputs.iter();
+        let hold = hold.filter(|input| input.outcome.proposal() == Some(current));
+        let triggers: Vec<String> = hold.map(|input| input.trigger.clone()).collect();
+        if triggers.len() > 1 {
+            outlook.push(Outlook::Together { triggers });
+        }
+    }
+    if outlook.is_empty() {
+        // Whatever they use: what isn't known counts against any change.
+        let unseen = |input: &&Input| {
+            input
+                .pods
+                .is_some_and(|it| it.missing > 0 || it.unready > 0)
+        };
+        let inputs = report.inputs.iter().filter(unseen);
+        outlook.extend(inputs.map(|input| Outlook::Samples {
+            trigger: input.trigger.clone(),
+        }));
+    }
 }
 
 /// What would put a workload to rest that is at its smallest size at work.

@@ -252,13 +252,16 @@ pub enum Status {
 /// What would have to change for the size to change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outlook {
-    /// A trigger's value would have to go above or below, where the bounds leave
-    /// room that way; percent for a utilization, else milli-units.
+    /// A trigger's value would have to be at least or at most so much, where there is
+    /// room that way; percent for a utilization, else milli-units. With these values
+    /// the size changes, with those between them it doesn't.
     Value {
         trigger: String,
-        above: Option<i64>,
-        below: Option<i64>,
+        at_least: Option<i64>,
+        at_most: Option<i64>,
     },
+    /// Each of these triggers would have to ask for fewer replicas.
+    Together { triggers: Vec<String> },
     /// A trigger would have to rise above its activation threshold.
     Activity { trigger: String, above: i64 },
     /// A trigger would have to answer.
@@ -296,6 +299,7 @@ impl Outlook {
     pub fn code(&self) -> &'static str {
         match self {
             Outlook::Value { .. } => "Value",
+            Outlook::Together { .. } => "Together",
             Outlook::Activity { .. } => "Activity",
             Outlook::Answer { .. } => "Answer",
             Outlook::Samples { .. } => "Samples",

@@ -111,18 +111,18 @@ proptest! {
         };
         let number = (middle as f64 * (0.5 + within)) as i64;
         let report = reads(goal, size, number).look().report;
-        let Some(Outlook::Value { above, below, .. }) = report.outlook.first() else {
+        let Some(Outlook::Value { at_least, at_most, .. }) = report.outlook.first() else {
             prop_assert_ne!(report.raw, Some(size), "{}", report);
             return Ok(());
         };
         let raw = |number| reads(goal, size, number).look().report.raw.unwrap();
-        let above = above.unwrap();
-        prop_assert!(raw(above + 1) > size, "{report}");
-        prop_assert_eq!(raw(above), size, "{}", report);
-        prop_assert_eq!(below.is_none(), size == 1);
-        if let Some(below) = below {
-            prop_assert!(raw(below - 1) < size, "{report}");
-            prop_assert_eq!(raw(below + 1), size, "{}", report);
+        let at_least = at_least.unwrap();
+        prop_assert!(raw(at_least) > size, "{report}");
+        prop_assert_eq!(raw(at_least - 1), size, "{}", report);
+        prop_assert_eq!(at_most.is_none(), size == 1);
+        if let Some(at_most) = at_most {
+            prop_assert!(raw(*at_most) < size, "{report}");
+            prop_assert_eq!(raw(at_most + 1), size, "{}", report);
         }
     }
 }
@@ -137,10 +137,14 @@ fn while_replicas_still_start_a_queue_s_limits_are_those_of_the_granted_size() {
     };
     let report = raw(20_000);
     assert_eq!(report.raw, Some(4));
-    let Some(Outlook::Value { above, below, .. }) = report.outlook.first() else {
+    let Some(Outlook::Value {
+        at_least, at_most, ..
+    }) = report.outlook.first()
+    else {
         panic!("{report}")
     };
-    assert_eq!((*above, *below), (Some(20_000), Some(15_000)));
-    assert!(raw(20_001).raw > Some(4) && raw(14_999).raw < Some(4));
+    assert_eq!((*at_least, *at_most), (Some(20_001), Some(15_000)));
+    assert!(raw(20_001).raw > Some(4) && raw(15_000).raw < Some(4));
+    assert_eq!(raw(20_000).raw, Some(4));
     assert_eq!(raw(15_001).raw, Some(4));
 }

@@ -11,6 +11,7 @@ mod bounded;
 mod explain;
 mod invariants;
 mod keda;
+mod nearest;
 mod objective;
 mod sound;
 mod sums;

@@ -135,18 +135,18 @@ fn threshold(report: &Report, outlook: &Outlook, code: &str, words: &str) -> v1:
     match outlook {
         Outlook::Value {
             trigger,
-            above,
-            below,
+            at_least,
+            at_most,
         } => {
             let input = report.inputs.iter().find(|it| it.trigger == *trigger);
             let milli = |value: &i64| input.map_or(*value, |it| shown_milli(it.goal, *value));
             shown.trigger.clone_from(trigger);
-            shown.above_milli = above.as_ref().map(milli);
-            shown.below_milli = below.as_ref().map(milli);
+            shown.at_least_milli = at_least.as_ref().map(milli);
+            shown.at_most_milli = at_most.as_ref().map(milli);
         }
         Outlook::Activity { trigger, above } => {
             shown.trigger.clone_from(trigger);
-            shown.above_milli = Some(*above);
+            shown.at_least_milli = Some(above.saturating_add(1));
         }
         Outlook::Answer { trigger }
         | Outlook::Samples { trigger }
@@ -155,7 +155,8 @@ fn threshold(report: &Report, outlook: &Outlook, code: &str, words: &str) -> v1:
         Outlook::Wait { ms } | Outlook::Quiet { ms } => shown.wait = Some(duration(*ms)),
         Outlook::Field { field, .. } => shown.field.clone_from(field),
         Outlook::Annotation { name } => shown.field.clone_from(name),
-        Outlook::Load(_)
+        Outlook::Together { .. }
+        | Outlook::Load(_)
         | Outlook::Enable
         | Outlook::Platform
         | Outlook::Rival { .. }

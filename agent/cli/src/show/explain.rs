@@ -77,8 +77,8 @@ pub struct Limit {
 pub struct Threshold {
     pub code: String,
     pub trigger: Option<String>,
-    pub above_milli: Option<i64>,
-    pub below_milli: Option<i64>,
+    pub at_least_milli: Option<i64>,
+    pub at_most_milli: Option<i64>,
     pub wait_ms: Option<u64>,
     pub field: Option<String>,
     pub text: String,
@@ -158,8 +158,8 @@ impl From<v1::Threshold> for Threshold {
         Threshold {
             code: threshold.code,
             trigger: some(threshold.trigger),
-            above_milli: threshold.above_milli,
-            below_milli: threshold.below_milli,
+            at_least_milli: threshold.at_least_milli,
+            at_most_milli: threshold.at_most_milli,
             wait_ms: threshold.wait.as_ref().map(view::duration_ms),
             field: some(threshold.field),
             text: threshold.text,

@@ -328,15 +328,24 @@ fn condition(outlook: &Outlook, report: &Report) -> String {
     match outlook {
         Outlook::Value {
             trigger,
-            above,
-            below,
+            at_least,
+            at_most,
         } => {
             let unit = unit(trigger);
-            let above = above.map(|value| format!("above {}", unit.show(value)));
-            let below = below.map(|value| format!("below {}", unit.show(value)));
-            let either: Vec<String> = above.into_iter().chain(below).collect();
-            format!("{trigger} goes {}", either.join(" or "))
+            let more = at_least.map(|value| unit.at_least(value));
+            let less = at_most.map(|value| unit.at_most(value));
+            let either: Vec<String> = more.into_iter().chain(less).collect();
+            format!("{trigger} {}", either.join(" or "))
         }
+        Outlook::Together { triggers } => match triggers.as_slice() {
+            [first @ .., last] => {
+                format!(
+                    "{} and {last} ask for fewer replicas, all of them",
+                    first.join(", ")
+                )
+            }
+            [] => String::new(),
+        },
         Outlook::Activity { trigger, above } => {
             format!("{trigger} rises above {}", decimal(*above))
         }

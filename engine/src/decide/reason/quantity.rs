@@ -22,15 +22,63 @@ impl Unit {
 
     /// Percent for a utilization, else milli-units.
     pub fn show(self, number: i64) -> String {
+        self.rounded(number, false)
+    }
+
+    /// Of bytes only tenths of a unit are shown.
+    fn rounded(self, number: i64, up: bool) -> String {
         match self {
             Unit::Percent => format!("{number} %"),
             Unit::Of(resource::Unit::Cores) => format!("{} cores", decimal(number)),
             Unit::Of(resource::Unit::Gpus) => format!("{} GPUs", decimal(number)),
-            Unit::Of(resource::Unit::Bytes) => bytes(number / 1_000),
-            Unit::Of(resource::Unit::BytesPerSecond) => format!("{}/s", bytes(number / 1_000)),
+            Unit::Of(resource::Unit::Bytes) => bytes(number, up),
+            Unit::Of(resource::Unit::BytesPerSecond) => format!("{}/s", bytes(number, up)),
             Unit::Of(resource::Unit::Part) | Unit::Plain => decimal(number),
         }
     }
+}
+
+impl Unit {
+    /// That a number becomes at least so much, by whichever number is rounder: `goes
+    /// above 55` rather than `reaches 55.001`.
+    pub fn at_least(self, number: i64) -> String {
+        match self.rounder(number, number.saturating_sub(1)) {
+            Some(before) => format!("goes above {}", self.show(before)),
+            None => format!("reaches {}", self.rounded(number, true)),
+        }
+    }
+
+    /// The same for at most: `falls below 90`, or `falls to 40`.
+    pub fn at_most(self, number: i64) -> String {
+        match self.rounder(number, number.saturating_add(1)) {
+            Some(before) => format!("falls below {}", self.show(before)),
+            None => format!("falls to {}", self.rounded(number, false)),
+        }
+    }
+
+    fn rounder(self, number: i64, before: i64) -> Option<i64> {
+        let decimal = !matches!(self, Unit::Percent) && !self.is_bytes();
+        (decimal && zeros(before) > zeros(number)).then_some(before)
+    }
+
+    fn is_bytes(self) -> bool {
+        use resource::Unit::{Bytes, BytesPerSecond};
+        matches!(self, Unit::Of(Bytes | BytesPerSecond))
+    }
+}
+
+/// Decimal zeros at a number's end.
+fn zeros(number: i64) -> u32 {
+    let mut rest = number.unsigned_abs();
+    if rest == 0 {
+        return u32::MAX;
+    }
+    let mut zeros = 0;
+    while rest.is_multiple_of(10) {
+        rest /= 10;
+        zeros += 1;
+    }
+    zeros
 }
 
 fn is(source: &str, resource: Resource) -> bool {
@@ -46,16 +94,14 @@ pub fn decimal(milli: i64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn bytes(bytes: i64) -> String {
+fn bytes(milli: i64, up: bool) -> String {
     const UNITS: [(&str, i64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    let unit = UNITS.iter().find(|(_, size)| bytes >= *size);
-    match unit {
-        Some((name, size)) => {
-            let tenths = i128::from(bytes) * 10 / i128::from(*size);
-            format!("{}.{} {name}", tenths / 10, tenths % 10).replace(".0 ", " ")
-        }
-        None => format!("{bytes} B"),
-    }
+    let unit = UNITS.iter().find(|(_, size)| milli / 1_000 >= *size);
+    let (name, size, parts) = unit.map_or(("B", 1, 1), |(name, size)| (*name, *size, 10));
+    let whole = i128::from(size) * 1_000;
+    let more = if up { whole - 1 } else { 0 };
+    let shown = (i128::from(milli) * parts + more).div_euclid(whole);
+    format!("{}.{} {name}", shown / parts, shown % parts).replace(".0 ", " ")
 }
 
 /// The two largest units that matter: `4 min 20 s`.

@@ -36,7 +36,7 @@ fn between_the_bands_nothing_changes() {
       band 30 % to 80 %; 10 replicas counted; measured just now.
 
     What would change the size:
-    - cpu goes above 80 % or below 30 %
+    - cpu reaches 81 % or falls to 29 %
     [ValidMetricFound]
     "#);
 }

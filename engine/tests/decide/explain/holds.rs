@@ -179,7 +179,7 @@ fn at_the_maximum_only_less_changes_the_size() {
       all, target 10 a replica; measured just now.
 
     What would change the size:
-    - queue goes below 90
+    - queue falls below 90
     [ValidMetricFound]
     "#);
 }

@@ -28,7 +28,7 @@ fn a_value_near_its_target_changes_nothing() {
       all, target 10 a replica; measured just now.
 
     What would change the size:
-    - queue goes above 55 or below 40
+    - queue goes above 55 or falls to 40
     [ValidMetricFound]
     "#);
 }

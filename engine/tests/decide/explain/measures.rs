@@ -21,6 +21,7 @@ fn replicas_without_samples_are_told() {
 
     What would change the size:
     - more replicas are ready and have fresh samples of cpu
+    - cpu reaches 108 % or falls to 35 %
     [ValidMetricFound]
     "#);
 }

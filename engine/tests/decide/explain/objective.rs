@@ -120,7 +120,7 @@ fn the_objective_does_not_know_what_a_replica_does_at_a_time() {
     triggers' goals decide.
 
     What would change the size:
-    - arrivals goes above 220 or below 150
+    - arrivals goes above 220 or falls to 150
     [ValidMetricFound ObjectiveSlotsUnknown]
     ");
 }
