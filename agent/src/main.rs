@@ -27,6 +27,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
 enum Command {
     /// Run an agent on this machine
     Agent {

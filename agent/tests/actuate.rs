@@ -50,6 +50,7 @@ fn put_policy(ledger: &mut Ledger, name: &str, dry_run: bool) {
         revision: 1,
         created_at: Ms(0),
         source: "test".into(),
+        copies: std::collections::BTreeSet::new(),
     };
     ledger.policies.insert(name.into(), put);
 }

@@ -12,7 +12,7 @@ mod authority;
 pub mod part;
 pub mod scaled;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,27 +48,23 @@ pub enum Command {
     },
     /// Lets an agent in; its id is this entry's index. The same nonce again
     /// gives the same id.
-    Admit {
-        nonce: String,
-        member: Member,
-    },
+    Admit { nonce: String, member: Member },
     /// A member has moved to other addresses.
-    Readdress {
-        node: NodeId,
-        member: Member,
-    },
-    PutPolicy {
-        policy: Policy,
-        source: String,
-    },
+    Readdress { node: NodeId, member: Member },
+    /// Puts a policy into force; it belongs to `source` then. Where it is in force as it
+    /// is, `source` is only noted as another place that says the same.
+    PutPolicy { policy: Policy, source: String },
+    /// `source` doesn't ask for it any more. A policy that belonged to it goes to another
+    /// place that says the same, and is removed where there is none. `None` removes
+    /// it whomever it belongs to.
     RemovePolicy {
         name: policy::Name,
+        source: Option<String>,
     },
     /// What a leader's pass over all policies wants changed.
-    Pass {
-        by: NodeId,
-        items: Vec<Item>,
-    },
+    Pass { by: NodeId, items: Vec<Item> },
+    /// Forgets a workload that no policy sizes; what runs of it is stopped.
+    DeleteWorkload { target: Target },
 }
 
 /// A member's name and where it listens.
@@ -107,6 +103,26 @@ pub struct Outcome {
     /// The id that an admission gave.
     pub admitted: Option<NodeId>,
     pub refused: Vec<Refusal>,
+    /// What became of the policy that the entry named.
+    #[serde(default)]
+    pub became: Option<Became>,
+}
+
+/// What became of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Became {
+    /// It is in force as it was asked for, and belongs to who asked.
+    Put,
+    /// It was in force already; who asked is noted as saying the same.
+    Copied,
+    /// It was in force already, and nothing is different.
+    Same,
+    /// Nobody asks for it any more.
+    Removed,
+    /// It goes on, and belongs to another place now that says the same.
+    Handed { to: String },
+    /// It goes on, since it belongs to somebody else.
+    Kept { by: String },
 }
 
 /// Why something wasn't done. Nothing has changed because of it.
@@ -156,6 +172,10 @@ pub enum Why {
     NameTaken { by: NodeId },
     #[error("the policy is a dry run, for which nothing is granted")]
     DryRun,
+    #[error("no such workload is known")]
+    UnknownWorkload,
+    #[error("policy {by} sizes it; delete that first")]
+    Sized { by: Box<policy::Name> },
 }
 
 /// The state itself.
@@ -193,8 +213,29 @@ pub struct InForce {
     /// Index of the entry that put it.
     pub revision: u64,
     pub created_at: Ms,
-    /// Who put it: a node's name and a file.
+    /// Whom it belongs to: a node's name and a file, or an object.
     pub source: String,
+    /// Other places that say the same. The first of them inherits it. At most
+    /// [`COPIES_MAX`]: of more, those that come first are noted.
+    pub copies: BTreeSet<String>,
+}
+
+impl InForce {
+    /// Everybody who is known to ask for it as it is.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        let copies = self.copies.iter().map(String::as_str);
+        std::iter::once(self.source.as_str()).chain(copies)
+    }
+
+    /// It is an object of its platform, and no file's.
+    pub fn is_an_object(&self) -> bool {
+        self.source.starts_with(OBJECT)
+    }
+
+    /// Whether another place can be noted.
+    pub fn has_room(&self) -> bool {
+        self.copies.len() < COPIES_MAX
+    }
 }
 
 /// A workload's size and memory. It outlives its policy, so that a removed
@@ -285,6 +326,10 @@ pub const CHECKPOINTS_MAX: usize = 64;
 pub const POLICIES_MAX: usize = 10_000;
 /// Workloads, those included that a removed policy left behind.
 pub const WORKLOADS_MAX: usize = 2 * POLICIES_MAX;
+/// What the source of a policy begins with that is an object.
+pub const OBJECT: &str = "kubernetes: ";
+/// Places besides its own that may ask for a policy as it is.
+pub const COPIES_MAX: usize = 8;
 /// More members than this are refused.
 pub const MEMBERS_MAX: usize = 10_000;
 

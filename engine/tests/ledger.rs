@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use starling_engine::decide::objective::state;
 use starling_engine::history::Change;
 use starling_engine::ledger::{
-    CHECKPOINT_EVERY, Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Outcome, Why, Workload,
+    Became, CHECKPOINT_EVERY, COPIES_MAX, Cause, Command, Entry, FOUNDER, Item, Ledger, Member,
+    Outcome, Why, Workload,
 };
 use starling_engine::policy::{
     Goal, Objective, Policy, Resource, Source, Strategy as Sizing, Target, Trigger,
@@ -250,7 +251,10 @@ fn putting_the_same_policy_again_changes_nothing() {
 fn i8_a_removed_policy_leaves_its_workload_at_its_size() {
     let mut fixture = Fixture::new();
     fixture.grant(pass(placed("web", 5, 2, 7)));
-    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    fixture.grant(Command::RemovePolicy {
+        name: "web".into(),
+        source: None,
+    });
     assert_eq!(fixture.size(), 7);
     fixture.grant(put(policy("web", "web", 2, 10)));
     assert_eq!(fixture.size(), 7);
@@ -271,7 +275,10 @@ fn a_workload_that_never_ran_leaves_nothing() {
         .collect();
     assert_eq!((left, fixture.size()), (vec!["Process web".to_owned()], 7));
     fixture.grant(put(policy("db", "db", 3, 10)));
-    fixture.grant(Command::RemovePolicy { name: "db".into() });
+    fixture.grant(Command::RemovePolicy {
+        name: "db".into(),
+        source: None,
+    });
     assert_eq!(fixture.ledger.workloads.len(), 1);
 }
 
@@ -279,7 +286,10 @@ fn a_workload_that_never_ran_leaves_nothing() {
 fn time_never_goes_back() {
     let mut fixture = Fixture::new();
     let before = fixture.ledger.time;
-    let command = Command::RemovePolicy { name: "?".into() };
+    let command = Command::RemovePolicy {
+        name: "?".into(),
+        source: None,
+    };
     let at = Ms(1);
     fixture.ledger.apply(6, &Entry { at, command });
     assert_eq!(fixture.ledger.time, before);
@@ -317,7 +327,7 @@ fn commands() -> impl Strategy<Value = Command> {
                 dry_run,
                 ..policy(name, target, min, max)
             })),
-        1 => name.clone().prop_map(|name| Command::RemovePolicy { name: name.into() }),
+        1 => name.clone().prop_map(|name| Command::RemovePolicy { name: name.into(), source: None }),
         1 => ("[ab]", "[abc]").prop_map(|(nonce, name)| Command::Admit {
             nonce,
             member: member(&name)
@@ -395,7 +405,13 @@ fn what_an_objective_learned_goes_when_its_settings_change_and_not_before() {
     assert_eq!(apply(7, learn(6)), None, "another strategy learns nothing");
     apply(8, with(500, 6));
     apply(9, learn(8));
-    apply(10, Command::RemovePolicy { name: "web".into() });
+    apply(
+        10,
+        Command::RemovePolicy {
+            name: "web".into(),
+            source: None,
+        },
+    );
     assert_eq!(apply(11, with(500, 6)), None, "another policy");
 }
 
@@ -414,7 +430,10 @@ fn counts(ledger: &Ledger) -> Vec<u32> {
 #[test]
 fn a_dry_run_grants_nothing_and_leaves_nothing_behind() {
     let mut fixture = Fixture::new();
-    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    fixture.grant(Command::RemovePolicy {
+        name: "web".into(),
+        source: None,
+    });
     fixture.grant(put(dry("web", 3, 10)));
     let revision = fixture.index;
     assert_eq!(fixture.size(), 3, "what it begins with");
@@ -425,7 +444,10 @@ fn a_dry_run_grants_nothing_and_leaves_nothing_behind() {
     assert_eq!(why, Why::DryRun);
     let why = fixture.refuse(pass(placed("web", revision, 3, 3)));
     assert_eq!(why, Why::DryRun);
-    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    fixture.grant(Command::RemovePolicy {
+        name: "web".into(),
+        source: None,
+    });
     assert_eq!(counts(&fixture.ledger), Vec::<u32>::new());
     assert_eq!(fixture.ledger.workloads.len(), 0);
     // Nor where it goes to another target.
@@ -443,7 +465,10 @@ fn a_dry_run_over_what_runs_leaves_it_as_it_was_granted() {
     fixture.grant(put(dry("web", 1, 4)));
     fixture.grant(pass(item("web", fixture.index, 7, 7)));
     assert_eq!(fixture.ledger.workloads.values().next().cloned(), before);
-    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    fixture.grant(Command::RemovePolicy {
+        name: "web".into(),
+        source: None,
+    });
     assert_eq!(counts(&fixture.ledger), [7]);
     fixture.grant(put(policy("web", "web", 1, 4)));
     assert_eq!((fixture.size(), counts(&fixture.ledger)), (4, vec![4]));
@@ -452,7 +477,10 @@ fn a_dry_run_over_what_runs_leaves_it_as_it_was_granted() {
 #[test]
 fn what_a_dry_run_recommended_counts_for_nothing_once_it_acts() {
     let mut fixture = Fixture::new();
-    fixture.grant(Command::RemovePolicy { name: "web".into() });
+    fixture.grant(Command::RemovePolicy {
+        name: "web".into(),
+        source: None,
+    });
     fixture.grant(put(dry("web", 3, 50)));
     let mut told = item("web", fixture.index, 3, 3);
     told.changes = vec![Change::Recommended {
@@ -464,4 +492,82 @@ fn what_a_dry_run_recommended_counts_for_nothing_once_it_acts() {
     let workload = fixture.ledger.workloads.values().next().expect("there");
     assert_eq!(workload.history.recommendations, []);
     assert_eq!((workload.size, workload.granted()), (2, 2));
+}
+
+fn became(outcome: Outcome) -> Became {
+    outcome.became.expect("something became of it")
+}
+
+fn from(source: &str) -> Command {
+    Command::PutPolicy {
+        policy: policy("web", "web", 2, 10),
+        source: source.into(),
+    }
+}
+
+fn gone_from(source: Option<&str>) -> Command {
+    Command::RemovePolicy {
+        name: "web".into(),
+        source: source.map(str::to_owned),
+    }
+}
+
+#[test]
+fn a_policy_belongs_to_who_put_it_and_is_inherited_by_who_says_the_same() {
+    let mut fixture = Fixture::new();
+    let owner = "a:/policies/web.yaml";
+    assert_eq!(became(fixture.grant(from("b:/web.yaml"))), Became::Copied);
+    assert_eq!(became(fixture.grant(from("c:/web.yaml"))), Became::Copied);
+    assert_eq!(became(fixture.grant(from("c:/web.yaml"))), Became::Same);
+    let by = owner.to_owned();
+    let kept = became(fixture.grant(gone_from(Some("b:/web.yaml"))));
+    assert_eq!(kept, Became::Kept { by: by.clone() });
+    let kept = became(fixture.grant(gone_from(Some("d:/never.yaml"))));
+    assert_eq!(kept, Became::Kept { by });
+    let to = "c:/web.yaml".to_owned();
+    let handed = became(fixture.grant(gone_from(Some(owner))));
+    assert_eq!(handed, Became::Handed { to });
+    let put = &fixture.ledger.policies[&"web".into()];
+    assert_eq!((put.source.as_str(), put.revision), ("c:/web.yaml", 5));
+    let removed = became(fixture.grant(gone_from(Some("c:/web.yaml"))));
+    assert_eq!(removed, Became::Removed);
+    assert_eq!(fixture.ledger.policies.len(), 0);
+}
+
+#[test]
+fn another_version_makes_the_others_no_copies_any_more() {
+    let mut fixture = Fixture::new();
+    fixture.grant(from("b:/web.yaml"));
+    fixture.grant(put(policy("web", "web", 3, 10)));
+    let put = &fixture.ledger.policies[&"web".into()];
+    assert_eq!(put.sources().collect::<Vec<_>>(), ["a:/policies/web.yaml"]);
+    assert_eq!(became(fixture.grant(gone_from(None))), Became::Removed);
+}
+
+#[test]
+fn copies_beyond_the_limit_are_not_noted() {
+    let mut fixture = Fixture::new();
+    for n in 0..COPIES_MAX + 3 {
+        fixture.grant(from(&format!("n{n}:/web.yaml")));
+    }
+    let put = &fixture.ledger.policies[&"web".into()];
+    assert_eq!(put.copies.len(), COPIES_MAX);
+    // Whoever deletes it says so once for all.
+    assert_eq!(became(fixture.grant(gone_from(None))), Became::Removed);
+}
+
+#[test]
+fn only_a_workload_that_no_policy_sizes_can_be_deleted() {
+    let mut fixture = Fixture::new();
+    fixture.grant(pass(placed("web", 5, 2, 3)));
+    let delete = || Command::DeleteWorkload {
+        target: Target::process("web"),
+    };
+    let by = Box::new("web".into());
+    assert_eq!(fixture.refuse(delete()), Why::Sized { by });
+    fixture.grant(gone_from(None));
+    assert_eq!(counts(&fixture.ledger), [3]);
+    fixture.grant(delete());
+    assert_eq!(fixture.ledger.workloads.len(), 0);
+    assert_eq!(fixture.refuse(delete()), Why::UnknownWorkload);
 }

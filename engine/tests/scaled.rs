@@ -548,6 +548,7 @@ fn a_dry_run_decides_and_records_but_never_writes() {
     assert_eq!(world.ledger.index, index);
     world.apply(Command::RemovePolicy {
         name: "shop/web".into(),
+        source: None,
     });
     world.seconds(2);
     assert_eq!(world.replicas(), 2);

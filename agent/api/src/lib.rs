@@ -5,8 +5,9 @@
 //! certificate, and a [`view::View`] to answer them from. Goes out: answers that
 //! say who answered and how fresh they are, and streams.
 //!
-//! Never changes anything, never asks the agent's loop, and never waits for
-//! anything but the log's confirmation, the leader, and other agents' own replicas.
+//! Changes nothing but what users take away (`edit`), never asks the agent's loop, and
+//! never waits for anything but the log's confirmation, the leader, and other agents'
+//! own replicas.
 //!
 //! A question is a method in `service` and its answer a function of one moment
 //! in `answer`, where it can be tested without a server; a stream is a file in
@@ -16,6 +17,7 @@
 mod agent;
 mod answer;
 mod caller;
+mod edit;
 mod enrol;
 mod leader;
 mod near;

@@ -18,6 +18,8 @@ pub const INVALID: &str = "INVALID_FIELD";
 pub const NO_POLICY: &str = "POLICY_NOT_FOUND";
 pub const NO_WORKLOAD: &str = "WORKLOAD_NOT_FOUND";
 pub const NO_DECISION: &str = "DECISION_NOT_FOUND";
+/// Somebody else asks for it, who would bring it back.
+pub const OWNED: &str = "OWNED_BY_ANOTHER";
 /// No leader is known; answers that need none are given.
 pub const NO_LEADER: &str = "NO_LEADER";
 /// It has changed while the question travelled.

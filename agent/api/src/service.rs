@@ -16,7 +16,8 @@ use super::page::Page;
 use super::replicas::Replicas;
 use super::see::see;
 use super::watch::{self, Streams};
-use super::{DEADLINE, REQUESTS_MAX, refuse};
+use super::{DEADLINE, REQUESTS_MAX, edit, refuse};
+use crate::caller;
 use crate::view::View;
 
 /// How long an explanation waits for what only the leader can add to it.
@@ -392,6 +393,28 @@ impl StarlingService for Service {
             |mut leader, asked| async move { leader.list_decisions(asked).await },
         )
         .await
+    }
+
+    async fn delete_policy(
+        &self,
+        request: Request<v1::DeletePolicyRequest>,
+    ) -> Result<Response<v1::DeletePolicyResponse>, Status> {
+        let _turn = self.turn()?;
+        let by = caller::words(&request);
+        edit::delete_policy(&self.view, request.get_ref(), &by)
+            .await
+            .map(Response::new)
+    }
+
+    async fn delete_workload(
+        &self,
+        request: Request<v1::DeleteWorkloadRequest>,
+    ) -> Result<Response<v1::DeleteWorkloadResponse>, Status> {
+        let _turn = self.turn()?;
+        let by = caller::words(&request);
+        edit::delete_workload(&self.view, request.get_ref(), &by)
+            .await
+            .map(Response::new)
     }
 
     type WatchClusterStream = watch::Stream<v1::WatchClusterResponse>;

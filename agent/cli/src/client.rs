@@ -360,7 +360,8 @@ macro_rules! headed {
 headed!(
     GetClusterStatusResponse ListMembersResponse ListNodesResponse ListPoliciesResponse
     GetPolicyResponse ExplainPolicyResponse ListWorkloadsResponse GetWorkloadResponse
-    ListReplicasResponse ListDecisionsResponse WatchClusterResponse WatchDecisionsResponse
+    ListReplicasResponse ListDecisionsResponse DeletePolicyResponse DeleteWorkloadResponse
+    WatchClusterResponse WatchDecisionsResponse
 );
 
 /// An address needs a port: nothing says which one is meant.

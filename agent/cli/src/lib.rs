@@ -15,6 +15,7 @@
 mod check;
 pub mod client;
 pub mod context;
+mod delete;
 pub mod exit;
 mod handshake;
 pub mod human;
@@ -50,8 +51,21 @@ pub enum Ask {
     },
     /// Show what machines or workloads use
     Top(top::Args),
-    /// List policies, their sizes and their triggers
+    /// List policies, their sizes and their triggers, or delete one
+    #[command(args_conflicts_with_subcommands = true)]
     Policies {
+        #[command(subcommand)]
+        what: Option<delete::OfPolicies>,
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        read: read::Args,
+    },
+    /// List what has a size and who sizes it, or delete what nobody sizes any more
+    #[command(args_conflicts_with_subcommands = true)]
+    Workloads {
+        #[command(subcommand)]
+        what: Option<delete::OfWorkloads>,
         #[command(flatten)]
         scope: Scope,
         #[command(flatten)]
@@ -121,7 +135,14 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
         Ask::Status { read } => read::status(&read).await,
         Ask::Members { read } => read::members(&read).await,
         Ask::Top(args) => top::top(&args).await,
-        Ask::Policies { scope, read } => read::policies(&scope, &read).await,
+        Ask::Policies { what, scope, read } => match what {
+            Some(what) => delete::policy(&what).await,
+            None => read::policies(&scope, &read).await,
+        },
+        Ask::Workloads { what, scope, read } => match what {
+            Some(what) => delete::workload(&what).await,
+            None => read::workloads(&scope, &read).await,
+        },
         Ask::Explain {
             policy,
             decision,

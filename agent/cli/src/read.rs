@@ -12,7 +12,9 @@ use super::show::Header;
 use super::show::cluster::{self, Member, Members};
 use super::show::decisions::{Decision, Decisions};
 use super::show::explain::Explanation;
+use super::show::granted::Granted;
 use super::show::policies::{Policies, Policy};
+use super::show::workloads::Workload;
 
 /// Items on a page. A reply stays within its limit whatever their size.
 pub(super) const PAGE: i32 = 500;
@@ -100,6 +102,29 @@ pub async fn policies(scope: &Scope, args: &Args) -> Result<(), Error> {
     let shown = Policies {
         header,
         policies,
+        all_namespaces: scope.all_namespaces,
+    };
+    output::print(&shown, args.output)
+}
+
+pub async fn workloads(scope: &Scope, args: &Args) -> Result<(), Error> {
+    let (header, workloads) = list(
+        &Client::new(&args.client)?,
+        args.consistency,
+        usize::MAX,
+        |consistency, page_token| v1::ListWorkloadsRequest {
+            consistency,
+            page_size: PAGE,
+            page_token,
+            namespace: scope.listed(),
+        },
+        |mut stub, asked| async move { stub.list_workloads(asked).await },
+        |reply| (reply.header, reply.workloads, reply.next_page_token),
+    )
+    .await?;
+    let shown = Granted {
+        header,
+        workloads: workloads.into_iter().map(Workload::from).collect(),
         all_namespaces: scope.all_namespaces,
     };
     output::print(&shown, args.output)

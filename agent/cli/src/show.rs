@@ -5,6 +5,7 @@ pub mod arrange;
 pub mod cluster;
 pub mod decisions;
 pub mod explain;
+pub mod granted;
 pub mod pods;
 pub mod policies;
 mod settings;

@@ -307,7 +307,7 @@ fn log(command: &Command) {
         Command::PutPolicy { policy, source } => {
             info!(policy = %policy.name, target = %policy.target, "is put into force, as {source} asks");
         }
-        Command::RemovePolicy { name } => {
+        Command::RemovePolicy { name, .. } => {
             info!(policy = %name, "is removed: its object is gone, or its workload another's");
         }
         _ => {}

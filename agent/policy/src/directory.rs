@@ -205,7 +205,7 @@ impl Directory {
         let mut wishes = self.gather(&mut scan);
         self.distrust_a_missing_mount(&mut wishes, &mut scan);
         self.memory.processes.clone_from(&scan.processes);
-        let verdicts = reconcile::verdicts(&wishes, &self.memory, ledger, self.fresh);
+        let verdicts = reconcile::verdicts(&wishes, &self.memory, ledger, &self.node, self.fresh);
         self.proposed
             .retain(|_, (_, at)| *at <= now && now.since(*at) < RETRY_MS);
         for (name, verdict) in &verdicts {
@@ -238,15 +238,12 @@ impl Directory {
         }
         // Remembered at once: should somebody else's wish come next in the log,
         // before this agent's next scan, that one stands.
-        match (command, proposal.stamp) {
-            (Command::PutPolicy { policy, .. }, Some(stamp)) => {
-                let seen = Seen {
-                    policy: policy.clone(),
-                    stamp,
-                };
-                self.memory.policies.insert(name.clone(), seen);
-            }
-            _ => _ = self.memory.policies.remove(name),
+        // What was removed is forgotten when the ledger shows it.
+        if let Command::PutPolicy { policy, .. } = command {
+            let seen = Seen {
+                policy: policy.clone(),
+            };
+            self.memory.policies.insert(name.clone(), seen);
         }
     }
 
@@ -269,7 +266,6 @@ impl Directory {
         let known = self.memory.policies.get(name);
         let seen = |wish: &Wish| Seen {
             policy: Policy::clone(&wish.policy),
-            stamp: wish.stamp,
         };
         match (verdict, wish) {
             (Verdict::Forgotten, _) => _ = self.memory.policies.remove(name),
@@ -278,8 +274,8 @@ impl Directory {
             (Verdict::Kept(_), Some(wish)) if self.fresh && known.is_none() => {
                 self.memory.policies.insert(name.clone(), seen(wish));
             }
-            (Verdict::Settled, Some(wish))
-                if known.is_none_or(|it| it.stamp != wish.stamp || it.policy != *wish.policy) =>
+            (Verdict::Settled | Verdict::Copy, Some(wish))
+                if known.is_none_or(|it| it.policy != *wish.policy) =>
             {
                 self.memory.policies.insert(name.clone(), seen(wish));
             }
@@ -299,7 +295,7 @@ impl Directory {
             // Accepted just now; this agent's ledger is about to show it.
             (Verdict::Kept(_), _) if self.proposed.contains_key(name) => return,
             (Verdict::Kept(why) | Verdict::Blocked(why), _) => why.clone(),
-            (Verdict::Settled, Some(wish)) => {
+            (Verdict::Settled | Verdict::Copy, Some(wish)) => {
                 let target = &wish.policy.target;
                 let rival = rivals.get(target).filter(|_| !wish.policy.dry_run);
                 if let Some(by) = rival {
@@ -335,14 +331,23 @@ impl Directory {
         now: Ms,
         scan: &mut Scan,
     ) {
-        let wanted = |wanted: Verdict| verdicts.iter().filter(move |(_, it)| **it == wanted);
-        let open: BTreeSet<&Name> = wanted(Verdict::Remove)
-            .chain(wanted(Verdict::Put))
-            .map(|(name, _)| name)
+        let rank = |verdict: &Verdict| match verdict {
+            Verdict::Remove(_) => Some(0),
+            Verdict::Put => Some(1),
+            Verdict::Copy => Some(2),
+            _ => None,
+        };
+        let open = verdicts.iter();
+        let mut open: Vec<_> = open
+            .filter_map(|(name, verdict)| Some((rank(verdict)?, name, verdict)))
             .collect();
-        self.refused.retain(|name, _| open.contains(name));
-        for (name, verdict) in wanted(Verdict::Remove).chain(wanted(Verdict::Put)) {
-            let proposal = self.proposal(name, verdict, wishes);
+        open.sort_by_key(|(rank, ..)| *rank);
+        self.refused
+            .retain(|name, _| open.iter().any(|(_, it, _)| *it == name));
+        for (_, name, verdict) in open {
+            let Some(proposal) = self.proposal(name, verdict, wishes) else {
+                continue;
+            };
             if let Some((_, why)) = self.refused.get(name).filter(|(it, _)| *it == proposal) {
                 let words =
                     format!("was refused by the cluster ({why}); edit the file to try again");
@@ -360,24 +365,22 @@ impl Directory {
         }
     }
 
-    fn proposal(&self, name: &Name, verdict: &Verdict, wishes: &Wishes) -> Proposal {
-        match wishes
-            .policies
-            .get(name)
-            .filter(|_| *verdict == Verdict::Put)
-        {
-            Some(wish) => Proposal {
-                command: Command::PutPolicy {
-                    policy: Policy::clone(&wish.policy),
-                    source: format!("{}:{}", self.node, wish.file.display()),
-                },
-                stamp: Some(wish.stamp),
-            },
-            None => Proposal {
-                command: Command::RemovePolicy { name: name.clone() },
+    fn proposal(&self, name: &Name, verdict: &Verdict, wishes: &Wishes) -> Option<Proposal> {
+        if let Verdict::Remove(source) = verdict {
+            let (name, source) = (name.clone(), Some(source.clone()));
+            return Some(Proposal {
+                command: Command::RemovePolicy { name, source },
                 stamp: None,
-            },
+            });
         }
+        let wish = wishes.policies.get(name)?;
+        Some(Proposal {
+            command: Command::PutPolicy {
+                policy: Policy::clone(&wish.policy),
+                source: reconcile::source(&self.node, &wish.file),
+            },
+            stamp: Some(wish.stamp),
+        })
     }
 
     /// What is to be written down now; `None` where nothing is new, and while it is
@@ -452,7 +455,7 @@ impl Save {
 fn name_of(command: &Command) -> Option<&Name> {
     match command {
         Command::PutPolicy { policy, .. } => Some(&policy.name),
-        Command::RemovePolicy { name } => Some(name),
+        Command::RemovePolicy { name, .. } => Some(name),
         _ => None,
     }
 }

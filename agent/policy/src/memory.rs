@@ -29,8 +29,6 @@ pub(super) struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
     pub policy: Policy,
-    /// The file's at that time: a later touch is a wish to apply it again.
-    pub stamp: Stamp,
 }
 
 /// Changes whenever a file is written, replaced or touched.

@@ -15,7 +15,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use starling_engine::ledger::{Command, InForce, Ledger, Outcome};
+use starling_engine::ledger::{Command, InForce, Ledger, OBJECT as SOURCE, Outcome};
 use starling_engine::policy::{Form, Name, Policy, Target, Violation};
 use starling_engine::unit::Ms;
 
@@ -29,8 +29,6 @@ pub const RETRY_MS: u64 = 5_000;
 pub const REFUSED_RETRY_MS: u64 = 60_000;
 /// More proposals wait for the next plan.
 pub const PROPOSALS_MAX: usize = 100;
-/// What a policy's source begins with where it is an object's.
-const SOURCE: &str = "kubernetes: ";
 
 /// Whether an object put this policy into force; a file did otherwise.
 pub fn owns(source: &str) -> bool {
@@ -131,9 +129,11 @@ impl Objects {
             .retain(|_, proposal| proposal.refused.is_some() || proposal.is_open(now));
         let removals = self.removals(ledger, rivals);
         let puts = self.puts(ledger, rivals, &removals);
-        let removals = removals
-            .into_iter()
-            .map(|name| Command::RemovePolicy { name });
+        let removals = removals.into_iter().map(|name| {
+            let in_force = ledger.policies.get(&name);
+            let source = in_force.map(|put| put.source.clone());
+            Command::RemovePolicy { name, source }
+        });
         let mut plan = Vec::new();
         for command in removals.chain(puts) {
             let Some(name) = name_of(&command) else {
@@ -289,7 +289,7 @@ fn source(name: &Name, object: &Object) -> String {
 fn name_of(command: &Command) -> Option<&Name> {
     match command {
         Command::PutPolicy { policy, .. } => Some(&policy.name),
-        Command::RemovePolicy { name } => Some(name),
+        Command::RemovePolicy { name, .. } => Some(name),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! line of the log and a count. What was refused is told with the other warnings,
 //! as long as it lasts.
 
-use starling_engine::ledger::{Command, Outcome};
+use starling_engine::ledger::{Became, Command, Outcome};
 use starling_engine::policy::Policy;
 use starling_health::{Edit, Metrics};
 use tracing::info;
@@ -17,6 +17,10 @@ pub fn tell(command: &Command, former: Option<&Policy>, outcome: &Outcome, metri
         return;
     }
     match (command, former) {
+        (Command::PutPolicy { policy, source }, _) if outcome.became == Some(Became::Copied) => {
+            info!(policy = %policy.name, by = source, "another place says the same of a policy");
+        }
+        (Command::PutPolicy { .. }, _) if outcome.became == Some(Became::Same) => {}
         (Command::PutPolicy { policy, source }, None) => {
             metrics.edited(Edit::Applied);
             info!(policy = %policy.name, by = source, "a policy is in force: {}", summary(policy));
@@ -26,15 +30,31 @@ pub fn tell(command: &Command, former: Option<&Policy>, outcome: &Outcome, metri
             let words = differences(former, policy);
             info!(policy = %policy.name, by = source, "a policy was changed: {words}");
         }
-        (Command::RemovePolicy { name }, _) => {
-            metrics.edited(Edit::Removed);
-            info!(
-                policy = %name,
-                "a policy was removed, because nothing asks for it any more; its workload keeps \
-                 its size"
-            );
+        (Command::RemovePolicy { name, source }, _) => {
+            if outcome.became == Some(Became::Removed) {
+                metrics.edited(Edit::Removed);
+            }
+            let words = taken_back(outcome.became.as_ref());
+            info!(policy = %name, by = source, "{words}");
         }
         _ => {}
+    }
+}
+
+/// What became of a policy that a place of this agent's doesn't ask for any more.
+fn taken_back(became: Option<&Became>) -> String {
+    match became {
+        Some(Became::Handed { to }) => format!(
+            "the place that a policy belonged to doesn't ask for it any more; it goes on and \
+             belongs to {to}, which says the same"
+        ),
+        Some(Became::Kept { by }) => format!(
+            "a place that said the same of a policy doesn't any more; the policy goes on, for it \
+             belongs to {by}"
+        ),
+        _ => "a policy was removed, because the place that it belonged to doesn't ask for it any \
+              more and no other says the same; its workload keeps its size"
+            .to_owned(),
     }
 }
 

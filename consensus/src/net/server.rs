@@ -231,7 +231,9 @@ fn said_by(vote: &Vote<u64>, sender: u64) -> Result<(), Status> {
 /// Members propose what users may change; all else has a way in of its own.
 fn may_be_forwarded(command: &Command) -> Result<(), Status> {
     let what = match command {
-        Command::PutPolicy { .. } | Command::RemovePolicy { .. } => return Ok(()),
+        Command::PutPolicy { .. }
+        | Command::RemovePolicy { .. }
+        | Command::DeleteWorkload { .. } => return Ok(()),
         Command::Found { .. } => "a cluster is founded by its first agent",
         Command::Admit { .. } => "an agent is let in where it asks to join",
         Command::Readdress { .. } => "an agent says itself where it listens",

@@ -55,6 +55,7 @@ fn the_store_passes_openrafts_suite() {
 fn entry(index: u64, bytes: usize) -> RaftEntry {
     let command = Command::RemovePolicy {
         name: starling_engine::policy::Name::new("default", "x".repeat(bytes)),
+        source: None,
     };
     RaftEntry {
         log_id: LogId::new(CommittedLeaderId::new(1, 1), index),

@@ -170,7 +170,10 @@ pub async fn form(agents: &mut [Agent]) -> Vec<Log> {
 
 /// A command that changes nothing but index, time and digest.
 pub fn command(name: &str) -> Command {
-    Command::RemovePolicy { name: name.into() }
+    Command::RemovePolicy {
+        name: name.into(),
+        source: None,
+    }
 }
 
 /// Proposes until it is in the log; a repeated one does no harm here.

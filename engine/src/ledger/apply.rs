@@ -1,12 +1,12 @@
 //! The rules by which an entry is granted or refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
 use super::scaled::{Meaning, Scaled};
 use super::{
-    Admitted, Authority, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Cause, Checkpoint, Command,
+    Admitted, Authority, Became, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Cause, Checkpoint, Command,
     DECISIONS_MAX, Entry, FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome,
     POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why, Workload,
 };
@@ -76,8 +76,15 @@ impl Ledger {
                 Ok(())
             }
             Command::Readdress { node, member } => self.readdress(*node, member),
-            Command::PutPolicy { policy, source } => self.put_policy(index, policy, source),
-            Command::RemovePolicy { name } => self.remove_policy(name),
+            Command::PutPolicy { policy, source } => {
+                outcome.became = Some(self.put_policy(index, policy, source)?);
+                Ok(())
+            }
+            Command::RemovePolicy { name, source } => {
+                outcome.became = Some(self.remove_policy(name, source.as_deref())?);
+                Ok(())
+            }
+            Command::DeleteWorkload { target } => self.delete_workload(target),
             Command::Pass { by, items } => {
                 for item in items {
                     if let Err(refusal) = self.resize(index, *by, item) {
@@ -142,7 +149,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn put_policy(&mut self, index: u64, policy: &Policy, source: &str) -> Result<(), Refusal> {
+    fn put_policy(&mut self, index: u64, policy: &Policy, source: &str) -> Result<Became, Refusal> {
         let refuse = |why| Err(Refusal::of(&policy.name, why));
         let violations = policy.check();
         if !violations.is_empty() {
@@ -159,10 +166,17 @@ impl Ledger {
                 target: Box::new(policy.target.clone()),
             });
         }
-        let former = self.policies.get(&policy.name);
-        if former.is_some_and(|p| p.policy == *policy) {
-            return Ok(());
+        if let Some(same) = self.policies.get_mut(&policy.name)
+            && same.policy == *policy
+        {
+            let known = same.sources().any(|it| it == source) || !same.has_room();
+            if known {
+                return Ok(Became::Same);
+            }
+            same.copies.insert(source.to_owned());
+            return Ok(Became::Copied);
         }
+        let former = self.policies.get(&policy.name);
         let created_at = former.map_or(self.time, |p| p.created_at);
         let left = former.map(|p| &p.policy.target);
         let left = left.filter(|left| **left != policy.target).cloned();
@@ -183,6 +197,7 @@ impl Ledger {
                 revision: index,
                 created_at,
                 source: source.to_owned(),
+                copies: BTreeSet::new(),
             },
         );
         if let Some(left) = left {
@@ -202,7 +217,7 @@ impl Ledger {
         } else {
             self.bring_into_bounds(index, policy);
         }
-        Ok(())
+        Ok(Became::Put)
     }
 
     /// A dry run grants nothing, changes nothing that was granted, and leaves
@@ -269,13 +284,46 @@ impl Ledger {
         }
     }
 
-    fn remove_policy(&mut self, name: &policy::Name) -> Result<(), Refusal> {
-        let removed = self
-            .policies
-            .remove(name)
-            .ok_or_else(|| Refusal::of(name, Why::UnknownPolicy))?;
-        self.leave(&removed.policy.target);
-        Ok(())
+    fn remove_policy(
+        &mut self,
+        name: &policy::Name,
+        source: Option<&str>,
+    ) -> Result<Became, Refusal> {
+        let Some(in_force) = self.policies.get_mut(name) else {
+            return Err(Refusal::of(name, Why::UnknownPolicy));
+        };
+        if let Some(source) = source {
+            if source != in_force.source {
+                in_force.copies.remove(source);
+                let by = in_force.source.clone();
+                return Ok(Became::Kept { by });
+            }
+            if let Some(heir) = in_force.copies.pop_first() {
+                in_force.source.clone_from(&heir);
+                return Ok(Became::Handed { to: heir });
+            }
+        }
+        let target = in_force.policy.target.clone();
+        self.policies.remove(name);
+        self.leave(&target);
+        Ok(Became::Removed)
+    }
+
+    /// Only one that no policy sizes: another pass would bring the others back.
+    fn delete_workload(&mut self, target: &Target) -> Result<(), Refusal> {
+        let refuse = |why| Err(Refusal::new(&target.to_string(), why));
+        match self.workloads.get(target) {
+            None => refuse(Why::UnknownWorkload),
+            Some(Workload {
+                policy: Some(by), ..
+            }) => refuse(Why::Sized {
+                by: Box::new(by.clone()),
+            }),
+            Some(_) => {
+                self.workloads.remove(target);
+                Ok(())
+            }
+        }
     }
 
     /// A workload that no policy sizes any more keeps its last size, as one does

@@ -5,7 +5,7 @@ use starling_engine::decide::reason::Held;
 use starling_engine::decide::{Inputs, Platform, decide};
 use starling_engine::ledger::scaled::Seen;
 use starling_engine::ledger::{Command, Item, Member};
-use starling_engine::policy::{self, Strategy};
+use starling_engine::policy::{self, Strategy, Target};
 use starling_engine::unit::NodeId;
 
 use super::draw::Draw;
@@ -33,6 +33,9 @@ impl World<'_> {
                 let node = NodeId(self.draw.u64() % 8);
                 let member = Member::default();
                 self.apply(self.now, Command::Readdress { node, member });
+                // Only what no policy sizes goes.
+                let target = Target::process(drawn::NAMES[(node.0 % 4) as usize]);
+                self.apply(self.now, Command::DeleteWorkload { target });
             }
             _ => self.restore(),
         }

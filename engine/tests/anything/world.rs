@@ -145,8 +145,18 @@ impl<'a> World<'a> {
     }
 
     fn put(&mut self, policy: Policy) {
-        let source = "test".into();
+        let source = self.source();
         self.apply(self.now, Command::PutPolicy { policy, source });
+    }
+
+    /// Who asks for a policy: mostly the same one.
+    fn source(&self) -> String {
+        let who = if self.steps.is_multiple_of(3) {
+            "b"
+        } else {
+            "a"
+        };
+        format!("{who}:/policies.yaml")
     }
 
     fn play(mut self, steps: u64) -> Played {
@@ -194,7 +204,8 @@ impl<'a> World<'a> {
             }
             24 => {
                 let name = self.draw.pick(&drawn::NAMES).into();
-                self.apply(self.now, Command::RemovePolicy { name });
+                let source = (!self.steps.is_multiple_of(4)).then(|| self.source());
+                self.apply(self.now, Command::RemovePolicy { name, source });
             }
             25 => {
                 self.answer = match self.draw.byte() % 8 {

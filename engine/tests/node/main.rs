@@ -377,7 +377,10 @@ fn a_source_is_asked_once_in_each_polling_interval() {
 fn i7_the_node_that_differs_from_the_majority_stops() {
     let mut world = World::new(policy(vec![queue()]));
     while world.index < 20 {
-        world.apply(Command::RemovePolicy { name: "web".into() });
+        world.apply(Command::RemovePolicy {
+            name: "web".into(),
+            source: None,
+        });
         world.apply(Command::PutPolicy {
             policy: policy(vec![queue()]),
             source: "test".into(),
@@ -440,7 +443,10 @@ fn a_dry_run_decides_but_changes_no_size() {
     let history = &world.ledger.workloads[&target()].history;
     assert_eq!(history.changed_at, None, "nor does it count as a change");
     assert_eq!(world.shares(), [], "no node is given any of it");
-    world.apply(Command::RemovePolicy { name: "web".into() });
+    world.apply(Command::RemovePolicy {
+        name: "web".into(),
+        source: None,
+    });
     let part = world.ledger.part(A);
     assert_eq!(part.shares.len(), 0, "nor afterwards");
 }

@@ -229,6 +229,7 @@ mod tests {
             revision: 7,
             created_at: Ms(1),
             source: "a:x.yaml".into(),
+            copies: std::collections::BTreeSet::new(),
         };
         policy(&put, None)
     }
@@ -271,6 +272,7 @@ mod tests {
             revision: 7,
             created_at: Ms(1),
             source: "a:x.yaml".into(),
+            copies: std::collections::BTreeSet::new(),
         };
         assert_eq!(policy(&put, None).strategy(), v1::Strategy::Objective);
         let held = Reason::Held {

@@ -1,6 +1,6 @@
 //! What the API answers, from a ledger and a snapshot made by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use starling_consensus::Leadership;
@@ -46,6 +46,7 @@ impl State {
             revision: 3,
             created_at: Ms(1),
             source: "a:p.yaml".into(),
+            copies: BTreeSet::new(),
         };
         let workload = Workload {
             size: 3,
@@ -236,6 +237,7 @@ fn with_a_deployment() -> (State, Target) {
         revision: 4,
         created_at: Ms(1),
         source: "kubernetes".into(),
+        copies: BTreeSet::new(),
     };
     let workload = Workload {
         size: 4,

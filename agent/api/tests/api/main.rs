@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod edits;
 mod harness;
 mod limits;
 mod reads;

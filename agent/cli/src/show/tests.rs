@@ -131,6 +131,7 @@ fn a_policys_json_holds_all_that_a_user_can_set() {
         revision: 7,
         created_at: NOW,
         source: "a:web.yaml".into(),
+        copies: std::collections::BTreeSet::new(),
     };
     let shown = Policy::from(view::policy::policy(&put, None));
     insta::assert_snapshot!(serde_saphyr::to_string(&shown).unwrap(), @r#"

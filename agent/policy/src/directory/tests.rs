@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use starling_engine::ledger::{InForce, Refusal};
+use starling_engine::ledger::{Entry, Refusal};
 use tempfile::TempDir;
 
 use super::*;
@@ -125,24 +125,33 @@ impl Bench {
     }
 
     fn grant(&mut self, command: &Command) {
-        match command {
-            Command::PutPolicy { policy, source } => self.put(policy.clone(), source),
-            Command::RemovePolicy { name } => _ = self.ledger.policies.remove(name),
-            other => panic!("unexpected {other:?}"),
-        }
-        self.directory.answered(command, &Outcome::default());
+        let outcome = self.apply(command.clone());
+        self.directory.answered(command, &outcome);
+    }
+
+    fn apply(&mut self, command: Command) -> Outcome {
+        let at = self.now;
+        self.ledger
+            .apply(self.ledger.index + 1, &Entry { at, command })
     }
 
     fn put(&mut self, policy: starling_engine::policy::Policy, source: &str) {
-        let in_force = InForce {
-            policy,
-            revision: 1,
-            created_at: self.now,
-            source: source.to_owned(),
-        };
-        self.ledger
-            .policies
-            .insert(in_force.policy.name.clone(), in_force);
+        let source = source.to_owned();
+        let outcome = self.apply(Command::PutPolicy { policy, source });
+        assert_eq!(outcome.refused, []);
+    }
+
+    /// Somebody removes a policy, whomever it belongs to.
+    fn delete(&mut self, name: &str) {
+        let (name, source) = (name.into(), None);
+        self.apply(Command::RemovePolicy { name, source });
+    }
+
+    /// Who asks for a policy: whom it belongs to, then the others.
+    fn sources(&self, name: &str) -> Vec<String> {
+        let in_force = &self.ledger.policies[&name.into()];
+        let root = format!("{}/", self.policies.path().display());
+        in_force.sources().map(|it| it.replace(&root, "")).collect()
     }
 
     /// Somebody else changes the maximum of a policy that is in force.
@@ -219,10 +228,12 @@ fn a_deleted_file_removes_its_policy_once_the_deletion_has_lasted() {
     bench.remove("web.yaml");
     assert_eq!(bench.scan().proposals, [], "an editor may be replacing it");
     let scan = bench.scan();
-    let [Command::RemovePolicy { name }] = scan.proposals.as_slice() else {
+    let [Command::RemovePolicy { name, source }] = scan.proposals.as_slice() else {
         panic!("{:?}", scan.proposals)
     };
     assert_eq!(*name, "web");
+    let file = format!("n1:{}", bench.path("web.yaml").display());
+    assert_eq!(*source, Some(file));
     bench.grant(&scan.proposals[0]);
     bench.agree();
     assert_eq!(bench.max("web"), None);
@@ -232,9 +243,10 @@ fn a_deleted_file_removes_its_policy_once_the_deletion_has_lasted() {
 fn a_policy_that_moves_to_another_file_stays() {
     let mut bench = Bench::settled();
     fs::rename(bench.path("web.yaml"), bench.path("all.yaml")).unwrap();
-    for _ in 0..4 {
-        assert_eq!(bench.scan().proposals, []);
-    }
+    let revision = bench.ledger.policies[&"web".into()].revision;
+    bench.agree();
+    assert_eq!(bench.sources("web"), ["n1:all.yaml"]);
+    assert_eq!(bench.ledger.policies[&"web".into()].revision, revision);
 }
 
 #[test]

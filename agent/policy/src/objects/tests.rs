@@ -186,7 +186,10 @@ fn a_policy_that_a_file_has_is_refused_to_an_object_until_the_file_is_gone() {
     assert_eq!(bench.settle(), 0);
     assert_eq!(bench.standing("web").code(), "NameTaken");
     assert!(bench.standing("web").words().contains("web.yaml"));
-    bench.commit(&Command::RemovePolicy { name: named("web") });
+    bench.commit(&Command::RemovePolicy {
+        name: named("web"),
+        source: None,
+    });
     assert_eq!(bench.settle(), 1);
     assert_eq!(bench.max("web"), Some(7));
 }

@@ -1,11 +1,11 @@
 //! What the rest of the cluster wishes, and what it makes of this directory's wishes.
 
-use starling_engine::ledger::Why;
+use starling_engine::ledger::{COPIES_MAX, Why};
 
 use super::*;
 
 #[test]
-fn without_memory_a_difference_is_reported_until_the_file_is_touched() {
+fn without_memory_a_difference_is_reported_until_the_file_says_something_else() {
     let mut bench = Bench::settled();
     bench.interfere("web", 8);
     bench.write("api.yaml", &policy("api", "api", 2));
@@ -13,8 +13,8 @@ fn without_memory_a_difference_is_reported_until_the_file_is_touched() {
     bench.restart();
     let expected = [(
         "policy web",
-        "differs from the one in force, put there by n2:/other.yaml; edit or touch the file to \
-         apply it",
+        "differs from the one in force, put there by n2:/other.yaml; to apply it, change what it \
+         says, or take the file away and, once this is gone, put it back",
     )];
     for _ in 0..2 {
         let scan = bench.agree();
@@ -22,10 +22,17 @@ fn without_memory_a_difference_is_reported_until_the_file_is_touched() {
         assert_eq!((bench.max("web"), bench.max("api")), (Some(8), Some(2)));
         bench.restart();
     }
+    // Whatever copies, restores or checks out files touches them.
     bench.touch("web.yaml");
     let scan = bench.agree();
-    assert_eq!(bench.max("web"), Some(5));
-    problems(&scan, &bench, &[]);
+    assert_eq!(bench.max("web"), Some(8));
+    problems(&scan, &bench, &expected);
+    bench.remove("web.yaml");
+    problems(&bench.agree(), &bench, &[]);
+    assert_eq!(bench.max("web"), Some(8));
+    bench.write("web.yaml", &policy("web", "web", 5));
+    problems(&bench.agree(), &bench, &[]);
+    assert_eq!(bench.max("web"), Some(5), "taken away and put back");
 }
 
 #[test]
@@ -41,13 +48,74 @@ fn a_change_by_somebody_else_stands_until_the_file_changes() {
     bench.agree();
     assert_eq!(bench.max("web"), Some(6));
 
-    bench.ledger.policies.clear();
+    bench.delete("web");
     let scan = bench.agree();
     assert_eq!(bench.max("web"), None);
     assert!(scan.problems["policy web"].starts_with("was removed from the cluster"));
     bench.touch("web.yaml");
     bench.agree();
-    assert_eq!(bench.max("web"), Some(6));
+    assert_eq!(bench.max("web"), None, "it was only touched");
+    bench.write("web.yaml", &policy("web", "web", 7));
+    bench.agree();
+    assert_eq!(bench.max("web"), Some(7));
+}
+
+#[test]
+fn an_equal_file_is_noted_and_its_deletion_changes_nothing() {
+    let first = Bench::settled().ledger.policies[&"web".into()]
+        .policy
+        .clone();
+    let mut bench = Bench::new();
+    bench.put(first, "n2:/web.yaml");
+    let revision = bench.ledger.policies[&"web".into()].revision;
+    bench.write("web.yaml", &policy("web", "web", 5));
+    problems(&bench.agree(), &bench, &[]);
+    assert_eq!(bench.sources("web"), ["n2:/web.yaml", "n1:web.yaml"]);
+    bench.remove("web.yaml");
+    bench.agree();
+    assert_eq!(bench.sources("web"), ["n2:/web.yaml"]);
+    let put = &bench.ledger.policies[&"web".into()];
+    assert_eq!(put.revision, revision, "nothing else has changed");
+}
+
+#[test]
+fn a_deleted_file_hands_its_policy_to_an_equal_one_elsewhere() {
+    let mut bench = Bench::settled();
+    let same = bench.ledger.policies[&"web".into()].policy.clone();
+    bench.put(same, "n2:/web.yaml");
+    bench.remove("web.yaml");
+    bench.agree();
+    assert_eq!(bench.sources("web"), ["n2:/web.yaml"]);
+    assert_eq!(bench.max("web"), Some(5));
+    // A file that says something else inherits nothing.
+    let mut bench = Bench::settled();
+    bench.interfere("web", 8);
+    bench.write("web.yaml", &policy("web", "web", 6));
+    bench.agree();
+    assert_eq!(bench.sources("web"), ["n1:web.yaml"]);
+    bench.remove("web.yaml");
+    bench.agree();
+    assert_eq!(bench.max("web"), None);
+}
+
+#[test]
+fn of_more_equal_files_than_can_be_noted_the_others_wait() {
+    let mut bench = Bench::settled();
+    let same = bench.ledger.policies[&"web".into()].policy.clone();
+    bench.put(same.clone(), "n0:/web.yaml");
+    bench.delete("web");
+    for n in 0..=COPIES_MAX {
+        bench.put(same.clone(), &format!("m{n}:/web.yaml"));
+    }
+    for _ in 0..5 {
+        assert_eq!(bench.scan().proposals, []);
+    }
+    bench.apply(Command::RemovePolicy {
+        name: "web".into(),
+        source: Some("m3:/web.yaml".into()),
+    });
+    bench.agree();
+    assert!(bench.sources("web").contains(&"n1:web.yaml".to_owned()));
 }
 
 #[test]
@@ -198,7 +266,7 @@ fn a_second_policy_for_a_target_names_the_first_and_waits_for_its_end() {
          a workload can have one policy; remove one of the two, or change scaleTargetRef",
         )],
     );
-    bench.ledger.policies.clear();
+    bench.delete("web");
     bench.agree();
     assert_eq!(
         bench.max("mine"),
