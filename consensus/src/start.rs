@@ -151,7 +151,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;
     let serving = server::serve(core.clone(), listener);
-    keep(&core, "the peer listener", async move {
+    keep(&core.failed, "the peer listener", async move {
         serving.await.err().map(|why| why.to_string())
     });
 
@@ -180,16 +180,16 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     }
     look_back(&core, &opened, &own, &raft).await?;
     let (observing, disk) = (observer.clone().run(leadership_sender), opened.disk.clone());
-    keep(&core, "raft", async move {
+    keep(&core.failed, "raft", async move {
         observing.await;
         disk.failure().map(|why| {
             format!("the log can't be written: {why}; make room or see to the disk, and start anew")
         })
     });
     let proposing = propose::run(raft.clone(), core.clock.clone(), queue);
-    keep(&core, "the taking of proposals", none(proposing));
+    keep(&core.failed, "the taking of proposals", none(proposing));
     keep(
-        &core,
+        &core.failed,
         "the care for the voters",
         none(steward::run(core.clone())),
     );
@@ -214,11 +214,11 @@ async fn none(work: impl Future<Output = ()>) -> Option<String> {
 /// Runs a part that goes on for as long as the log does. Where it ends or panics before
 /// the log is shut down, [`crate::Log::failed`] says so.
 fn keep(
-    core: &Core,
+    failed: &watch::Sender<Option<String>>,
     part: &'static str,
     work: impl Future<Output = Option<String>> + Send + 'static,
 ) {
-    let failed = core.failed.clone();
+    let failed = failed.clone();
     tokio::spawn(async move {
         let why = match tokio::spawn(work).await {
             Ok(why) => why.unwrap_or_else(|| "it should not have".to_owned()),
@@ -414,5 +414,28 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop_runtime();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_or_panics_is_told_once_and_one_that_goes_on_is_not() {
+        let told = async |work: fn() -> Option<String>| {
+            let failed = watch::Sender::default();
+            keep(&failed, "a part that goes on", std::future::pending());
+            keep(&failed, "this part", async move { work() });
+            let mut told = failed.subscribe();
+            let told = told.wait_for(Option::is_some).await;
+            told.map(|told| told.clone().unwrap_or_default())
+        };
+        let ended = told(|| None).await.unwrap_or_default();
+        assert_eq!(ended, "this part ended: it should not have");
+        let failed = told(|| Some("no port".into())).await.unwrap_or_default();
+        assert_eq!(failed, "this part ended: no port");
+        let panicked = told(|| panic!("by a bug")).await.unwrap_or_default();
+        assert!(panicked.contains("by a bug"), "{panicked}");
     }
 }

@@ -3,10 +3,10 @@
 //! Comes in: a bound socket. Goes out: answers, each on a connection of its own.
 //! It has no secrets and changes nothing, because it can't know who asks.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -20,12 +20,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::metrics::Format;
 use crate::probe::{Check, Health};
 
-/// Connections at a time; more wait in the system's backlog until one ends.
+/// Connections at a time. For one more the eldest is cut off: an honest caller has its
+/// answer within milliseconds, and a probe that waited behind silent ones would have the
+/// agent restarted.
 pub const CONNECTIONS_MAX: usize = 64;
 /// A request's first line and headers; a longer one is refused with 431.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -45,31 +47,35 @@ pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<
         .route("/metrics", get(metrics))
         .fallback(elsewhere)
         .with_state(health);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Dropping one cuts its connection off.
+    let mut open: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let accepted = async {
-            // The slots are never closed.
-            let slot = slots.clone().acquire_owned().await.ok()?;
-            Some((listener.accept().await, slot))
-        };
         let accepted = tokio::select! {
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
             () = &mut shutdown => return,
         };
+        open.retain(|connection| !connection.is_closed());
+        if open.len() >= CONNECTIONS_MAX {
+            open.pop_front();
+        }
         match accepted {
-            Some((Ok((stream, _)), slot)) => {
+            Ok((stream, _)) => {
                 let router = router.clone();
+                let (stays, cut_off) = oneshot::channel();
+                open.push_back(stays);
                 tokio::spawn(async move {
-                    answer(stream, router).await;
-                    drop(slot);
+                    tokio::select! {
+                        () = answer(stream, router) => {}
+                        _ = cut_off => {}
+                    }
                 });
             }
-            Some((Err(error), _)) => {
+            Err(error) => {
                 tracing::warn!(%error, "a connection to the health port was not accepted");
+                open.pop_front();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            None => return,
         }
     }
 }

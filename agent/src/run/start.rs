@@ -131,7 +131,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         .run(parts, async {
             gone = tokio::select! {
                 _ = &mut shutdown => None,
-                gone = missed(&mut api, &mut probes, &log) => Some(gone),
+                gone = missed(&mut api, &mut probes, log.failed()) => Some(gone),
             };
             match &gone {
                 None => info!("ending"),
@@ -170,13 +170,12 @@ struct Gone {
 async fn missed(
     api: &mut JoinHandle<Result<(), api::Error>>,
     probes: &mut JoinHandle<()>,
-    log: &Log,
+    mut log_failed: watch::Receiver<Option<String>>,
 ) -> Gone {
     let words = |ended: Result<(), JoinError>| match ended {
         Ok(()) => "it should not have".to_owned(),
         Err(why) => why.to_string(),
     };
-    let mut log_failed = log.failed();
     let (part, why) = tokio::select! {
         ended = api => match ended {
             Ok(Err(why)) => ("the API", why.to_string()),
@@ -421,4 +420,48 @@ fn shutdown(until_stdin_closes: bool) -> io::Result<oneshot::Receiver<()>> {
         std::process::exit(130);
     });
     Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    /// What is missed first, where one of three ends and the others go on.
+    async fn first(api: Option<bool>, probes: bool, log: Option<&str>) -> String {
+        let mut api = tokio::spawn(async move {
+            match api {
+                Some(panics) => assert!(!panics, "by a bug"),
+                None => pending().await,
+            }
+            Ok(())
+        });
+        let mut probes = if probes {
+            tokio::spawn(ready(()))
+        } else {
+            tokio::spawn(pending())
+        };
+        let failed = watch::Sender::new(log.map(str::to_owned));
+        let gone = missed(&mut api, &mut probes, failed.subscribe());
+        gone.await.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_is_missed_by_its_name() {
+        let it = "ended: it should not have";
+        assert_eq!(
+            first(Some(false), false, None).await,
+            format!("the API {it}")
+        );
+        assert!(first(Some(true), false, None).await.contains("by a bug"));
+        assert_eq!(
+            first(None, true, None).await,
+            format!("the health port {it}")
+        );
+        assert_eq!(
+            first(None, false, Some("raft ended")).await,
+            "the log ended: raft ended"
+        );
+    }
 }
