@@ -69,9 +69,9 @@ impl Screen {
         let age = human::age(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         let former = self.last.as_ref().map(|last| text(last, self.output));
         let text = format!(
-            "STALE: no agent has answered for {age}; all below is from before\n{}\n{}\n",
-            former.unwrap_or_default(),
-            why.message
+            "STALE: no agent has answered for {age}; all below is from before\n{}\n{}",
+            why.message,
+            former.unwrap_or_default()
         );
         self.draw(&text)
     }
