@@ -121,10 +121,7 @@ impl Platform {
 
     /// Takes the selectors of scaled workloads from this agent's part.
     pub fn select(&mut self, part: &Part<'_>) {
-        let written = part.measured.iter();
-        let written = written.filter(|(_, wanted)| !wanted.selector.is_empty());
-        let written = written.map(|(target, wanted)| (*target, wanted.selector));
-        if let Some(selectors) = meter::selectors(&self.selectors, written) {
+        if let Some(selectors) = meter::selectors(&self.selectors, &part.measured) {
             self.selectors = Arc::new(selectors);
         }
     }

@@ -21,11 +21,12 @@ pub mod usage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use starling_engine::policy::Resource;
 use starling_engine::unit::Ms;
 
 use crate::{HostRoot, Measure};
@@ -47,6 +48,9 @@ pub struct PodRef {
     pub static_hash: Option<String>,
     /// It is in the node's network, and what that carries isn't the pod's.
     pub host_network: bool,
+    /// What nobody sizes its workloads by, of disk, network, pressure and throttling:
+    /// it is read about every fourth time.
+    pub seldom: BTreeSet<Resource>,
     /// Those that run, as the status says: sidecars too, and an init container
     /// while it runs. The sandbox isn't in the status, so it is never measured.
     pub containers: Vec<ContainerRef>,
@@ -261,7 +265,7 @@ impl Cgroups {
             clock: &self.clock,
             buffer: &mut self.buffer,
         };
-        held.read(&layout.sources, &mut reader)
+        held.read(&layout.sources, &pod.seldom, &mut reader)
     }
 
     /// The counters of the pod's own cgroup, which is where its containers are.
@@ -294,7 +298,7 @@ impl Cgroups {
             clock: &self.clock,
             buffer: &mut self.buffer,
         };
-        held.read(&layout.of_pod, &mut reader).ok()
+        held.read(&layout.of_pod, &pod.seldom, &mut reader).ok()
     }
 
     /// What the pod's network has carried since the last measurement.

@@ -48,8 +48,6 @@ fn asked(pods: &[(u32, &[u32])]) -> Vec<PodRef> {
         uid: uid(*pod),
         namespace: "shop".into(),
         name: format!("pod-{pod}"),
-        static_hash: None,
-        host_network: false,
         containers: (0u32..)
             .zip(*starts)
             .map(|(container, start)| ContainerRef {
@@ -57,6 +55,7 @@ fn asked(pods: &[(u32, &[u32])]) -> Vec<PodRef> {
                 container_id: format!("containerd://{}", id(*start, *pod, container)),
             })
             .collect(),
+        ..PodRef::default()
     };
     pods.iter().map(of_pod).collect()
 }

@@ -4,7 +4,7 @@
 //! replicas and troubles, added to a sample. Pods are sorted anew only when they or
 //! the selectors have changed. Contains no rule about numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use starling_collect::Measure;
@@ -13,7 +13,9 @@ use starling_collect::cgroup::{ContainerRef, Measured, PodRef};
 use starling_collect::gpu::Gpus;
 use starling_collect::gpu::pods::Usage as OfGpus;
 use starling_engine::demand::Sample;
+use starling_engine::demand::pick::Of;
 use starling_engine::demand::pods::Reading;
+use starling_engine::ledger::part::Wanted;
 use starling_engine::policy::{Resource, Target};
 use starling_engine::unit::Ms;
 use starling_health::Held;
@@ -30,28 +32,63 @@ const TROUBLES_MAX: usize = 3;
 /// in no cgroup for a moment, and a kubelet speaks of it only after 10 to 15 s.
 const LASTING_MS: u64 = 30_000;
 
-/// By target, as written and as understood: `None` where that can't be. The
-/// decision on such a target says so.
-pub type Selectors = BTreeMap<Target, (String, Option<Selector>)>;
+pub type Selectors = BTreeMap<Target, Followed>;
 
-/// These selectors; `None` where they are the former ones.
-pub fn selectors<'a>(
+/// What is needed to measure one workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    written: String,
+    /// `None` where it can't be understood. The decision on such a target says so.
+    selector: Option<Selector>,
+    /// What it is sized by.
+    by: BTreeSet<Resource>,
+}
+
+/// What is read seldom of pods whose workloads aren't sized by it.
+const SELDOM: [Resource; 6] = [
+    Resource::Disk,
+    Resource::Network,
+    Resource::PsiCpu,
+    Resource::PsiMemory,
+    Resource::PsiIo,
+    Resource::Throttling,
+];
+
+/// How these workloads are measured; `None` where it is as before.
+pub fn selectors(
     former: &Selectors,
-    written: impl Iterator<Item = (&'a Target, &'a str)>,
+    measured: &BTreeMap<&Target, Wanted<'_>>,
 ) -> Option<Selectors> {
-    let written: BTreeMap<&Target, &str> = written.collect();
-    let known = former
-        .iter()
-        .map(|(target, (text, _))| (target, text.as_str()));
-    if known.eq(written.iter().map(|(target, text)| (*target, *text))) {
+    let written = || {
+        let all = measured.iter();
+        all.filter(|(_, wanted)| !wanted.selector.is_empty())
+    };
+    let known = former.iter();
+    let known = known.map(|(target, it)| (target, it.written.as_str(), it.by.clone()));
+    if known.eq(written().map(|(target, wanted)| (*target, wanted.selector, by(wanted)))) {
         return None;
     }
-    let understood = written.into_iter().map(|(target, text)| {
-        let known = former.get(target).filter(|(known, _)| known == text);
-        let parse = || (text.to_owned(), Selector::parse(text).ok());
-        (target.clone(), known.cloned().unwrap_or_else(parse))
+    let understood = written().map(|(target, wanted)| {
+        let known = former.get(*target);
+        let known = known.filter(|known| known.written == wanted.selector);
+        let sized = Followed {
+            written: wanted.selector.to_owned(),
+            selector: known.map_or_else(
+                || Selector::parse(wanted.selector).ok(),
+                |known| known.selector.clone(),
+            ),
+            by: by(wanted),
+        };
+        ((*target).clone(), sized)
     });
     Some(understood.collect())
+}
+
+/// What is read of replicas themselves, besides CPU and memory.
+fn by(wanted: &Wanted<'_>) -> BTreeSet<Resource> {
+    let picks = wanted.picks.iter();
+    let of_pods = picks.filter(|pick| !matches!(pick.of, Of::Node(_)));
+    of_pods.filter_map(|pick| pick.resource()).collect()
 }
 
 /// What is needed to measure this node's pods at one moment.
@@ -140,17 +177,25 @@ impl Meter {
             return;
         }
         let selectors = pods.selectors.iter();
-        let workloads = selectors.filter_map(|(target, (_, selector))| {
+        let workloads = selectors.filter_map(|(target, sized)| {
             Some((
                 target.clone(),
                 target.namespace.as_str(),
-                selector.as_ref()?,
+                sized.selector.as_ref()?,
             ))
         });
         self.workloads = replicas::by_workload(&pods.snapshot, workloads);
-        let each = self.workloads.values().flatten();
-        let each: BTreeMap<&str, &Pod> = each.map(|pod| (pod.uid.as_str(), &**pod)).collect();
-        self.asked = each.into_values().map(reference).collect();
+        let mut asked: BTreeMap<&str, PodRef> = BTreeMap::new();
+        for (target, of_it) in &self.workloads {
+            for pod in of_it {
+                let asked = asked.entry(&pod.uid).or_insert_with(|| reference(pod));
+                // A pod of several workloads is measured for all of them.
+                if let Some(sized) = pods.selectors.get(target) {
+                    asked.seldom.retain(|resource| !sized.by.contains(resource));
+                }
+            }
+        }
+        self.asked = asked.into_values().collect();
         self.sorted = pods;
     }
 }
@@ -206,6 +251,7 @@ fn reference(pod: &Pod) -> PodRef {
         name: pod.name.clone(),
         static_hash: pod.config_hash.clone(),
         host_network: pod.host_network,
+        seldom: SELDOM.into(),
         containers: containers.collect(),
     }
 }
@@ -282,6 +328,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use starling_collect::cgroup::problem::{Problem, Why};
+    use starling_engine::demand::pick::Pick;
     use starling_kube::pods::read::{Container, Waiting};
 
     use super::*;
@@ -396,17 +443,69 @@ mod tests {
     #[test]
     fn selectors_are_parsed_once_and_one_that_cannot_be_stays_known() {
         let target = Target::process;
-        let (web, db) = (target("web"), target("db"));
-        let first = selectors(
-            &Selectors::new(),
-            [(&web, "app=web"), (&db, "app in (")].into_iter(),
-        );
-        let first = first.unwrap_or_default();
-        let usable: Vec<bool> = first.values().map(|(_, it)| it.is_some()).collect();
+        let (web, db, new) = (target("web"), target("db"), target("new"));
+        let wanted = |selector| Wanted {
+            selector,
+            ..Wanted::default()
+        };
+        let mut written = BTreeMap::from([
+            (&web, wanted("app=web")),
+            (&db, wanted("app in (")),
+            (&new, wanted("")),
+        ]);
+        let first = selectors(&Selectors::new(), &written).unwrap_or_default();
+        let usable: Vec<bool> = first.values().map(|it| it.selector.is_some()).collect();
         assert_eq!(usable, [false, true]);
-        let same = [(&db, "app in ("), (&web, "app=web")].into_iter();
-        assert!(selectors(&first, same).is_none());
-        let fewer = selectors(&first, [(&web, "app=web")].into_iter());
-        assert_eq!(fewer.map(|it| it.len()), Some(1));
+        assert!(selectors(&first, &written).is_none());
+        written.remove(&db);
+        let fewer = selectors(&first, &written).unwrap_or_default();
+        assert_eq!(fewer.len(), 1);
+        let by_disk = Pick::container(Resource::Disk, "app");
+        written.insert(
+            &web,
+            Wanted {
+                picks: vec![by_disk, Pick::from(Of::Node(Resource::PsiIo))],
+                ..wanted("app=web")
+            },
+        );
+        let other = selectors(&fewer, &written).unwrap_or_default();
+        assert_eq!(other[&web].by, BTreeSet::from([Resource::Disk]));
+    }
+
+    #[test]
+    fn what_no_workload_of_a_pod_is_sized_by_is_read_seldom() {
+        let pod = |name: &str| {
+            let pod = Pod {
+                uid: name.into(),
+                labels: [("app".to_owned(), name.to_owned())].into(),
+                ..Pod::default()
+            };
+            (name.to_owned(), Arc::new(pod))
+        };
+        let sized = |selector: &str, by: &[Resource]| Followed {
+            written: selector.into(),
+            selector: Selector::parse(selector).ok(),
+            by: by.iter().copied().collect(),
+        };
+        let target = |name: &str| Target {
+            namespace: String::new(),
+            ..Target::process(name)
+        };
+        let mut meter = Meter::new(Box::new(Fails(Arc::default())));
+        meter.sort(Pods {
+            snapshot: Arc::new(Snapshot {
+                pods: [pod("a"), pod("b")].into(),
+                ..Snapshot::default()
+            }),
+            selectors: Arc::new(Selectors::from([
+                (target("all"), sized("app in (a, b)", &[Resource::PsiIo])),
+                (target("one"), sized("app=a", &[Resource::Disk])),
+            ])),
+            devices: Arc::default(),
+        });
+        let seldom = |at: usize, resource| meter.asked[at].seldom.contains(&resource);
+        assert!(!seldom(0, Resource::PsiIo) && !seldom(0, Resource::Disk));
+        assert!(!seldom(1, Resource::PsiIo) && seldom(1, Resource::Disk));
+        assert!(seldom(0, Resource::Network));
     }
 }

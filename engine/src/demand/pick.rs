@@ -114,7 +114,7 @@ impl<'a> Pick<'a> {
     }
 
     /// `None` of what others have.
-    pub(super) fn resource(self) -> Option<Resource> {
+    pub fn resource(self) -> Option<Resource> {
         match self.of {
             Of::Replica(resource) | Of::Container(resource, _) | Of::Node(resource) => {
                 Some(resource)

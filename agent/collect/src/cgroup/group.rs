@@ -5,11 +5,13 @@
 //! what its gauges say. A cgroup that has gone is forgotten, and looked for
 //! again after a wait that doubles. Never holds more than the last reading.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use starling_engine::node::FRESH_MS;
+use starling_engine::policy::Resource;
 
 use super::counter::{Counter, Grown, Moment, Step};
 use super::file::{Held, Reader};
@@ -104,7 +106,7 @@ struct File {
 
 /// When the files that are read seldom are next.
 #[derive(Debug, Default)]
-struct Slow {
+pub(super) struct Slow {
     readings: u32,
     not_before: Duration,
     /// Another one in each cgroup, so that not all have their turn at once.
@@ -112,8 +114,20 @@ struct Slow {
 }
 
 impl Slow {
+    pub(super) fn new(turn: u64) -> Slow {
+        Slow {
+            turn,
+            ..Slow::default()
+        }
+    }
+
+    /// All begins anew.
+    pub(super) fn again(&mut self) {
+        self.readings = 0;
+    }
+
     /// The first two readings have all, so that every rate is there soon.
-    fn due(&mut self, at: Duration) -> bool {
+    pub(super) fn due(&mut self, at: Duration) -> bool {
         self.readings = self.readings.saturating_add(1);
         if self.readings > 2 && at < self.not_before {
             return false;
@@ -139,12 +153,8 @@ struct Counters {
 impl Group {
     /// One of many; each has a turn of its own.
     pub fn new(turn: u64) -> Group {
-        let slow = Slow {
-            turn,
-            ..Slow::default()
-        };
         Group {
-            slow,
+            slow: Slow::new(turn),
             ..Group::default()
         }
     }
@@ -156,21 +166,35 @@ impl Group {
         self.files = sources.iter().map(|_| File::default()).collect();
     }
 
-    /// Reads all files once that are due.
-    pub fn read(&mut self, sources: &[Source], reader: &mut Reader<'_>) -> Result<Values, Why> {
+    /// Reads all files once that are due. `seldom`: see [`PodRef`](super::PodRef).
+    pub fn read(
+        &mut self,
+        sources: &[Source],
+        seldom: &BTreeSet<Resource>,
+        reader: &mut Reader<'_>,
+    ) -> Result<Values, Why> {
         let at = (reader.clock)();
+        let each = |pace: Pace| pace.is_each(seldom);
         let mut slow = self.slow.due(at);
+        if !slow && !sources.iter().any(|source| each(source.kind.pace)) {
+            // Nobody sizes by a pod's own cgroup.
+            let nothing = Said::default();
+            let due = |_| false;
+            self.last = self.counters.advance(at, &nothing, due, &self.last);
+            return Ok(self.last.clone());
+        }
         let mut said = Said::default();
-        let mut found = self.ask(Pace::Each, at, sources, reader, &mut said);
+        let mut found = self.ask(each, at, sources, reader, &mut said);
         // Before it counts as gone, every file has been asked.
         slow |= found.is_err();
         if slow {
-            let more = self.ask(Pace::Slow, at, sources, reader, &mut said);
+            let more = self.ask(|pace| !each(pace), at, sources, reader, &mut said);
             found = found.or_else(|why| more.map_err(|_| why));
         }
         match found {
             Ok(()) => {
-                self.last = self.counters.advance(at, &said, slow, &self.last);
+                let due = |pace| slow || each(pace);
+                self.last = self.counters.advance(at, &said, due, &self.last);
                 Ok(self.last.clone())
             }
             Err(why) => {
@@ -180,10 +204,10 @@ impl Group {
         }
     }
 
-    /// Reads the files of one pace; an error where none says anything.
+    /// Reads the files of some paces; an error where none says anything.
     fn ask(
         &mut self,
-        pace: Pace,
+        paces: impl Fn(Pace) -> bool,
         at: Duration,
         sources: &[Source],
         reader: &mut Reader<'_>,
@@ -192,7 +216,7 @@ impl Group {
         let cgroup = self.place.as_ref().ok_or(Why::NoContainer)?;
         let mut found = Err(Why::Gone);
         let files = sources.iter().zip(&mut self.files);
-        for (source, file) in files.filter(|(source, _)| source.kind.pace == pace) {
+        for (source, file) in files.filter(|(source, _)| paces(source.kind.pace)) {
             if file.absent.is_some_and(|absent| !absent.due(at)) {
                 continue;
             }
@@ -253,18 +277,27 @@ impl Group {
         self.search.wait(at, WAIT_MAX);
         self.missing = Some(why);
         self.last = Values::default();
-        self.slow.readings = 0;
+        self.slow.again();
     }
 }
 
 impl Counters {
-    /// How far they grew since the last reading. `slow`: what is read seldom was
-    /// read by this one.
-    fn advance(&mut self, at: Duration, said: &Said, slow: bool, last: &Values) -> Values {
-        let cpu = step(&mut self.cpu, said.cpu_ns.map(|(at, ns)| (at, [ns])), true);
+    /// How far they grew since the last reading. `due`: what is read at a pace was read
+    /// by this one.
+    fn advance(
+        &mut self,
+        at: Duration,
+        said: &Said,
+        due: impl Fn(Pace) -> bool,
+        last: &Values,
+    ) -> Values {
+        let (each, slow) = (due(Pace::Each), due(Pace::Slow));
+        let cpu = step(&mut self.cpu, said.cpu_ns.map(|(at, ns)| (at, [ns])), each);
         let doubt = (cpu == Step::Unsure).then_some(Why::Slow);
-        let throttled = step(&mut self.throttled, said.throttled, true);
-        let disk = step(&mut self.disk, said.disk_bytes, true);
+        let asked = |resource| due(Pace::Asked(resource));
+        let throttled = asked(Resource::Throttling);
+        let throttled = step(&mut self.throttled, said.throttled, throttled);
+        let disk = step(&mut self.disk, said.disk_bytes, asked(Resource::Disk));
         let mut stalls = [Stall::default(); 3];
         for (((stall, last), said), counters) in stalls
             .iter_mut()

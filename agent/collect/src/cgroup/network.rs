@@ -12,9 +12,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use starling_engine::policy::Resource;
+
 use super::counter::{Counter, Grown, Step};
 use super::file::{BYTES_MAX, Held, Reader};
-use super::group::{Backoff, stands};
+use super::group::{Backoff, Slow, stands};
 use super::{CONTAINERS_MAX, PodRef, place};
 
 /// One search looks at so many processes, some 20 ms; the next one goes on after them.
@@ -41,6 +43,8 @@ struct Network {
     held: Held,
     counter: Counter<2>,
     last: Option<Grown<2>>,
+    /// When it is next, where it is read seldom.
+    slow: Slow,
     /// The last measurement that asked for it.
     round: u64,
     /// Where a process of it may be found.
@@ -68,6 +72,10 @@ impl Networks {
         let (pid, container) = network.process.clone()?;
         let proc = &self.proc;
         let network = self.pods.get_mut(&pod.uid)?;
+        if pod.seldom.contains(&Resource::Network) && !network.slow.due(at) {
+            network.last = stands(at, Step::Soon, network.last);
+            return network.last;
+        }
         let open = || open(proc, pid, &container);
         let read = network.held.read(open, reader);
         let Some((moment, counts)) = read.ok().and_then(|(text, moment)| {
@@ -96,7 +104,11 @@ impl Networks {
             if self.pods.len() >= CONTAINERS_MAX {
                 return None;
             }
-            self.pods.insert(pod.uid.clone(), Network::default());
+            let network = Network {
+                slow: Slow::new(self.pods.len() as u64),
+                ..Network::default()
+            };
+            self.pods.insert(pod.uid.clone(), network);
             self.search = Backoff::default();
         }
         let network = self.pods.get_mut(&pod.uid)?;
@@ -175,6 +187,7 @@ impl Network {
         self.held.close();
         self.counter = Counter::default();
         self.last = None;
+        self.slow.again();
     }
 }
 

@@ -4,6 +4,10 @@
 //! cgroup), a function that reads the text, and a field of [`Said`]. A file that a
 //! kernel doesn't have is ordinary: its values are missing. Never opens a file.
 
+use std::collections::BTreeSet;
+
+use starling_engine::policy::Resource;
+
 use super::counter::Moment;
 
 /// A file of every container's cgroup.
@@ -25,8 +29,21 @@ pub struct Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     Each,
+    /// Each time where this decides about the pod's workload
+    /// ([`seldom`](super::PodRef::seldom)), else slowly.
+    Asked(Resource),
     /// See [`super::group::SLOW_EVERY`].
     Slow,
+}
+
+impl Pace {
+    pub fn is_each(self, seldom: &BTreeSet<Resource>) -> bool {
+        match self {
+            Pace::Each => true,
+            Pace::Asked(resource) => !seldom.contains(&resource),
+            Pace::Slow => false,
+        }
+    }
 }
 
 /// What a cgroup's files said, raw.
@@ -76,7 +93,7 @@ pub const PRESSURE: &str = "pressure";
 /// Counters stand before gauges: they are read while the clock's time is fresh.
 pub const V2: [Kind; 9] = [
     kind("cpuacct", "cpu.stat", Pace::Each, cpu_stat_v2),
-    kind("blkio", "io.stat", Pace::Each, io_stat),
+    kind("blkio", "io.stat", Pace::Asked(Resource::Disk), io_stat),
     kind("memory", "memory.stat", Pace::Each, memory_stat_v2),
     kind("memory", "memory.current", Pace::Each, memory_usage),
     kind("memory", "memory.events", Pace::Slow, oom_kills),
@@ -88,14 +105,19 @@ pub const V2: [Kind; 9] = [
 
 pub const V1: [Kind; 7] = [
     kind("cpuacct", "cpuacct.usage", Pace::Each, cpuacct_usage),
-    kind("cpu", "cpu.stat", Pace::Each, cpu_stat_v1),
+    kind(
+        "cpu",
+        "cpu.stat",
+        Pace::Asked(Resource::Throttling),
+        cpu_stat_v1,
+    ),
     Kind {
         // The former leaves out the cgroups below; the latter is missing before 5.0.
         or: Some("blkio.throttle.io_service_bytes"),
         ..kind(
             "blkio",
             "blkio.throttle.io_service_bytes_recursive",
-            Pace::Each,
+            Pace::Asked(Resource::Disk),
             io_service_bytes,
         )
     },
@@ -108,9 +130,24 @@ pub const V1: [Kind; 7] = [
 /// Of a pod's own cgroup, which holds those of its containers. Pressure isn't a sum
 /// of theirs, and kills are counted there after the container has gone.
 pub const POD: [Kind; 4] = [
-    kind(PRESSURE, "cpu.pressure", Pace::Each, cpu_pressure),
-    kind(PRESSURE, "memory.pressure", Pace::Each, memory_pressure),
-    kind(PRESSURE, "io.pressure", Pace::Each, io_pressure),
+    kind(
+        PRESSURE,
+        "cpu.pressure",
+        Pace::Asked(Resource::PsiCpu),
+        cpu_pressure,
+    ),
+    kind(
+        PRESSURE,
+        "memory.pressure",
+        Pace::Asked(Resource::PsiMemory),
+        memory_pressure,
+    ),
+    kind(
+        PRESSURE,
+        "io.pressure",
+        Pace::Asked(Resource::PsiIo),
+        io_pressure,
+    ),
     kind("memory", "memory.events", Pace::Slow, oom_kills),
 ];
 

@@ -156,9 +156,8 @@ fn pod(uid: &str, name: &str, ids: &[&str]) -> PodRef {
         uid: uid.into(),
         namespace: "shop".into(),
         name: name.into(),
-        static_hash: None,
-        host_network: false,
         containers: ids.iter().enumerate().map(container).collect(),
+        ..PodRef::default()
     }
 }
 

@@ -63,12 +63,11 @@ fn pod(uid: &str) -> PodRef {
         uid: uid.into(),
         namespace: "shop".into(),
         name: "web".into(),
-        static_hash: None,
-        host_network: false,
         containers: vec![ContainerRef {
             name: "app".into(),
             container_id: "containerd://aa".into(),
         }],
+        ..PodRef::default()
     }
 }
 

@@ -317,8 +317,7 @@ pub fn pod(number: usize, containers: usize) -> PodRef {
         uid: format!("{own:08x}-0000-4000-8000-{number:012x}"),
         namespace: "default".into(),
         name: format!("pod-{number}"),
-        static_hash: None,
-        host_network: false,
         containers: (0..containers).map(container).collect(),
+        ..PodRef::default()
     }
 }

@@ -37,6 +37,31 @@ fn second(host: &Host, cgroups: &mut Cgroups, pod: &PodRef) -> Option<(i64, i64)
 }
 
 #[test]
+fn a_network_that_nobody_sizes_by_is_read_seldom() {
+    let host = Host::v1();
+    say(&host, ID);
+    process(&host, 30, ID, "", [0, 0]);
+    let mut cgroups = host.cgroups();
+    let web = PodRef {
+        seldom: [Resource::Network].into(),
+        ..pod(UID, "web", &[ID])
+    };
+    let mut renewed = Vec::new();
+    for second in 1..=12u64 {
+        carried(&host, 30, [second * 1_000, 0]);
+        host.pass(1_000);
+        let now = Ms(second * 1_000);
+        let measured = cgroups.measure(now, std::slice::from_ref(&web));
+        if let Some(received) = measured.pods[UID].received {
+            assert_eq!(received.milli, 1_000_000);
+            renewed.extend((received.at == now).then_some(second));
+        }
+    }
+    // It is found by the first measurement, and first read by the second.
+    assert_eq!(renewed, [3, 7, 11]);
+}
+
+#[test]
 fn a_pods_network_is_that_of_one_of_its_processes() {
     let host = Host::v1();
     say(&host, ID);

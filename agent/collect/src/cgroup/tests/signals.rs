@@ -378,6 +378,60 @@ fn what_is_read_seldom_stands_in_between_with_the_time_that_it_has() {
 }
 
 #[test]
+fn what_nobody_sizes_by_is_read_seldom_and_cpu_and_memory_each_second() {
+    let host = Host::v2();
+    say_own(&host, 0, 0);
+    let mut cgroups = host.cgroups();
+    let web = PodRef {
+        seldom: [Resource::Disk, Resource::PsiCpu, Resource::PsiIo].into(),
+        ..pod(UID, "web", &[ID])
+    };
+    let (mut disk, mut waited) = (Vec::new(), Vec::new());
+    for second in 0..14u64 {
+        let more = More {
+            read: second * 1_000,
+            ..More::default()
+        };
+        say_v2(&host, ID, more);
+        say_own(&host, second * 100, 0);
+        let now = Ms(60_000 + second * 1_000);
+        let measured = cgroups.measure(now, std::slice::from_ref(&web));
+        assert_eq!(measured.problems, [], "after {second} s");
+        let usage = &measured.pods[UID];
+        assert_eq!(usage.memory.expect("always there").at, now);
+        if second > 0 {
+            assert_eq!(usage.cpu.expect("each second").at, now);
+            let memory = usage.psi.memory.some.expect("each second");
+            assert_eq!((memory.milli, memory.at), (100, now));
+            let read = usage.disk_read.expect("always there");
+            let cpu = usage.psi.cpu.some.expect("always there");
+            assert_eq!((read.milli, cpu.milli), (1_000_000, 100));
+            disk.extend((read.at == now).then_some(second));
+            waited.extend((cpu.at == now).then_some(second));
+        }
+        host.pass(1_000);
+    }
+    assert_eq!((disk, waited), (vec![1, 5, 9, 13], vec![1, 5, 9, 13]));
+}
+
+#[test]
+fn a_pods_own_cgroup_of_which_nothing_is_due_is_not_taken_for_gone() {
+    let host = Host::v2();
+    say_v2(&host, ID, More::default());
+    say_own(&host, 0, 3);
+    let mut cgroups = host.cgroups();
+    let web = PodRef {
+        seldom: [Resource::PsiCpu, Resource::PsiMemory, Resource::PsiIo].into(),
+        ..pod(UID, "web", &[ID])
+    };
+    for second in 0..9u64 {
+        let measured = cgroups.measure(Ms(second * 1_000), std::slice::from_ref(&web));
+        assert_eq!(kills(measured.pods[UID].oom_kills), Some(3));
+        host.pass(1_000);
+    }
+}
+
+#[test]
 fn an_init_container_counts_while_it_runs_and_a_sidecar_always() {
     let host = Host::v2();
     let sidecar = ID.replace('4', "7");
