@@ -23,7 +23,8 @@ use value::thresholds;
 /// suffices no wait is offered.
 const EXPIRIES_MAX: usize = EVENTS_MAX;
 
-pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
+/// `floors`: see [`Said::floor`](super::trigger::Said).
+pub fn of(inputs: &Inputs<'_>, report: &Report, floors: &[Option<u32>]) -> Vec<Outlook> {
     let mut outlook = Vec::new();
     for step in &report.steps {
         held(inputs, report, step, &mut outlook);
@@ -38,7 +39,7 @@ pub fn of(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
     }
     let steady = report.target == report.from && report.raw == Some(report.from);
     if steady && !report.steps.iter().any(Step::overrules) {
-        thresholds(inputs, report, &mut outlook);
+        thresholds(inputs, report, floors, &mut outlook);
         if outlook.is_empty() {
             obstacles(inputs, report, &mut outlook);
         }

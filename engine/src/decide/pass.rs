@@ -25,6 +25,8 @@ pub struct Pass<'a> {
     active: bool,
     /// The triggers that are above their activation thresholds.
     wakers: Vec<String>,
+    /// One for each trigger: see [`trigger::Said::floor`].
+    floors: Vec<Option<u32>>,
     /// Index of the first trigger that fails.
     failing: Option<usize>,
     /// HPA's condition `AbleToScale`, unless the size changes.
@@ -49,6 +51,7 @@ impl<'a> Pass<'a> {
             changes: Vec::new(),
             active: false,
             wakers: Vec::new(),
+            floors: Vec::new(),
             failing: None,
             able: "SucceededGetScale",
             recommended: false,
@@ -82,6 +85,7 @@ impl<'a> Pass<'a> {
                 self.failing = Some(index);
             }
             self.changes.extend(said.change);
+            self.floors.push(said.floor);
             if let Some(replicas) = said.input.outcome.proposal()
                 && self.report.raw.is_none_or(|raw| replicas > raw)
             {
@@ -327,7 +331,7 @@ impl<'a> Pass<'a> {
         self.scaled_to_zero(target);
         self.report.conditions.sort_by_key(|c| c.kind);
         self.report.target = target;
-        self.report.outlook = outlook::of(self.inputs, &self.report);
+        self.report.outlook = outlook::of(self.inputs, &self.report, &self.floors);
         let write = rescaled && !self.policy.dry_run;
         if write {
             self.changes.push(Change::Resized {

@@ -25,6 +25,8 @@ pub struct Said {
     pub active: bool,
     /// Says nothing that could shrink the workload or put it to rest.
     pub failing: bool,
+    /// The size that a fallback asks for at least while this one isn't trusted again.
+    pub floor: Option<u32>,
     pub change: Option<Change>,
 }
 
@@ -67,12 +69,14 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
     let above = measured
         .activity_milli
         .is_some_and(|milli| milli > trigger.activation_milli);
+    let floor = stand_in.map(|it| it.replicas);
     let (outcome, active, failing) = judge(measured.result, stand_in, state, above);
     input.outcome = outcome;
     Said {
         input,
         active,
         failing,
+        floor,
         change,
     }
 }

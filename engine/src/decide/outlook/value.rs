@@ -13,7 +13,7 @@ use crate::decide::limit::Limited;
 use crate::decide::metric::{self, Error, Proposal, Scale};
 use crate::decide::ratio::Tolerance;
 use crate::decide::reason::{Input, Outcome, Outlook, Report, Step};
-use crate::decide::{Inputs, Reading, banded, health};
+use crate::decide::{Inputs, Reading, banded};
 use crate::demand::pods::Sums;
 use crate::policy::{Goal, Policy, Rules, Strategy, Trigger, Zero};
 
@@ -21,7 +21,12 @@ use crate::policy::{Goal, Policy, Rules, Strategy, Trigger, Zero};
 const ONE_PPM: i128 = 1_000_000;
 
 /// Of every trigger that asks for a size.
-pub fn thresholds(inputs: &Inputs<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
+pub fn thresholds(
+    inputs: &Inputs<'_>,
+    report: &Report,
+    floors: &[Option<u32>],
+    outlook: &mut Vec<Outlook>,
+) {
     let room = Room::of(inputs, report);
     let asks = |n: u32| move |input: &&Input| input.outcome.proposal() == Some(n);
     let asking = report.inputs.iter().filter(asks(inputs.current)).count();
@@ -38,24 +43,17 @@ pub fn thresholds(inputs: &Inputs<'_>, report: &Report, outlook: &mut Vec<Outloo
         let Some(value) = input.value else { continue };
         let reading = inputs.readings.get(index).unwrap_or(&Reading::None);
         let holds_alone = replicas == inputs.current && asking == 1;
-        let falls_back = health::fallen_back(
-            inputs
-                .history
-                .health
-                .get(&trigger.name)
-                .copied()
-                .unwrap_or_default(),
-            inputs.policy.fallback.as_ref(),
-        );
+        let floor = floors.get(index).copied().flatten();
         let what_if = WhatIf {
             inputs,
             trigger,
             known: Known::of(reading),
             scale: scale(inputs),
             grows: room.grows,
-            // Less of it would leave the size to the fallback, or to another trigger.
-            shrinks: room.shrinks && holds_alone && !falls_back,
-            rests: awake == [index],
+            // Less of it would leave the size to another trigger.
+            shrinks: room.shrinks && holds_alone,
+            rests: awake == [index] && floor.is_none(),
+            floor,
         };
         outlook.extend(what_if.samples());
         outlook.extend(what_if.values(value));
@@ -153,6 +151,8 @@ struct WhatIf<'a> {
     grows: bool,
     shrinks: bool,
     rests: bool,
+    /// What a fallback asks for, whatever the value.
+    floor: Option<u32>,
 }
 
 impl WhatIf<'_> {
@@ -222,6 +222,7 @@ impl WhatIf<'_> {
 
     fn moves(&self, replicas: u32) -> bool {
         let current = self.inputs.current;
+        let replicas = replicas.max(self.floor.unwrap_or(0));
         (replicas > current && self.grows) || (replicas < current && self.shrinks)
     }
 
