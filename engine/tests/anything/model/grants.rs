@@ -71,7 +71,11 @@ impl Grants {
                 && scaled.carried == Some(seen.replicas)
             {
                 let former = self.looks.get(target);
-                if former.is_some_and(|(former, _)| former.uid != seen.uid) {
+                // A pass that speaks of it twice may find the new object set by hand.
+                let mut items = planned(command, ledger);
+                let twice =
+                    items.any(|(it, _)| !std::ptr::eq(it, item) && it.policy == item.policy);
+                if !twice && former.is_some_and(|(former, _)| former.uid != seen.uid) {
                     let mut now = ledger.decisions.iter().rev();
                     let by_hand = now.find(|record| {
                         record.index == ledger.index
