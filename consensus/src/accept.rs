@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,9 +24,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
-use webpki::EndEntityCert;
 
 use crate::net::PEER_NAME;
+use crate::net::identity::is_for;
 use crate::tls::{Callers, Credentials};
 use doors::{Caller, Doors, Place};
 
@@ -126,14 +126,7 @@ pub fn connections(
 /// What the handshake has shown; the authority has signed users' certificates too.
 fn role(shown: Option<&[CertificateDer<'_>]>) -> Caller {
     let first = shown.and_then(|all| all.first());
-    let is_member = first.is_some_and(|certificate| {
-        let certificate = EndEntityCert::try_from(certificate);
-        let name = ServerName::try_from(PEER_NAME);
-        certificate.is_ok_and(|certificate| {
-            name.is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
-        })
-    });
-    if is_member {
+    if first.is_some_and(|certificate| is_for(certificate, PEER_NAME)) {
         Caller::Member
     } else {
         Caller::Other

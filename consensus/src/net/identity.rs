@@ -1,5 +1,7 @@
 //! Who calls whom: the envelope of each call, and the certificate behind it.
 
+use std::sync::Arc;
+
 use rustls::pki_types::{CertificateDer, ServerName};
 use starling_proto::raft::Envelope;
 use tonic::{Request, Status};
@@ -72,7 +74,7 @@ pub fn shorten(text: &str) -> String {
 /// Refuses a caller whose certificate isn't an agent's; the authority has
 /// signed users' certificates too.
 pub fn check_certificate(request: Request<()>) -> Result<Request<()>, Status> {
-    if holds_name(&request, PEER_NAME) {
+    if Caller::behind(&request).is_called(PEER_NAME) {
         return Ok(request);
     }
     Err(Status::permission_denied(
@@ -82,22 +84,25 @@ pub fn check_certificate(request: Request<()>) -> Result<Request<()>, Status> {
 
 /// Who calls, by the certificate of its connection.
 pub struct Caller {
-    certificate: Option<CertificateDer<'static>>,
+    /// As shown: its own one first.
+    certificates: Option<Arc<Vec<CertificateDer<'static>>>>,
 }
 
 impl Caller {
     /// The caller of `request`, and what it says.
     pub fn of<T>(request: Request<T>) -> (Caller, T) {
-        let certificates = request.peer_certs();
-        let first = certificates.as_deref().and_then(|all| all.first());
-        let certificate = first.map(|certificate| certificate.clone().into_owned());
-        (Caller { certificate }, request.into_inner())
+        (Caller::behind(&request), request.into_inner())
+    }
+
+    fn behind<T>(request: &Request<T>) -> Caller {
+        Caller {
+            certificates: request.peer_certs(),
+        }
     }
 
     pub fn is_called(&self, name: &str) -> bool {
-        self.certificate
-            .as_ref()
-            .is_some_and(|certificate| is_for(certificate, name))
+        let first = self.certificates.as_deref().and_then(|all| all.first());
+        first.is_some_and(|certificate| is_for(certificate, name))
     }
 
     /// Refuses an agent that gives another's name for its own.
@@ -112,19 +117,14 @@ impl Caller {
     }
 }
 
-fn is_for(certificate: &CertificateDer<'_>, name: &str) -> bool {
+/// Whether `certificate`, which a handshake has proved, is for `name`.
+pub fn is_for(certificate: &CertificateDer<'_>, name: &str) -> bool {
     let Ok(name) = ServerName::try_from(name) else {
         return false;
     };
     EndEntityCert::try_from(certificate)
         .and_then(|certificate| certificate.verify_is_valid_for_subject_name(&name))
         .is_ok()
-}
-
-fn holds_name<T>(request: &Request<T>, name: &str) -> bool {
-    let certificates = request.peer_certs();
-    let first = certificates.as_deref().and_then(|all| all.first());
-    first.is_some_and(|certificate| is_for(certificate, name))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tonic::Status;
 use super::identity::Caller;
 use crate::core::Core;
 use crate::join::identify;
+use crate::types::Metrics;
 
 /// An agent that has heard no leader for so many election timeouts gives its vote
 /// to one that it doesn't know: those who do may all be gone.
@@ -75,10 +76,15 @@ fn refusal(id: u64, what: &str) -> Status {
 }
 
 fn name_of(core: &Core, id: u64) -> Option<String> {
-    let metrics = core.member.get()?.metrics();
-    let known = metrics.membership_config.membership();
-    if let Some(peer) = known.get_node(&id) {
-        return Some(peer.name.clone());
+    // Asked at each append: borrowed, not copied.
+    let metrics = core.member.get()?.raft.metrics();
+    let name = |metrics: &Metrics| {
+        let known = metrics.membership_config.membership();
+        known.get_node(&id).map(|peer| peer.name.clone())
+    };
+    let known = name(&metrics.borrow());
+    if known.is_some() {
+        return known;
     }
     let ledger = core.ledger.read().unwrap_or_else(PoisonError::into_inner);
     let admitted = ledger.members.get(&NodeId(id))?;
