@@ -17,6 +17,7 @@ use tonic::{ConnectError, Status};
 
 use crate::acks::Acks;
 use crate::clock::Clock;
+use crate::failed::Failed;
 use crate::hand_over::{self, Part};
 use crate::meet::Met;
 use crate::net::client::{Lane, Peers};
@@ -43,8 +44,7 @@ pub struct Core {
     pub tally: Arc<Tally>,
     /// Less than the whole where this agent is ending.
     pub part: watch::Sender<Part>,
-    /// See [`crate::Log::failed`].
-    pub failed: watch::Sender<Option<String>>,
+    pub failed: Failed,
     /// Open to every proposal until it is answered; whoever hands the lead over
     /// closes it, and those that come meanwhile find another leader behind it.
     pub gate: tokio::sync::RwLock<()>,
@@ -78,18 +78,6 @@ impl Membership {
 }
 
 impl Core {
-    /// Ends this agent's part for good; the first reason stays.
-    pub fn fail(&self, why: String) {
-        self.failed.send_if_modified(|failed| {
-            let first = failed.is_none();
-            if first {
-                tracing::error!("{why}");
-                *failed = Some(why);
-            }
-            first
-        });
-    }
-
     fn membership(&self) -> Result<&Membership, Error> {
         self.member.get().ok_or(Error::NotLeader { leader: None })
     }

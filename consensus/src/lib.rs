@@ -15,6 +15,7 @@ mod clock;
 mod codec;
 mod compact;
 mod core;
+mod failed;
 mod hand_over;
 mod join;
 mod leadership;

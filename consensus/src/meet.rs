@@ -70,7 +70,7 @@ pub fn meet(core: &Core, other: &Other<'_>) {
     // Of two that are alone the one with the lower id goes on.
     let alone = own.founder && members <= 1;
     if alone && (other.members > 1 || *other.cluster_id < *own.cluster_id) {
-        core.fail(format!(
+        core.failed.tell(format!(
             "this agent has founded a cluster {} (id {}) in which it is alone, while agent {name} \
              ({place}) belongs to another one of that name (id {theirs}, {} members): to join that \
              one, empty {}, set `bootstrap: false` and name that agent in `seeds`; to keep this one, \

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::core::{Core, Membership};
+use crate::failed::Failed;
 use crate::leadership::Observer;
 use crate::machine::Machine;
 use crate::meet::{self, Met};
@@ -139,7 +140,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         leadership,
         tally: Arc::default(),
         part: watch::Sender::default(),
-        failed: watch::Sender::default(),
+        failed: Failed::default(),
         gate: tokio::sync::RwLock::default(),
         may_found,
         own: OnceLock::new(),
@@ -151,8 +152,11 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;
     let serving = server::serve(core.clone(), listener);
-    keep(&core.failed, "the peer listener", async move {
-        serving.await.err().map(|why| why.to_string())
+    core.failed.keep("the peer listener", async move {
+        match serving.await {
+            Ok(()) => "it should not have".to_owned(),
+            Err(why) => why.to_string(),
+        }
     });
 
     let own = Arc::new(join::identity(&core, &opened).await?);
@@ -180,22 +184,28 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     }
     look_back(&core, &opened, &own, &raft).await?;
     let (observing, disk) = (observer.clone().run(leadership_sender), opened.disk.clone());
-    keep(&core.failed, "raft", async move {
+    core.failed.keep("raft", async move {
         observing.await;
-        disk.failure().map(|why| {
-            format!("the log can't be written: {why}; make room or see to the disk, and start anew")
-        })
+        match disk.failure() {
+            Some(why) => format!(
+                "the log can't be written: {why}; make room or see to the disk, and start anew"
+            ),
+            None => "it should not have".to_owned(),
+        }
     });
     let proposing = propose::run(raft.clone(), core.clock.clone(), queue);
-    keep(&core.failed, "the taking of proposals", none(proposing));
-    keep(
-        &core.failed,
-        "the care for the voters",
-        none(steward::run(core.clone())),
-    );
-    tokio::spawn(announce::run(core.clone()));
-    tokio::spawn(meet::run(core.clone()));
-    tokio::spawn(attend::run(core.clone()));
+    core.failed
+        .keep_beside("the taking of proposals", proposing);
+    let steward = steward::run(core.clone());
+    core.failed.keep_beside("the care for the voters", steward);
+    let announce = announce::run(core.clone());
+    core.failed
+        .keep_beside("the search for new addresses", announce);
+    let meet = meet::run(core.clone());
+    core.failed
+        .keep_beside("the search for other clusters", meet);
+    let attend = attend::run(core.clone());
+    core.failed.keep_beside("the watch over the leader", attend);
     tracing::info!(id = own.id, cluster = %own.cluster, "this agent takes part in the log");
     Ok(Parts {
         core,
@@ -204,32 +214,6 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         raft,
         own,
     })
-}
-
-async fn none(work: impl Future<Output = ()>) -> Option<String> {
-    work.await;
-    None
-}
-
-/// Runs a part that goes on for as long as the log does. Where it ends or panics before
-/// the log is shut down, [`crate::Log::failed`] says so.
-fn keep(
-    failed: &watch::Sender<Option<String>>,
-    part: &'static str,
-    work: impl Future<Output = Option<String>> + Send + 'static,
-) {
-    let failed = failed.clone();
-    tokio::spawn(async move {
-        let why = match tokio::spawn(work).await {
-            Ok(why) => why.unwrap_or_else(|| "it should not have".to_owned()),
-            Err(why) => why.to_string(),
-        };
-        failed.send_if_modified(|failed| {
-            let first = failed.is_none();
-            failed.get_or_insert_with(|| format!("{part} ended: {why}"));
-            first
-        });
-    });
 }
 
 /// Returns once the log is known to be sound, or after a while, and then goes on
@@ -256,7 +240,7 @@ async fn look_back(
             Answer::Behind(why) => {
                 let noted = doubt.note(&why).await;
                 let noted = noted.map_err(|e| Error::Unknown(format!("{why}; {e}")));
-                core.fail(format!(
+                core.failed.tell(format!(
                     "the log on this disk went back ({why}); start this agent again: it joins as a \
                      new member and takes the log from the others"
                 ));
@@ -308,7 +292,9 @@ async fn start_raft(
     let raft = Raft::new(own.id, Arc::new(settings), links, store, machine)
         .await
         .map_err(|e| failed(&e))?;
-    tokio::spawn(compact::run(raft.clone(), written, compact::LOG_BYTES_MAX));
+    let compact = compact::run(raft.clone(), written, compact::LOG_BYTES_MAX);
+    core.failed
+        .keep_beside("the compaction of the log", compact);
     if own.founder && !raft.is_initialized().await.map_err(|e| failed(&e))? {
         let alone =
             std::collections::BTreeMap::from([(own.id, steward::peer(&core.config.member))]);
@@ -414,28 +400,5 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop_runtime();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_part_that_ends_or_panics_is_told_once_and_one_that_goes_on_is_not() {
-        let told = async |work: fn() -> Option<String>| {
-            let failed = watch::Sender::default();
-            keep(&failed, "a part that goes on", std::future::pending());
-            keep(&failed, "this part", async move { work() });
-            let mut told = failed.subscribe();
-            let told = told.wait_for(Option::is_some).await;
-            told.map(|told| told.clone().unwrap_or_default())
-        };
-        let ended = told(|| None).await.unwrap_or_default();
-        assert_eq!(ended, "this part ended: it should not have");
-        let failed = told(|| Some("no port".into())).await.unwrap_or_default();
-        assert_eq!(failed, "this part ended: no port");
-        let panicked = told(|| panic!("by a bug")).await.unwrap_or_default();
-        assert!(panicked.contains("by a bug"), "{panicked}");
     }
 }
