@@ -9,6 +9,7 @@
 
 pub mod accept;
 mod acks;
+mod ailing;
 mod announce;
 mod attend;
 mod clock;
@@ -177,6 +178,11 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "the disk under {} has not answered for {} s; see to it, then start this agent anew",
+        path.display(), waited.as_secs()
+    )]
+    Hangs { path: PathBuf, waited: Duration },
     #[error("the TLS files can't be used: {0}; check authority, certificate and key")]
     Tls(String),
     #[error("the log's threads can't be started")]

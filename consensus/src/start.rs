@@ -25,7 +25,9 @@ use crate::store::keys::Identity;
 use crate::store::open::Opened;
 use crate::store::{Disk, LogStore, open};
 use crate::types::Raft;
-use crate::{Config, Error, Leadership, Timing, announce, attend, compact, join, propose, steward};
+use crate::{
+    Config, Error, Leadership, Timing, ailing, announce, attend, compact, join, propose, steward,
+};
 
 /// openraft's core and the network must not wait for each other's work.
 const THREADS: usize = 2;
@@ -123,8 +125,9 @@ struct Parts {
 
 async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error> {
     let (data_dir, cluster) = (config.data_dir.clone(), config.cluster.clone());
-    let opened = tokio::task::spawn_blocking(move || open::open(&data_dir, &cluster))
-        .await
+    let opening = tokio::task::spawn_blocking(move || open::open(&data_dir, &cluster));
+    let opened = ailing::opened(&config.data_dir, opening)
+        .await?
         .map_err(|e| Error::Unknown(format!("opening broke off: {e}")))??;
 
     let (applied_sender, applied) = watch::channel(0);
@@ -184,15 +187,17 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     }
     look_back(&core, &opened, &own, &raft).await?;
     let (observing, disk) = (observer.clone().run(leadership_sender), opened.disk.clone());
+    let ended = raft.clone();
     core.failed.keep("raft", async move {
         observing.await;
-        match disk.failure() {
-            Some(why) => format!(
-                "the log can't be written: {why}; make room or see to the disk, and start anew"
-            ),
-            None => "it should not have".to_owned(),
-        }
+        ailing::why_ended(&disk, &ended)
     });
+    let (failed, disk) = (core.failed.clone(), opened.disk.clone());
+    let data_dir = core.config.data_dir.clone();
+    core.failed
+        .keep_beside("the watch over the disk", async move {
+            failed.tell(ailing::hangs(&disk, data_dir).await.to_string());
+        });
     let proposing = propose::run(raft.clone(), core.clock.clone(), queue);
     core.failed
         .keep_beside("the taking of proposals", proposing);

@@ -4,6 +4,7 @@
 //! that touches sled), a [`log::LogStore`] for openraft and the
 //! [`snapshots::Snapshots`] beside it. Nothing here knows what entries mean.
 
+pub mod busy;
 pub mod disk;
 #[cfg(test)]
 mod going_back;

@@ -12,12 +12,14 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use openraft::Vote;
 use sled::Transactional as _;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use tokio::sync::{mpsc, oneshot};
 
+use super::busy::{Busy, Work};
 use super::guard::{Guard, Noted};
 use super::keys;
 use crate::types::LogId;
@@ -81,6 +83,7 @@ pub struct Disk {
     syncs: Arc<AtomicU64>,
     entries: Arc<AtomicU64>,
     failed: Arc<OnceLock<String>>,
+    busy: Busy,
 }
 
 impl Disk {
@@ -96,6 +99,7 @@ impl Disk {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let syncs = Arc::new(AtomicU64::new(0));
         let entries = Arc::new(AtomicU64::new(0));
+        let busy = Busy::default();
         let failed = Arc::<OnceLock<String>>::default();
         let worker = Worker {
             log: db.open_tree("log").map_err(io::Error::other)?,
@@ -109,6 +113,7 @@ impl Disk {
             failed: failed.clone(),
             syncs: syncs.clone(),
             entries: entries.clone(),
+            busy: busy.clone(),
             _lock: lock,
         };
         std::thread::Builder::new()
@@ -119,6 +124,7 @@ impl Disk {
             syncs,
             entries,
             failed,
+            busy,
         })
     }
 
@@ -164,6 +170,16 @@ impl Disk {
         self.failed.get().cloned()
     }
 
+    /// Notes that somebody works on the disk beside the thread, until it is dropped.
+    pub fn work(&self) -> Work {
+        self.busy.begin()
+    }
+
+    /// How long the disk has been at what it is doing now.
+    pub fn busy_for(&self) -> Duration {
+        self.busy.longest()
+    }
+
     /// How many entries were handed to sled to be written.
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
@@ -196,12 +212,14 @@ struct Worker {
     failed: Arc<OnceLock<String>>,
     syncs: Arc<AtomicU64>,
     entries: Arc<AtomicU64>,
+    busy: Busy,
     _lock: File,
 }
 
 impl Worker {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         while let Some(job) = queue.blocking_recv() {
+            let _work = self.busy.begin();
             self.take(job);
             for _ in 1..GROUP_JOBS_MAX {
                 let Ok(job) = queue.try_recv() else { break };

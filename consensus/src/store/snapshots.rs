@@ -120,7 +120,9 @@ impl Snapshots {
         };
         let this = self.clone();
         let file = next.file.clone();
+        let work = disk.work();
         blocking(move || this.write(&file, &sealed)).await?;
+        drop(work);
         disk.put(keys::SNAPSHOT, &next).await?;
         *pointer = Some(next.clone());
         let this = self.clone();

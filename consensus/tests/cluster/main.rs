@@ -3,12 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ailing;
+mod churning;
 mod crowding;
-mod filling;
 mod forming;
 mod founding;
 mod handing;
 mod harness;
+mod killing;
+mod process;
 mod refusing;
 mod renewing;
 mod restarting;
+mod volume;
+mod writer;

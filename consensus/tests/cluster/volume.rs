@@ -1,0 +1,118 @@
+//! A small file system of its own under an agent's data, whose power can be cut, and
+//! that can fail and hang: ext4 in a file, mounted through a loop device.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// Where it is set, a machine without loop devices fails the tests that need them.
+const REQUIRED: &str = "STARLING_REQUIRE_DISKS";
+const MIB: u64 = 48;
+/// What tests of file systems on Linux use for this (`XFS_IOC_GOINGDOWN`, and "without
+/// flushing the journal"): nothing more reaches the device, and all that did not is lost.
+const SHUT_DOWN: &str = "import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+
+/// Until it is dropped.
+pub struct Volume {
+    image: TempDir,
+    at: PathBuf,
+}
+
+fn run(command: &str, args: &[&Path]) -> Result<(), String> {
+    let mut words = command.split(' ');
+    let out = Command::new(words.next().unwrap())
+        .args(words)
+        .args(args)
+        .output();
+    let out = out.map_err(|why| format!("{command}: {why}"))?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    if out.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command}: {said}"))
+    }
+}
+
+impl Volume {
+    /// `None` for who may not mount, or where there are no loop devices: the test says so
+    /// and passes.
+    pub fn mount(at: &Path) -> Option<Volume> {
+        let volume = Volume {
+            image: TempDir::new().unwrap(),
+            at: at.to_owned(),
+        };
+        std::fs::create_dir_all(at).unwrap();
+        match volume.make() {
+            Ok(()) => Some(volume),
+            Err(why) => {
+                assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED}: {why}");
+                println!("left out: {why}");
+                None
+            }
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.image.path().join("image")
+    }
+
+    fn make(&self) -> Result<(), String> {
+        let file = File::create(self.file()).map_err(|why| why.to_string())?;
+        file.set_len(MIB << 20).map_err(|why| why.to_string())?;
+        run("mkfs.ext4 -q -F", &[&self.file()])?;
+        self.mount_it()
+    }
+
+    fn mount_it(&self) -> Result<(), String> {
+        run("mount -t ext4 -o loop", &[&self.file(), &self.at])
+    }
+
+    /// Every access fails from now on; what wasn't synced is lost.
+    pub fn fail(&self) {
+        let script = ["-c", SHUT_DOWN];
+        let out = Command::new("python3").args(script).arg(&self.at).output();
+        let out = out.unwrap();
+        assert!(out.status.success(), "{out:?}");
+    }
+
+    /// As a machine starts that had a power cut. Nothing may have it open.
+    pub fn mount_again(&self) {
+        run("umount", &[&self.at]).unwrap();
+        self.mount_it().unwrap();
+    }
+
+    /// Every write waits, until [`thaw`](Self::thaw).
+    pub fn hang(&self) {
+        run("fsfreeze --freeze", &[&self.at]).unwrap();
+    }
+
+    pub fn thaw(&self) {
+        run("fsfreeze --unfreeze", &[&self.at]).unwrap();
+    }
+
+    /// Not a block of it is free.
+    pub fn fill(&self) {
+        let mut filler = File::create(self.at.join("filler")).unwrap();
+        // What is free is known only once what was written has its place.
+        for _ in 0..2 {
+            while filler.write_all(&[1; 4096]).is_ok() {}
+            let _ = filler.sync_all();
+        }
+    }
+
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.at.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // A frozen one can't be unmounted.
+        let _ = run("fsfreeze --unfreeze", &[&self.at]);
+        let _ = run("umount -l", &[&self.at]);
+    }
+}
