@@ -3,7 +3,7 @@
 //! Each voter holds a call to the leader open that only ends. When it does, and
 //! the leader's address refuses to be dialled again, no process is there: the
 //! voter stands for election without waiting for a timeout. A leader that is cut
-//! off or hangs refuses nobody, and is found by the timeout as before.
+//! off or hangs refuses nobody, and is found by its silence.
 //!
 //! openraft lets a voter refuse all candidates for a lease after its leader's
 //! last word, so all survivors stand: who has voted for itself may still vote
@@ -11,13 +11,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use starling_proto::raft::AttendRequest;
 use tokio::net::TcpStream;
 
 use crate::core::{Core, Membership};
-use crate::hand_over::Part;
 use crate::net::client::Lane;
 use crate::net::identity::envelope;
 use crate::types::Metrics;
@@ -29,11 +28,6 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(1);
 const DIAL_DEADLINE: Duration = Duration::from_millis(200);
 const DIALS_MAX: usize = 5;
 const DIAL_PAUSE: Duration = Duration::from_millis(10);
-/// Whoever isn't elected stands again after this, or up to twice this: survivors
-/// may have to connect to each other first.
-const AGAIN: Duration = Duration::from_millis(150);
-/// By then the timeouts have come too.
-const ROUNDS_MAX: usize = 8;
 
 /// Runs as long as the agent does.
 pub async fn run(core: Arc<Core>) {
@@ -60,8 +54,10 @@ pub async fn run(core: Arc<Core>) {
             }
         };
         if ended && refuses(&address).await {
-            stand(&core, membership, leader).await;
-        } else if ended {
+            tracing::info!(leader, "the leader's process has ended");
+            core.standing.lost();
+        }
+        if ended {
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -103,38 +99,4 @@ async fn refuses(address: &str) -> bool {
         }
     }
     false
-}
-
-/// Stands for election until somebody leads, `dead` doesn't count.
-async fn stand(core: &Core, membership: &Membership, dead: u64) {
-    let begin = Instant::now();
-    let mut passed_over = None;
-    for _ in 0..ROUNDS_MAX {
-        let metrics = membership.metrics();
-        let led = metrics.current_leader.is_some_and(|leader| leader != dead);
-        if led || *core.part.borrow() != Part::Whole || !core.recall.is_open() {
-            return;
-        }
-        let voted_for = metrics.vote.leader_id().voted_for();
-        let another = voted_for.filter(|voted| *voted != dead && *voted != metrics.id);
-        // Whoever has this agent's vote gets the time to win.
-        if another.is_none() || another == passed_over {
-            tracing::info!(
-                leader = dead,
-                "the leader's process has ended: standing for election"
-            );
-            if membership.raft.trigger().elect().await.is_err() {
-                return;
-            }
-        }
-        passed_over = another;
-        let pause = AGAIN.mul_f64(1.0 + rand::random::<f64>());
-        let mut seen = membership.raft.metrics();
-        let elected =
-            seen.wait_for(|seen| seen.current_leader.is_some_and(|leader| leader != dead));
-        if tokio::time::timeout(pause, elected).await.is_ok() {
-            tracing::debug!(ms = begin.elapsed().as_millis(), "another agent leads");
-            return;
-        }
-    }
 }

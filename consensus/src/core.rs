@@ -25,6 +25,7 @@ use crate::net::identity::envelope;
 use crate::net::owner::Vouched;
 use crate::propose::Proposal;
 use crate::recall::Recall;
+use crate::stand::Standing;
 use crate::stats::Tally;
 use crate::store::keys::Identity;
 use crate::types::{Metrics, Raft};
@@ -58,6 +59,7 @@ pub struct Core {
     pub met: Met,
     /// What it knows of others' logs.
     pub recall: Arc<Recall>,
+    pub standing: Standing,
 }
 
 /// This agent as a member.
@@ -219,9 +221,8 @@ impl Core {
     }
 
     /// See [`hand_over::stand_again`].
-    pub fn stand_again(&self) -> Result<(), Error> {
-        hand_over::stand_again(self, self.membership()?);
-        Ok(())
+    pub fn stand_again(&self) {
+        hand_over::stand_again(self);
     }
 
     /// Writes a snapshot and purges what it holds.

@@ -65,7 +65,6 @@ pub enum Kept {
 pub async fn hand_over(core: &Core, membership: &Membership) -> Result<Option<NodeId>, Kept> {
     core.part.send_replace(Part::Leaving);
     if !membership.leads() {
-        membership.raft.runtime_config().elect(false);
         return Ok(None);
     }
     let mut trouble = String::from("none was asked");
@@ -74,7 +73,6 @@ pub async fn hand_over(core: &Core, membership: &Membership) -> Result<Option<No
     let given = given.unwrap_or(Err(Kept::TooSlow { why: trouble }));
     match given {
         Ok(leader) => {
-            membership.raft.runtime_config().elect(false);
             core.part.send_replace(Part::Leaving);
             Ok(Some(leader))
         }
@@ -86,9 +84,9 @@ pub async fn hand_over(core: &Core, membership: &Membership) -> Result<Option<No
 }
 
 /// For an agent that gave the lead away and doesn't end: from here on it may lead again.
-pub fn stand_again(core: &Core, membership: &Membership) {
+pub fn stand_again(core: &Core) {
     core.part.send_replace(Part::Whole);
-    membership.raft.runtime_config().elect(true);
+    core.standing.look();
 }
 
 /// Tries until somebody else leads.

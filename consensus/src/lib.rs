@@ -27,6 +27,7 @@ mod net;
 mod propose;
 mod recall;
 mod seeds;
+mod stand;
 mod start;
 mod stats;
 mod steward;
@@ -302,8 +303,8 @@ impl Log {
     }
 
     /// After [`Log::hand_over`], for an agent that goes on: it may come to lead again.
-    pub fn stand_again(&self) -> Result<(), Error> {
-        self.inner.core.stand_again()
+    pub fn stand_again(&self) {
+        self.inner.core.stand_again();
     }
 
     /// Writes a snapshot now and drops the log entries that it holds; both also

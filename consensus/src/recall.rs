@@ -235,9 +235,8 @@ pub fn close(recall: &Recall) {
     recall.open.store(false, Ordering::Release);
 }
 
-pub fn open(recall: &Recall, raft: &Raft) {
+pub fn open(recall: &Recall) {
     recall.open.store(true, Ordering::Release);
-    raft.runtime_config().elect(true);
 }
 
 #[cfg(test)]

@@ -21,12 +21,14 @@ use crate::net::owner::Vouched;
 use crate::net::server;
 use crate::propose::PROPOSALS_MAX;
 use crate::recall::{self, Answer};
+use crate::stand::Standing;
 use crate::store::keys::Identity;
 use crate::store::open::Opened;
 use crate::store::{Disk, LogStore, open};
 use crate::types::Raft;
 use crate::{
-    Config, Error, Leadership, Timing, ailing, announce, attend, compact, join, propose, steward,
+    Config, Error, Leadership, Timing, ailing, announce, attend, compact, join, propose, stand,
+    steward,
 };
 
 /// openraft's core and the network must not wait for each other's work.
@@ -151,6 +153,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         vouched: Vouched::default(),
         met: Met::default(),
         recall: Arc::default(),
+        standing: Standing::default(),
     });
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;
@@ -209,6 +212,8 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     let meet = meet::run(core.clone());
     core.failed
         .keep_beside("the search for other clusters", meet);
+    let stand = stand::run(core.clone());
+    core.failed.keep_beside("the care for a leader", stand);
     let attend = attend::run(core.clone());
     core.failed.keep_beside("the watch over the leader", attend);
     tracing::info!(id = own.id, cluster = %own.cluster, "this agent takes part in the log");
@@ -239,7 +244,8 @@ async fn look_back(
         let answer = recall::ask(&core, &raft, &own, stands).await;
         match answer {
             Answer::Sound => {
-                recall::open(&core.recall, &raft);
+                recall::open(&core.recall);
+                core.standing.look();
                 Ok(())
             }
             Answer::Behind(why) => {
@@ -319,7 +325,7 @@ fn raft_settings(cluster: &str, timing: Timing) -> Result<openraft::Config, Erro
         replication_lag_threshold: SNAPSHOT_EVERY,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
-        // Until it is known that this log didn't go back.
+        // See `stand`.
         enable_elect: false,
         ..openraft::Config::default()
     }

@@ -123,7 +123,7 @@ async fn carry_out(log: &Log, verdict: Verdict) {
         Verdict::Recovered => {
             info!("all goes well again; this agent may lead again");
             // It has an id, or it could not have led.
-            let _ = log.stand_again();
+            log.stand_again();
         }
     }
 }

@@ -14,9 +14,10 @@ use starling_proto::raft::peer_server::{self, PeerServer};
 use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{
     self as wire, AttendReply, AttendRequest, Envelope, IdentifyReply, IdentifyRequest, JoinReply,
-    JoinRequest, Leader, ProposeReply, ProposeRequest, RaftReply, RaftRequest, ReadIndexReply,
-    ReadIndexRequest, ReaddressReply, ReaddressRequest, RecallReply, RecallRequest, SnapshotHead,
-    SnapshotPart, StandReply, StandRequest, propose_reply, read_index_reply,
+    JoinRequest, Leader, PreVoteReply, PreVoteRequest, ProposeReply, ProposeRequest, RaftReply,
+    RaftRequest, ReadIndexReply, ReadIndexRequest, ReaddressReply, ReaddressRequest, RecallReply,
+    RecallRequest, SnapshotHead, SnapshotPart, StandReply, StandRequest, propose_reply,
+    read_index_reply,
 };
 use tokio::sync::Mutex;
 use tonic::transport::Server;
@@ -33,7 +34,7 @@ use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::tls::Callers;
 use crate::types::Types;
-use crate::{Error, codec, hand_over};
+use crate::{Error, codec, hand_over, stand};
 
 /// Calls at once on one connection; more wait.
 /// Two lanes for each of 500 peers that all call this one.
@@ -500,6 +501,18 @@ impl peer_server::Peer for Service {
             None => Vec::new(),
         };
         Ok(Response::new(RecallReply { known }))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<PreVoteRequest>,
+    ) -> Result<Response<PreVoteReply>, Status> {
+        let (caller, request) = Caller::of(request);
+        let (membership, _) = self
+            .taking_part(&caller, request.envelope.as_ref(), Wish::Vote)
+            .await?;
+        let would = stand::would_vote(&self.core, membership, request.last);
+        Ok(Response::new(PreVoteReply { would }))
     }
 
     async fn stand(&self, request: Request<StandRequest>) -> Result<Response<StandReply>, Status> {
