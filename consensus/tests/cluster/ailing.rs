@@ -5,7 +5,7 @@ use std::fs::File;
 use starling_consensus::Error;
 
 use crate::harness::{self, Agent, Authority, commit};
-use crate::process::{Writer, agree, eventually};
+use crate::process::{Writer, agree, eventually, wait_until};
 use crate::volume::Volume;
 
 /// Three agents, each a process, of which one has a disk that ails: the first, which
@@ -41,12 +41,6 @@ fn ails(ail: fn(&Volume), wake: fn(&Volume), end: fn(&Volume), words: &str) {
         writers[which].await_found();
         agree(&mut writers);
     }
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    eventually(what, || {
-        is_so().then_some(()).ok_or_else(|| "not yet".into())
-    });
 }
 
 #[test]

@@ -6,11 +6,13 @@
 mod ailing;
 mod churning;
 mod crowding;
+mod cutting;
 mod forming;
 mod founding;
 mod handing;
 mod harness;
 mod killing;
+mod network;
 mod process;
 mod refusing;
 mod renewing;

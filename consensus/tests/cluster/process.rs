@@ -16,11 +16,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::harness::Authority;
+use crate::network::Network;
 pub use crate::writer::State;
 use crate::writer::{self, Home};
 
 /// Generous: the machine may be busy with other things.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Where each has an address of its own.
+const PORT: u16 = 7946;
 const LINES_SHOWN: usize = 60;
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -28,6 +31,15 @@ const LOOK: Duration = Duration::from_millis(50);
 pub fn rounds(usual: u32) -> u32 {
     let times = std::env::var("STARLING_ROUNDS").map_or(1, |times| times.parse().unwrap());
     usual * times
+}
+
+/// Where it is set, a machine on which something can't be broken fails the tests of it.
+const REQUIRED: &str = "STARLING_REQUIRE_FAULTS";
+
+/// Says that a test is left out, and why.
+pub fn leave_out(why: &str) {
+    assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED}: {why}");
+    println!("left out: {why}");
 }
 
 /// A seed of its own for each run that breaks things in an order of chance, or the one of
@@ -75,6 +87,8 @@ pub struct Writer {
     pub address: String,
     pub seeds: Vec<String>,
     pub unsynced: bool,
+    /// The network namespace that it is in.
+    room: Option<String>,
     home: Home,
     _dir: TempDir,
     running: Option<Running>,
@@ -102,6 +116,19 @@ impl Writer {
         writers
     }
 
+    /// The same, each in a place of its own on `network`.
+    pub fn placed(authority: &Authority, network: &Network, count: usize) -> Vec<Writer> {
+        let mut writers = Writer::some(authority, count);
+        for (place, writer) in writers.iter_mut().enumerate() {
+            writer.address = format!("{}:{PORT}", Network::address(place));
+            writer.room = Some(network.room(place));
+            if place > 0 {
+                writer.seeds = vec![format!("{}:{PORT}", Network::address(0))];
+            }
+        }
+        writers
+    }
+
     pub fn new(authority: &Authority, name: &str) -> Writer {
         let dir = TempDir::new().unwrap();
         let home = Home(dir.path().to_owned());
@@ -111,6 +138,7 @@ impl Writer {
             address: address(),
             seeds: Vec::new(),
             unsynced: false,
+            room: None,
             home,
             _dir: dir,
             running: None,
@@ -148,7 +176,15 @@ impl Writer {
 
     pub fn start(&mut self) {
         assert!(self.running.is_none(), "{} runs", self.name);
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let program = std::env::current_exe().unwrap();
+        let mut command = match &self.room {
+            Some(room) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", room]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .args(["--ignored", "--exact", "writer::writer", "--nocapture"])
             .env(writer::HOME, self.home())
@@ -315,6 +351,12 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) ->
         }
         std::thread::sleep(LOOK);
     }
+}
+
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    eventually(what, || {
+        is_so().then_some(()).ok_or_else(|| "not yet".into())
+    });
 }
 
 /// Lets all of them rest, and waits until they hold the same ledger, with all that was

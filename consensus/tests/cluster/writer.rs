@@ -72,6 +72,7 @@ impl Home {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub id: u64,
+    pub term: u64,
     /// Ledger index and digest.
     pub index: u64,
     pub digest: String,
@@ -91,6 +92,7 @@ impl State {
         let members = ledger.members.iter();
         State {
             id: log.id().0,
+            term: seen.term,
             index: ledger.index,
             digest: format!("{:032x}", u128::from_be_bytes(ledger.digest())),
             members: members
@@ -117,8 +119,9 @@ impl State {
         let members = self.members.iter().map(|(id, name)| format!("{id}={name}"));
         let numbers = self.numbers.iter().map(|(name, n)| format!("{n}={name}"));
         format!(
-            "state {} {} {} [{}] [{}] [{}] [{}]",
+            "state {} {} {} {} [{}] [{}] [{}] [{}]",
             self.id,
+            self.term,
             self.index,
             self.digest,
             list(&self.voters),
@@ -131,7 +134,8 @@ impl State {
     /// What [`said`](Self::said) says, without its first word.
     pub fn heard(said: &str) -> Option<State> {
         let mut words = said.split(' ');
-        let (id, index, digest) = (words.next()?, words.next()?, words.next()?);
+        let (id, term) = (words.next()?, words.next()?);
+        let (index, digest) = (words.next()?, words.next()?);
         let mut list = || {
             let word = words.next()?.strip_prefix('[')?.strip_suffix(']')?;
             Some(
@@ -152,6 +156,7 @@ impl State {
         };
         Some(State {
             id: id.parse().ok()?,
+            term: term.parse().ok()?,
             index: index.parse().ok()?,
             digest: digest.to_owned(),
             voters: ids(list()?)?,

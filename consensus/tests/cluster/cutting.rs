@@ -1,0 +1,74 @@
+//! Agents that are cut off from the others, and come back.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::Authority;
+use crate::network::Network;
+use crate::process::{Writer, agree, eventually, wait_until};
+use crate::writer::State;
+
+/// Three writers, each in a place of its own; the first one leads.
+fn three() -> Option<(Network, Vec<Writer>)> {
+    let network = Network::new(3)?;
+    let mut writers = Writer::placed(&Authority::new(), &network, 3);
+    for writer in &mut writers {
+        writer.start();
+        writer.await_found();
+    }
+    eventually("all vote", || {
+        let states: Vec<State> = writers.iter_mut().filter_map(Writer::state).collect();
+        let all = states.len() == 3 && states.iter().all(|state| state.voters.len() == 3);
+        all.then_some(()).ok_or_else(|| format!("{states:?}"))
+    });
+    // The last step of making them vote is an entry of its own.
+    let written: Vec<u64> = writers.iter().map(Writer::acknowledged).collect();
+    wait_until("all write", || {
+        (0..3).all(|n| writers[n].acknowledged() > written[n] + 20)
+    });
+    Some((network, writers))
+}
+
+fn term(writer: &mut Writer) -> u64 {
+    eventually("it says its term", || {
+        writer.state().ok_or_else(String::new)
+    })
+    .term
+}
+
+#[test]
+fn a_voter_that_was_cut_off_comes_back_without_an_election() {
+    let Some((network, mut writers)) = three() else {
+        return;
+    };
+    let before = term(&mut writers[0]);
+    network.cut(2);
+    // It would stand ten times and more.
+    let cut = Instant::now();
+    let written = writers[0].acknowledged();
+    wait_until("the others write for a while", || {
+        cut.elapsed() > Duration::from_secs(6) && writers[0].acknowledged() > written + 100
+    });
+    assert_eq!(
+        term(&mut writers[2]),
+        before,
+        "it stood, and nobody could hear it"
+    );
+    network.mend(2);
+    agree(&mut writers);
+    assert_eq!(term(&mut writers[0]), before, "its return was an election");
+}
+
+#[test]
+fn a_leader_that_is_cut_off_is_replaced_and_comes_back_as_a_follower() {
+    let Some((network, mut writers)) = three() else {
+        return;
+    };
+    network.cut(0);
+    let written: Vec<u64> = writers.iter().map(Writer::acknowledged).collect();
+    wait_until("the others go on", || {
+        (1..3).all(|n| writers[n].acknowledged() > written[n] + 10)
+    });
+    network.mend(0);
+    agree(&mut writers);
+    assert!(term(&mut writers[0]) > 1);
+}
