@@ -150,11 +150,7 @@ mod tests {
 
     #[test]
     fn a_leader_acts_only_with_its_own_term_applied_and_a_fresh_quorum() {
-        let timing = Timing {
-            heartbeat_ms: 100,
-            election_min_ms: 300,
-            election_max_ms: 500,
-        };
+        let timing = Timing::default();
         let begin = Instant::now();
         let at = |ms| begin + Duration::from_millis(ms);
         let acks = Acks::default();
@@ -187,11 +183,7 @@ mod tests {
 
     #[test]
     fn only_a_leader_looks_again_unasked_and_an_acting_one_when_its_quorum_expires() {
-        let timing = Timing {
-            heartbeat_ms: 100,
-            election_min_ms: 300,
-            election_max_ms: 500,
-        };
+        let timing = Timing::default();
         let begin = Instant::now();
         let at = |ms| begin + Duration::from_millis(ms);
         let acks = Acks::default();

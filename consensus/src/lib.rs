@@ -101,6 +101,8 @@ pub struct Timing {
     pub heartbeat_ms: u64,
     pub election_min_ms: u64,
     pub election_max_ms: u64,
+    /// Whether who stands asks first; `false` only to see what that is good for.
+    pub pre_vote: bool,
 }
 
 impl Default for Timing {
@@ -109,6 +111,7 @@ impl Default for Timing {
             heartbeat_ms: 100,
             election_min_ms: 300,
             election_max_ms: 500,
+            pre_vote: true,
         }
     }
 }

@@ -139,7 +139,8 @@ pub async fn run(core: Arc<Core>) {
             pause(&core, due - now).await;
             continue;
         }
-        if !rivals.is_empty() && !is_wanted(&core, membership, &metrics, &rivals).await {
+        let asks = timing.pre_vote && !rivals.is_empty();
+        if asks && !is_wanted(&core, membership, &metrics, &rivals).await {
             let pause = if hearing.lost { AGAIN_LOST } else { AGAIN };
             again = Instant::now() + pause.mul_f64(1.0 + chance);
             continue;

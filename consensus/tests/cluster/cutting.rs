@@ -53,8 +53,13 @@ fn a_voter_that_was_cut_off_comes_back_without_an_election() {
         before,
         "it stood, and nobody could hear it"
     );
+    writers[0].gap();
     network.mend(2);
     agree(&mut writers);
+    println!(
+        "the longest write at its return took {:?}",
+        writers[0].gap()
+    );
     assert_eq!(term(&mut writers[0]), before, "its return was an election");
 }
 
@@ -63,11 +68,13 @@ fn a_leader_that_is_cut_off_is_replaced_and_comes_back_as_a_follower() {
     let Some((network, mut writers)) = three() else {
         return;
     };
+    let cut = Instant::now();
     network.cut(0);
     let written: Vec<u64> = writers.iter().map(Writer::acknowledged).collect();
     wait_until("the others go on", || {
         (1..3).all(|n| writers[n].acknowledged() > written[n] + 10)
     });
+    assert!((1..3).any(|n| writers[n].leads() > Some(cut)));
     network.mend(0);
     agree(&mut writers);
     assert!(term(&mut writers[0]) > 1);

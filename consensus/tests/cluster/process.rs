@@ -77,8 +77,13 @@ fn address() -> String {
 struct Said {
     found: Option<u64>,
     acknowledged: u64,
-    /// Whatever else it said.
+    /// Why it takes no part any more.
     wrong: Option<String>,
+    /// When it came to act for the last time.
+    leads: Option<Instant>,
+    /// When a number was acknowledged last, and the longest time between two.
+    last: Option<Instant>,
+    gap: Duration,
 }
 
 /// A writer, whether it runs or not.
@@ -87,6 +92,7 @@ pub struct Writer {
     pub address: String,
     pub seeds: Vec<String>,
     pub unsynced: bool,
+    pub unasked: bool,
     /// The network namespace that it is in.
     room: Option<String>,
     home: Home,
@@ -138,6 +144,7 @@ impl Writer {
             address: address(),
             seeds: Vec::new(),
             unsynced: false,
+            unasked: false,
             room: None,
             home,
             _dir: dir,
@@ -196,6 +203,9 @@ impl Writer {
         if self.unsynced {
             command.env(writer::UNSYNCED, "1");
         }
+        if self.unasked {
+            command.env(writer::UNASKED, "1");
+        }
         let mut child = command.spawn().unwrap();
         let said = Arc::<Mutex<Said>>::default();
         let (sender, states) = mpsc::channel();
@@ -207,7 +217,14 @@ impl Writer {
                 let mut said = noted.lock().unwrap_or_else(PoisonError::into_inner);
                 match word {
                     "found" => said.found = rest.parse().ok(),
-                    "acknowledged" => said.acknowledged = rest.parse().unwrap(),
+                    "acknowledged" => {
+                        said.acknowledged = rest.parse().unwrap();
+                        let now = Instant::now();
+                        let gap = said.last.map_or(Duration::ZERO, |last| now - last);
+                        said.gap = said.gap.max(gap);
+                        said.last = Some(now);
+                    }
+                    "leads" => said.leads = Some(Instant::now()),
                     "ended" => said.wrong = Some(line),
                     "state" => {
                         let _ = sender.send(State::heard(rest).unwrap());
@@ -303,6 +320,19 @@ impl Writer {
             .acknowledged
             .max(said.acknowledged)
             .max(said.found.unwrap_or(0));
+    }
+
+    /// When it came to act for the last time.
+    pub fn leads(&self) -> Option<Instant> {
+        self.running.as_ref()?.said().leads
+    }
+
+    /// The longest time between two acknowledgements since it was last asked.
+    pub fn gap(&self) -> Duration {
+        let Some(running) = &self.running else {
+            return Duration::ZERO;
+        };
+        std::mem::take(&mut running.said().gap)
     }
 
     /// Why it takes no part any more, where it said so.

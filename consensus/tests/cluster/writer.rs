@@ -2,8 +2,8 @@
 //!
 //! The process is this test program once more. It counts: each number is a command that
 //! it proposes until it is acknowledged, and the last one is what the ledger has to hold
-//! after whatever happens. Says, a line each: `found N`, `acknowledged N`, `state …`.
-//! Hears `rest`, `go`, and `state`.
+//! after whatever happens. Says, a line each: `found N`, `acknowledged N`, `leads TERM`
+//! whenever it has come to act, `ended WHY`, `state …`. Hears `rest`, `go`, and `state`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,6 +30,9 @@ pub const ADDRESS: &str = "WRITER_ADDRESS";
 pub const SEEDS: &str = "WRITER_SEEDS";
 /// As if the program had no fdatasync and no fsync.
 pub const UNSYNCED: &str = "WRITER_UNSYNCED";
+
+/// It stands for election without asking.
+pub const UNASKED: &str = "WRITER_UNASKED";
 
 /// A moment between two tries to be heard.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -246,7 +249,10 @@ fn config(home: &Home) -> Config {
         seeds: seeds.into(),
         founding: Founding::default(),
         authority: None,
-        timing: Timing::default(),
+        timing: Timing {
+            pre_vote: std::env::var_os(UNASKED).is_none(),
+            ..Timing::default()
+        },
         credentials: Credentials::new(&home.tls()).unwrap(),
     }
 }
@@ -254,6 +260,11 @@ fn config(home: &Home) -> Config {
 #[test]
 #[ignore = "other tests run it, as a process"]
 fn writer() {
+    live();
+}
+
+/// Where this process is a writer's, it is one until its end.
+pub fn live() {
     let Some(home) = std::env::var_os(HOME) else {
         return;
     };
@@ -327,8 +338,24 @@ async fn write(config: Config) {
             say(&format!("acknowledged {last}"));
         }
     };
+    let leading = async {
+        let mut seen = log.leadership();
+        let mut acts = false;
+        while seen.changed().await.is_ok() {
+            let (term, acting) = {
+                let seen = seen.borrow_and_update();
+                (seen.term, seen.acting)
+            };
+            if acting && !acts {
+                say(&format!("leads {term}"));
+            }
+            acts = acting;
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = count => {}
+        () = leading => {}
         () = ended(failed) => {}
     }
 }
