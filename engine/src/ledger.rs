@@ -9,8 +9,10 @@
 
 mod apply;
 mod authority;
+mod digest;
 pub mod part;
 pub mod scaled;
+pub mod summed;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -189,11 +191,11 @@ pub struct Ledger {
     pub index: u64,
     /// Never goes back.
     pub time: Ms,
-    pub members: BTreeMap<NodeId, Admitted>,
-    pub policies: BTreeMap<policy::Name, InForce>,
-    pub workloads: BTreeMap<Target, Workload>,
+    pub members: summed::Map<NodeId, Admitted>,
+    pub policies: summed::Map<policy::Name, InForce>,
+    pub workloads: summed::Map<Target, Workload>,
     /// The last [`DECISIONS_MAX`] changes of size, oldest first.
-    pub decisions: VecDeque<Record>,
+    pub decisions: summed::Queue<Record>,
     /// The last [`CHECKPOINTS_MAX`] digests, oldest first.
     pub checkpoints: VecDeque<Checkpoint>,
     /// Why nothing more is granted: an invariant was found broken.

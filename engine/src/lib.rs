@@ -6,6 +6,7 @@
 //! composes the two and says what the host should do next.
 //! The agent, the simulator and the tests all run this same code.
 
+pub mod canonical;
 pub mod decide;
 pub mod demand;
 pub mod history;

@@ -361,6 +361,9 @@ proptest! {
             }
         }
         prop_assert_eq!(one.ledger.digest(), other.ledger.digest());
+        let bytes = postcard::to_allocvec(&one.ledger).expect("encodes");
+        let read: Ledger = postcard::from_bytes(&bytes).expect("decodes");
+        prop_assert_eq!(one.ledger.digest(), read.digest(), "hashed in whole");
         prop_assert_eq!(&one.ledger.checkpoints, &other.ledger.checkpoints);
         let due = one.index / CHECKPOINT_EVERY;
         prop_assert_eq!(one.ledger.checkpoints.len() as u64, due);

@@ -413,7 +413,7 @@ async fn what_cannot_be_in_force_says_why_and_comes_by_itself_once_it_can() {
             it.is("Ready", "False", "AlreadyScaled")
         })
         .await;
-    assert_eq!(world.ledger.policies, BTreeMap::new());
+    assert_eq!(*world.ledger.policies, BTreeMap::new());
     let problems = agent.policies.problems();
     let why = &problems["policy web"];
     assert!(
@@ -435,7 +435,7 @@ async fn what_cannot_be_in_force_says_why_and_comes_by_itself_once_it_can() {
             it.is("Ready", "False", "AlreadyScaled")
         })
         .await;
-    assert_eq!(world.ledger.policies, BTreeMap::new());
+    assert_eq!(*world.ledger.policies, BTreeMap::new());
     world
         .cluster
         .kubectl(["delete", "hpa", "other"])

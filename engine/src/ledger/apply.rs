@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest as _, Sha256};
-
 use super::scaled::{Meaning, Scaled};
 use super::{
-    Admitted, Authority, Became, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Cause, Checkpoint, Command,
-    DECISIONS_MAX, Entry, FOUNDER, InForce, Item, Ledger, MEMBERS_MAX, Member, Outcome,
-    POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why, Workload,
+    Admitted, Authority, Became, Cause, Command, DECISIONS_MAX, Entry, FOUNDER, InForce, Item,
+    Ledger, MEMBERS_MAX, Member, Outcome, POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why,
+    Workload,
 };
 use crate::history::History;
 use crate::policy::{self, Form, Policy, Target};
@@ -32,31 +30,6 @@ impl Ledger {
         }
         self.advance(index);
         outcome
-    }
-
-    /// Takes note of the index, and of the digest where one is due.
-    fn advance(&mut self, index: u64) {
-        self.index = index;
-        if index.is_multiple_of(CHECKPOINT_EVERY) {
-            let digest = self.digest();
-            if self.checkpoints.len() == CHECKPOINTS_MAX {
-                self.checkpoints.pop_front();
-            }
-            self.checkpoints.push_back(Checkpoint { index, digest });
-        }
-    }
-
-    /// A hash of the whole state, earlier digests included: equal histories
-    /// have equal digests.
-    pub fn digest(&self) -> [u8; 16] {
-        let mut digest = [0; 16];
-        // Serializing into memory fails only for types that postcard can't
-        // express, and none of those is in the ledger; a test covers it. The
-        // all-zero digest of a failure would differ from every other node's.
-        if let Ok(bytes) = postcard::to_allocvec(self) {
-            digest.copy_from_slice(&Sha256::digest(&bytes)[..16]);
-        }
-        digest
     }
 
     fn carry_out(
@@ -117,9 +90,12 @@ impl Ledger {
     /// A name that is admitted again with another nonce has lost its disk: the
     /// former id is dropped and never given again.
     fn admit(&mut self, index: u64, nonce: &str, member: &Member) -> Result<NodeId, Refusal> {
-        if let Some((id, admitted)) = self.members.iter_mut().find(|(_, m)| m.nonce == nonce) {
-            admitted.member = member.clone();
-            return Ok(*id);
+        let known = self.members.iter().find(|(_, m)| m.nonce == nonce);
+        if let Some(id) = known.map(|(id, _)| *id) {
+            if let Some(admitted) = self.members.get_mut(&id) {
+                admitted.member = member.clone();
+            }
+            return Ok(id);
         }
         if self.members.len() >= MEMBERS_MAX {
             return Err(Refusal::new(&member.name, Why::Full(MEMBERS_MAX)));
@@ -129,7 +105,11 @@ impl Ledger {
         } else {
             NodeId(index)
         };
-        self.members.retain(|_, m| m.member.name != member.name);
+        let namesakes = self.members.iter();
+        let namesakes = namesakes.filter(|(_, m)| m.member.name == member.name);
+        for former in namesakes.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.members.remove(&former);
+        }
         let (nonce, member) = (nonce.to_owned(), member.clone());
         self.members.insert(id, Admitted { nonce, member });
         Ok(id)
@@ -224,7 +204,7 @@ impl Ledger {
     /// nothing behind. A workload that is new starts at its minimum as if it had it;
     /// one that has a size is looked at with that.
     fn look_only(&mut self, policy: &Policy) {
-        let workload = self.workloads.entry(policy.target.clone()).or_default();
+        let workload = self.workloads.get_or_default(&policy.target);
         workload.policy = Some(policy.name.clone());
         match (policy.target.form(), &mut workload.scaled) {
             (Form::Placed, _) => {

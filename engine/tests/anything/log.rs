@@ -95,5 +95,7 @@ impl World<'_> {
         let bytes = postcard::to_allocvec(&self.ledger).expect("the ledger encodes");
         self.replica = postcard::from_bytes(&bytes).expect("the ledger decodes");
         assert_eq!(self.replica, self.ledger);
+        // Of the one every change was noted, the other is hashed in whole.
+        assert_eq!(self.replica.digest(), self.ledger.digest());
     }
 }
