@@ -5,6 +5,7 @@
 //! starts a cluster of its own on this machine, ends by itself, and leaves no
 //! process and no file.
 
+pub mod endure;
 pub mod failover;
 pub mod gauge;
 pub mod load_step;

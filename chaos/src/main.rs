@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use starling_chaos::failover::{self, End};
-use starling_chaos::{load_step, rest};
+use starling_chaos::{endure, load_step, rest};
 use starling_rig::cluster::{leftovers, process::Table};
 use starling_rig::stop::Stop;
 
@@ -18,6 +18,10 @@ use starling_rig::stop::Stop;
 const INTERRUPTED: u8 = 130;
 /// A measurement of more repetitions would take hours.
 const REPETITIONS: std::ops::RangeInclusive<i64> = 1..=1_000;
+/// A day, which is longer than anybody watches.
+const MINUTES: std::ops::RangeInclusive<i64> = 1..=1_440;
+const POLICIES: std::ops::RangeInclusive<i64> = 1..=1_000;
+const LOOKS: std::ops::RangeInclusive<i64> = 1..=1_000;
 /// A clock tick of CPU time is 1 % of one second, so shorter looks say nothing.
 const SECONDS: std::ops::RangeInclusive<i64> = 5..=3_600;
 
@@ -63,6 +67,16 @@ enum Measurement {
     Rest {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(SECONDS))]
         seconds: u16,
+    },
+    /// Keep many policies busy for long: do memory, directory and restart level off?
+    Endure {
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(MINUTES))]
+        minutes: u16,
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u16).range(POLICIES))]
+        policies: u16,
+        /// How often to look at it, and to kill an agent
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(LOOKS))]
+        looks: u16,
     },
 }
 
@@ -110,6 +124,15 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
         }
         Measurement::Rest { seconds } => {
             let result = rest::run(&binary, seconds.into(), told).await?;
+            print(cli.output, &result, &result.to_string())
+        }
+        Measurement::Endure {
+            minutes,
+            policies,
+            looks,
+        } => {
+            let (minutes, looks) = (minutes.into(), looks.into());
+            let result = endure::run(&binary, policies.into(), minutes, looks, told).await?;
             print(cli.output, &result, &result.to_string())
         }
     }

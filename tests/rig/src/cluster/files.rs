@@ -14,6 +14,9 @@ const TAIL_LINES_MAX: usize = 12;
 /// More of a log's end isn't read.
 const TAIL_BYTES_MAX: usize = 8 * 1_024;
 
+/// An agent takes no file with more than 100, the empty one before the first included.
+const DOCUMENTS_MAX: usize = 90;
+
 /// YAML documents for the agents' policy directories.
 #[derive(Debug, Clone, Default)]
 pub struct Documents {
@@ -110,12 +113,22 @@ impl Files {
         fs::write(self.config(), text)
     }
 
+    /// As many files as their number needs.
     pub fn write_documents(&self, name: &str, yaml: &str) -> io::Result<()> {
         fs::create_dir_all(self.policies())?;
-        // Renamed into place: an agent that reads the directory sees it whole.
-        let draft = self.home.join(format!("{name}.draft"));
-        fs::write(&draft, yaml)?;
-        fs::rename(draft, self.policies().join(format!("{name}.yaml")))
+        let documents: Vec<&str> = yaml.split_inclusive("---\n").collect();
+        for (number, part) in documents.chunks(DOCUMENTS_MAX).enumerate() {
+            let name = if number == 0 {
+                name.to_owned()
+            } else {
+                format!("{name}-{number}")
+            };
+            // Renamed into place: an agent that reads the directory sees it whole.
+            let draft = self.home.join(format!("{name}.draft"));
+            fs::write(&draft, part.concat())?;
+            fs::rename(draft, self.policies().join(format!("{name}.yaml")))?;
+        }
+        Ok(())
     }
 
     /// `None` until the agent has written them.
