@@ -1,7 +1,9 @@
 //! Leaders are killed and cut off; another one goes on, and nothing is lost.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use starling_kubernetes_rig::Cut;
 
 use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, text, until};
@@ -74,23 +76,18 @@ fn i1_a_leader_whose_node_is_cut_off_is_replaced_and_writes_nothing_more() {
     installed.forget("cut");
 }
 
+/// Ids by name.
+fn members(installed: &Installed) -> Result<BTreeMap<String, String>, String> {
+    let answer = installed.starling(&["members"])?;
+    let list = answer["members"].as_array().or(answer.as_array());
+    let known = |it: &Value| (text(&it["name"]), it["id"].to_string());
+    Ok(list.into_iter().flatten().map(known).collect())
+}
+
 #[test]
 fn an_agent_that_is_deleted_comes_back_as_the_same_member() {
     let Some(installed) = installed() else { return };
-    let members = || {
-        let members = installed.starling(&["members"]).unwrap();
-        let members = members["members"]
-            .as_array()
-            .or(members.as_array())
-            .unwrap()
-            .clone();
-        let known = members
-            .iter()
-            .map(|m| (text(&m["name"]), m["id"].to_string()));
-        let mut known: Vec<_> = known.collect();
-        known.sort();
-        known
-    };
+    let members = || members(&installed).unwrap();
     let before = members();
     let pod = installed.agent_on("node2");
     installed
@@ -99,4 +96,70 @@ fn an_agent_that_is_deleted_comes_back_as_the_same_member() {
         .unwrap();
     await_agents(&installed.cluster, NODES);
     assert_eq!(members(), before);
+}
+
+/// Otherwise it founds a second cluster of the same name.
+#[test]
+fn the_first_member_whose_node_is_made_anew_joins_as_another_one() {
+    let Some(installed) = installed() else { return };
+    start(&installed, "anew");
+    let before = members(&installed).unwrap();
+    // The founder, unless a test before this one had the same node made anew.
+    let first = before.iter().min_by_key(|(_, id)| (id.len(), id.as_str()));
+    let (node, id) = first.unwrap();
+    let pod = installed.agent_on(node);
+    let wipe = ["sh", "-c", "rm -rf /var/lib/starling/*"];
+    installed.cluster.node_exec(node, &wipe).unwrap();
+    installed.cluster.kill_pod(SYSTEM, &pod).unwrap();
+    until(&installed.cluster, "it is another member", SOON, |_| {
+        Ok(members(&installed).and_then(|now| {
+            let others = |of: &BTreeMap<String, String>| {
+                let others = of.iter().filter(|(name, _)| *name != node);
+                others
+                    .map(|(name, id)| (name.clone(), id.clone()))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(others(&now), others(&before));
+            match now.get(node) {
+                Some(new) if new != id => Ok(()),
+                new => Err(format!("{node} is member {new:?}")),
+            }
+        }))
+    });
+    await_agents(&installed.cluster, NODES);
+    installed.burn("anew", "web", 200);
+    installed.await_size("anew", "deploy", "web", SOON, |size| size == 3);
+    installed.forget("anew");
+}
+
+#[test]
+fn i8_where_a_majority_is_cut_off_sizes_stay_until_it_is_back() {
+    let Some(installed) = installed() else { return };
+    start(&installed, "few");
+    let answer = installed.starling(&["members"]).unwrap();
+    let list = answer["members"].as_array().or(answer.as_array()).unwrap();
+    let voters = list.iter().filter(|it| it["role"] != "learner");
+    let names: Vec<String> = voters.map(|it| text(&it["name"])).collect();
+    assert_eq!(names.len(), 3, "{answer}");
+    for node in &names[..2] {
+        installed.cluster.cut(node, Cut::Both).unwrap();
+    }
+    installed.burn("few", "web", 200);
+    let size = installed.size("few", "deploy", "web");
+    let cut = Instant::now();
+    until(&installed.cluster, "nobody leads for a while", SOON, |_| {
+        assert_eq!(installed.size("few", "deploy", "web"), size);
+        let long = cut.elapsed() > Duration::from_secs(10);
+        Ok(long.then_some(()).ok_or_else(|| "not for long".to_owned()))
+    });
+    for node in &names[..2] {
+        installed.cluster.heal(node).unwrap();
+    }
+    installed
+        .cluster
+        .await_ready(&installed.cluster.nodes())
+        .unwrap();
+    await_agents(&installed.cluster, NODES);
+    installed.await_size("few", "deploy", "web", SOON, |size| size == 3);
+    installed.forget("few");
 }
