@@ -111,6 +111,8 @@ struct Agent {
     looking_since: Option<Instant>,
     /// Where scaled workloads run; `None` on bare machines.
     platform: Option<Platform>,
+    /// Since when that hasn't answered.
+    platform_silent: Option<Instant>,
     /// Policies that are objects, and what else scales workloads; `None` on bare
     /// machines.
     policies: Option<Policies>,
@@ -514,8 +516,14 @@ impl Agent {
         self.told.warn("identity", identity::all(&self.troubles));
         let left_out = self.left_out();
         self.told.left_out(&left_out);
+        self.told.led(self.log.backing().led);
+        let silent = self.platform.is_some() && !self.node.platform();
+        let since = self.platform_silent.unwrap_or_else(Instant::now);
+        self.platform_silent = silent.then_some(since);
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: self.clock.now(),
+            platform_silent_ms: (self.platform_silent)
+                .map(|since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
             write_failures: self.node.write_failures(),
             observations: Arc::clone(self.node.observations()),
             summaries: self.node.summaries().clone(),

@@ -14,11 +14,16 @@ use crate::acks::Acks;
 use crate::hand_over::Part;
 use crate::stats::{Stats, Tally};
 use crate::types::{Metrics, Raft};
-use crate::{Leadership, Timing};
+use crate::{Backing, Leadership, Timing};
 
 /// How often a leader that may not act looks for the answers that it waits for;
 /// they change no metric either. Well below any election timeout.
 const LOOK: Duration = Duration::from_millis(25);
+
+/// A leader stands behind an agent that it has spoken to within so many of the longest
+/// election timeouts, 1.5 s by default: heartbeats come every 0.1 s, and whoever misses them
+/// for one timeout elects another one.
+const LED_WITHIN_ELECTIONS: u32 = 3;
 
 /// What [`Leadership`] is computed from.
 #[derive(Clone)]
@@ -34,6 +39,16 @@ impl Observer {
     /// As it is at this moment.
     pub fn observe(&self) -> Leadership {
         self.see(&self.raft.metrics().borrow(), Instant::now())
+    }
+
+    /// Whether a leader stands behind what this agent knows.
+    pub fn backing(&self) -> Backing {
+        let now = Instant::now();
+        let metrics = self.raft.metrics();
+        let seen = self.see(&metrics.borrow(), now);
+        let within = Duration::from_millis(self.timing.election_max_ms) * LED_WITHIN_ELECTIONS;
+        let own = NodeId(metrics.borrow().id);
+        self.tally.backing(&seen, own, within, now)
     }
 
     /// What was counted; the disk counts for itself.
@@ -58,6 +73,9 @@ impl Observer {
                 let metrics = metrics.borrow_and_update();
                 self.tally.look(&metrics, now);
                 let seen = self.see(&metrics, now);
+                if seen.acting {
+                    self.tally.leads(now);
+                }
                 let look_at = look_at(&metrics, &seen, &self.acks, self.timing, now);
                 (seen, look_at)
             };

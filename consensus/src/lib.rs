@@ -49,6 +49,7 @@ pub use hand_over::{DEADLINE as HAND_OVER_DEADLINE, Kept};
 pub use propose::COMMAND_BYTES_MAX;
 pub use seeds::{SEEDS_MAX, Seeds};
 pub use stats::Stats;
+pub use steward::voters_wanted;
 pub use store::open::{Past, past};
 pub use tls::Credentials;
 
@@ -145,6 +146,17 @@ pub struct Leadership {
     pub last_log_index: u64,
     /// Log index of the last entry that is known here to be committed, and applied.
     pub committed_index: u64,
+}
+
+/// Whether a leader that a majority of the voters answers stands behind what an agent
+/// knows. [`Leadership::leader`] alone doesn't say: a learner names its last leader for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backing {
+    pub led: bool,
+    /// Since such a leader last spoke here; `None` where none has since the start.
+    pub age: Option<Duration>,
+    /// Somebody leads, but no majority answers it.
+    pub alone: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -255,6 +267,11 @@ impl Log {
     /// without the delay of the watch. Ask right before acting.
     pub fn acting(&self) -> bool {
         self.inner.observer.observe().acting
+    }
+
+    /// Whether a leader stands behind what this agent knows, at this very moment.
+    pub fn backing(&self) -> Backing {
+        self.inner.observer.backing()
     }
 
     /// Proposes at the leader, wherever it is (forwards once over the peer

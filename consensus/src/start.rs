@@ -296,6 +296,7 @@ async fn start_raft(
         own: own.clone(),
         acks: core.acks.clone(),
         recall: core.recall.clone(),
+        leadership: core.leadership.clone(),
         timing,
     };
     let store = LogStore::new(opened.disk.clone(), opened.state.clone());

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use starling_engine::unit::NodeId;
+
 use crate::types::Metrics;
+use crate::{Backing, Leadership};
 
 /// Since the start of this agent, unless it says otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +35,18 @@ pub struct Tally {
     seen: Mutex<Seen>,
     /// What a leader has said to be committed; never less than before.
     committed: AtomicU64,
-    heard: Mutex<Option<Instant>>,
+    heard: Mutex<Heard>,
+}
+
+/// When a leader last spoke here.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    /// Any that leads, in name at least.
+    any: Option<Instant>,
+    /// One that a majority answers, which may be this agent.
+    led: Option<Instant>,
+    /// The last one that spoke was answered by no majority.
+    alone: bool,
 }
 
 #[derive(Default)]
@@ -66,17 +80,62 @@ impl Tally {
         };
     }
 
-    /// A leader has called, and says what is committed.
-    pub fn heard(&self, committed: Option<u64>, now: Instant) {
+    /// A leader has called, and says what is committed, and whether it is `alone`: no
+    /// majority answers it.
+    pub fn heard(&self, committed: Option<u64>, alone: bool, now: Instant) {
         self.committed
             .fetch_max(committed.unwrap_or(0), Ordering::Relaxed);
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        let mut heard = self.last();
+        heard.any = Some(now);
+        heard.alone = alone;
+        if !alone {
+            heard.led = Some(now);
+        }
+    }
+
+    /// This agent leads, and a majority answers it.
+    pub fn leads(&self, now: Instant) {
+        let mut heard = self.last();
+        heard.led = Some(now);
+        heard.alone = false;
     }
 
     /// How long no leader has called; `None` where none ever has.
     pub fn silence(&self, now: Instant) -> Option<Duration> {
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map(|heard| now.saturating_duration_since(heard))
+        let any = self.last().any;
+        any.map(|heard| now.saturating_duration_since(heard))
+    }
+
+    /// Whether a leader that a majority answers stands behind this agent.
+    pub fn backing(
+        &self,
+        seen: &Leadership,
+        own: NodeId,
+        within: Duration,
+        now: Instant,
+    ) -> Backing {
+        let heard = *self.last();
+        let age = heard.led.map(|led| now.saturating_duration_since(led));
+        let fresh = age.is_some_and(|age| age <= within);
+        let called = heard.any.map(|any| now.saturating_duration_since(any));
+        let leads = seen.leader == Some(own);
+        Backing {
+            led: seen.acting || (fresh && !leads && seen.leader.is_some()),
+            age: if seen.acting {
+                Some(Duration::ZERO)
+            } else {
+                age
+            },
+            alone: if leads {
+                !seen.acting
+            } else {
+                heard.alone && called.is_some_and(|called| called <= within)
+            },
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Since when this agent leads in `term`, where it does.
@@ -157,12 +216,56 @@ mod tests {
         let begin = Instant::now();
         let follower = at(3, Some(2));
         assert_eq!(tally.stats(&follower, begin).leader_silence, None);
-        tally.heard(Some(12), begin);
-        tally.heard(None, begin + Duration::from_secs(1));
+        tally.heard(Some(12), false, begin);
+        tally.heard(None, false, begin + Duration::from_secs(1));
         let stats = tally.stats(&follower, begin + Duration::from_secs(3));
         assert_eq!(stats.committed_index, 12);
         assert_eq!(stats.leader_silence, Some(Duration::from_secs(2)));
         let leader = tally.stats(&at(4, Some(1)), begin + Duration::from_secs(3));
         assert_eq!(leader.leader_silence, None);
+    }
+
+    #[test]
+    fn a_leader_stands_behind_an_agent_while_it_speaks_and_a_majority_answers_it() {
+        const WITHIN: Duration = Duration::from_millis(1_500);
+        let tally = Tally::default();
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let own = NodeId(1);
+        let follows = Leadership {
+            leader: Some(NodeId(2)),
+            ..Leadership::default()
+        };
+        let backing = |seen: &Leadership, ms| {
+            let Backing { led, age, alone } = tally.backing(seen, own, WITHIN, at(ms));
+            (led, age.map(|age| age.as_millis()), alone)
+        };
+        assert_eq!(
+            backing(&follows, 0),
+            (false, None, false),
+            "none has spoken"
+        );
+        tally.heard(None, false, at(0));
+        assert_eq!(backing(&follows, 1_500), (true, Some(1_500), false));
+        assert_eq!(backing(&follows, 1_501), (false, Some(1_501), false));
+        tally.heard(None, false, at(2_000));
+        tally.heard(None, true, at(4_000));
+        assert_eq!(backing(&follows, 4_000), (false, Some(2_000), true));
+        let stands = Leadership::default();
+        tally.heard(None, false, at(5_000));
+        assert!(!backing(&stands, 5_000).0, "an election is under way");
+
+        let acts = Leadership {
+            leader: Some(own),
+            acting: true,
+            ..Leadership::default()
+        };
+        tally.leads(at(6_000));
+        assert_eq!(backing(&acts, 9_000), (true, Some(0), false));
+        let alone = Leadership {
+            acting: false,
+            ..acts
+        };
+        assert_eq!(backing(&alone, 6_100), (false, Some(100), true));
     }
 }

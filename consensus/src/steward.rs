@@ -109,7 +109,7 @@ struct View<'a> {
 
 /// How many of `members` should vote: odd numbers, because an even one
 /// tolerates no more failures than the odd one below it.
-fn voters_wanted(members: usize) -> usize {
+pub fn voters_wanted(members: usize) -> usize {
     match members {
         0..=2 => 1,
         3..=6 => 3,

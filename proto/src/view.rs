@@ -80,7 +80,8 @@ pub fn checkpoint(node: NodeId, name: String, checkpoint: &Checkpoint) -> v1::Ch
     }
 }
 
-/// A change of size. `node_name` is empty where no node decided it.
+/// A change of size. `node_name` is empty where no node decided it. The caller says whether
+/// the policy has changed since.
 pub fn decision(record: &Record, node_name: String) -> v1::Decision {
     let (by, reason) = match &record.cause {
         Cause::Decided { by, report } => (by.0, policy::summary(report)),
@@ -98,6 +99,7 @@ pub fn decision(record: &Record, node_name: String) -> v1::Decision {
         node_id: by,
         node_name,
         reason,
+        earlier_policy: false,
     }
 }
 

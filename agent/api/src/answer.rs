@@ -7,12 +7,13 @@ mod cluster;
 mod explain;
 mod policy;
 mod replica;
+mod state;
 mod workload;
 
 pub use policy::{Filter, named};
 pub use replica::{Askable, key};
 
-use starling_consensus::Leadership;
+use starling_consensus::{Backing, Leadership};
 use starling_engine::ledger::Ledger;
 use starling_engine::unit::{Ms, NodeId};
 use starling_proto::{v1, view};
@@ -28,6 +29,8 @@ pub struct Sight<'a> {
     pub now: Ms,
     pub ledger: &'a Ledger,
     pub leadership: &'a Leadership,
+    /// Whether a leader stands behind all this.
+    pub backing: Backing,
     pub snapshot: &'a Snapshot,
 }
 
@@ -47,6 +50,9 @@ impl Sight<'_> {
             data_age: Some(view::duration(self.now.since(self.snapshot.at))),
             consistency: consistency.into(),
             answer_time: Some(view::time(self.now)),
+            led: Some(self.backing.led),
+            led_age: (self.backing.age)
+                .map(|age| view::duration(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))),
         }
     }
 

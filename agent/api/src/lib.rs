@@ -19,6 +19,7 @@ mod answer;
 mod caller;
 mod edit;
 mod enrol;
+mod health;
 mod leader;
 mod near;
 mod page;
@@ -42,6 +43,8 @@ use starling_proto::v1::starling_service_server::{SERVICE_NAME, StarlingServiceS
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+
+pub use health::LED;
 
 use view::View;
 
@@ -86,14 +89,12 @@ pub async fn serve(
     let ending = CancellationToken::new();
     let agent = AgentServiceServer::new(agent::Service::new(view.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let service = service::Service::new(view, &credentials, ending.clone());
+    let service = service::Service::new(view.clone(), &credentials, ending.clone());
     let starling = StarlingServiceServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(REPLY_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving)
-        .await;
+    let reporting = tokio::spawn(health::report(reporter, view, ending.clone()));
     let descriptors = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(starling_proto::DESCRIPTORS)
@@ -126,10 +127,9 @@ pub async fn serve(
         ended = &mut server => return ended.map_err(Error::Serve),
         () = shutdown => {}
     }
-    reporter
-        .set_service_status(SERVICE_NAME, tonic_health::ServingStatus::NotServing)
-        .await;
     ending.cancel();
+    // It ends with that, at the latest once it has told everybody.
+    let _ = reporting.await;
     // A client that doesn't end its connection in time is dropped with it.
     match tokio::time::timeout(GRACE, server).await {
         Ok(ended) => ended.map_err(Error::Serve),

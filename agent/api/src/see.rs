@@ -14,6 +14,11 @@ pub fn see<R>(view: &View, look: impl FnOnce(Sight<'_>) -> R) -> R {
     let snapshot = Arc::clone(&view.snapshot.borrow());
     let mut leadership = view.log.leadership().borrow().clone();
     leadership.acting = view.log.acting();
+    let backing = view.log.backing();
+    if !backing.led && !backing.alone {
+        // A learner goes on naming one that is gone.
+        leadership.leader = None;
+    }
     let ledger = view.log.ledger();
     let ledger = ledger.read().unwrap_or_else(PoisonError::into_inner);
     look(Sight {
@@ -21,6 +26,7 @@ pub fn see<R>(view: &View, look: impl FnOnce(Sight<'_>) -> R) -> R {
         now: view.log.clock().now(),
         ledger: &ledger,
         leadership: &leadership,
+        backing,
         snapshot: &snapshot,
     })
 }

@@ -36,6 +36,8 @@ pub struct Snapshot {
     /// What the platform last said of each scaled workload; empty at agents that
     /// don't follow them.
     pub observations: Arc<BTreeMap<Target, Observation>>,
+    /// For how long the platform hasn't answered; `None` where it does, or there is none.
+    pub platform_silent_ms: Option<u64>,
     /// Why the last write of a workload's size failed; empty unless this agent leads.
     pub write_failures: BTreeMap<Target, String>,
     /// What an operator should know, in words, by subject: a policy file that

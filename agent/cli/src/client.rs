@@ -140,10 +140,10 @@ impl Client {
     /// Whether the agent that answered is of the context's cluster: the same
     /// authority may have signed for another one.
     pub fn check_cluster(&self, agent: &Agent, reply: &impl Headed) -> Result<(), Error> {
-        let told = reply.header().map_or("", |header| header.cluster.as_str());
-        if told.is_empty() || told == self.cluster {
+        if self.is_of_cluster(reply) {
             return Ok(());
         }
+        let told = reply.header().map_or("", |header| header.cluster.as_str());
         Err(Error::new(
             Kind::Usage,
             format!(
@@ -155,6 +155,12 @@ impl Client {
                 self.cluster,
             ),
         ))
+    }
+
+    /// Whether a reply is of the context's cluster, as far as it says.
+    pub fn is_of_cluster(&self, reply: &impl Headed) -> bool {
+        let told = reply.header().map_or("", |header| header.cluster.as_str());
+        told.is_empty() || told == self.cluster
     }
 
     /// Opens a stream at the first agent that has one to give, without a deadline

@@ -9,23 +9,43 @@ use tonic_types::StatusExt as _;
 
 use super::client::WRONG_PORT;
 
-/// Scripts rely on these; they don't change.
+/// Scripts rely on their codes; they don't change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Whoever reads our output has read enough: nothing to say, and no failure.
-    Enough = 0,
-    Failure = 1,
-    Usage = 2,
+    Enough,
+    Failure,
+    Usage,
     /// Done, but not all of it: the messages say what is missing.
-    Partly = 3,
-    NotFound = 4,
-    Unreachable = 5,
-    Denied = 6,
+    Partly,
+    NotFound,
+    Unreachable,
+    Denied,
+    /// `status` has answered, and the cluster lacks something.
+    Degraded,
+    /// `status` has answered, and nobody leads.
+    Leaderless,
+}
+
+impl Kind {
+    /// `status` shares 1 and 2 with failures, as monitoring's checks have them; what it
+    /// answered is on standard output then, and after a failure nothing is.
+    pub fn code(self) -> u8 {
+        match self {
+            Kind::Enough => 0,
+            Kind::Failure | Kind::Degraded => 1,
+            Kind::Usage | Kind::Leaderless => 2,
+            Kind::Partly => 3,
+            Kind::NotFound => 4,
+            Kind::Unreachable => 5,
+            Kind::Denied => 6,
+        }
+    }
 }
 
 impl From<Kind> for ExitCode {
     fn from(kind: Kind) -> ExitCode {
-        ExitCode::from(kind as u8)
+        ExitCode::from(kind.code())
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Comes in: a parsed [`Ask`]. Goes out: data on standard output, everything else
 //! on standard error. Exit codes: 0 done, 1 failed, 2 used wrongly, 3 done in part,
-//! 4 not found, 5 nobody answers, 6 denied.
+//! 4 not found, 5 nobody answers, 6 denied. `status` that has answered ends with 0
+//! where the cluster is healthy, 1 where it is degraded, 2 where nobody leads.
 //!
 //! Never reads an agent's files or its memory: it asks over the public API as
 //! any other client would, or reads what the user names. Runs no agent and no
@@ -26,6 +27,7 @@ pub mod output;
 mod read;
 mod scope;
 mod show;
+mod status;
 mod top;
 mod watch;
 
@@ -40,10 +42,8 @@ use scope::Scope;
 #[derive(Debug, Subcommand)]
 pub enum Ask {
     /// Show how the cluster is
-    Status {
-        #[command(flatten)]
-        read: read::Args,
-    },
+    #[command(after_help = status::EXIT_CODES)]
+    Status(status::Args),
     /// List the agents and their parts in the log
     Members {
         #[command(flatten)]
@@ -132,7 +132,7 @@ pub enum Ask {
 /// Asks, and prints the answer.
 pub async fn ask(command: Ask) -> Result<(), Error> {
     match command {
-        Ask::Status { read } => read::status(&read).await,
+        Ask::Status(args) => status::status(&args).await,
         Ask::Members { read } => read::members(&read).await,
         Ask::Top(args) => top::top(&args).await,
         Ask::Policies { what, scope, read } => match what {

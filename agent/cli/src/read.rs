@@ -9,7 +9,7 @@ use super::exit::{Error, Kind};
 use super::output::{self, Show, Style};
 use super::scope::Scope;
 use super::show::Header;
-use super::show::cluster::{self, Member, Members};
+use super::show::cluster::{Member, Members};
 use super::show::decisions::{Decision, Decisions};
 use super::show::explain::Explanation;
 use super::show::granted::Granted;
@@ -54,15 +54,6 @@ impl From<Consistency> for i32 {
         }
         .into()
     }
-}
-
-pub async fn status(args: &Args) -> Result<(), Error> {
-    let question = v1::GetClusterStatusRequest {
-        consistency: args.consistency.into(),
-    };
-    let call = |mut stub: Stub, asked| async move { stub.get_cluster_status(asked).await };
-    let reply = Client::new(&args.client)?.ask(question, call).await?;
-    output::print(&cluster::Status::from(reply), args.output)
 }
 
 pub async fn members(args: &Args) -> Result<(), Error> {

@@ -46,6 +46,10 @@ pub struct Header {
     pub leader_id: Option<u64>,
     pub leader: Option<String>,
     pub leading: bool,
+    /// A leader stands behind the answer; absent where the agent's version doesn't say.
+    pub led: Option<bool>,
+    /// Since the last word of a leader; absent where none has spoken since the start.
+    pub led_age_ms: Option<u64>,
     pub data_age_ms: u64,
     pub consistency: &'static str,
     pub time: Option<String>,
@@ -78,6 +82,8 @@ impl From<Option<v1::ReplyHeader>> for Header {
             leader_id: header.leader_id,
             leader: some(header.leader_name),
             leading: header.leading,
+            led: header.led,
+            led_age_ms: header.led_age.as_ref().map(view::duration_ms),
             data_age_ms: span_ms(header.data_age.as_ref()),
         }
     }
@@ -91,15 +97,35 @@ impl Header {
 
     /// What people should know before they believe the data.
     fn caution(&self) -> Option<String> {
-        (self.data_age_ms > STALE_MS).then(|| {
+        let node = human::clean(&self.node);
+        let stale = (self.data_age_ms > STALE_MS).then(|| {
             format!(
-                "Note: {}'s data is {} old; ask another agent with --agent, or with \
+                "Note: {node}'s data is {} old; ask another agent with --agent, or with \
                  --consistency leader.",
-                self.node,
                 human::age(self.data_age_ms)
             )
-        })
+        });
+        let unled = (self.led == Some(false)).then(|| {
+            let since = match self.led_age_ms {
+                Some(age_ms) => format!("has heard none for {}", human::age(age_ms)),
+                None => "has heard none since its start".into(),
+            };
+            format!(
+                "Note: no leader stands behind this: {node} {since}. Sizes and decisions are as \
+                 of then; `starling status` says what is missing."
+            )
+        });
+        match (stale, unled) {
+            (Some(stale), Some(unled)) => Some(format!("{stale}\n{unled}")),
+            (stale, unled) => stale.or(unled),
+        }
     }
+}
+
+/// How old a value is, where it is too old for one of now: ` 3h ago`.
+fn ago(age_ms: Option<u64>) -> String {
+    let old = age_ms.filter(|age_ms| is_stale(Some(*age_ms)));
+    old.map_or_else(String::new, |age_ms| format!(" {} ago", human::age(age_ms)))
 }
 
 fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {

@@ -11,6 +11,8 @@
 //! and has kept up since. That first read needs a quorum, so that a rolling
 //! update stops where the next step would cost one. Later a lost quorum doesn't
 //! make it unready: it still answers what it knows, and no other agent is better.
+//! Were it unready, all would be at once, and a Service would have nobody left to say
+//! what is wrong. The health service `starling.led` of the API tells the two apart.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -204,8 +206,14 @@ fn log(reading: Option<&Reading>, caught_up: bool) -> Check {
         (Some(id), false) if id == log.id => {
             "this agent leads and must not act, because no majority of the voters answers".into()
         }
-        (Some(id), false) => format!("member {id} leads"),
-        (None, _) => "no leader is known, so sizes stay as they are".to_owned(),
+        (Some(id), false) if log.led => format!("member {id} leads"),
+        (Some(_), false) | (None, _) => match log.led_age {
+            Some(age) => format!(
+                "no leader is known, none has spoken for {:.1} s, so sizes stay as they are",
+                age.as_secs_f64()
+            ),
+            None => "no leader is known, so sizes stay as they are".to_owned(),
+        },
     };
     if !caught_up {
         let words = format!(
@@ -252,6 +260,7 @@ mod tests {
             log: Log {
                 id: 7,
                 leader: Some(3),
+                led: true,
                 applied_index: applied,
                 committed_index: committed,
                 ..Log::default()
@@ -296,10 +305,18 @@ mod tests {
     fn a_lost_quorum_leaves_an_agent_ready() {
         let health = Health::default();
         let mut alone = reading(10, 10);
-        alone.log.leader = None;
+        // As a learner has it, which goes on naming its last leader.
+        alone.log.led = false;
+        alone.log.led_age = Some(Duration::from_secs(3));
         health.joined(Fixed(alone));
         health.caught_up();
         assert!(unmet(&health).is_empty());
+        let log = health.ready().into_iter().find(|c| c.name == "log");
+        let words = log.expect("a check").words;
+        assert!(
+            words.ends_with("none has spoken for 3.0 s, so sizes stay as they are"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub struct Log {
     pub leader: Option<u64>,
     /// This agent leads and may act.
     pub leads: bool,
+    /// A leader that a majority answers stands behind what this agent knows.
+    pub led: bool,
+    /// Since such a leader last spoke here; none where none has since the start.
+    pub led_age: Option<Duration>,
     pub votes: bool,
     pub voters: u64,
     pub learners: u64,
@@ -208,8 +212,8 @@ fn log(log: &Log, page: &mut Page) -> fmt::Result {
         ),
         (
             "raft_has_leader",
-            u64::from(log.leader.is_some()),
-            "1 where this agent knows who leads",
+            u64::from(log.led),
+            "1 where a leader that a majority answers stands behind what this agent knows",
         ),
         (
             "raft_is_voter",
@@ -247,6 +251,15 @@ fn log(log: &Log, page: &mut Page) -> fmt::Result {
         log.lag(),
         "Entries that this agent knows to be committed and has not applied",
     )?;
+    if let Some(age) = log.led_age {
+        page.gauge(
+            "raft_led_age",
+            Some(&Unit::Seconds),
+            age.as_secs_f64(),
+            "Since a leader that a majority answers last spoke here: so old may be what this \
+             agent tells of sizes; 0 where this agent is that leader",
+        )?;
+    }
     if let Some(silence) = log.leader_silence {
         page.gauge(
             "raft_leader_silence",

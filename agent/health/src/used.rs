@@ -5,6 +5,7 @@
 //! cluster's sum adds up what all agents say.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::machine::{Series, family};
 use crate::reading::Page;
@@ -16,6 +17,8 @@ pub const SERIES_MAX: usize = 1_000;
 /// What is used on one node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Used {
+    /// How long ago all of it was measured; none where nothing was yet.
+    pub age: Option<Duration>,
     pub of_node: Vec<Amount>,
     /// By workload and resource.
     pub of_workloads: Vec<Workload>,
@@ -38,6 +41,12 @@ pub struct Workload {
 }
 
 pub(crate) fn encode(used: &Used, page: &mut Page) -> fmt::Result {
+    family(
+        page,
+        "node_sample_age_seconds",
+        (used.age.iter()).map(|age| (Vec::new(), age.as_secs_f64())),
+        "How long ago what this node and its workloads use was measured",
+    )?;
     let node = used.of_node.iter();
     family(
         page,

@@ -74,6 +74,7 @@ async fn a_kubelet_sees_an_agent_become_ready_and_end() {
     let log = Log {
         id: 4,
         leader: Some(2),
+        led: true,
         applied_index: 90,
         committed_index: 92,
         ..Log::default()

@@ -50,14 +50,16 @@ impl Source for Shown {
             },
             machine: Arc::clone(&self.machine.borrow()),
             held: Arc::clone(&self.held.borrow()),
-            used: used(&snapshot, self.view.log.id()),
+            used: used(&snapshot, self.view.log.id(), now),
         }
     }
 }
 
 fn log(log: &Log, leadership: &Leadership, ledger: &Ledger) -> LogReading {
-    let stats = log.stats();
+    let (stats, backing) = (log.stats(), log.backing());
     LogReading {
+        led: backing.led,
+        led_age: backing.age,
         id: log.id().0,
         term: leadership.term,
         leader: leadership.leader.map(|id| id.0),
@@ -107,7 +109,7 @@ fn gossip(stats: Stats, snapshot: &Snapshot, now: Ms) -> Gossip {
 }
 
 /// What this agent last told the others of its own node.
-fn used(snapshot: &Snapshot, me: NodeId) -> Used {
+fn used(snapshot: &Snapshot, me: NodeId, now: Ms) -> Used {
     let Some(summary) = snapshot.summaries.get(&me) else {
         return Used::default();
     };
@@ -120,6 +122,7 @@ fn used(snapshot: &Snapshot, me: NodeId) -> Used {
         })
     });
     Used {
+        age: Some(Duration::from_millis(now.since(summary.at))),
         of_node: amounts(view::workload::resources(&summary.totals)),
         of_workloads: workloads.collect(),
     }
@@ -226,7 +229,8 @@ mod tests {
             summaries: summaries.into(),
             ..Snapshot::default()
         };
-        let used = used(&snapshot, NodeId(1));
+        let used = used(&snapshot, NodeId(1), Ms(700));
+        assert_eq!(used.age, Some(Duration::from_millis(700)));
         let shown = used.of_node.iter();
         let shown: Vec<_> = shown
             .map(|it| (it.resource.as_str(), it.used, it.allocatable))

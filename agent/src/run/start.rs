@@ -361,6 +361,7 @@ fn assemble(
         supervisor: Arc::new(supervisor),
         meters,
         platform,
+        platform_silent: None,
         policies,
         apis: known.connection.as_ref().map(Metrics::new),
         leads: false,

@@ -23,6 +23,8 @@ const WARNINGS_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub struct Told {
     leader: Option<NodeId>,
+    /// A leader stood behind this agent at the last look.
+    led: bool,
     /// Index of the last change of size; `None` before the first look, since
     /// those of former runs are no news.
     size: Option<u64>,
@@ -51,6 +53,14 @@ impl Told {
         };
         let name = ledger.members.get(&id).map(|m| m.member.name.as_str());
         info!(leader = name, id = id.0, term = seen.term, "an agent leads");
+    }
+
+    /// A follower goes on naming the leader that it has lost; this tells of the loss.
+    pub fn led(&mut self, led: bool) {
+        let before = std::mem::replace(&mut self.led, led);
+        if before && !led {
+            warn!("no leader that a majority answers speaks to this agent; sizes stay as they are");
+        }
     }
 
     /// The changes of size that `me` decided: each is told and counted by one

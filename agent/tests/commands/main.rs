@@ -134,6 +134,86 @@ async fn the_next_agent_is_asked_where_one_is_gone() {
     assert_eq!(members["members"][0]["role"], "leader");
 }
 
+/// What gossip believes at an agent.
+fn believes_alive(agent: &harness::Agent, alive: &[starling_engine::unit::NodeId]) {
+    let snapshot = starling_api::view::Snapshot {
+        at: harness::now(),
+        alive: alive.to_vec(),
+        ..starling_api::view::Snapshot::default()
+    };
+    agent.snapshot.send_replace(std::sync::Arc::new(snapshot));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_ends_with_0_healthy_1_degraded_2_without_a_leader_and_waits_if_asked() {
+    let home = Home::new();
+    let leader = home.leader().await;
+    let other = home.agent("b", &[&leader]).await;
+    let agents = [("a", leader.address.as_str()), ("b", &other.address)];
+    let context = context_file(&home, &agents, &home.keys("client"));
+    let both = [leader.log.id(), other.log.id()];
+
+    believes_alive(&leader, &both[..1]);
+    let (code, out, _) = outcome(&context, &["status"]).await;
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("State:       degraded: who doesn't answer: b\n"),
+        "{out}"
+    );
+    let waits = tokio::spawn({
+        let context = context.clone();
+        async move { outcome(&context, &["status", "--wait", "1m"]).await }
+    });
+    believes_alive(&leader, &both);
+    let (code, out, _) = waits.await.unwrap();
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("State:       healthy\n"), "{out}");
+
+    leader.log.shutdown().await;
+    believes_alive(&leader, &both[..1]);
+    let json = harness::eventually("both know that nobody leads", || async {
+        let (code, out, _) = outcome(&context, &["status", "-o", "json", "--wait", "1s"]).await;
+        let json: Value = serde_json::from_str(&out).unwrap();
+        (code == Some(2)).then_some(json)
+    })
+    .await;
+    let state = json["state"].as_str().unwrap();
+    assert!(["no_leader", "no_quorum"].contains(&state), "{json}");
+    assert_eq!(
+        (&json["leader"], &json["header"]["led"]),
+        (&Value::Null, &false.into())
+    );
+    let (code, out, _) = outcome(&context, &["status", "--agent", "b"]).await;
+    assert_eq!(code, Some(2), "{out}");
+    assert!(
+        out.contains("no quorum: 1 of 1 voters don't answer: a\n"),
+        "{out}"
+    );
+    let (_, _, err) = outcome(&context, &["policies", "--agent", "b"]).await;
+    assert!(
+        err.starts_with("Note: no leader stands behind this: b has heard none for "),
+        "{err}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_cut_off_doesn_t_make_the_cluster_leaderless() {
+    let home = Home::new();
+    let leader = home.leader().await;
+    let cut_off = home.agent("b", &[&leader]).await;
+    cut_off.log.shutdown().await;
+    let agents = [("b", cut_off.address.as_str()), ("a", &leader.address)];
+    let context = context_file(&home, &agents, &home.keys("client"));
+    believes_alive(&leader, &[leader.log.id(), cut_off.log.id()]);
+    let (code, out, err) = outcome(&context, &["status"]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("Answered by: a"), "{out}");
+    assert!(
+        err.contains("b sees no leader") && err.contains("what a says"),
+        "{err}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_has_enough_is_no_failure() {
     let home = Home::new();

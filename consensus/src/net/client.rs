@@ -21,6 +21,7 @@ use openraft::{OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot, Vote};
 use starling_proto::raft::peer_client::PeerClient;
 use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{RaftReply, RaftRequest, SnapshotHead, SnapshotPart};
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
@@ -32,7 +33,7 @@ use crate::recall::Recall;
 use crate::store::keys::Identity;
 use crate::tls::Connector;
 use crate::types::{Peer, Types};
-use crate::{Timing, codec};
+use crate::{Leadership, Timing, codec};
 
 /// At the bound all are dropped and made again as they are needed.
 const CHANNELS_MAX: usize = 256;
@@ -133,6 +134,8 @@ pub struct Links {
     pub own: Arc<Identity>,
     pub acks: Arc<Acks>,
     pub recall: Arc<Recall>,
+    /// Says whether a majority answers this agent, where it leads.
+    pub leadership: watch::Receiver<Leadership>,
     pub timing: Timing,
 }
 
@@ -193,6 +196,7 @@ impl Link {
         Ok(RaftRequest {
             envelope: Some(envelope(&self.links.own, self.target)),
             body: codec::encode(body).map_err(|e| Status::internal(e.to_string()))?,
+            alone: false,
         })
     }
 }
@@ -224,7 +228,10 @@ impl RaftNetwork<Types> for Link {
         let last = last.max(rpc.prev_log_id);
         let sent = Instant::now();
         let answer: Result<AppendEntriesResponse<u64>, Status> = async {
-            let request = self.request(&rpc)?;
+            let request = RaftRequest {
+                alone: !self.links.leadership.borrow().acting,
+                ..self.request(&rpc)?
+            };
             let body = self
                 .call(Lane::Raft, option.hard_ttl(), async move |mut client| {
                     client.append(request).await

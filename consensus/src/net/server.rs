@@ -252,6 +252,7 @@ impl peer_server::Peer for Service {
         let (membership, sender) = self
             .taking_part(&caller, request.envelope.as_ref(), Wish::Lead)
             .await?;
+        let alone = request.alone;
         let append: AppendEntriesRequest<Types> = read(&request.body)?;
         said_by(&append.vote, sender)?;
         let committed = append.leader_commit.map(|committed| committed.index);
@@ -267,7 +268,7 @@ impl peer_server::Peer for Service {
             .map_err(|e| Status::unavailable(e.to_string()))?;
         // Of a leader that others have left behind it is no news.
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-            self.core.tally.heard(committed, Instant::now());
+            self.core.tally.heard(committed, alone, Instant::now());
         }
         reply(&answer)
     }

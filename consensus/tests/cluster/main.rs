@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod ailing;
+mod backing;
 mod churning;
 mod crowding;
 mod cutting;

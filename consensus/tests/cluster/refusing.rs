@@ -272,6 +272,7 @@ async fn nobody_speaks_for_another_member() {
     let raft = |sender: u64, id: u64| RaftRequest {
         envelope: said(sender),
         body: rmp_serde::to_vec_named(&vote(id)).unwrap(),
+        alone: false,
     };
     let denied = |status: Result<(), tonic::Status>, what: &str| {
         let status = status.expect_err(what);

@@ -19,7 +19,7 @@ pub const SUMMARY_CHARS_MAX: usize = 240;
 
 /// A policy and what the ledger knows of its workload. The caller adds what was
 /// measured (`running`, `shares`), wanted, and last read by the triggers, the
-/// conditions, and what blocks the workload.
+/// conditions, how old these are, and what blocks the workload.
 pub fn policy(put: &InForce, workload: Option<&Workload>) -> v1::Policy {
     let policy = &put.policy;
     let history = workload.map(|w| &w.history);

@@ -28,6 +28,8 @@ impl Sight<'_> {
             .map(|w| u64::from(w.granted()))
             .sum();
         let running = self.running().values().map(|n| u64::from(*n)).sum();
+        let (state, why) = self.state(digests);
+        let (voters, others) = self.missing();
         v1::ClusterStatus {
             cluster: self.ledger.cluster.clone(),
             generation: self.ledger.generation,
@@ -45,6 +47,10 @@ impl Sight<'_> {
                 .map(|(id, checkpoint)| view::checkpoint(*id, self.name(*id), checkpoint))
                 .collect(),
             digest_state: digests.into(),
+            state: state.into(),
+            state_reasons: why,
+            missing_voters: voters.iter().map(|id| self.name(*id)).collect(),
+            missing_members: others.iter().map(|id| self.name(*id)).collect(),
             warnings: self.warnings(digests, alive),
             halted_reason: self.snapshot.halted.clone().unwrap_or_default(),
             members: self.ledger.members.len() as u32,
@@ -89,10 +95,10 @@ impl Sight<'_> {
                     .into(),
             );
         }
-        if self.leadership.leader.is_none() {
+        if !self.backing.led {
             warn(
                 "leader",
-                "no leader is known here: workloads keep their size until a majority of the \
+                "no leader stands behind this: workloads keep their size until a majority of the \
                  voters can reach each other"
                     .into(),
             );

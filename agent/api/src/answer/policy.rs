@@ -184,7 +184,11 @@ impl<'a> Sight<'a> {
             Cause::Decided { by, .. } => self.name(*by),
             Cause::Bounds { .. } | Cause::ByHand | Cause::Recreated => String::new(),
         };
-        view::decision(record, by)
+        let put = self.ledger.policies.get(&record.policy);
+        v1::Decision {
+            earlier_policy: put.is_some_and(|put| record.index < put.revision),
+            ..view::decision(record, by)
+        }
     }
 
     /// Summaries of nodes that are alive: what a dead one said no longer runs.
@@ -211,7 +215,9 @@ impl<'a> Sight<'a> {
         let workload = self.ledger.workloads.get(&policy.target);
         let last = index.last.get(&policy.name).copied();
         let live = self.live(&policy.name);
-        let report = live.map(|d| &d.report).or(last.and_then(view::report));
+        // What was found for an earlier version, perhaps of another target, is not this one's.
+        let own = last.filter(|record| record.index >= put.revision);
+        let report = live.map(|d| &d.report).or(own.and_then(view::report));
         let empty = BTreeMap::new();
         let usage = index.sums.usage.get(&policy.target).unwrap_or(&empty);
         let mut shown = view::policy::policy(put, workload);
@@ -232,6 +238,9 @@ impl<'a> Sight<'a> {
         if let Some(report) = report {
             view::policy::read(&mut shown.triggers, report, self.now);
         }
+        shown.evaluated_age = report.map(|report| view::duration(self.now.since(report.at)));
+        shown.evaluated_now = live.is_some();
+        shown.platform_silent = self.platform_silent(&policy.target).map(view::duration);
         shown
     }
 }

@@ -2,13 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use starling_consensus::Leadership;
+use starling_consensus::{Backing, Leadership};
+use starling_engine::decide::Decision;
+use starling_engine::decide::reason::{Failure, Input, Outcome, Report};
 use starling_engine::demand::{Summary, Usage};
 use starling_engine::ledger::scaled::Scaled;
-use starling_engine::ledger::{Admitted, Checkpoint, InForce, Ledger, Member, Workload};
+use starling_engine::ledger::{
+    Admitted, Cause, Checkpoint, InForce, Ledger, Member, Record, Workload,
+};
 use starling_engine::node::platform::{Observation, Scale};
-use starling_engine::policy::{Name, Policy, Target};
+use starling_engine::policy::{Goal, Name, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId, Stamp};
 use starling_proto::{v1, view};
 
@@ -24,6 +29,7 @@ const C: NodeId = NodeId(9);
 struct State {
     ledger: Ledger,
     leadership: Leadership,
+    backing: Backing,
     snapshot: Snapshot,
 }
 
@@ -86,6 +92,11 @@ impl State {
                 learners: [C].into(),
                 ..Leadership::default()
             },
+            backing: Backing {
+                led: true,
+                age: Some(Duration::from_millis(40)),
+                alone: false,
+            },
             snapshot: Snapshot {
                 at: NOW.minus(250),
                 summaries: BTreeMap::from([summary(A, 100), summary(B, 900), summary(C, 60_000)]),
@@ -102,6 +113,7 @@ impl State {
             now: NOW,
             ledger: &self.ledger,
             leadership: &self.leadership,
+            backing: self.backing,
             snapshot: &self.snapshot,
         }
     }
@@ -206,6 +218,7 @@ fn digests_are_compared_at_equal_indexes_only() {
 fn without_a_leader_the_status_says_so_and_decides_nothing_live() {
     let mut state = State::new();
     state.leadership.leader = None;
+    state.backing = Backing::default();
     let status = state.sight().status();
     assert_eq!((status.leader_id, status.leader_name.as_str()), (None, ""));
     assert!(
@@ -375,5 +388,203 @@ fn a_policys_conditions_have_words_even_where_nobody_has_decided_yet() {
             v1::ConditionStatus::False,
             "nothing holds the size"
         )]
+    );
+}
+
+/// A change of size of `p` at `index`, long ago, whose only trigger failed.
+fn failed_long_ago(state: &mut State, index: u64) {
+    let trigger = Trigger {
+        name: "queue".into(),
+        source: Source::Resource(Resource::Cpu),
+        goal: Goal::Value { milli: 1_000 },
+        activation_milli: 0,
+        window_ms: None,
+    };
+    let put = state.ledger.policies.get_mut(&Name::from("p")).unwrap();
+    put.policy.triggers = vec![trigger];
+    let outcome = Outcome::Failed {
+        reason: Failure::Source("no route to the old queue".into()),
+        failures: 2,
+    };
+    let report = Report {
+        at: NOW.minus(60_000),
+        inputs: vec![Input {
+            band: None,
+            trigger: "queue".into(),
+            source: "queue".to_owned().into(),
+            goal: Goal::Value { milli: 1_000 },
+            value: Some(7),
+            age_ms: Some(500),
+            pods: None,
+            outcome,
+        }],
+        ..Report::default()
+    };
+    state.ledger.decisions.push_back(Record {
+        index,
+        at: NOW.minus(60_000),
+        policy: "p".into(),
+        from: 1,
+        to: 3,
+        cause: Cause::Decided { by: A, report },
+    });
+}
+
+#[test]
+fn what_was_found_for_a_former_target_is_not_shown_of_the_present_one() {
+    let mut state = State::new();
+    // Decided at 2, while the policy in force was put at 3.
+    failed_long_ago(&mut state, 2);
+    let policy = state.sight().policy(&"p".into()).unwrap();
+    let trigger = &policy.triggers[0];
+    assert_eq!((trigger.value_milli, trigger.error.as_str()), (None, ""));
+    assert_eq!(policy.evaluated_age, None);
+    assert!(policy.last_change.unwrap().earlier_policy);
+}
+
+#[test]
+fn what_a_recorded_change_says_is_shown_with_its_age_and_as_not_of_now() {
+    let mut state = State::new();
+    failed_long_ago(&mut state, 5);
+    let policy = state.sight().policy(&"p".into()).unwrap();
+    assert_eq!(
+        (
+            policy.evaluated_age.as_ref().map(view::duration_ms),
+            policy.evaluated_now
+        ),
+        (Some(60_000), false)
+    );
+    let trigger = &policy.triggers[0];
+    assert_eq!(
+        (
+            trigger.value_milli,
+            trigger.value_age.as_ref().map(view::duration_ms)
+        ),
+        (Some(7), Some(60_500))
+    );
+    assert!(trigger.error.contains("no route"), "{}", trigger.error);
+    assert!(!policy.last_change.unwrap().earlier_policy);
+    // What the leader decides now is of now.
+    let decision = Decision {
+        target: 3,
+        changes: Vec::new(),
+        report: Report {
+            at: NOW.minus(300),
+            ..Report::default()
+        },
+    };
+    state.leadership.acting = true;
+    state.snapshot.live = Arc::new([("p".into(), decision)].into());
+    let policy = state.sight().policy(&"p".into()).unwrap();
+    assert_eq!(
+        (
+            policy.evaluated_age.as_ref().map(view::duration_ms),
+            policy.evaluated_now
+        ),
+        (Some(300), true)
+    );
+    assert_eq!(policy.triggers[0].error, "");
+}
+
+#[test]
+fn what_the_platform_said_before_it_fell_silent_is_shown_as_that_old() {
+    let (mut state, _) = with_a_deployment();
+    let name = Name::new("shop", "web");
+    assert_eq!(state.sight().policy(&name).unwrap().platform_silent, None);
+    state.snapshot.platform_silent_ms = Some(90_000);
+    let sight = state.sight();
+    let silent = Some(view::duration(90_000));
+    assert_eq!(sight.policy(&name).unwrap().platform_silent, silent);
+    let silences: Vec<_> = sight
+        .workloads(None, "")
+        .map(|(_, it)| it.platform_silent)
+        .collect();
+    assert_eq!(silences, [None, silent], "no platform runs a process");
+}
+
+#[test]
+fn a_cluster_is_healthy_degraded_without_a_leader_or_without_a_quorum_and_names_who_is_missing() {
+    use v1::ClusterState::{Degraded, Healthy, NoLeader, NoQuorum};
+    const LED: Backing = Backing {
+        led: true,
+        age: None,
+        alone: false,
+    };
+    const ALONE: Backing = Backing {
+        led: false,
+        age: None,
+        alone: true,
+    };
+    const NONE: Backing = Backing {
+        led: false,
+        age: None,
+        alone: false,
+    };
+    let check = |backing, voters: &[NodeId], alive: &[NodeId]| {
+        let mut state = State::new();
+        state.backing = backing;
+        state.leadership.voters = voters.iter().copied().collect();
+        state.snapshot.alive = alive.to_vec();
+        let status = state.sight().status();
+        let missing = (
+            status.missing_voters.join(","),
+            status.missing_members.join(","),
+        );
+        (status.state(), status.state_reasons.join("; "), missing)
+    };
+    let none = || (String::new(), String::new());
+    let voters = [A, B, C];
+    assert_eq!(
+        check(LED, &voters, &[A, C]),
+        (Healthy, String::new(), none())
+    );
+    assert_eq!(
+        check(LED, &voters, &[A]),
+        (
+            Degraded,
+            "who votes and doesn't answer: c".into(),
+            ("c".into(), String::new())
+        )
+    );
+    assert_eq!(
+        check(LED, &[A], &[A]),
+        (
+            Degraded,
+            "who doesn't answer: c; 1 of 3 that should vote do".into(),
+            (String::new(), "c".into())
+        )
+    );
+    let (state, why, missing) = check(NONE, &voters, &[]);
+    assert_eq!((state, missing.0.as_str()), (NoQuorum, "a,c"));
+    assert_eq!(why, "2 of 3 voters don't answer: a, c");
+    let (state, why, missing) = check(NONE, &voters, &[A]);
+    assert_eq!((state, missing.0.as_str()), (NoLeader, "c"));
+    assert!(
+        why.starts_with("2 of 3 voters answer and none of them leads"),
+        "{why}"
+    );
+    assert!(why.ends_with("; c is missing"), "{why}");
+    // Gossip goes on where peers' ports are cut.
+    let (state, why, _) = check(ALONE, &voters, &[A, C]);
+    assert_eq!(state, NoQuorum);
+    assert_eq!(why, "no majority of the voters answers a, which leads");
+}
+
+#[test]
+fn a_halted_agent_and_ledgers_that_differ_are_no_healthy_cluster() {
+    let mut state = State::new();
+    state.leadership.voters = [A, B, C].into();
+    state.snapshot.alive = vec![A, C];
+    state.snapshot.halted = Some("it differs at 16".into());
+    state.told(A, 64, 9);
+    state.told(C, 64, 8);
+    let status = state.sight().status();
+    assert_eq!(status.state(), v1::ClusterState::Degraded);
+    assert_eq!(
+        status.state_reasons,
+        [
+            "nodes hold different ledgers",
+            "b has stopped acting: it differs at 16"
+        ]
     );
 }

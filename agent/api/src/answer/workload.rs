@@ -117,7 +117,14 @@ impl<'a> Sight<'a> {
         shown.sample_age = oldest.map(view::duration);
         shown.shares = self.shares(target, usage);
         shown.blocked_reason = self.blocked(target).unwrap_or_default();
+        shown.platform_silent = self.platform_silent(target).map(view::duration);
         shown
+    }
+
+    /// How many milliseconds old at least it is what the platform said of a target here.
+    pub(super) fn platform_silent(&self, target: &Target) -> Option<u64> {
+        self.snapshot.observations.get(target)?;
+        self.snapshot.platform_silent_ms
     }
 
     /// Of a placed workload the nodes' parts, of a scaled one where it runs.

@@ -107,7 +107,12 @@ fn ageless_node(node: &v1::Node) -> v1::Node {
 }
 
 fn ageless_policy(policy: &v1::Policy) -> v1::Policy {
-    let mut policy = policy.clone();
+    let mut policy = v1::Policy {
+        evaluated_age: None,
+        // That it began, and ended, is a difference.
+        platform_silent: policy.platform_silent.map(|_| view::duration(0)),
+        ..policy.clone()
+    };
     for trigger in &mut policy.triggers {
         trigger.value_age = None;
     }
@@ -212,6 +217,7 @@ mod tests {
         let mut now = before.clone();
         let same = now.policies.get_mut(&Name::from("same")).unwrap();
         same.triggers[0].value_age = Some(view::duration(1_007));
+        same.evaluated_age = Some(view::duration(1_007));
         now.header.data_age = Some(view::duration(900));
         assert!(now.since(&before).is_empty());
     }

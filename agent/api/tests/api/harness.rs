@@ -173,12 +173,16 @@ pub fn policy(name: &str, replicas_min: u32) -> Policy {
 }
 
 pub async fn client(address: &str, tls: &Tls) -> Result<Client, tonic::transport::Error> {
+    Ok(StarlingServiceClient::new(channel(address, tls).await?))
+}
+
+pub async fn channel(address: &str, tls: &Tls) -> Result<Channel, tonic::transport::Error> {
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(&tls.ca))
         .identity(Identity::from_pem(&tls.certificate, &tls.key))
         .domain_name("peer.starling");
     let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?;
-    Ok(StarlingServiceClient::new(endpoint.connect().await?))
+    endpoint.connect().await
 }
 
 /// Polls until `look` finds something.

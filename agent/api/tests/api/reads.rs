@@ -1,9 +1,13 @@
 //! Reads at each consistency, forwarded and not.
 
+use starling_api::LED;
 use starling_proto::v1::{self, Consistency};
 use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::harness::{Home, client, eventually, live, policy};
+use crate::harness::{Home, channel, client, eventually, live, next, policy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_says_who_gave_it_and_how_fresh_it_is() {
@@ -218,4 +222,59 @@ async fn a_follower_asks_the_leader_where_the_caller_wants_it() {
         "{}",
         status.message()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_whose_leader_is_gone_names_nobody_as_leader_and_its_health_says_so() {
+    let home = Home::new();
+    let leader = home.leader().await;
+    let follower = home.agent("b", &[&leader]).await;
+    let address = &follower.address;
+    let mut health = HealthClient::new(channel(address, &home.user()).await.unwrap());
+    let mut client = client(address, &home.user()).await.unwrap();
+    eventually("a leader stands behind it", || async {
+        let backing = follower.log.backing();
+        backing.led.then_some(())
+    })
+    .await;
+    let asked = v1::GetClusterStatusRequest::default();
+    let header = client.get_cluster_status(asked).await.unwrap().into_inner();
+    let header = header.header.unwrap();
+    assert_eq!(
+        (header.led, header.leader_id),
+        (Some(true), Some(leader.log.id().0))
+    );
+    let mut led = health.watch(check(LED)).await.unwrap().into_inner();
+    eventually_serves(&mut led, ServingStatus::Serving).await;
+
+    leader.log.shutdown().await;
+    eventually_serves(&mut led, ServingStatus::NotServing).await;
+    let asked = v1::GetClusterStatusRequest::default();
+    let reply = client.get_cluster_status(asked).await.unwrap().into_inner();
+    let (header, status) = (reply.header.unwrap(), reply.status.unwrap());
+    assert_eq!((header.led, header.leader_id), (Some(false), None));
+    assert!(header.led_age.is_some(), "it has heard one");
+    assert_eq!(status.state(), v1::ClusterState::NoQuorum);
+    assert_eq!(status.missing_voters, ["a"]);
+    // It answers all the same.
+    for service in ["", "starling.v1.StarlingService"] {
+        let answer = health.check(check(service)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+    let unknown = health.check(check("starling.none")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+}
+
+fn check(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest {
+        service: service.into(),
+    }
+}
+
+/// Reads until the service is said to be so.
+async fn eventually_serves(
+    stream: &mut tonic::Streaming<HealthCheckResponse>,
+    wanted: ServingStatus,
+) {
+    while next(stream).await.unwrap().status() != wanted {}
 }

@@ -25,6 +25,12 @@ pub struct Cluster {
     pub term: u64,
     pub leader_id: Option<u64>,
     pub leader: Option<String>,
+    pub state: &'static str,
+    /// Why it isn't `healthy`.
+    pub state_reasons: Vec<String>,
+    /// Names of voters, and of other members, that don't answer.
+    pub missing_voters: Vec<String>,
+    pub missing_members: Vec<String>,
     pub voters: Vec<u64>,
     pub learners: Vec<u64>,
     pub last_log_index: u64,
@@ -78,6 +84,13 @@ impl From<v1::GetClusterStatusResponse> for Status {
 impl From<v1::ClusterStatus> for Cluster {
     fn from(status: v1::ClusterStatus) -> Cluster {
         Cluster {
+            state: match status.state() {
+                v1::ClusterState::Unspecified => "unknown",
+                v1::ClusterState::Healthy => "healthy",
+                v1::ClusterState::Degraded => "degraded",
+                v1::ClusterState::NoLeader => "no_leader",
+                v1::ClusterState::NoQuorum => "no_quorum",
+            },
             digests: match status.digest_state() {
                 v1::DigestState::Unspecified => "unknown",
                 v1::DigestState::Equal => "equal",
@@ -89,6 +102,9 @@ impl From<v1::ClusterStatus> for Cluster {
             term: status.term,
             leader_id: status.leader_id,
             leader: some(status.leader_name),
+            state_reasons: status.state_reasons,
+            missing_voters: status.missing_voters,
+            missing_members: status.missing_members,
             voters: status.voter_ids,
             learners: status.learner_ids,
             last_log_index: status.last_log_index,
@@ -116,16 +132,33 @@ impl From<v1::ClusterStatus> for Cluster {
     }
 }
 
+impl Cluster {
+    /// `degraded: voter b doesn't answer`.
+    fn state(&self) -> String {
+        let state = self.state.replace('_', " ");
+        match self.state_reasons.as_slice() {
+            [] => state,
+            reasons => format!("{state}: {}", reasons.join("; ")),
+        }
+    }
+}
+
 impl Show for Status {
     fn text(&self, style: Style) -> String {
         let of = &self.cluster;
         let leader = of.leader.as_deref().unwrap_or("none known");
+        let alone = if of.leader.is_some() && self.header.led == Some(false) {
+            ", which no majority answers"
+        } else {
+            ""
+        };
         let mut rows = vec![
             (
                 "Cluster",
                 format!("{} (generation {})", of.name, of.generation),
             ),
-            ("Leader", format!("{leader} (term {})", of.term)),
+            ("State", of.state()),
+            ("Leader", format!("{leader}{alone} (term {})", of.term)),
             (
                 "Members",
                 format!(
@@ -166,14 +199,19 @@ impl Show for Status {
             (
                 "Answered by",
                 format!(
-                    "{}{}, data {} old",
+                    "{}{}, data {} old{}",
                     self.header.node,
                     if self.header.leading {
                         " (the leader)"
                     } else {
                         ""
                     },
-                    human::age(self.header.data_age_ms)
+                    human::age(self.header.data_age_ms),
+                    match self.header.led_age_ms {
+                        _ if self.header.led != Some(false) => String::new(),
+                        Some(age_ms) => format!(", last heard a leader {} ago", human::age(age_ms)),
+                        None => ", has heard no leader since its start".into(),
+                    }
                 ),
             ),
         ];
@@ -204,7 +242,12 @@ impl Show for Status {
     }
 
     fn note(&self) -> Option<String> {
-        self.header.caution()
+        // That nobody leads stands in the answer itself.
+        let header = Header {
+            led: None,
+            ..self.header.clone()
+        };
+        header.caution()
     }
 }
 

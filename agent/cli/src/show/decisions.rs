@@ -28,6 +28,8 @@ pub struct Decision {
     pub node_id: u64,
     pub node: String,
     pub reason: String,
+    /// Made for an earlier version of the policy, whose target may have been another one.
+    pub earlier_policy: bool,
     #[serde(skip)]
     pub(super) at: Ms,
 }
@@ -46,6 +48,7 @@ impl From<v1::Decision> for Decision {
             node_id: decision.node_id,
             node: decision.node_name,
             reason: decision.reason,
+            earlier_policy: decision.earlier_policy,
         }
     }
 }

@@ -194,7 +194,7 @@ impl Show for Explanation {
             policy.size,
             policy.replicas_min,
             policy.replicas_max,
-            policy.running
+            policy.running()
         );
         let mut blocked = policy.blocked().peekable();
         if blocked.peek().is_some() {
@@ -218,9 +218,14 @@ impl Show for Explanation {
                 "" => String::new(),
                 node => format!(" by {}", human::clean(node)),
             };
+            let under = if change.earlier_policy {
+                ", for an earlier version of the policy"
+            } else {
+                ""
+            };
             let _ = writeln!(
                 text,
-                "\nChanged from {} to {} replicas {} ago{by} (index {}):",
+                "\nChanged from {} to {} replicas {} ago{by}{under} (index {}):",
                 change.previous_size,
                 change.size,
                 self.header.age(change.at),
@@ -231,7 +236,10 @@ impl Show for Explanation {
             text.push_str("\nNo change of size is remembered.\n");
         }
         if style.wide && !policy.conditions.is_empty() {
-            text.push_str("\nConditions:\n");
+            let _ = match policy.evaluated_age_ms {
+                Some(age_ms) => writeln!(text, "\nConditions, {} old:", human::age(age_ms)),
+                None => writeln!(text, "\nConditions:"),
+            };
             for it in &policy.conditions {
                 let words = human::clean(&it.message);
                 let _ = writeln!(text, "  {} {}: {} ({words})", it.kind, it.status, it.reason);

@@ -45,7 +45,7 @@ impl Show for Granted {
                 workload.target.to_string(),
                 workload.policy.clone().unwrap_or_else(|| "-".into()),
                 workload.size.to_string(),
-                workload.running.to_string(),
+                workload.running(),
                 nodes.join(","),
                 workload.form.into(),
                 workload.blocked_reason.clone().unwrap_or_default(),

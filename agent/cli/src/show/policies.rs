@@ -6,7 +6,7 @@ use starling_proto::{v1, view};
 use super::cluster::Warning;
 use super::decisions::Decision;
 use super::settings::Settings;
-use super::{Header, Target, notes, some, time};
+use super::{Header, Target, ago, notes, some, time};
 use crate::human;
 use crate::output::{Show, Style, left, right, table};
 
@@ -20,6 +20,7 @@ pub struct Policies {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the JSON's fields")]
 pub struct Policy {
     pub namespace: String,
     pub name: String,
@@ -43,6 +44,13 @@ pub struct Policy {
     #[serde(flatten)]
     pub settings: Settings,
     pub conditions: Vec<Condition>,
+    /// How old the triggers' values and errors and the conditions are; absent where nobody
+    /// has decided for this version of the policy yet.
+    pub evaluated_age_ms: Option<u64>,
+    /// They are of the leader's last pass. Otherwise they are of the last recorded change.
+    pub evaluated_now: bool,
+    /// For how long the platform, which says how many run, hasn't answered.
+    pub platform_silent_ms: Option<u64>,
     /// Why no more replicas can run, or the size can't be written or read.
     pub blocked_reason: Option<String>,
     pub warnings: Vec<Warning>,
@@ -128,6 +136,9 @@ impl From<v1::Policy> for Policy {
             triggers: policy.triggers.into_iter().map(Trigger::from).collect(),
             fallback: policy.fallback.map(Fallback::from),
             conditions: policy.conditions.into_iter().map(Condition::from).collect(),
+            evaluated_age_ms: policy.evaluated_age.as_ref().map(view::duration_ms),
+            evaluated_now: policy.evaluated_now,
+            platform_silent_ms: policy.platform_silent.as_ref().map(view::duration_ms),
             blocked_reason: some(policy.blocked_reason),
             warnings: policy.warnings.into_iter().map(Warning::from).collect(),
             last_change: policy.last_change.map(Decision::from),
@@ -210,7 +221,7 @@ impl From<v1::Fallback> for Fallback {
 
 impl Trigger {
     /// Value against goal, as kubectl shows an HPA's: `cpu 40%/70%`, and for a
-    /// value that the replicas share `queue 60/5 each`.
+    /// value that the replicas share `queue 60/5 each`. An old value has its age.
     fn short(&self) -> String {
         let unit = if self.goal == "utilization" { "%" } else { "" };
         let value = match self.value_milli {
@@ -219,8 +230,9 @@ impl Trigger {
         };
         let each = if self.value_shared { " each" } else { "" };
         let failing = if self.failures > 0 { " failing" } else { "" };
+        let old = ago(self.value_age_ms.filter(|_| self.value_milli.is_some()));
         format!(
-            "{} {value}/{}{unit}{each}{failing}",
+            "{} {value}/{}{unit}{each}{failing}{old}",
             self.name,
             human::milli(self.goal_milli)
         )
@@ -232,6 +244,11 @@ impl Policy {
     pub(super) fn blocked(&self) -> impl Iterator<Item = &str> {
         let warnings = self.warnings.iter().map(|warning| warning.text.as_str());
         self.blocked_reason.as_deref().into_iter().chain(warnings)
+    }
+
+    /// How many run, and since when that is not known any better.
+    pub(super) fn running(&self) -> String {
+        format!("{}{}", self.running, ago(self.platform_silent_ms))
     }
 
     /// One word on what it is doing.
@@ -288,7 +305,7 @@ impl Show for Policies {
                 policy.replicas_min.to_string(),
                 policy.replicas_max.to_string(),
                 policy.size.to_string(),
-                policy.running.to_string(),
+                policy.running(),
                 policy
                     .wanted
                     // A dry run's wish is recorded, and so known everywhere.

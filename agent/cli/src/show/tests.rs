@@ -44,6 +44,7 @@ fn decision() -> v1::Decision {
         node_id: 1,
         node_name: "a".into(),
         reason: "queue asks for 5 replicas.".into(),
+        earlier_policy: false,
     }
 }
 
@@ -192,6 +193,9 @@ fn a_policys_json_holds_all_that_a_user_can_set() {
     cpu_initialization_period_ms: 300000
     initial_readiness_delay_ms: 30000
     conditions: []
+    evaluated_age_ms: null
+    evaluated_now: false
+    platform_silent_ms: null
     blocked_reason: null
     warnings: []
     last_change: null
@@ -260,6 +264,9 @@ fn the_status_is_a_list_of_facts_and_ends_with_warnings() {
         committed_index: 899,
         applied_index: 812,
         digest_state: v1::DigestState::Equal.into(),
+        state: v1::ClusterState::Degraded.into(),
+        state_reasons: vec!["who votes and doesn't answer: c".into()],
+        missing_voters: vec!["c".into()],
         members: 3,
         members_alive: 2,
         policies: 1,
@@ -277,6 +284,7 @@ fn the_status_is_a_list_of_facts_and_ends_with_warnings() {
     };
     insta::assert_snapshot!(shown.text(TABLE), @r"
     Cluster:     home (generation 1)
+    State:       degraded: who votes and doesn't answer: c
     Leader:      a (term 4)
     Members:     2 of 3 alive, 3 voting, 0 learning
     Log:         899 of 900 entries committed
@@ -288,6 +296,54 @@ fn the_status_is_a_list_of_facts_and_ends_with_warnings() {
     Warnings:
       members: 1 of 3 members don't answer
     ");
+}
+
+#[test]
+fn what_nobody_that_leads_stands_behind_is_shown_as_old() {
+    let header = Header::from(Some(v1::ReplyHeader {
+        node_name: "b".into(),
+        answer_time: Some(view::time(NOW)),
+        led: Some(false),
+        led_age: Some(view::duration(185_000)),
+        ..v1::ReplyHeader::default()
+    }));
+    let mut policy = policy();
+    policy.triggers[0].value_age = Some(view::duration(10_800_000));
+    policy.triggers[1].value_age = Some(view::duration(10_800_000));
+    policy.platform_silent = Some(view::duration(90_000));
+    let shown = Policies {
+        header: header.clone(),
+        policies: vec![Policy::from(policy)],
+        all_namespaces: false,
+    };
+    insta::assert_snapshot!(shown.text(TABLE), @r"
+    NAME      TARGET          MIN  MAX  SIZE    RUNNING  STATE   TRIGGERS                             CHANGED
+    checkout  Deployment/web    1   12     5  4 90s ago  active  queue 22.5/5 each 3h ago, cpu ?/70%      12s
+    ");
+    insta::assert_snapshot!(
+        shown.note().unwrap(),
+        @"Note: no leader stands behind this: b has heard none for 3m5s. Sizes and decisions are as of then; `starling status` says what is missing."
+    );
+    let status = v1::ClusterStatus {
+        cluster: "home".into(),
+        leader_name: "a".into(),
+        state: v1::ClusterState::NoQuorum.into(),
+        state_reasons: vec!["2 of 3 voters don't answer: a, c".into()],
+        ..v1::ClusterStatus::default()
+    };
+    let shown = Status {
+        header,
+        cluster: status.into(),
+    };
+    let text = shown.text(TABLE);
+    for line in [
+        "State:       no quorum: 2 of 3 voters don't answer: a, c",
+        "Leader:      a, which no majority answers (term 0)",
+        "Answered by: b, data 0ms old, last heard a leader 3m5s ago",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{text}");
+    }
+    assert_eq!(shown.note(), None);
 }
 
 fn amount(used: u64, allocatable: Option<u64>, unit: v1::Unit) -> v1::ResourceAmount {

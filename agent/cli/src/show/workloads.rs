@@ -8,7 +8,7 @@ use starling_proto::{v1, view};
 
 use super::policies::Share;
 use super::top::{Resources, bytes, cpu, resources};
-use super::{Header, Target, arrange, is_stale, notes, sample_age, some, time};
+use super::{Header, Target, ago, arrange, is_stale, notes, sample_age, some, time};
 use crate::output::{Show, Style, left, right, table};
 
 #[derive(Debug, Serialize)]
@@ -45,6 +45,15 @@ pub struct Workload {
     pub manual_change: Option<ManualChange>,
     pub switched_off: bool,
     pub blocked_reason: Option<String>,
+    /// For how long the platform, which says how many run, hasn't answered.
+    pub platform_silent_ms: Option<u64>,
+}
+
+impl Workload {
+    /// How many run, and since when that is not known any better.
+    pub(super) fn running(&self) -> String {
+        format!("{}{}", self.running, ago(self.platform_silent_ms))
+    }
 }
 
 /// A size that somebody else set.
@@ -83,6 +92,7 @@ impl From<v1::Workload> for Workload {
             }),
             switched_off: workload.switched_off,
             blocked_reason: some(workload.blocked_reason),
+            platform_silent_ms: workload.platform_silent.as_ref().map(view::duration_ms),
         }
     }
 }
@@ -127,7 +137,7 @@ impl Show for Workloads {
                     .as_ref()
                     .map(|_| workload.size.to_string())
                     .unwrap_or_default(),
-                workload.running.to_string(),
+                workload.running(),
                 workload.ready.to_string(),
                 cpu(&workload.usage),
                 bytes(&workload.usage, "memory"),

@@ -37,6 +37,7 @@ fn reading() -> Reading {
             id: 3,
             term: 4,
             leader: Some(3),
+            led_age: Some(Duration::from_millis(3_500)),
             leads: true,
             votes: true,
             voters: 3,
@@ -77,6 +78,7 @@ fn used(more: usize) -> Used {
     };
     let workloads = (0..=more).map(|n| of(format!("Deployment/web{n}")));
     Used {
+        age: Some(Duration::from_millis(750)),
         of_node: vec![amount("cpu", 1.5, Some(4.0)), amount("psi-io", 0.25, None)],
         of_workloads: workloads.collect(),
     }
@@ -177,6 +179,8 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_kubernetes_request_duration_seconds_count{verb=\"patch\"} 2",
         "starling_raft_term 4",
         "starling_raft_is_leader 1",
+        "starling_raft_has_leader 0",
+        "starling_raft_led_age_seconds 3.5",
         "starling_raft_lag_entries 2",
         "starling_raft_elections_total 2",
         "starling_gossip_oldest_summary_age_seconds 1.5",
@@ -195,6 +199,7 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_node_gpu_busy_ratio{gpu=\"GPU-3\"} 0.4",
         "starling_node_gpu_lost{gpu=\"GPU-2\"} 1.0",
         "starling_node_unread{what=\"psi-memory\",fault=\"false\"} 1.0",
+        "starling_node_sample_age_seconds 0.75",
         "starling_node_resource_used{resource=\"psi-io\"} 0.25",
         "starling_node_resource_allocatable{resource=\"cpu\"} 4.0",
         "starling_workload_resource_used{namespace=\"shop\",workload=\"Deployment/web0\",resource=\"cpu\"} 0.75",
