@@ -25,7 +25,8 @@ use starling_api::view::{Replica, Snapshot};
 use starling_collect::Collector;
 use starling_collect::node::Machine;
 use starling_collect::proc::boot_ms;
-use starling_consensus::{Clock, Leadership, Log};
+use starling_consensus::tls::now_s;
+use starling_consensus::{Clock, Credentials, Leadership, Log};
 use starling_engine::demand::Sample;
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::platform::Patch;
@@ -136,6 +137,9 @@ struct Agent {
     pulse: Pulse,
     /// Of this agent's identity.
     troubles: Vec<watch::Receiver<Troubles>>,
+    credentials: Credentials,
+    /// Other agents certify this one, again and again.
+    renews_itself: bool,
     /// Shares are carried out only from here on.
     caught_up: bool,
     /// This node's ledger differs from the majority's (I7).
@@ -513,7 +517,13 @@ impl Agent {
     fn publish(&mut self) {
         let troubles = self.supervisor.troubles();
         self.told.warn("workers", troubles);
-        self.told.warn("identity", identity::all(&self.troubles));
+        let mut troubles = identity::all(&self.troubles);
+        troubles.extend(identity::ending(
+            &self.credentials,
+            self.renews_itself,
+            now_s(),
+        ));
+        self.told.warn("identity", troubles);
         let left_out = self.left_out();
         self.told.left_out(&left_out);
         self.told.led(self.log.backing().led);

@@ -4,7 +4,8 @@
 //! Comes in: a listener. Goes out: connections whose handshake is done, each by the
 //! newest certificate. Everybody is accepted at once, so that nobody waits behind those
 //! who don't get on: strangers are turned out by their handshake, by its deadline, or
-//! by whoever comes after them ([`doors`]). A failed accept is tried again.
+//! by whoever comes after them ([`doors`]). A connection ends with the first of its two
+//! certificates. A failed accept is tried again.
 
 mod doors;
 
@@ -27,7 +28,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::net::PEER_NAME;
 use crate::net::identity::is_for;
-use crate::tls::{Callers, Credentials};
+use crate::tls::{Callers, Credentials, Validity, now_s};
 use doors::{Caller, Doors, Place};
 
 /// A pause after a failed accept, which is mostly a lack of file descriptors.
@@ -41,6 +42,9 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 const STRANGERS_MAX: usize = 32;
 /// Such a connection ends after this long, whatever it does.
 const STRANGER_STAYS: Duration = Duration::from_secs(15);
+
+/// How often an open connection looks whether its certificates are still good, at least.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
 
 /// Accepted connections whose handshake is done, at most `connections_max` of
 /// them open at a time. More are turned away, those that aren't members' first.
@@ -79,8 +83,10 @@ pub fn connections(
                 place: None,
                 silent: None,
                 stranger: None,
+                papers: None,
             };
-            let handshake = TlsAcceptor::from(credentials.server(callers)).accept(connection);
+            let (config, own) = credentials.serving(callers);
+            let handshake = TlsAcceptor::from(config).accept(connection);
             let (sender, strangers) = (sender.clone(), strangers.clone());
             tokio::spawn(async move {
                 let shaken = tokio::select! {
@@ -100,12 +106,15 @@ pub fn connections(
                 };
                 let shown = stream.get_ref().1.peer_certificates();
                 let (nothing, role) = (shown.is_none(), role(shown));
+                let theirs = shown.and_then(|all| Validity::of_der(all.first()?));
+                let until_s = theirs.map_or(own.until_s, |it| it.until_s.min(own.until_s));
                 let Some(place) = shaking.admit(role) else {
                     return tracing::debug!(%caller, "too many connections are open");
                 };
                 let (connection, _) = stream.get_mut();
                 connection.place = Some(place);
                 connection.silent = Some(Box::pin(tokio::time::sleep(FIRST_WORD)));
+                connection.papers = Some(Papers::until(until_s));
                 if nothing {
                     let Ok(slot) = strangers.try_acquire_owned() else {
                         return tracing::debug!(%caller, "too many callers without a certificate");
@@ -143,6 +152,43 @@ pub struct Connection {
     /// From then on until the first word.
     silent: Option<Pin<Box<tokio::time::Sleep>>>,
     stranger: Option<Stranger>,
+    /// From the end of the handshake on.
+    papers: Option<Papers>,
+}
+
+/// When the first of a connection's two certificates ends: what was proved by them holds
+/// no longer, and whoever didn't renew shall learn of it then and not at the next restart.
+struct Papers {
+    until_s: u64,
+    /// The machine's clock is looked at then: it may have been set.
+    look: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Papers {
+    fn until(until_s: u64) -> Papers {
+        let wait = Papers::wait(until_s);
+        Papers {
+            until_s,
+            look: Box::pin(tokio::time::sleep(wait)),
+        }
+    }
+
+    fn wait(until_s: u64) -> Duration {
+        // The last second still counts.
+        let left = Duration::from_secs((until_s + 1).saturating_sub(now_s()));
+        left.min(LOOK_EVERY)
+    }
+
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.look.as_mut().poll(context).is_ready() {
+            if now_s() > self.until_s {
+                return Poll::Ready(());
+            }
+            let wait = Papers::wait(self.until_s);
+            self.look.as_mut().reset(tokio::time::Instant::now() + wait);
+        }
+        Poll::Pending
+    }
 }
 
 /// What a caller without a certificate is allowed.
@@ -169,6 +215,13 @@ impl AsyncRead for Connection {
             && stranger.until.as_mut().poll(context).is_ready()
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if let Some(papers) = &mut self.papers
+            && papers.poll_ended(context).is_ready()
+        {
+            tracing::warn!("a connection has ended with its certificate; see who didn't renew");
+            let words = "a certificate of this connection has expired";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)));
         }
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready()

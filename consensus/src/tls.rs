@@ -2,7 +2,10 @@
 //!
 //! Comes in: PEM texts, at the start and whenever they have been renewed. Goes
 //! out: for each new connection, at either end, settings made of the newest ones.
-//! A connection that is open goes on with what it began with. Never reads a file.
+//! A connection that is open goes on with what it began with, until one of its two
+//! certificates ends ([`crate::accept`]). TLS 1.3 and nothing older. Never reads a file.
+
+mod validity;
 
 use std::fmt;
 use std::future::Future;
@@ -12,10 +15,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use hyper_util::rt::TokioIo;
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -25,6 +29,11 @@ use tonic::transport::Uri;
 
 use crate::net::PEER_NAME;
 use crate::{Error, Tls};
+
+pub use validity::{Validities, Validity, now_s};
+
+/// All that is spoken, at either end.
+const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// Agents speak nothing but HTTP/2.
 const ALPN: &[u8] = b"h2";
@@ -46,6 +55,7 @@ pub struct Credentials {
 }
 
 struct Settings {
+    validities: Validities,
     certified: Arc<ServerConfig>,
     anyone: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
@@ -74,11 +84,22 @@ impl Credentials {
 
     /// For the next connection that is accepted.
     pub fn server(&self, callers: Callers) -> Arc<ServerConfig> {
+        self.serving(callers).0
+    }
+
+    /// The same, and how long what it shows is good.
+    pub(crate) fn serving(&self, callers: Callers) -> (Arc<ServerConfig>, Validity) {
         let settings = self.settings();
-        match callers {
+        let config = match callers {
             Callers::Certified => settings.certified.clone(),
             Callers::Anyone => settings.anyone.clone(),
-        }
+        };
+        (config, settings.validities.certificate)
+    }
+
+    /// How long the newest certificate is good, and the authority that it believes.
+    pub fn validities(&self) -> Validities {
+        self.settings().validities
     }
 
     /// Connects to other agents, and takes nothing else for one.
@@ -99,8 +120,10 @@ impl Credentials {
 impl Settings {
     fn new(tls: &Tls) -> Result<Settings, Error> {
         let provider = provider();
-        let roots = roots(&tls.ca)?;
+        let authorities = certificates("the authority", &tls.ca)?;
+        let roots = roots(&authorities)?;
         let chain = certificates("the certificate", &tls.certificate)?;
+        let validities = validities(&chain, &authorities)?;
         let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes())
             .map_err(|e| Error::Tls(format!("the key isn't one in PEM ({e})")))?;
         let verifier =
@@ -108,18 +131,24 @@ impl Settings {
         let verifier_failed = |e: rustls::server::VerifierBuilderError| Error::Tls(e.to_string());
         let server = |verifier| {
             let mut config = ServerConfig::builder_with_provider(provider.clone())
-                .with_safe_default_protocol_versions()?
+                .with_protocol_versions(VERSIONS)?
                 .with_client_cert_verifier(verifier)
                 .with_single_cert(chain.clone(), key.clone_key())?;
             config.alpn_protocols = vec![ALPN.to_vec()];
+            // Whoever takes a former session up again isn't asked for its certificate, and may
+            // come with one that has expired since. Connections are few and last.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
             Ok::<_, Error>(Arc::new(config))
         };
         let mut client = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(VERSIONS)?
             .with_root_certificates(roots.clone())
             .with_client_auth_cert(chain.clone(), key.clone_key())?;
         client.alpn_protocols = vec![ALPN.to_vec()];
+        client.resumption = Resumption::disabled();
         Ok(Settings {
+            validities,
             certified: server(verifier().build().map_err(verifier_failed)?)?,
             anyone: server(
                 verifier()
@@ -152,12 +181,27 @@ fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, E
     Ok(all)
 }
 
-fn roots(ca: &str) -> Result<Arc<RootCertStore>, Error> {
+fn roots(authorities: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("the authority", ca)? {
-        roots.add(certificate)?;
+    for certificate in authorities {
+        roots.add(certificate.clone())?;
     }
     Ok(Arc::new(roots))
+}
+
+fn validities(
+    chain: &[CertificateDer<'_>],
+    authorities: &[CertificateDer<'_>],
+) -> Result<Validities, Error> {
+    let unreadable = || Error::Tls("a certificate isn't one of X.509".into());
+    let certificate = chain.first().and_then(Validity::of_der);
+    let authority = authorities.iter().filter_map(Validity::of_der);
+    Ok(Validities {
+        certificate: certificate.ok_or_else(unreadable)?,
+        authority: authority
+            .min_by_key(|it| it.until_s)
+            .ok_or_else(unreadable)?,
+    })
 }
 
 /// Opens connections to agents at `http://HOST:PORT`: whatever the scheme says,
@@ -179,8 +223,8 @@ impl Connector {
     /// shows nothing.
     pub fn anonymous(ca: &str) -> Result<Connector, Error> {
         let mut config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca)?)
+            .with_protocol_versions(VERSIONS)?
+            .with_root_certificates(roots(&certificates("the authority", ca)?)?)
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Connector {

@@ -93,6 +93,9 @@ impl Client {
             certificate: read(&context.certificate)?,
             key: read(&context.key)?,
         };
+        if let Some(words) = ending(&context.certificate, &credentials.certificate) {
+            eprintln!("{words}");
+        }
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&credentials.ca))
             .identity(Identity::from_pem(
@@ -369,6 +372,17 @@ headed!(
     ListReplicasResponse ListDecisionsResponse DeletePolicyResponse DeleteWorkloadResponse
     WatchClusterResponse WatchDecisionsResponse
 );
+
+/// What to say of a user's certificate that ends soon. One that has ended is refused by
+/// whoever is asked.
+fn ending(path: &Path, certificate: &str) -> Option<String> {
+    let day = starling_keys::due(certificate)?;
+    Some(format!(
+        "Note: the certificate {} is good until {day}; `starling keys renew --node client`, where \
+         the cluster's keys are kept, makes a new one.",
+        path.display()
+    ))
+}
 
 /// An address needs a port: nothing says which one is meant.
 fn check_address(address: &str) -> Result<(), Error> {

@@ -114,7 +114,7 @@ pub enum Ask {
         #[command(flatten)]
         client: client::Args,
     },
-    /// Make a cluster's certificates and keys, or those of new nodes
+    /// Make a cluster's certificates and keys, or those of new nodes, and renew them
     Keys(keys::Args),
     /// Check policy files as an agent would
     Check(check::Args),
@@ -162,7 +162,7 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
             output,
             client,
         } => watch::watch(what, &scope, policy.as_deref(), output, &client).await,
-        Ask::Keys(args) => keys::generate(args),
+        Ask::Keys(args) => keys::keys(args),
         Ask::LogLevel(args) => log_level::log_level(&args).await,
         Ask::Check(args) => check::check(&args),
         // What a cluster has is the binary's to list.

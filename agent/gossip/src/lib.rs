@@ -40,6 +40,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use stats::Stats;
 
 use inbox::Inbox;
+use seal::Seal;
 use stats::Counters;
 
 /// Membership datagrams are never larger, sealed: they fit one Ethernet frame.
@@ -166,7 +167,35 @@ pub enum Error {
 pub struct Gossip {
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
+    ring: Ring,
     task: JoinHandle<()>,
+}
+
+/// The keys of a running gossip.
+#[derive(Clone)]
+pub struct Ring(Arc<Seal>);
+
+impl Ring {
+    /// From the next datagram on these keys hold: the first one seals, all of them open.
+    /// An empty ring is refused, and all stays as it was.
+    pub fn replace(&self, keys: &[Key]) -> Result<(), Error> {
+        if keys.is_empty() {
+            return Err(Error::NoKey);
+        }
+        self.0.replace(keys);
+        Ok(())
+    }
+
+    /// Names of the keys, in their order; they say nothing about the keys.
+    pub fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ring").field(&self.names()).finish()
+    }
 }
 
 /// A gossip's counters.
@@ -193,10 +222,19 @@ pub fn start(
     let socket = Arc::new(UdpSocket::from_std(socket)?);
     let inbox = Arc::new(Inbox::default());
     let counters = Arc::new(Counters::default());
-    let kept = keep(config, socket, events, inbox.clone(), counters.clone());
+    let seal = Arc::new(Seal::new(&config.keys, &config.cluster, config.generation));
+    let kept = keep(
+        config,
+        socket,
+        seal.clone(),
+        events,
+        inbox.clone(),
+        counters.clone(),
+    );
     Ok(Gossip {
         inbox,
         counters,
+        ring: Ring(seal),
         task: tokio::spawn(kept),
     })
 }
@@ -206,6 +244,7 @@ pub fn start(
 async fn keep(
     config: Config,
     socket: Arc<UdpSocket>,
+    seal: Arc<Seal>,
     events: mpsc::Sender<Event>,
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
@@ -217,8 +256,14 @@ async fn keep(
             life: config.life.saturating_add(beginning),
             ..config.clone()
         };
-        let (socket, events) = (socket.clone(), events.clone());
-        let task = task::Task::new(config, socket, events, inbox.clone(), counters.clone());
+        let task = task::Task::new(
+            config,
+            socket.clone(),
+            seal.clone(),
+            events.clone(),
+            inbox.clone(),
+            counters.clone(),
+        );
         // Ends with this one.
         let mut task = JoinSet::from_iter([task.run()]);
         let begun = Instant::now();
@@ -251,6 +296,11 @@ impl Gossip {
 
     pub fn stats(&self) -> Stats {
         self.counters.read()
+    }
+
+    /// Whoever holds it can replace the keys as long as it likes.
+    pub fn ring(&self) -> Ring {
+        self.ring.clone()
     }
 
     /// Whoever holds it can read the counters as long as it likes.

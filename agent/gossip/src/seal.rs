@@ -4,6 +4,8 @@
 //! A datagram is: version (1 byte), key id (4), nonce (24), cipher text and tag
 //! (16). Version, key id, cluster and generation are authenticated.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest as _, Sha256};
@@ -28,10 +30,12 @@ pub enum Refused {
     Unsealable,
 }
 
-/// The ring at work.
+/// The ring at work. It may be replaced at any time.
 pub struct Seal {
+    cluster: String,
+    generation: u64,
     /// The first one seals. Never empty.
-    ring: Vec<Slot>,
+    ring: RwLock<Vec<Slot>>,
 }
 
 struct Slot {
@@ -42,28 +46,55 @@ struct Slot {
 
 impl Seal {
     pub fn new(keys: &[Key], cluster: &str, generation: u64) -> Seal {
-        let slot = |key: &Key| {
-            let id = key_id(key);
-            let mut associated = b"starling gossip".to_vec();
-            associated.push(VERSION);
-            associated.extend(id);
-            associated.extend((cluster.len() as u64).to_be_bytes());
-            associated.extend(cluster.as_bytes());
-            associated.extend(generation.to_be_bytes());
-            Slot {
-                id,
-                cipher: XChaCha20Poly1305::new(&key.0.into()),
-                associated,
-            }
+        let seal = Seal {
+            cluster: cluster.to_owned(),
+            generation,
+            ring: RwLock::default(),
         };
-        Seal {
-            ring: keys.iter().map(slot).collect(),
+        seal.replace(keys);
+        seal
+    }
+
+    /// From here on these keys hold. What is on its way under a key that is left out
+    /// doesn't open any more.
+    pub fn replace(&self, keys: &[Key]) {
+        let ring = keys.iter().map(|key| self.slot(key)).collect();
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+    }
+
+    fn slot(&self, key: &Key) -> Slot {
+        let Seal {
+            cluster,
+            generation,
+            ..
+        } = self;
+        let id = key_id(key);
+        let mut associated = b"starling gossip".to_vec();
+        associated.push(VERSION);
+        associated.extend(id);
+        associated.extend((cluster.len() as u64).to_be_bytes());
+        associated.extend(cluster.as_bytes());
+        associated.extend(generation.to_be_bytes());
+        Slot {
+            id,
+            cipher: XChaCha20Poly1305::new(&key.0.into()),
+            associated,
         }
+    }
+
+    /// Names of the keys, in the ring's order, that say nothing about the keys.
+    pub fn names(&self) -> Vec<String> {
+        self.ring().iter().map(|slot| name(slot.id)).collect()
+    }
+
+    fn ring(&self) -> RwLockReadGuard<'_, Vec<Slot>> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None` only without keys, or beyond the cipher's 256 GiB.
     pub fn close(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let slot = self.ring.first()?;
+        let ring = self.ring();
+        let slot = ring.first()?;
         // 24 random bytes: no two of 2^80 datagrams under one key share a nonce.
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload {
@@ -87,8 +118,8 @@ impl Seal {
         let (nonce, sealed) = rest
             .split_first_chunk::<NONCE_BYTES>()
             .ok_or(Refused::Unsealable)?;
-        let slot = self
-            .ring
+        let ring = self.ring();
+        let slot = ring
             .iter()
             .find(|slot| version == VERSION && slot.id == *id)
             .ok_or(Refused::UnknownKey)?;
@@ -100,6 +131,10 @@ impl Seal {
             .decrypt(&XNonce::from(*nonce), payload)
             .map_err(|_| Refused::Unsealable)
     }
+}
+
+fn name(id: [u8; KEY_ID_BYTES]) -> String {
+    format!("{:08x}", u32::from_be_bytes(id))
 }
 
 /// Says which key it is without saying anything about the key.
@@ -133,6 +168,20 @@ mod tests {
         assert_eq!(new.len(), 5 + OVERHEAD_BYTES);
         assert_eq!(seal(&[2], "blue", 1).open(&new).unwrap(), b"hello");
         assert_eq!(seal(&[1], "blue", 1).open(&new), Err(Refused::UnknownKey));
+    }
+
+    #[test]
+    fn a_ring_that_is_replaced_holds_at_once_and_has_names_that_stay() {
+        let seal = seal(&[1], "blue", 1);
+        let old = seal.close(b"hello").unwrap();
+        let names = seal.names();
+        seal.replace(&[Key([2; 32]), Key([1; 32])]);
+        assert_eq!(seal.names()[1..], names);
+        assert_eq!(seal.open(&old).unwrap(), b"hello");
+        seal.replace(&[Key([2; 32])]);
+        assert_eq!(seal.open(&old), Err(Refused::UnknownKey));
+        let other = super::Seal::new(&[Key([2; 32])], "green", 7);
+        assert_eq!(other.names(), seal.names(), "of the key alone");
     }
 
     #[test]

@@ -67,11 +67,11 @@ impl Task {
     pub fn new(
         config: Config,
         socket: Arc<UdpSocket>,
+        seal: Arc<Seal>,
         events: mpsc::Sender<Event>,
         inbox: Arc<Inbox>,
         counters: Arc<Counters>,
     ) -> Task {
-        let seal = Arc::new(Seal::new(&config.keys, &config.cluster, config.generation));
         let identity = Identity {
             node: config.node,
             address: config.advertise,

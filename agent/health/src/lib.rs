@@ -26,5 +26,5 @@ pub use logs::Logs;
 pub use metrics::{Direction, Edit, Metrics, Proposal};
 pub use pods::{HELD_MAX, Held};
 pub use probe::{Check, Health};
-pub use reading::{Gossip, Log, Policy, Reading, Source};
+pub use reading::{Certificate, Gossip, Log, Policy, Reading, Source};
 pub use serve::{CONNECTIONS_MAX, serve};

@@ -35,6 +35,9 @@ pub trait Source: Send + Sync + 'static {
 pub struct Reading {
     pub log: Log,
     pub gossip: Gossip,
+    /// Names of the keys that open datagrams, that which seals first.
+    pub gossip_keys: Vec<String>,
+    pub certificates: Vec<Certificate>,
     pub members: u64,
     /// What operators are shown as wrong.
     pub warnings: u64,
@@ -84,6 +87,17 @@ impl Log {
     pub fn lag(&self) -> u64 {
         self.committed_index.saturating_sub(self.applied_index)
     }
+}
+
+/// What this agent shows, or believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificate {
+    /// `agent` or `authority`.
+    pub of: &'static str,
+    /// When it ends, in seconds since the epoch.
+    pub until_s: u64,
+    /// It should have been renewed by now.
+    pub due: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -172,6 +186,7 @@ impl Collector for Shown {
         let mut page = Page(encoder);
         log(&self.0.log, &mut page)?;
         gossip(&self.0.gossip, &mut page)?;
+        identity(&self.0, &mut page)?;
         page.gauge(
             "members",
             None,
@@ -362,6 +377,34 @@ fn gossip(gossip: &Gossip, page: &mut Page) -> fmt::Result {
         "reason",
         dropped.map(|(reason, count)| ((*reason).to_owned(), ConstCounter::new(*count))),
         "Datagrams, or parts of them, that were not used or not sent, by why",
+    )
+}
+
+fn identity(reading: &Reading, page: &mut Page) -> fmt::Result {
+    let certificates = || reading.certificates.iter();
+    page.series(
+        "certificate_expiry_timestamp_seconds",
+        MetricType::Gauge,
+        "of",
+        certificates().map(|it| (it.of.to_owned(), ConstGauge::new(it.until_s))),
+        "When this agent's certificate ends, and the authority that it believes, since the epoch",
+    )?;
+    page.series(
+        "certificate_due",
+        MetricType::Gauge,
+        "of",
+        certificates().map(|it| (it.of.to_owned(), ConstGauge::new(u64::from(it.due)))),
+        "1 where a certificate should be renewed now: 30 days before its end, or in the last \
+         quarter of a shorter life",
+    )?;
+    let keys = reading.gossip_keys.iter().enumerate();
+    page.series(
+        "gossip_keys",
+        MetricType::Gauge,
+        "key",
+        keys.map(|(place, name)| (name.clone(), ConstGauge::new(u64::from(place == 0)))),
+        "The keys that open datagrams here, by a name that says nothing of the key: 1 for the \
+         one that seals, 0 for others",
     )
 }
 

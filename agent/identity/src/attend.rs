@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use starling_consensus::tls::Validity;
 use starling_consensus::{Credentials, Log};
 use starling_engine::ledger;
-use starling_keys::{Keys, Validity, validity};
+use starling_keys::{Keys, validity};
 use starling_kube::cluster::Cluster;
 use starling_kube::discovery::Discovery;
 use tokio::sync::watch;

@@ -1,6 +1,7 @@
 //! Issues certificates, and checks that a certificate, its key and its
 //! authority belong together.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use rcgen::{
     date_time_ymd,
 };
 use starling_consensus::Tls;
+use starling_consensus::tls::{Validity, now_s};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{GeneralName, X509Certificate};
 use x509_parser::time::ASN1Time;
 
-use super::{AUTHORITY_DAYS, CLIENT, Error, LEAF_DAYS, Node, PEER};
+use super::{AUTHORITY_DAYS, CLIENT, Error, LEAF_DAYS, LEAF_SPREAD_DAYS, Node, PEER};
 
 const DAY_S: u64 = 86_400;
 /// Certificates are valid from this long ago: clocks differ.
@@ -73,13 +75,13 @@ impl Authority {
         })
     }
 
-    /// An authority that is there already, if it is `cluster`'s.
+    /// An authority that is there already; `cluster`'s, where that is said.
     pub fn open(
         path: &Path,
         certificate: String,
         key_path: &Path,
         key: &str,
-        cluster: &str,
+        cluster: Option<&str>,
     ) -> Result<Authority, Error> {
         let key = KeyPair::from_pem(key)
             .map_err(|_| Error::unsound(key_path, "isn't a private key in PEM"))?;
@@ -90,15 +92,15 @@ impl Authority {
             return Err(Error::unsound(key_path, what));
         }
         let found = common_name(&parsed);
-        if found != cluster {
+        if cluster.is_some_and(|cluster| found != cluster) {
             return Err(Error::OtherCluster {
                 path: path.to_owned(),
                 found,
-                wanted: cluster.to_owned(),
+                wanted: cluster.unwrap_or_default().to_owned(),
             });
         }
-        check_time(path, &parsed)?;
-        let until_s = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        check_authority_time(path, &parsed)?;
+        let until_s = Validity::of(&parsed).until_s;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)?;
         Ok(Authority {
             certificate,
@@ -112,7 +114,7 @@ impl Authority {
     pub fn restore(certificate: &str, key: &str) -> Result<Authority, Error> {
         let path = Path::new("the cluster's authority");
         let blocks = certificates(path, certificate)?;
-        let until_s = validity_of(&parse(path, &blocks[0])?).until_s;
+        let until_s = Validity::of(&parse(path, &blocks[0])?).until_s;
         let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key)?)?;
         Ok(Authority {
             certificate: certificate.to_owned(),
@@ -130,12 +132,16 @@ impl Authority {
         day(self.until_s)
     }
 
+    /// The first day on which a certificate that is issued now may end.
     pub fn leafs_until(&self) -> String {
-        day(self.leafs_until_s())
+        day(self.leaf_until_s(LEAF_SPREAD_DAYS * DAY_S))
     }
 
+    /// Each ends at another time within [`LEAF_SPREAD_DAYS`], so that not all of a cluster's
+    /// end on one day.
     pub fn issue(&self, role: Role<'_>) -> Result<Leaf, Error> {
-        let params = self.leaf(role, self.leafs_until_s())?;
+        let earlier_s = rand::random_range(0..LEAF_SPREAD_DAYS * DAY_S);
+        let params = self.leaf(role, self.leaf_until_s(earlier_s))?;
         let key = KeyPair::generate()?;
         Ok(Leaf {
             certificate: params.signed_by(&key, &self.issuer)?.pem(),
@@ -166,8 +172,7 @@ impl Authority {
     fn leaf(&self, role: Role<'_>, until_s: u64) -> Result<CertificateParams, Error> {
         let (name, names) = match role {
             Role::Node(node) => {
-                let own = [PEER, node.name.as_str(), "localhost", "127.0.0.1", "::1"];
-                let mut names: Vec<String> = own.map(str::to_owned).to_vec();
+                let mut names = own_names(&node.name).to_vec();
                 names.extend(node.hosts.iter().cloned());
                 (node.name.as_str(), names)
             }
@@ -188,8 +193,9 @@ impl Authority {
     }
 
     /// A certificate doesn't outlive its authority.
-    fn leafs_until_s(&self) -> u64 {
-        self.until_s.min(self.now_s + LEAF_DAYS * DAY_S)
+    fn leaf_until_s(&self, earlier_s: u64) -> u64 {
+        let until_s = self.now_s + LEAF_DAYS * DAY_S - earlier_s;
+        self.until_s.min(until_s)
     }
 }
 
@@ -210,27 +216,49 @@ pub fn unsigned() -> Result<Unsigned, Error> {
     })
 }
 
-/// From when until when a certificate is valid, in seconds since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    pub from_s: u64,
-    pub until_s: u64,
-}
-
 /// Of the first certificate in `pem`.
 pub fn validity(pem: &str) -> Result<Validity, Error> {
     let path = Path::new("the certificate");
     let blocks = certificates(path, pem)?;
-    Ok(validity_of(&parse(path, &blocks[0])?))
+    Ok(Validity::of(&parse(path, &blocks[0])?))
 }
 
-fn validity_of(certificate: &X509Certificate<'_>) -> Validity {
-    let validity = certificate.validity();
-    let s = |time: ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
-    Validity {
-        from_s: s(validity.not_before),
-        until_s: s(validity.not_after),
+/// The day on which the first certificate in `pem` ends, where it is due to be renewed.
+pub fn due(pem: &str) -> Option<String> {
+    let validity = validity(pem).ok()?;
+    validity.is_due(now_s()).then(|| day(validity.until_s))
+}
+
+/// Whom the node's certificate in `pem` is for: its name, and the further names that it holds.
+pub fn node_of(path: &Path, pem: &str) -> Result<Node, Error> {
+    let blocks = certificates(path, pem)?;
+    let certificate = parse(path, &blocks[0])?;
+    let name = common_name(&certificate);
+    let own = own_names(&name);
+    let held = certificate.subject_alternative_name().ok().flatten();
+    let held = held.iter().flat_map(|names| &names.value.general_names);
+    let hosts = held.filter_map(|held| match held {
+        GeneralName::DNSName(dns) => Some((*dns).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes),
+        _ => None,
+    });
+    Ok(Node {
+        hosts: hosts.filter(|host| !own.contains(host)).collect(),
+        name,
+    })
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Some(IpAddr::from(bytes).to_string());
     }
+    let bytes = <[u8; 16]>::try_from(bytes).ok()?;
+    Some(IpAddr::from(bytes).to_string())
+}
+
+/// What each node's certificate holds, besides what it was asked for.
+fn own_names(name: &str) -> [String; 5] {
+    [PEER, name, "localhost", "127.0.0.1", "::1"].map(str::to_owned)
 }
 
 /// What is thought of a certificate that has expired.
@@ -262,7 +290,7 @@ pub fn check(paths: &Paths, tls: &Tls, names: &[&str], expired: Expired) -> Resu
     let mut trusted = false;
     for block in authorities.iter().chain(&chain[1..]) {
         let issuer = parse(&paths.ca, block)?;
-        check_time(&paths.ca, &issuer)?;
+        check_authority_time(&paths.ca, &issuer)?;
         trusted |= leaf.verify_signature(Some(issuer.public_key())).is_ok();
     }
     if !trusted {
@@ -311,14 +339,26 @@ fn check_time(path: &Path, certificate: &X509Certificate<'_>) -> Result<(), Erro
     let now = ASN1Time::now();
     let validity = certificate.validity();
     if now > validity.not_after {
-        let until_s = u64::try_from(validity.not_after.timestamp()).unwrap_or(0);
-        return Err(Error::unsound(path, format!("expired on {}", day(until_s))));
+        return Err(Error::Expired {
+            path: path.to_owned(),
+            day: day(Validity::of(certificate).until_s),
+        });
     }
     if now < validity.not_before {
         let what = "isn't valid yet (is this machine's clock right?)";
         return Err(Error::unsound(path, what));
     }
     Ok(())
+}
+
+/// The same of one that no renewal of what it has signed mends.
+fn check_authority_time(path: &Path, certificate: &X509Certificate<'_>) -> Result<(), Error> {
+    match check_time(path, certificate) {
+        Err(Error::Expired { path, day }) => {
+            Err(Error::unsound(&path, format!("expired on {day}")))
+        }
+        checked => checked,
+    }
 }
 
 fn holds_name(certificate: &X509Certificate<'_>, name: &str) -> bool {
@@ -345,13 +385,8 @@ fn common_name(certificate: &X509Certificate<'_>) -> String {
         .to_owned()
 }
 
-fn now_s() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
-fn day(at_s: u64) -> String {
+/// `YYYY-MM-DD`, by UTC.
+pub fn day(at_s: u64) -> String {
     jiff::Timestamp::from_second(at_s as i64)
         .map_or_else(|_| at_s.to_string(), |at| at.strftime("%F").to_string())
 }

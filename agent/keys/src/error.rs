@@ -36,6 +36,19 @@ pub enum Error {
     #[error("{path} {what}: copy it again, or remove its directory and run `starling keys`")]
     Unsound { path: PathBuf, what: String },
     #[error(
+        "{path} expired on {day}: run `starling keys renew` where the cluster's keys are kept, \
+         and copy the directory here again"
+    )]
+    Expired { path: PathBuf, day: String },
+    #[error("{path}: {why}")]
+    Ring { path: PathBuf, why: &'static str },
+    #[error("no certificate is called {name:?} in {directory}: there are {known}")]
+    Unknown {
+        directory: PathBuf,
+        name: String,
+        known: String,
+    },
+    #[error(
         "{path} belongs to cluster {found:?}, not {wanted:?}: give `--cluster {found}`, or \
          another `--out`"
     )]

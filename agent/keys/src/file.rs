@@ -7,6 +7,8 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use super::Error;
 
 /// No identity file is larger; a larger one is refused.
@@ -62,26 +64,51 @@ pub fn write_new(path: &Path, text: &str) -> Result<(), Error> {
 /// reads it sees the former text or the new one.
 pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
     let half = unfinished(path);
-    let failed = |source| Error::unwritable(path, source);
-    match fs::remove_file(&half) {
-        Err(source) if source.kind() != ErrorKind::NotFound => return Err(failed(source)),
-        // Left over from a run that was cut off.
-        _ => {}
-    }
+    remove(&half)?;
     write_new(&half, text)?;
     fs::rename(&half, path)
         .and_then(|()| sync_parent(path))
-        .map_err(failed)
+        .map_err(|source| Error::unwritable(path, source))
+}
+
+/// The same, and the new file belongs to whom the former one belonged to: an agent may read
+/// it that isn't run by who replaces it.
+pub fn replace_as_owned(path: &Path, text: &str) -> Result<(), Error> {
+    let half = unfinished(path);
+    remove(&half)?;
+    write_new(&half, text)?;
+    give(&half, path)?;
+    fs::rename(&half, path)
+        .and_then(|()| sync_parent(path))
+        .map_err(|source| Error::unwritable(path, source))
+}
+
+/// Removes what a run that was cut off has left over.
+fn remove(half: &Path) -> Result<(), Error> {
+    match fs::remove_file(half) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::unwritable(half, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives `new` to whom `former` belongs; only root can give to others, and only root needs to.
+fn give(new: &Path, former: &Path) -> Result<(), Error> {
+    let failed = |source| Error::unwritable(new, source);
+    let (own, former) = (
+        fs::metadata(new).map_err(failed)?,
+        fs::metadata(former).map_err(failed)?,
+    );
+    if (own.uid(), own.gid()) == (former.uid(), former.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(new, Some(former.uid()), Some(former.gid())).map_err(failed)
 }
 
 /// Makes `link` point to `target`, in place of what it pointed to.
 pub fn point(link: &Path, target: &Path) -> Result<(), Error> {
     let half = unfinished(link);
     let failed = |source| Error::unwritable(link, source);
-    match fs::remove_file(&half) {
-        Err(source) if source.kind() != ErrorKind::NotFound => return Err(failed(source)),
-        _ => {}
-    }
+    remove(&half)?;
     std::os::unix::fs::symlink(target, &half)
         .and_then(|()| fs::rename(&half, link))
         .and_then(|()| sync_parent(link))
@@ -110,6 +137,33 @@ pub fn write_directory(path: &Path, files: &[(&str, &str)]) -> Result<(), Error>
     fs::rename(&half, path)
         .and_then(|()| sync_parent(path))
         .map_err(|source| Error::unwritable(path, source))
+}
+
+/// Writes a directory of files in place of one that is there, whose further files move into
+/// it. Whoever looks finds the former files or the new ones.
+pub fn replace_directory(path: &Path, files: &[(&str, &str)]) -> Result<(), Error> {
+    let half = unfinished(path);
+    let failed = |source: std::io::Error| Error::unwritable(path, source);
+    if half.exists() {
+        fs::remove_dir_all(&half).map_err(failed)?;
+    }
+    make_directory(&half)?;
+    for (name, text) in files {
+        write_new(&half.join(name), text)?;
+        give(&half.join(name), path)?;
+    }
+    give(&half, path)?;
+    renameat_with(CWD, &half, CWD, path, RenameFlags::EXCHANGE)
+        .map_err(|why| failed(why.into()))?;
+    for entry in fs::read_dir(&half).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if !files.iter().any(|(written, _)| *written == name) {
+            fs::rename(half.join(&name), path.join(&name)).map_err(failed)?;
+        }
+    }
+    fs::remove_dir_all(&half)
+        .and_then(|()| sync_parent(path))
+        .map_err(failed)
 }
 
 fn unfinished(path: &Path) -> PathBuf {

@@ -14,7 +14,9 @@
 mod certificate;
 mod error;
 pub mod file;
+mod renew;
 mod ring;
+mod rotate;
 pub mod watch;
 
 use std::fmt;
@@ -23,10 +25,12 @@ use std::path::{Path, PathBuf};
 use starling_consensus::Tls;
 
 pub use certificate::{
-    Authority, Expired, Leaf, Paths, Role, Unsigned, Validity, unsigned, validity,
+    Authority, Expired, Leaf, Paths, Role, Unsigned, day, due, unsigned, validity,
 };
 pub use error::Error;
+pub use renew::{Renewed, renew};
 pub use ring::{KEYS_MAX, Key};
+pub use rotate::{Rotated, Step, rotate};
 
 /// Every agent's certificate has this name; TLS clients verify servers by it.
 pub const PEER: &str = "peer.starling";
@@ -36,12 +40,21 @@ pub const CLIENT: &str = "client.starling";
 pub const NAME_BYTES_MAX: usize = 63;
 /// How long a new certificate authority is valid.
 pub const AUTHORITY_DAYS: u64 = 3_650;
-/// How long nodes' and users' certificates are valid, if their authority is.
+/// How long nodes' and users' certificates are valid at most, if their authority is.
 pub const LEAF_DAYS: u64 = 730;
+/// Each ends up to so many days earlier, by chance: with three nodes, two end on the same
+/// day in one of 30 clusters.
+pub const LEAF_SPREAD_DAYS: u64 = 90;
 
 const CA: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
 const RING: &str = "gossip.keys";
+const NODE: &str = "node.pem";
+const NODE_KEY: &str = "node.key";
+const USER: &str = "client.pem";
+const USER_KEY: &str = "client.key";
+/// The directory of users among those of nodes.
+const USERS: &str = "client";
 
 /// What `starling keys` is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,7 +104,8 @@ pub struct Made {
     pub made: Vec<PathBuf>,
     /// Was there before, and is as it was.
     pub kept: Vec<PathBuf>,
-    /// Days (`YYYY-MM-DD`) after which nothing is valid any more.
+    /// Days (`YYYY-MM-DD`): on which the authority ends, and on which new certificates do at
+    /// the earliest.
     pub authority_until: String,
     pub leafs_until: String,
 }
@@ -106,7 +120,7 @@ impl fmt::Display for Made {
         }
         writeln!(
             f,
-            "The authority is valid until {}, new certificates until {}.",
+            "The authority is valid until {}, new certificates until {} at least.",
             self.authority_until, self.leafs_until
         )?;
         write!(
@@ -132,7 +146,7 @@ pub fn generate(out: &Path, request: &Request) -> Result<Made, Error> {
         .iter()
         .any(|name| out.join(name).exists());
     let (authority, ring) = if existing {
-        reopen(out, &request.cluster)?
+        reopen(out, Some(&request.cluster))?
     } else {
         found(out, &request.cluster)?
     };
@@ -148,22 +162,22 @@ pub fn generate(out: &Path, request: &Request) -> Result<Made, Error> {
         let leaf = authority.issue(Role::Node(node))?;
         let files = [
             (CA, authority.certificate.as_str()),
-            ("node.pem", &leaf.certificate),
-            ("node.key", &leaf.key),
+            (NODE, &leaf.certificate),
+            (NODE_KEY, &leaf.key),
             (RING, &ring),
         ];
         file::write_directory(&directory, &files)?;
         made.push(directory);
     }
-    let directory = out.join("client");
+    let directory = out.join(USERS);
     if directory.exists() {
         kept.push(directory);
     } else {
         let leaf = authority.issue(Role::Client)?;
         let files = [
             (CA, authority.certificate.as_str()),
-            ("client.pem", &leaf.certificate),
-            ("client.key", &leaf.key),
+            (USER, &leaf.certificate),
+            (USER_KEY, &leaf.key),
         ];
         file::write_directory(&directory, &files)?;
         made.push(directory);
@@ -248,7 +262,7 @@ fn found(out: &Path, cluster: &str) -> Result<(Authority, String), Error> {
 }
 
 /// The authority and key ring that are there, if they are there in full.
-fn reopen(out: &Path, cluster: &str) -> Result<(Authority, String), Error> {
+fn reopen(out: &Path, cluster: Option<&str>) -> Result<(Authority, String), Error> {
     let paths = [CA, CA_KEY, RING].map(|name| out.join(name));
     if let (Some(missing), Some(beside)) = (
         paths.iter().find(|path| !path.exists()),
@@ -272,7 +286,7 @@ fn check(request: &Request) -> Result<(), Error> {
     check_name("cluster", &request.cluster)?;
     for (index, node) in request.nodes.iter().enumerate() {
         check_name("node", &node.name)?;
-        if node.name == "client" {
+        if node.name == USERS {
             return Err(Error::name("node", "client", "is the directory of users"));
         }
         if request.nodes[..index].iter().any(|n| n.name == node.name) {

@@ -1,7 +1,8 @@
 //! The keys that seal datagrams: `gossip.keys`, one a line.
 //!
 //! To rotate: add a new key as the last line on every node, then move it to the
-//! top on every node, then remove the old one; restart the agents in between.
+//! top on every node, then remove the old one; agents read the file anew in between.
+//! [`super::rotate`] does each step in the directory that `starling keys` has made.
 
 use std::fmt;
 use std::path::Path;
@@ -27,17 +28,31 @@ impl fmt::Debug for Key {
     }
 }
 
+impl Key {
+    pub(super) fn new() -> Result<Key, Error> {
+        let mut key = [0; KEY_BYTES];
+        SysRng
+            .try_fill_bytes(&mut key)
+            .map_err(|error| Error::Generate(error.to_string()))?;
+        Ok(Key(key))
+    }
+}
+
 /// The text of a ring with one new key.
 pub fn generate(cluster: &str) -> Result<String, Error> {
-    let mut key = [0; KEY_BYTES];
-    SysRng
-        .try_fill_bytes(&mut key)
-        .map_err(|error| Error::Generate(error.to_string()))?;
-    Ok(format!(
+    let comments = format!(
         "# Cluster {cluster}: seals the datagrams between its agents.\n\
-         # One key a line (base64, 32 bytes): the first one seals, all of them open.\n{}\n",
-        STANDARD.encode(key)
-    ))
+         # One key a line (base64, 32 bytes): the first one seals, all of them open.\n"
+    );
+    Ok(text(&comments, &[Key::new()?]))
+}
+
+/// The text of a ring with these keys, and the comments of `before`.
+pub fn text(before: &str, keys: &[Key]) -> String {
+    let comments = before.lines().filter(|line| line.starts_with('#'));
+    let keys = keys.iter().map(|key| STANDARD.encode(key.0));
+    let lines = comments.map(str::to_owned).chain(keys);
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 /// Empty lines and lines that begin with `#` are skipped.

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use starling_cli::context;
+use starling_consensus::tls::Validity;
 use starling_consensus::{Credentials, Log, Seeds};
 use starling_engine::ledger::Authority;
+use starling_gossip as gossip;
 use starling_health::Health;
 use starling_identity::{Attendant, Desk, Established, Settings, Troubles, establish};
 use starling_keys::watch::Watcher;
@@ -126,7 +128,10 @@ fn port(address: &str) -> u16 {
 /// What the rest of the agent needs of it.
 pub struct Known {
     pub credentials: Credentials,
-    pub gossip: Vec<Key>,
+    /// As they are now.
+    pub gossip: watch::Receiver<Vec<Key>>,
+    /// Whether agents certify this one, again and again.
+    pub renews_itself: bool,
     /// To the Kubernetes API; `None` on bare machines.
     pub connection: Option<Connection>,
     pub troubles: Vec<watch::Receiver<Troubles>>,
@@ -155,9 +160,11 @@ impl Identity {
 
     /// Starts what keeps the certificate sound.
     pub fn keep(self, config: &Config, log: &Log) -> anyhow::Result<Known> {
+        let (ring, gossip) = watch::channel(self.gossip);
         let mut known = Known {
             credentials: self.credentials,
-            gossip: self.gossip,
+            gossip,
+            renews_itself: self.in_cluster.is_some() && self.files.is_none(),
             connection: None,
             troubles: Vec::new(),
         };
@@ -165,8 +172,8 @@ impl Identity {
             let (dir, name) = (dir.clone(), self.name.clone());
             let watcher = move || Watcher::new(&dir, &name);
             let (sender, seen) = watch::channel(Troubles::new());
-            let (gossip, credentials) = (known.gossip.clone(), known.credentials.clone());
-            tokio::spawn(follow(watcher, gossip, credentials, sender));
+            let credentials = known.credentials.clone();
+            tokio::spawn(follow(watcher, ring, credentials, sender));
             known.troubles.push(seen);
         }
         if let Some((settings, established)) = self.in_cluster {
@@ -213,7 +220,7 @@ fn reached_from_here(address: &str) -> String {
 /// Takes over what is in the files whenever it has changed.
 async fn follow(
     watcher: impl Fn() -> Watcher,
-    gossip: Vec<Key>,
+    gossip: watch::Sender<Vec<Key>>,
     credentials: Credentials,
     troubles: watch::Sender<Troubles>,
 ) {
@@ -242,9 +249,11 @@ async fn follow(
         let trouble = match replaced {
             Ok(keys) => {
                 info!("the certificate was replaced; new connections use it");
-                if keys.gossip != gossip {
-                    warn!("the gossip keys were replaced; restart this agent to use them");
-                }
+                gossip.send_if_modified(|known| {
+                    let changed = *known != keys.gossip;
+                    *known = keys.gossip;
+                    changed
+                });
                 None
             }
             Err(why) => Some(format!("the new files can't be used: {why}")),
@@ -258,6 +267,72 @@ async fn follow(
     }
 }
 
+/// As gossip takes them.
+pub fn ring(keys: &[Key]) -> Vec<gossip::Key> {
+    keys.iter().map(|key| gossip::Key(key.0)).collect()
+}
+
+/// Hands gossip its keys whenever they were replaced.
+pub async fn follow_ring(mut keys: watch::Receiver<Vec<Key>>, used: gossip::Ring) {
+    while keys.changed().await.is_ok() {
+        let keys = ring(&keys.borrow_and_update());
+        let before = used.names();
+        if let Err(why) = used.replace(&keys) {
+            warn!(%why, "the gossip keys stay as they were");
+            continue;
+        }
+        let names = used.names();
+        info!(
+            keys = names.join(", "),
+            "the gossip keys were replaced; the first one seals"
+        );
+        if names.first().is_some_and(|seals| !before.contains(seals)) {
+            warn!(
+                "this agent seals with a key that it did not even open with before: who hasn't \
+                 got it yet misses this agent. Add a key everywhere first, then use it"
+            );
+        }
+    }
+}
+
+/// What of this agent's certificate, or of its authority, has ended or soon will, in words.
+pub fn ending(credentials: &Credentials, renews_itself: bool, now_s: u64) -> Troubles {
+    let validities = credentials.validities();
+    let renew = if renews_itself {
+        "it renews itself; this agent's other warnings say why it hasn't"
+    } else {
+        "run `starling keys renew` where the cluster's keys are kept and copy this node's \
+         directory here, which needs no restart"
+    };
+    let authority = "make another one, let all agents believe both (two certificates in ca.pem), \
+                     and only then have it sign";
+    let both = [
+        ("certificate's end", validities.certificate, renew),
+        ("authority's end", validities.authority, authority),
+    ];
+    let due = both.into_iter().filter(|(_, it, _)| it.is_due(now_s));
+    due.map(|(subject, it, remedy)| (subject.to_owned(), words(it, now_s, remedy)))
+        .collect()
+}
+
+fn words(it: Validity, now_s: u64, remedy: &str) -> String {
+    const HOUR_S: u64 = 3_600;
+    let day = keys::day(it.until_s);
+    let left_s = it.left(now_s).as_secs();
+    // By the day, so that the log has a line a day.
+    let left = match left_s / HOUR_S {
+        0..48 if left_s > 0 => "less than two days".to_owned(),
+        hours => format!("{} days", hours / 24),
+    };
+    if left_s == 0 {
+        return format!(
+            "it expired on {day}: connections by it have ended and nobody accepts new ones from \
+             here, nor this agent's; sizes stay as they are; {remedy}"
+        );
+    }
+    format!("it is good for {left} more, until {day}: {remedy}")
+}
+
 /// Everything that is wrong, in one map.
 pub fn all(troubles: &[watch::Receiver<Troubles>]) -> BTreeMap<String, String> {
     let each = troubles.iter().map(|seen| seen.borrow().clone());
@@ -267,6 +342,27 @@ pub fn all(troubles: &[watch::Receiver<Troubles>]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_told_with_the_day_and_what_to_do() {
+        const DAY_S: u64 = 86_400;
+        let it = Validity {
+            from_s: 0,
+            until_s: 700 * DAY_S,
+        };
+        let told = |now_s| words(it, now_s, "renew it");
+        assert_eq!(
+            told(671 * DAY_S),
+            "it is good for 29 days more, until 1971-12-02: renew it"
+        );
+        assert!(told(699 * DAY_S).starts_with("it is good for less than two days more"));
+        let over = told(701 * DAY_S);
+        assert!(
+            over.starts_with("it expired on 1971-12-02: connections by it"),
+            "{over}"
+        );
+        assert!(over.ends_with("; renew it"), "{over}");
+    }
 
     #[test]
     fn an_agent_that_listens_everywhere_is_reached_over_loopback() {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use starling_api::view::{Snapshot, View};
 use starling_collect::node::Machine;
-use starling_consensus::{Leadership, Log};
+use starling_consensus::tls::{Validities, now_s};
+use starling_consensus::{Credentials, Leadership, Log};
 use starling_engine::decide::reason::Report;
 use starling_engine::ledger::{Cause, Ledger};
 use starling_engine::unit::{Ms, NodeId};
-use starling_gossip::{Meter, Stats};
+use starling_gossip::{Meter, Ring, Stats};
 use starling_health::used::{Amount, Used, Workload};
-use starling_health::{Gossip, Held, Log as LogReading, Policy, Reading, Source};
+use starling_health::{Certificate, Gossip, Held, Log as LogReading, Policy, Reading, Source};
 use starling_proto::{v1, view};
 use tokio::sync::watch;
 
@@ -25,6 +26,8 @@ use super::read;
 pub struct Shown {
     pub view: View,
     pub gossip: Meter,
+    pub ring: Ring,
+    pub credentials: Credentials,
     pub machine: watch::Receiver<Arc<Machine>>,
     pub held: watch::Receiver<Arc<Vec<Held>>>,
 }
@@ -40,6 +43,8 @@ impl Source for Shown {
         Reading {
             log: log(&self.view.log, &leadership, &ledger),
             gossip: gossip(self.gossip.read(), &snapshot, now),
+            gossip_keys: self.ring.names(),
+            certificates: certificates(self.credentials.validities(), now_s()),
             members: ledger.members.len() as u64,
             warnings: snapshot.warnings.len() as u64,
             halted: snapshot.halted.clone().or_else(|| ledger.halted.clone()),
@@ -53,6 +58,16 @@ impl Source for Shown {
             used: used(&snapshot, self.view.log.id(), now),
         }
     }
+}
+
+fn certificates(of: Validities, now_s: u64) -> Vec<Certificate> {
+    let both = [("agent", of.certificate), ("authority", of.authority)];
+    let shown = both.map(|(name, it)| Certificate {
+        of: name,
+        until_s: it.until_s,
+        due: it.is_due(now_s),
+    });
+    shown.into()
 }
 
 fn log(log: &Log, leadership: &Leadership, ledger: &Ledger) -> LogReading {

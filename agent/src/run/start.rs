@@ -116,6 +116,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     health.joined(Shown {
         view: view.clone(),
         gossip: agent.gossip.meter(),
+        ring: agent.gossip.ring(),
+        credentials: known.credentials.clone(),
         machine: agent.machine.subscribe(),
         held: agent.held.subscribe(),
     });
@@ -290,7 +292,7 @@ fn assemble(
             name: name.to_owned(),
             cluster: log.cluster_id().to_owned(),
             generation: log.generation(),
-            keys: known.gossip.iter().map(|key| gossip::Key(key.0)).collect(),
+            keys: identity::ring(&known.gossip.borrow()),
             advertise,
             timing: gossip::Timing::default(),
             life,
@@ -299,6 +301,7 @@ fn assemble(
         socket,
         gossip_events,
     )?;
+    tokio::spawn(identity::follow_ring(known.gossip.clone(), gossip.ring()));
     let supervisor = Supervisor::start(&config.cluster, &config.data_dir)?;
     let directory = match &config.policies {
         Some(path) => {
@@ -378,6 +381,8 @@ fn assemble(
         health,
         pulse: Pulse::default(),
         troubles: known.troubles.clone(),
+        credentials: known.credentials.clone(),
+        renews_itself: known.renews_itself,
         caught_up: false,
         halted: None,
         events,

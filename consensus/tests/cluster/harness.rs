@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use starling_consensus::{Config, Credentials, Error, Founding, Log, Timing, Tls};
@@ -40,12 +40,17 @@ impl Authority {
     }
 
     pub fn sign(&self, names: &[&str]) -> Tls {
+        self.sign_for(names, Duration::from_hours(24))
+    }
+
+    /// A certificate that is good for so long from now on.
+    pub fn sign_for(&self, names: &[&str], life: Duration) -> Tls {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &self.issuer)
-            .unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + life;
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Tls {
             ca: self.certificate.clone(),
             certificate: certificate.pem(),

@@ -8,6 +8,7 @@ mod backing;
 mod churning;
 mod crowding;
 mod cutting;
+mod expiring;
 mod forming;
 mod founding;
 mod handing;

@@ -8,8 +8,8 @@ use starling_engine::demand::{CPU, Summary};
 use starling_engine::unit::{Ms, NodeId};
 use tokio::sync::mpsc;
 
-use super::super::{Clock, Config, Event, Gossip, LIFE_SPAN, start};
-use super::{bind, clock, config, summary};
+use super::super::{Clock, Config, Event, Gossip, Key, LIFE_SPAN, start};
+use super::{KEY, bind, clock, config, summary};
 
 /// Everything on a busy machine with few cores happens well within this.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -439,4 +439,65 @@ async fn ages_among_32_nodes() {
         "changes of who is alive meanwhile: {flaps}; {:.1} KiB/s out of a node",
         sent as f64 / 1024.0 / NODES as f64 / seconds
     );
+}
+
+/// Publishes at each and waits until each has heard it of all others.
+async fn all_hear(agents: &mut [Agent], round: u64) {
+    for agent in agents.iter() {
+        agent.gossip.publish(summary(agent.node, round));
+    }
+    let nodes: Vec<u64> = agents.iter().map(|agent| agent.node).collect();
+    for agent in agents {
+        let own = agent.node;
+        for other in nodes.iter().filter(|other| **other != own) {
+            agent
+                .until("summary", |agent| {
+                    let heard = agent.summaries.get(other);
+                    heard.is_some_and(|heard| heard.totals.used(CPU) == round)
+                })
+                .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_rotate_one_node_after_the_other_and_nobody_is_missed() {
+    let new = Key([9; 32]);
+    let mut agents: Vec<Agent> = (1..=3).map(Agent::start).collect();
+    introduce(&agents);
+    all_alive(&mut agents, &[1, 2, 3]).await;
+    for agent in &mut agents {
+        agent.history.clear();
+    }
+    let mut round = 0;
+    // Everywhere for opening, then for sealing, then without the old one.
+    for ring in [vec![KEY, new.clone()], vec![new.clone(), KEY], vec![new]] {
+        for n in 0..agents.len() {
+            agents[n].gossip.ring().replace(&ring).unwrap();
+            round += 1;
+            all_hear(&mut agents, round).await;
+        }
+    }
+    for agent in &mut agents {
+        agent.catch_up();
+        assert_eq!(agent.history, [], "somebody was missed");
+        assert_eq!(agent.gossip.stats().unknown_key, 0);
+    }
+    // The old key is good for nothing any more.
+    let (socket, address) = bind();
+    let late = Agent::start_at(socket, config(4, &address));
+    late.gossip
+        .know(agents.iter().map(Agent::contact).collect());
+    let begun = Instant::now();
+    while agents
+        .iter()
+        .all(|agent| agent.gossip.stats().unknown_key == 0)
+    {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "nobody was called with the old key"
+        );
+        tokio::task::yield_now().await;
+    }
+    assert!(agents[0].gossip.ring().replace(&[]).is_err());
 }

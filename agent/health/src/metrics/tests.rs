@@ -9,7 +9,7 @@ use starling_collect::unread::Unread;
 
 use super::*;
 use crate::pods::{HELD_MAX, Held};
-use crate::reading::{Gossip, Log, POLICIES_MAX, Policy};
+use crate::reading::{Certificate, Gossip, Log, POLICIES_MAX, Policy};
 use crate::used::{Amount, SERIES_MAX, Used, Workload};
 
 /// One of everything.
@@ -51,6 +51,12 @@ fn reading() -> Reading {
             oldest_age: Some(Duration::from_millis(1_500)),
             ..Gossip::default()
         },
+        gossip_keys: vec!["0a1b2c3d".into(), "4e5f6071".into()],
+        certificates: vec![Certificate {
+            of: "agent",
+            until_s: 1_800_000_000,
+            due: true,
+        }],
         members: 5,
         policies: vec![Policy {
             name: "default/web".into(),
@@ -185,6 +191,10 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_raft_elections_total 2",
         "starling_gossip_oldest_summary_age_seconds 1.5",
         "starling_gossip_dropped_datagrams_total{reason=\"replayed\"} 5",
+        "starling_certificate_expiry_timestamp_seconds{of=\"agent\"} 1800000000",
+        "starling_certificate_due{of=\"agent\"} 1",
+        "starling_gossip_keys{key=\"0a1b2c3d\"} 1",
+        "starling_gossip_keys{key=\"4e5f6071\"} 0",
         "starling_members 5",
         "starling_policy_replicas{policy=\"default/web\"} 4",
         "starling_node_disk_read_bytes_per_second{device=\"sda\"} 4096.0",
