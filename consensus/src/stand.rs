@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::CommittedLeaderId;
-use starling_proto::raft::{LogPlace, PreVoteRequest};
+use starling_proto::raft::{LogPlace, PreVoteReply, PreVoteRequest};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -117,6 +117,7 @@ pub async fn run(core: Arc<Core>) {
     // Since when it could stand, and before when it doesn't stand again.
     let (mut begin, mut again) = (Instant::now(), Instant::now());
     let mut passed_over = None;
+    let mut chance = rand::random::<f64>();
     loop {
         let metrics = membership.metrics();
         if metrics.running_state.is_err() {
@@ -128,7 +129,6 @@ pub async fn run(core: Arc<Core>) {
             begin = Instant::now();
             continue;
         };
-        let chance = rand::random::<f64>();
         let hearing = Hearing::of(&core, now);
         let due = if rivals.is_empty() {
             again
@@ -139,13 +139,19 @@ pub async fn run(core: Arc<Core>) {
             pause(&core, due - now).await;
             continue;
         }
+        chance = rand::random();
         let asks = timing.pre_vote && !rivals.is_empty();
-        if asks && !is_wanted(&core, membership, &metrics, &rivals).await {
+        if asks && !is_wanted(&core, membership, &metrics, &rivals, hearing.lost).await {
             let pause = if hearing.lost { AGAIN_LOST } else { AGAIN };
             again = Instant::now() + pause.mul_f64(1.0 + chance);
             continue;
         }
-        again = Instant::now() + AGAIN.mul_f64(1.0 + chance);
+        let now = Instant::now();
+        if Hearing::of(&core, now).last > hearing.last {
+            // Somebody has come to lead meanwhile.
+            continue;
+        }
+        again = now + AGAIN.mul_f64(1.0 + chance);
         let vote = membership.metrics().vote;
         let voted_for = vote
             .leader_id()
@@ -169,12 +175,15 @@ async fn pause(core: &Core, longest: Duration) {
     let _ = timeout(longest, core.standing.news.notified()).await;
 }
 
-/// Whether a majority of the voters would vote for this agent, itself included.
+/// Whether a majority of the voters, itself included, hears no leader and would vote for
+/// this agent. Where the leader's process has ended (`lost`), their logs don't matter: who
+/// has not voted for itself keeps the dead one's lease, so all have to stand.
 async fn is_wanted(
     core: &Core,
     membership: &Membership,
     metrics: &Metrics,
     rivals: &BTreeSet<u64>,
+    lost: bool,
 ) -> bool {
     let known = metrics.membership_config.membership();
     let mut asked = JoinSet::new();
@@ -198,7 +207,10 @@ async fn is_wanted(
         asked.spawn(async move {
             let call = timeout(CALL_DEADLINE, client.pre_vote(request)).await;
             let would = match call {
-                Ok(Ok(reply)) => reply.into_inner().would,
+                Ok(Ok(reply)) => {
+                    let reply = reply.into_inner();
+                    reply.leaderless && (lost || reply.behind)
+                }
                 // An agent of before this question gives its vote as it always did.
                 Ok(Err(status)) => status.code() == Code::Unimplemented,
                 Err(_) => false,
@@ -226,12 +238,15 @@ fn last_log(membership: &Membership) -> Option<LogId> {
     membership.raft.data_metrics().borrow().last_log
 }
 
-/// Whether this agent would vote for one whose log ends with `last`.
-pub fn would_vote(core: &Core, membership: &Membership, last: Option<LogPlace>) -> bool {
+/// What this agent would say to one that stands, and whose log ends with `last`.
+pub fn pre_vote(core: &Core, membership: &Membership, last: Option<LogPlace>) -> PreVoteReply {
     let leader = |last: &LogPlace| CommittedLeaderId::new(last.term, last.node);
     let last = last.map(|last| LogId::new(leader(&last), last.index));
     let now = Instant::now();
     let lease = Duration::from_millis(core.config.timing.election_max_ms);
     let leads = core.leadership.borrow().acting;
-    !leads && !Hearing::of(core, now).is_live(lease, now) && last >= last_log(membership)
+    PreVoteReply {
+        leaderless: !leads && !Hearing::of(core, now).is_live(lease, now),
+        behind: last_log(membership) <= last,
+    }
 }

@@ -512,8 +512,8 @@ impl peer_server::Peer for Service {
         let (membership, _) = self
             .taking_part(&caller, request.envelope.as_ref(), Wish::Vote)
             .await?;
-        let would = stand::would_vote(&self.core, membership, request.last);
-        Ok(Response::new(PreVoteReply { would }))
+        let reply = stand::pre_vote(&self.core, membership, request.last);
+        Ok(Response::new(reply))
     }
 
     async fn stand(&self, request: Request<StandRequest>) -> Result<Response<StandReply>, Status> {
