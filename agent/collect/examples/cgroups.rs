@@ -1,7 +1,8 @@
 //! Prints what a measurement of all containers of a node costs, once a second as an
 //! agent does it: on files in a folder, on a kubelet's summary every five seconds, and,
-//! where this is run by root, on as many real cgroups. These are empty, so beside
-//! version 1 no pressure is read.
+//! where this is run by root, on as many real cgroups, first where workloads are sized by
+//! all that cgroups tell, then where they are by CPU and memory. These cgroups are empty:
+//! beside version 1 no pressure is read, and no memory moves.
 //!
 //!     cargo run --release -p starling-collect --example cgroups -- [PODS] [CONTAINERS] [TIMES]
 #![allow(clippy::unwrap_used)] // It stops where something can't be made.
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use starling_collect::cgroup::{Cgroups, PodRef};
 use starling_collect::kubelet::{ASK_EVERY, Kubelet};
 use starling_collect::{HostRoot, Measure};
+use starling_engine::policy::Resource;
 use starling_engine::unit::Ms;
 
 fn main() {
@@ -34,8 +36,25 @@ fn main() {
             made.make(pod);
         }
         report("real cgroups", Path::new("/sys"), &pods, times);
+        let of_two = pods.iter().cloned().map(|pod| PodRef {
+            seldom: BESIDE.into(),
+            ..pod
+        });
+        let of_two: Vec<PodRef> = of_two.collect();
+        let what = "real cgroups, by CPU and memory";
+        report(what, Path::new("/sys"), &of_two, times);
     }
 }
+
+/// What an agent reads seldom of such pods.
+const BESIDE: [Resource; 6] = [
+    Resource::Disk,
+    Resource::Network,
+    Resource::PsiCpu,
+    Resource::PsiMemory,
+    Resource::PsiIo,
+    Resource::Throttling,
+];
 
 fn report(what: &str, sys: &Path, pods: &[PodRef], times: usize) {
     let started = Instant::now();

@@ -11,6 +11,7 @@ pub mod counter;
 pub mod file;
 pub mod group;
 pub mod layout;
+pub mod memory;
 pub mod network;
 pub mod place;
 pub mod problem;
@@ -48,8 +49,8 @@ pub struct PodRef {
     pub static_hash: Option<String>,
     /// It is in the node's network, and what that carries isn't the pod's.
     pub host_network: bool,
-    /// What nobody sizes its workloads by, of disk, network, pressure and throttling:
-    /// it is read about every fourth time.
+    /// What nobody sizes its workloads by, of memory, disk, network, pressure and
+    /// throttling: it is read about every fourth time.
     pub seldom: BTreeSet<Resource>,
     /// Those that run, as the status says: sidecars too, and an init container
     /// while it runs. The sandbox isn't in the status, so it is never measured.
@@ -179,11 +180,9 @@ impl Cgroups {
             let mut usage = usage::Pod::default();
             let mut absent = false;
             for container in &pod.containers {
-                let (of_it, why) = match self.values(began, pod, container) {
-                    Ok(values) => {
-                        let (of_it, why) = usage::rated(now, began, &values, cpus);
-                        (Some(of_it), why)
-                    }
+                let rate = |values: &Values| usage::rated(now, began, values, cpus);
+                let (of_it, why) = match self.values(began, pod, container, rate) {
+                    Ok((of_it, why)) => (Some(of_it), why),
                     Err(why) => (None, Some(why)),
                 };
                 if let Some(of_it) = of_it {
@@ -200,8 +199,8 @@ impl Cgroups {
                 }
             }
             lost |= absent;
-            let own = self.own_values(began, pod);
-            let own = own.map(|values| usage::rated(now, began, &values, cpus).0);
+            let rate = |values: &Values| usage::rated(now, began, values, cpus).0;
+            let own = self.own_values(began, pod, rate);
             usage.sum(pod.containers.len(), own.as_ref());
             if let Some(carried) = self.carried(began, pod) {
                 [usage.received, usage.sent] = usage::carried(now, began, &carried);
@@ -220,14 +219,15 @@ impl Cgroups {
         measured
     }
 
-    /// One container's counters, from its open files; looks for its cgroup first
-    /// where it isn't known yet.
-    fn values(
+    /// What is made of one container's counters, from its open files; looks for its
+    /// cgroup first where it isn't known yet.
+    fn values<T>(
         &mut self,
         began: Duration,
         pod: &PodRef,
         named: &ContainerRef,
-    ) -> Result<Values, Why> {
+        made: impl FnOnce(&Values) -> T,
+    ) -> Result<T, Why> {
         let at = self.now();
         let Some(layout) = &self.layout else {
             return Err(Why::NoCgroups(self.root.clone()));
@@ -244,7 +244,7 @@ impl Cgroups {
         };
         held.round = self.round;
         if at.saturating_sub(began) >= BUDGET {
-            return Ok(held.unread(at, Why::NoTime));
+            return Ok(made(&held.unread(at, Why::NoTime)));
         }
         if held.place.is_none() {
             if !held.search.due(at)
@@ -266,11 +266,17 @@ impl Cgroups {
             buffer: &mut self.buffer,
         };
         held.read(&layout.sources, &pod.seldom, &mut reader)
+            .map(made)
     }
 
-    /// The counters of the pod's own cgroup, which is where its containers are.
-    /// That it says nothing is ordinary: version 1 has nothing there to read.
-    fn own_values(&mut self, began: Duration, pod: &PodRef) -> Option<Values> {
+    /// The same of the pod's own cgroup, which is where its containers are. That it says
+    /// nothing is ordinary: version 1 has nothing there to read.
+    fn own_values<T>(
+        &mut self,
+        began: Duration,
+        pod: &PodRef,
+        made: impl FnOnce(&Values) -> T,
+    ) -> Option<T> {
         let at = self.now();
         let layout = self.layout.as_ref().filter(|it| !it.of_pod.is_empty())?;
         let turn = self.pods.len();
@@ -280,7 +286,7 @@ impl Cgroups {
         let held = self.pods.get_mut(&pod.uid)?;
         held.round = self.round;
         if at.saturating_sub(began) >= BUDGET {
-            return Some(held.unread(at, Why::NoTime));
+            return Some(made(&held.unread(at, Why::NoTime)));
         }
         if held.place.is_none() {
             if !held.search.due(at) {
@@ -298,7 +304,8 @@ impl Cgroups {
             clock: &self.clock,
             buffer: &mut self.buffer,
         };
-        held.read(&layout.of_pod, &pod.seldom, &mut reader).ok()
+        let read = held.read(&layout.of_pod, &pod.seldom, &mut reader);
+        read.ok().map(made)
     }
 
     /// What the pod's network has carried since the last measurement.

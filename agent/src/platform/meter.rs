@@ -45,7 +45,8 @@ pub struct Followed {
 }
 
 /// What is read seldom of pods whose workloads aren't sized by it.
-const SELDOM: [Resource; 6] = [
+const SELDOM: [Resource; 7] = [
+    Resource::Memory,
     Resource::Disk,
     Resource::Network,
     Resource::PsiCpu,
@@ -84,7 +85,7 @@ pub fn selectors(
     Some(understood.collect())
 }
 
-/// What is read of replicas themselves, besides CPU and memory.
+/// What is read of replicas themselves, besides CPU.
 fn by(wanted: &Wanted<'_>) -> BTreeSet<Resource> {
     let picks = wanted.picks.iter();
     let of_pods = picks.filter(|pick| !matches!(pick.of, Of::Node(_)));
@@ -191,13 +192,20 @@ impl Meter {
                 let asked = asked.entry(&pod.uid).or_insert_with(|| reference(pod));
                 // A pod of several workloads is measured for all of them.
                 if let Some(sized) = pods.selectors.get(target) {
-                    asked.seldom.retain(|resource| !sized.by.contains(resource));
+                    let decides = |it: &Resource| sized.by.contains(it) && can_move(pod, *it);
+                    asked.seldom.retain(|resource| !decides(resource));
                 }
             }
         }
         self.asked = asked.into_values().collect();
         self.sorted = pods;
     }
+}
+
+/// Nothing without a quota is ever held back: what counts that stays at zero.
+fn can_move(pod: &Pod, resource: Resource) -> bool {
+    let mut containers = pod.containers.iter();
+    resource != Resource::Throttling || containers.any(|it| it.limits_milli.contains_key("cpu"))
 }
 
 /// Those with a quota, and those of which something was killed.
@@ -474,10 +482,15 @@ mod tests {
 
     #[test]
     fn what_no_workload_of_a_pod_is_sized_by_is_read_seldom() {
-        let pod = |name: &str| {
+        let pod = |name: &str, limits: &[(&str, i64)]| {
+            let limits = limits.iter().map(|(of, milli)| ((*of).to_owned(), *milli));
             let pod = Pod {
                 uid: name.into(),
                 labels: [("app".to_owned(), name.to_owned())].into(),
+                containers: vec![Container {
+                    limits_milli: limits.collect(),
+                    ..Container::default()
+                }],
                 ..Pod::default()
             };
             (name.to_owned(), Arc::new(pod))
@@ -494,11 +507,14 @@ mod tests {
         let mut meter = Meter::new(Box::new(Fails(Arc::default())));
         meter.sort(Pods {
             snapshot: Arc::new(Snapshot {
-                pods: [pod("a"), pod("b")].into(),
+                pods: [pod("a", &[("cpu", 500)]), pod("b", &[("memory", 5)])].into(),
                 ..Snapshot::default()
             }),
             selectors: Arc::new(Selectors::from([
-                (target("all"), sized("app in (a, b)", &[Resource::PsiIo])),
+                (
+                    target("all"),
+                    sized("app in (a, b)", &[Resource::PsiIo, Resource::Throttling]),
+                ),
                 (target("one"), sized("app=a", &[Resource::Disk])),
             ])),
             devices: Arc::default(),
@@ -506,6 +522,8 @@ mod tests {
         let seldom = |at: usize, resource| meter.asked[at].seldom.contains(&resource);
         assert!(!seldom(0, Resource::PsiIo) && !seldom(0, Resource::Disk));
         assert!(!seldom(1, Resource::PsiIo) && seldom(1, Resource::Disk));
-        assert!(seldom(0, Resource::Network));
+        assert!(seldom(0, Resource::Network) && seldom(0, Resource::Memory));
+        // The other one has no quota.
+        assert!(!seldom(0, Resource::Throttling) && seldom(1, Resource::Throttling));
     }
 }

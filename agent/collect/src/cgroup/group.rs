@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use starling_engine::node::FRESH_MS;
@@ -16,8 +16,9 @@ use starling_engine::policy::Resource;
 use super::counter::{Counter, Grown, Moment, Step};
 use super::file::{Held, Reader};
 use super::layout::Source;
+use super::memory::{self, Memory};
 use super::problem::Why;
-use super::said::{Pace, Said, Stalled};
+use super::said::{CHARGED, Pace, Said, Stalled};
 
 /// Not found: the next try has to wait, each time twice as long.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,7 +39,12 @@ impl Backoff {
 
     /// The next try has to wait.
     pub fn wait(&mut self, at: Duration, max: Duration) {
-        self.last = (self.last * 2).clamp(WAIT_FIRST, max);
+        self.wait_from(at, WAIT_FIRST, max);
+    }
+
+    /// The same, for `first` at first.
+    fn wait_from(&mut self, at: Duration, first: Duration, max: Duration) {
+        self.last = (self.last * 2).clamp(first, max);
         self.not_before = at + self.last;
     }
 }
@@ -50,8 +56,7 @@ pub struct Values {
     pub cpu: Option<Grown<1>>,
     /// Periods, throttled periods, nanoseconds stopped.
     pub throttled: Option<Grown<3>>,
-    /// The working set in bytes, and when.
-    pub memory: Option<(Duration, u64)>,
+    pub memory: Option<Memory>,
     /// Bytes read and written.
     pub disk: Option<Grown<2>>,
     /// Processes, and when.
@@ -91,6 +96,7 @@ pub struct Group {
     pub missing: Option<Why>,
     /// One for each source.
     files: Vec<File>,
+    beside: Beside,
     slow: Slow,
     counters: Counters,
     last: Values,
@@ -102,6 +108,28 @@ struct File {
     /// The kernel doesn't have it, or says nothing known in it; asked again now and
     /// then, since a runtime makes a container's cgroups one after the other.
     absent: Option<Backoff>,
+}
+
+/// Whether its processes are in the hierarchy beside version 1 too. Few runtimes put
+/// any there, and those that do put them there first.
+#[derive(Debug, Default)]
+struct Beside {
+    has: bool,
+    search: Backoff,
+}
+
+const BESIDE_WAIT_FIRST: Duration = Duration::from_secs(10);
+const BESIDE_WAIT_MAX: Duration = Duration::from_mins(10);
+
+impl Beside {
+    fn has(&mut self, at: Duration, source: &Source, cgroup: &Path) -> bool {
+        if !self.has && self.search.due(at) {
+            self.has = source.is_populated(cgroup);
+            self.search
+                .wait_from(at, BESIDE_WAIT_FIRST, BESIDE_WAIT_MAX);
+        }
+        self.has
+    }
 }
 
 /// When the files that are read seldom are next.
@@ -172,30 +200,31 @@ impl Group {
         sources: &[Source],
         seldom: &BTreeSet<Resource>,
         reader: &mut Reader<'_>,
-    ) -> Result<Values, Why> {
+    ) -> Result<&Values, Why> {
         let at = (reader.clock)();
         let each = |pace: Pace| pace.is_each(seldom);
         let mut slow = self.slow.due(at);
+        let mut said = Said::default();
         if !slow && !sources.iter().any(|source| each(source.kind.pace)) {
             // Nobody sizes by a pod's own cgroup.
-            let nothing = Said::default();
-            let due = |_| false;
-            self.last = self.counters.advance(at, &nothing, due, &self.last);
-            return Ok(self.last.clone());
+            self.last = self.counters.advance(at, &said, |_| false, &self.last);
+            return Ok(&self.last);
         }
-        let mut said = Said::default();
-        let mut found = self.ask(each, at, sources, reader, &mut said);
-        // Before it counts as gone, every file has been asked.
-        slow |= found.is_err();
-        if slow {
-            let more = self.ask(|pace| !each(pace), at, sources, reader, &mut said);
+        let former = self.last.memory;
+        let moved = |pace, said: &Said| pace == Pace::Moved && memory::has_moved(former, said);
+        let due = |pace, said: &Said| slow || each(pace) || moved(pace, said);
+        let mut found = self.ask(due, at, sources, reader, &mut said);
+        if found.is_err() && !slow {
+            // Before it counts as gone, every file has been asked.
+            slow = true;
+            let more = self.ask(|pace, _| !each(pace), at, sources, reader, &mut said);
             found = found.or_else(|why| more.map_err(|_| why));
         }
         match found {
             Ok(()) => {
-                let due = |pace| slow || each(pace);
+                let due = |pace| slow || each(pace) || moved(pace, &said);
                 self.last = self.counters.advance(at, &said, due, &self.last);
-                Ok(self.last.clone())
+                Ok(&self.last)
             }
             Err(why) => {
                 self.lose(at, why.clone());
@@ -204,10 +233,11 @@ impl Group {
         }
     }
 
-    /// Reads the files of some paces; an error where none says anything.
+    /// Reads the files of which `due` holds, given their pace and what was said before
+    /// them; an error where none says anything.
     fn ask(
         &mut self,
-        paces: impl Fn(Pace) -> bool,
+        due: impl Fn(Pace, &Said) -> bool,
         at: Duration,
         sources: &[Source],
         reader: &mut Reader<'_>,
@@ -215,12 +245,14 @@ impl Group {
     ) -> Result<(), Why> {
         let cgroup = self.place.as_ref().ok_or(Why::NoContainer)?;
         let mut found = Err(Why::Gone);
-        let files = sources.iter().zip(&mut self.files);
-        for (source, file) in files.filter(|(source, _)| paces(source.kind.pace)) {
-            if file.absent.is_some_and(|absent| !absent.due(at)) {
+        for (source, file) in sources.iter().zip(&mut self.files) {
+            let kind = &source.kind;
+            if file.absent.is_some_and(|absent| !absent.due(at)) || !due(kind.pace, said) {
                 continue;
             }
-            let kind = &source.kind;
+            if source.beside && !self.beside.has(at, source, cgroup) {
+                continue;
+            }
             match file.held.read(|| source.open(cgroup), reader) {
                 Ok((text, moment)) => {
                     if (kind.read)(text, moment, said) {
@@ -258,7 +290,7 @@ impl Group {
         Values {
             cpu: stands(at, Step::Soon, last.cpu),
             throttled: stands(at, Step::Soon, last.throttled),
-            memory: gauge(at, None, false, last.memory),
+            memory: last.memory.filter(|memory| is_fresh(at, memory.at)),
             disk: stands(at, Step::Soon, last.disk),
             pids: gauge(at, None, false, last.pids),
             stalls: last.stalls.map(|last| Stall {
@@ -307,7 +339,8 @@ impl Counters {
         {
             *stall = advance(counters, at, said, slow, last);
         }
-        let working_set = said.memory_bytes.zip(said.inactive_file_bytes);
+        let unsaid = due(CHARGED) && said.memory_bytes.is_none()
+            || due(Pace::Moved) && said.inactive_file_bytes.is_none();
         let oom_kills = said.oom_kills.map(|(moment, count)| (moment.at, count));
         // A count of kills that went back is no count; the next one is compared with it.
         let back = oom_kills.is_some_and(|(_, count)| count < self.oom_kills);
@@ -315,8 +348,8 @@ impl Counters {
         Values {
             cpu: stands(at, cpu, last.cpu),
             throttled: stands(at, throttled, last.throttled),
-            memory: working_set
-                .map(|((moment, used), inactive)| (moment.at, used.saturating_sub(inactive))),
+            memory: Memory::of(said)
+                .or_else(|| last.memory.filter(|it| !unsaid && is_fresh(at, it.at))),
             disk: stands(at, disk, last.disk),
             pids: gauge(
                 at,

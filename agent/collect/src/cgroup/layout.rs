@@ -40,7 +40,7 @@ pub struct Source {
     pub kind: Kind,
     /// A hierarchy of version 2 beside those of version 1. Not everybody puts
     /// processes into it, and a cgroup without any would count zeros.
-    beside: bool,
+    pub beside: bool,
 }
 
 impl Source {
@@ -54,12 +54,16 @@ impl Source {
         names.into_iter().flatten()
     }
 
+    /// Whether the cgroup at `place` holds any process in this hierarchy. Asked where it
+    /// is [`beside`](Source::beside) those that surely have them.
+    pub fn is_populated(&self, place: &Path) -> bool {
+        let events = fs::read(self.hierarchy.join(place).join(EVENTS));
+        events.is_ok_and(|events| is_populated(&events))
+    }
+
     /// Opens the file of the cgroup at `place`.
     pub fn open(&self, place: &Path) -> io::Result<File> {
         let cgroup = self.hierarchy.join(place);
-        if self.beside && !is_populated(&fs::read(cgroup.join(EVENTS))?) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
         match (File::open(cgroup.join(self.kind.name)), self.kind.or) {
             (Err(e), Some(or)) if e.kind() == io::ErrorKind::NotFound => {
                 File::open(cgroup.join(or))

@@ -32,6 +32,9 @@ pub enum Pace {
     /// Each time where this decides about the pod's workload
     /// ([`seldom`](super::PodRef::seldom)), else slowly.
     Asked(Resource),
+    /// Once what is charged for memory has moved
+    /// ([`MOVED_PART`](super::memory::MOVED_PART)), else slowly: the longest of the files.
+    Moved,
     /// See [`super::group::SLOW_EVERY`].
     Slow,
 }
@@ -41,7 +44,7 @@ impl Pace {
         match self {
             Pace::Each => true,
             Pace::Asked(resource) => !seldom.contains(&resource),
-            Pace::Slow => false,
+            Pace::Moved | Pace::Slow => false,
         }
     }
 }
@@ -90,12 +93,15 @@ const fn kind(
 /// Stands for no controller of version 1: only version 2 counts pressure.
 pub const PRESSURE: &str = "pressure";
 
+/// What is charged for memory, which says whether `memory.stat` behind it is read too.
+pub const CHARGED: Pace = Pace::Asked(Resource::Memory);
+
 /// Counters stand before gauges: they are read while the clock's time is fresh.
 pub const V2: [Kind; 9] = [
     kind("cpuacct", "cpu.stat", Pace::Each, cpu_stat_v2),
     kind("blkio", "io.stat", Pace::Asked(Resource::Disk), io_stat),
-    kind("memory", "memory.stat", Pace::Each, memory_stat_v2),
-    kind("memory", "memory.current", Pace::Each, memory_usage),
+    kind("memory", "memory.current", CHARGED, memory_usage),
+    kind("memory", "memory.stat", Pace::Moved, memory_stat_v2),
     kind("memory", "memory.events", Pace::Slow, oom_kills),
     kind("pids", "pids.current", Pace::Slow, pids),
     kind(PRESSURE, "cpu.pressure", Pace::Slow, cpu_pressure),
@@ -121,8 +127,8 @@ pub const V1: [Kind; 7] = [
             io_service_bytes,
         )
     },
-    kind("memory", "memory.stat", Pace::Each, memory_stat_v1),
-    kind("memory", "memory.usage_in_bytes", Pace::Each, memory_usage),
+    kind("memory", "memory.usage_in_bytes", CHARGED, memory_usage),
+    kind("memory", "memory.stat", Pace::Moved, memory_stat_v1),
     kind("memory", "memory.oom_control", Pace::Slow, oom_kills),
     kind("pids", "pids.current", Pace::Slow, pids),
 ];

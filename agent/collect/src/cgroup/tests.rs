@@ -2,6 +2,7 @@
 //! host shows it, and what goes wrong with them.
 
 mod forms;
+mod memory;
 mod network;
 mod recorded;
 mod signals;

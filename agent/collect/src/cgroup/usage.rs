@@ -47,7 +47,10 @@ pub struct Container {
     /// last one stands for a few seconds, with its time.
     pub cpu: Option<Reading>,
     /// The working set, as the kubelet counts it: what is charged less inactive
-    /// pages of files. One byte counts as 1,000. A gauge: its window is 0.
+    /// pages of files. One byte counts as 1,000. A gauge: its window is 0. By cgroups it
+    /// is of this second once what is charged has moved by a 64th of it and half a MiB,
+    /// and up to four seconds old until then: inactive pages that make room for others as
+    /// fast as those come move nothing.
     pub memory: Option<Reading>,
     /// `None` where no quota is set, too.
     pub throttled: Option<Throttled>,
@@ -239,7 +242,7 @@ pub fn rated(now: Ms, began: Duration, values: &Values, cpus: u64) -> (Container
     });
     let usage = Container {
         cpu,
-        memory: values.memory.map(gauge),
+        memory: values.memory.map(|it| gauge((it.at, it.working_set))),
         throttled,
         disk_read: disk(0),
         disk_written: disk(1),
