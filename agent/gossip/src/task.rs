@@ -112,7 +112,14 @@ impl Task {
     pub async fn run(mut self) {
         self.settle();
         loop {
-            let soon = self.next_push.min(self.next_contact);
+            // Alone there is nobody to push to.
+            let alone = self.peers.is_empty();
+            let push = if alone {
+                self.next_contact
+            } else {
+                self.next_push
+            };
+            let soon = push.min(self.next_contact);
             let wake = self.detector.next().map_or(soon, |at| at.min(soon));
             tokio::select! {
                 _ = self.socket.readable() => {}

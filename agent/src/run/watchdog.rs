@@ -16,8 +16,9 @@ use starling_consensus::{Error, Kept, Log};
 use tracing::{error, info, warn};
 
 /// How often the loop's thread and the other one are looked at, and how often the
-/// latter gives a sign. The loop turns as often.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// latter gives a sign. The loop turns more often. Each look wakes a thread, and the
+/// shortest time that counts is six of them.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A leader that hangs for so long gives up the lead. It is six election timeouts:
 /// the others would have elected another one long ago, had it fallen silent.
 const LEADER_HANGS_MAX: Duration = Duration::from_secs(3);
