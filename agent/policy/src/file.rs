@@ -145,8 +145,18 @@ fn kind(outline: &Outline) -> Result<Kind, Problem> {
     }
 }
 
-/// What a refused document calls itself; a policy's name with its namespace.
+/// What a refused document calls itself; a policy's name with its namespace. `None`
+/// where it says that twice: then nobody knows which one is meant.
 fn named(outline: &Outline, kind: Kind) -> Option<String> {
+    let says: [&[&str]; 4] = [
+        &["kind"],
+        &["metadata"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+    ];
+    if says.iter().any(|keys| outline.is_repeated(keys)) {
+        return None;
+    }
     let name = outline.text(&["metadata", "name"])?;
     let namespace = outline.text(&["metadata", "namespace"]);
     Some(match (kind, namespace) {

@@ -170,6 +170,10 @@ impl Import {
                 self.warnings.extend(told.warnings);
             }
             (_, kind) if kind.ends_with("List") => {
+                if outline.is_repeated(&["items"]) {
+                    let why = "the items after the second `items` are left out; keep one".into();
+                    self.warn_of_all(source, outline.place("items"), why);
+                }
                 for item in outline.into_items() {
                     self.object(source, item);
                 }

@@ -11,6 +11,7 @@ mod outline;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
+use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error, Location, MessageFormatter, Options, UserMessageFormatter};
 
 pub use collect::{Elsewhere, Partial};
@@ -105,7 +106,10 @@ impl Document<'_> {
 
     /// The same of a document that may hold `nodes_max` values, as lists of objects do.
     pub fn outline_of(&self, nodes_max: usize) -> Result<Outline, Problem> {
-        serde_saphyr::from_str_with_options(self.text, options(nodes_max))
+        let mut options = options(nodes_max);
+        // The outline itself tells what is written twice, beside all else.
+        options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+        serde_saphyr::from_str_with_options(self.text, options)
             .map(|root| Outline::new(root, self.lines_before))
             .map_err(|error| Problem {
                 place: place_of(error.location(), self.lines_before),

@@ -309,6 +309,26 @@ fn lists_and_several_documents_are_read_and_other_kinds_passed_over() {
 }
 
 #[test]
+fn an_object_that_says_something_twice_is_not_converted_and_a_list_of_two_lists_is_told() {
+    let twice = scaled_object(&format!(
+        "  scaleTargetRef: {{name: web}}\n  minReplicaCount: 1\n  minReplicaCount: 2\n  \
+         maxReplicaCount: x\n  triggers:\n{API}"
+    ));
+    let told = warnings(&twice);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(
+        told[0].contains("minReplicaCount: is written in line 8 already"),
+        "{told:#?}"
+    );
+    assert!(
+        told[1].contains("maxReplicaCount: must be a whole number"),
+        "{told:#?}"
+    );
+    let list = "apiVersion: v1\nkind: List\nitems: []\nitems: []\n";
+    assert_eq!(warnings(list).len(), 1);
+}
+
+#[test]
 fn an_hpa_that_keda_made_is_left_to_its_scaled_object() {
     let text = hpa("").replace(
         "  name: web\n  namespace",

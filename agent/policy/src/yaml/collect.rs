@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
+use super::outline::child;
 use super::{Outline, PROBLEMS_MAX, Place, Problem};
 use reader::{Reader, Stop};
 
@@ -90,7 +91,7 @@ pub(super) fn all<T: DeserializeOwned>(
                     why: format!("`{field}` is missing"),
                     field: within.clone(),
                 };
-                (reader::child(&within, field), problem)
+                (child(&within, field), problem)
             }
             Err(Stop::Other { at, why }) => {
                 let problem = Problem {
@@ -108,6 +109,7 @@ pub(super) fn all<T: DeserializeOwned>(
         }
     }
     fixed.extend(problems);
+    fixed.extend(outline.repeated());
     Partial {
         problems: told(fixed, first),
         rest,

@@ -1,8 +1,9 @@
 //! A document's values without their meaning, and where each of them stands.
 //!
-//! Comes in: what the parser reads. Goes out: scalars by their path, places, and
-//! the tree itself to [`super::collect`].
+//! Comes in: what the parser reads. Goes out: scalars by their path, places, what is
+//! written twice, and the tree itself to [`super::collect`].
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -10,7 +11,7 @@ use serde::{Deserialize, de};
 use serde_saphyr::Spanned;
 
 use super::collect::{self, Elsewhere, Partial};
-use super::{Place, place_of};
+use super::{PROBLEMS_MAX, Place, Problem, place_of};
 
 /// What stands where in a document.
 #[derive(Debug)]
@@ -28,8 +29,15 @@ pub(super) enum Node {
     Number(String),
     Text(String),
     List(Vec<Spanned<Node>>),
-    /// As written, no key twice.
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+    Map(Map),
+}
+
+#[derive(Debug)]
+pub(super) struct Map {
+    /// As written, no key twice: the first one counts.
+    pub fields: Vec<(Spanned<String>, Spanned<Node>)>,
+    /// Keys that are in it already; what they were written for is left out.
+    pub repeated: Vec<Spanned<String>>,
 }
 
 impl Node {
@@ -47,11 +55,25 @@ impl Node {
     fn child(&self, key: &str) -> Option<&Spanned<Node>> {
         match self {
             Node::List(items) => items.get(key.parse::<usize>().ok()?),
-            Node::Map(fields) => fields
-                .iter()
-                .find_map(|(it, value)| (it.value == key).then_some(value)),
+            Node::Map(map) => map.field(key).map(|(_, value)| value),
             _ => None,
         }
+    }
+}
+
+impl Map {
+    fn field(&self, key: &str) -> Option<&(Spanned<String>, Spanned<Node>)> {
+        self.fields.iter().find(|(it, _)| it.value == key)
+    }
+}
+
+/// The path of a field of `path`; keys that may hold dots stand in brackets.
+pub(super) fn child(path: &str, key: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    match (path, key.chars().all(plain)) {
+        ("", true) => key.to_owned(),
+        (path, true) => format!("{path}.{key}"),
+        (path, false) => format!("{path}[{key}]"),
     }
 }
 
@@ -89,16 +111,65 @@ impl Outline {
 
     /// What the document's `items` hold, each as a document of its own.
     pub fn into_items(self) -> Vec<Outline> {
-        let Node::Map(fields) = self.root.value else {
+        let Node::Map(map) = self.root.value else {
             return Vec::new();
         };
-        let items = fields.into_iter().find(|(key, _)| key.value == "items");
+        let items = map.fields.into_iter().find(|(key, _)| key.value == "items");
         let items = match items.map(|(_, value)| value.value) {
             Some(Node::List(items)) => items,
             _ => Vec::new(),
         };
         let outline = |item| Outline::new(item, self.lines_before);
         items.into_iter().map(outline).collect()
+    }
+
+    /// Whether the field at a path of keys is written more than once.
+    pub fn is_repeated(&self, keys: &[&str]) -> bool {
+        let Some((key, above)) = keys.split_last() else {
+            return false;
+        };
+        let Some(Node::Map(map)) = self.node(above) else {
+            return false;
+        };
+        map.repeated.iter().any(|it| it.value == *key)
+    }
+
+    /// What is written more than once, each time but the first; one more than is told
+    /// shows that there is more.
+    pub(super) fn repeated(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        self.repeated_in(&self.root.value, "", &mut found);
+        found
+    }
+
+    fn repeated_in(&self, node: &Node, path: &str, found: &mut Vec<Problem>) {
+        match node {
+            Node::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.repeated_in(&item.value, &format!("{path}[{index}]"), found);
+                }
+            }
+            Node::Map(map) => {
+                for key in &map.repeated {
+                    if found.len() > PROBLEMS_MAX {
+                        return;
+                    }
+                    let first = map.field(&key.value).map(|(first, _)| self.of(first).line);
+                    found.push(Problem {
+                        place: self.of(key),
+                        field: child(path, &key.value),
+                        why: format!(
+                            "is written in line {} already; leave one of them",
+                            first.unwrap_or_default()
+                        ),
+                    });
+                }
+                for (key, value) in &map.fields {
+                    self.repeated_in(&value.value, &child(path, &key.value), found);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Where `field` stands (`spec.triggers[1].name`), or what is nearest above it.
@@ -189,10 +260,15 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            fields.push(entry);
+        let mut seen = HashSet::new();
+        let (mut fields, mut repeated) = (Vec::new(), Vec::new());
+        while let Some((key, value)) = map.next_entry::<Spanned<String>, _>()? {
+            if seen.insert(key.value.clone()) {
+                fields.push((key, value));
+            } else {
+                repeated.push(key);
+            }
         }
-        Ok(Node::Map(fields))
+        Ok(Node::Map(Map { fields, repeated }))
     }
 }

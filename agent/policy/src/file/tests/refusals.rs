@@ -88,7 +88,7 @@ fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
         POLICY,
         MIN,
         "minReplicaCount: 1\n  minReplicaCount: 2",
-        &["10:3: duplicate mapping key `minReplicaCount` is not allowed here"],
+        &["10:3: spec.minReplicaCount: is written in line 9 already; leave one of them"],
     );
     refused(
         POLICY,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::file::read;
 use crate::yaml::PROBLEMS_MAX;
 
 use super::{POLICY, PROCESS, problems, refused, refused_with};
@@ -40,6 +41,43 @@ fn all_schema_errors_are_said_at_once_with_those_of_the_fields() {
             "11:3: spec.maxReplicas: is `spec.maxReplicaCount` here",
         ],
     );
+}
+
+#[test]
+fn what_is_written_twice_is_said_with_all_else_and_the_first_counts() {
+    refused(
+        POLICY,
+        MIN,
+        "minReplicaCount: many\n  minReplicaCount: 2\n  cooldownPeriod: -5\n  cooldownPeriod: \
+         many\n  cooldownPeriod: 5\n  fallback: {replicas: 1, replicas: x, failureThreshold: 3}",
+        &[
+            "9:20: spec.minReplicaCount: must be a whole number",
+            "10:3: spec.minReplicaCount: is written in line 9 already; leave one of them",
+            "11:19: spec.cooldownPeriod: must be 0 to 604800, is -5",
+            "12:3: spec.cooldownPeriod: is written in line 11 already; leave one of them",
+            "13:3: spec.cooldownPeriod: is written in line 11 already; leave one of them",
+            "14:27: spec.fallback.replicas: is written in line 14 already; leave one of them",
+        ],
+    );
+}
+
+#[test]
+fn a_document_that_says_twice_what_it_is_called_may_be_any() {
+    let of = |from: &str, to: &str| {
+        let contents = read(&POLICY.replacen(from, to, 1));
+        assert_eq!(contents.problems.len(), 1);
+        (contents.opaque, contents.refused.len())
+    };
+    assert_eq!(
+        of(MIN, "minReplicaCount: 1\n  minReplicaCount: 1"),
+        (false, 1)
+    );
+    assert_eq!(
+        of("  name: web\n", "  name: web\n  name: other\n"),
+        (true, 0)
+    );
+    let metadata = "metadata:\n  name: web\n";
+    assert_eq!(of(metadata, &metadata.repeat(2)), (true, 0));
 }
 
 #[test]

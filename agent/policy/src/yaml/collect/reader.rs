@@ -8,7 +8,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess
 use serde_saphyr::Spanned;
 
 use super::super::near::nearest;
-use super::super::outline::Node;
+use super::super::outline::{Node, child};
 use super::super::{EMPTY, NOT_BOOL, NOT_LIST, NOT_MAP, NOT_SINGLE, NOT_WHOLE};
 use super::super::{unknown_field, unknown_word};
 use super::Notes;
@@ -61,16 +61,6 @@ impl de::Error for Stop {
             within: String::new(),
             field,
         }
-    }
-}
-
-/// The path of a field of `path`; keys that may hold dots stand in brackets.
-pub(super) fn child(path: &str, key: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    match (path, key.chars().all(plain)) {
-        ("", true) => key.to_owned(),
-        (path, true) => format!("{path}.{key}"),
-        (path, false) => format!("{path}[{key}]"),
     }
 }
 
@@ -157,7 +147,7 @@ impl<'a> Reader<'a> {
 
     fn fields(&self) -> &'a [(Spanned<String>, Spanned<Node>)] {
         match self.node.map(|node| &node.value) {
-            Some(Node::Map(fields)) => fields,
+            Some(Node::Map(map)) => &map.fields,
             None | Some(Node::Null) => &[],
             Some(_) => {
                 self.wrong(NOT_MAP);
@@ -191,11 +181,11 @@ impl<'a> Reader<'a> {
 
     /// The same of the fields of a value.
     fn within(&self, path: &str, value: &Spanned<Node>) -> bool {
-        let Node::Map(fields) = &value.value else {
+        let Node::Map(map) = &value.value else {
             return false;
         };
         let mut said = false;
-        for (key, value) in fields {
+        for (key, value) in &map.fields {
             let path = child(path, &key.value);
             said |= self.elsewhere(&path, key) || self.within(&path, value);
         }
