@@ -6,6 +6,7 @@
 
 mod check;
 mod kubernetes;
+mod span;
 
 use std::fmt;
 use std::fs;
@@ -13,6 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use starling_consensus::Upkeep;
 use starling_health::logs::Format;
 use starling_policy::yaml::{Place, Problem, documents};
 
@@ -56,6 +58,17 @@ pub struct Config {
     /// Found the cluster if no seed knows one. Exactly one agent says so.
     #[serde(default)]
     pub bootstrap: bool,
+    /// What fails together with this machine: voters are spread over zones. Default:
+    /// `$NODE_ZONE` in Kubernetes, else unknown.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// No more agents vote in the log: 1, 3, 5 or 7. The same at all agents.
+    #[serde(default = "voters_max")]
+    pub voters_max: usize,
+    /// An agent that has been away for so long is no member any more, such as `12h` or
+    /// `3d`. The same at all agents.
+    #[serde(default = "forget_after")]
+    pub forget_after: String,
     /// What becomes of this agent's workers when it is told to end.
     #[serde(default)]
     pub workers_on_exit: WorkersOnExit,
@@ -64,6 +77,14 @@ pub struct Config {
     pub kubernetes: Option<Kubernetes>,
     #[serde(default)]
     pub log: LogLines,
+}
+
+fn voters_max() -> usize {
+    Upkeep::default().voters_max
+}
+
+fn forget_after() -> String {
+    "24h".into()
 }
 
 /// What this agent writes to standard error. Options and environment go first.
@@ -183,6 +204,15 @@ impl Config {
                 })
                 .collect(),
         ))
+    }
+
+    /// How a leader keeps the membership.
+    pub fn upkeep(&self) -> Upkeep {
+        Upkeep {
+            voters_max: self.voters_max,
+            // It was checked.
+            forget_after: span::parse(&self.forget_after).unwrap_or(Upkeep::default().forget_after),
+        }
     }
 
     /// This agent's name.

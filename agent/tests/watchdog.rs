@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use starling_agent::run::watchdog::{self, Pulse};
-use starling_consensus::{Config, Credentials, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Log, Timing, Tls, Upkeep};
 use starling_engine::ledger::Member;
 use starling_keys::{Authority, Node, Role};
 
@@ -33,6 +33,7 @@ async fn start(dir: &Path, authority: &Authority, name: &str, seeds: &[String]) 
             peer_address: address.clone(),
             gossip_address: "127.0.0.1:1".into(),
             api_address: "127.0.0.1:2".into(),
+            zone: String::new(),
         },
         cluster: CLUSTER.into(),
         seeds: seeds.to_vec().into(),
@@ -41,6 +42,7 @@ async fn start(dir: &Path, authority: &Authority, name: &str, seeds: &[String]) 
         founding: starling_consensus::Founding::default(),
         authority: None,
         timing: Timing::default(),
+        upkeep: Upkeep::default(),
         credentials: Credentials::new(&tls).unwrap(),
     };
     (Log::start(config, listener).await.unwrap(), address)

@@ -3,7 +3,7 @@
 //! Comes in: commands and reads, from here or forwarded. Goes out: their
 //! outcome at the leader, or who leads. Forwards once and no further.
 
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use openraft::error::{CheckIsLeaderError, RaftError};
@@ -19,6 +19,7 @@ use crate::acks::Acks;
 use crate::clock::Clock;
 use crate::failed::Failed;
 use crate::hand_over::{self, Part};
+use crate::join::identify;
 use crate::meet::Met;
 use crate::net::client::{Lane, Peers};
 use crate::net::identity::envelope;
@@ -246,6 +247,25 @@ impl Core {
             .await
             .map_err(|e| failed(&e))?;
         Ok(())
+    }
+
+    /// Whether an agent answers under this id where it is known to be.
+    pub async fn answers(&self, id: NodeId) -> bool {
+        let (Some(membership), Some(address)) = (self.member.get(), self.address(id)) else {
+            return false;
+        };
+        if id.0 == membership.own.id {
+            return true;
+        }
+        identify(self, &address)
+            .await
+            .is_ok_and(|answer| answer.cluster_id == membership.own.cluster_id && answer.id == id.0)
+    }
+
+    fn address(&self, NodeId(id): NodeId) -> Option<String> {
+        let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
+        let admitted = ledger.members.get(&NodeId(id))?;
+        Some(self.peers.book.find(id, &admitted.member.peer_address))
     }
 
     fn other_leader(&self, own: &Identity) -> Option<Leader> {

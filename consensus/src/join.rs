@@ -310,5 +310,6 @@ pub fn wire_member(core: &Core) -> wire::Member {
         peer_address: member.peer_address,
         gossip_address: member.gossip_address,
         api_address: member.api_address,
+        zone: member.zone,
     }
 }

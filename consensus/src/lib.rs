@@ -26,6 +26,7 @@ mod namesake;
 mod net;
 mod propose;
 mod recall;
+mod removed;
 mod seeds;
 mod stand;
 mod start;
@@ -72,6 +73,7 @@ pub struct Config {
     /// Goes into the ledger where this agent founds.
     pub authority: Option<Authority>,
     pub timing: Timing,
+    pub upkeep: Upkeep,
     /// What this agent shows to others, and whom it believes.
     pub credentials: Credentials,
 }
@@ -113,6 +115,24 @@ impl Default for Timing {
             election_min_ms: 300,
             election_max_ms: 500,
             pre_vote: true,
+        }
+    }
+}
+
+/// How a leader keeps the membership; the same at all agents.
+#[derive(Debug, Clone, Copy)]
+pub struct Upkeep {
+    /// No more vote: 1, 3, 5 or 7.
+    pub voters_max: usize,
+    /// A member that has been away for so long is no member any more.
+    pub forget_after: Duration,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Upkeep {
+            voters_max: 5,
+            forget_after: Duration::from_hours(24),
         }
     }
 }
@@ -169,7 +189,7 @@ pub enum Error {
     Unknown(String),
     #[error("the command has {bytes} bytes, more than {bytes_max}; split it")]
     TooLarge { bytes: usize, bytes_max: usize },
-    #[error("the log on this disk went back: {0}")]
+    #[error("the log on this disk can't be used any more: {0}")]
     Behind(String),
     #[error("this agent keeps the lead until it ends: {0}")]
     LeadKept(Kept),
@@ -229,6 +249,11 @@ impl Log {
     /// ledger may not have been replayed yet.
     pub fn generation(&self) -> u64 {
         self.inner.generation()
+    }
+
+    /// See [`Upkeep::voters_max`].
+    pub fn voters_max(&self) -> usize {
+        self.inner.core.config.upkeep.voters_max
     }
 
     /// Of the cluster that this agent belongs to; see [`Config::cluster_id`].
@@ -306,6 +331,14 @@ impl Log {
         let core = self.inner.core.clone();
         self.inner
             .on_runtime(async move { core.barrier().await })
+            .await
+    }
+
+    /// Whether an agent answers under this id where it is known to be, asked at once.
+    pub async fn answers(&self, id: NodeId) -> Result<bool, Error> {
+        let core = self.inner.core.clone();
+        self.inner
+            .on_runtime(async move { Ok(core.answers(id).await) })
             .await
     }
 

@@ -176,7 +176,8 @@ mod tests {
             items.push(item);
         }
         let by = NodeId(u64::MAX);
-        let encoded = codec::encode(&Command::Pass { by, items }).unwrap();
+        let moves = Vec::new();
+        let encoded = codec::encode(&Command::Pass { by, items, moves }).unwrap();
         assert!(encoded.len() > PASS_BYTES_MAX / 3, "{}", encoded.len());
         assert!(check_size(encoded.len()).is_ok(), "{}", encoded.len());
     }

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use openraft::Vote;
 use serde::{Deserialize, Serialize};
-use starling_proto::raft::RecallRequest;
+use starling_proto::raft::{RecallReply, RecallRequest};
 
 use crate::codec;
 use crate::core::Core;
 use crate::net::client::Lane;
 use crate::net::identity::envelope;
+use crate::removed;
 use crate::store::keys::Identity;
 use crate::types::{LogId, Metrics, Peer, Raft};
 
@@ -127,7 +128,7 @@ fn behind(own: &Own, known: &Known, who: u64) -> Option<String> {
 pub enum Answer {
     /// Nobody who answered knows this agent to have been further.
     Sound,
-    /// The log must not be used.
+    /// The log must not be used: it went back, or this agent is no member any more.
     Behind(String),
 }
 
@@ -153,7 +154,8 @@ pub async fn ask(core: &Core, raft: &Raft, identity: &Identity, own: Own) -> Ans
         let answers = all_at_once(asked).await;
         for (id, answer) in answers {
             match answer {
-                Ok(known) => {
+                Ok(Told::Removed) => return Answer::Behind(removed::words(id)),
+                Ok(Told::Known(known)) => {
                     answered.insert(id);
                     let why = known.and_then(|known| behind(&own, &known, id));
                     if let Some(why) = why {
@@ -199,9 +201,17 @@ async fn all_at_once<T: Send + 'static>(
     answers
 }
 
-type Replied = (u64, Result<Option<Known>, String>);
+/// What another agent says of this one.
+pub enum Told {
+    /// `None` where the two have never spoken.
+    Known(Option<Known>),
+    /// It was a member once.
+    Removed,
+}
 
-fn question(
+type Replied = (u64, Result<Told, String>);
+
+pub fn question(
     core: &Core,
     own: &Identity,
     id: u64,
@@ -217,17 +227,27 @@ fn question(
             let mut client = client.map_err(|e| e.to_string())?;
             let call = tokio::time::timeout(CALL_DEADLINE, client.recall(request));
             let reply = call.await.map_err(|_| "no answer in time".to_owned())?;
-            let known = reply
-                .map_err(|status| status.message().to_owned())?
-                .into_inner()
-                .known;
-            if known.is_empty() {
-                return Ok(None);
+            let reply = reply.map_err(|status| status.message().to_owned())?;
+            let RecallReply { known, removed } = reply.into_inner();
+            if removed {
+                return Ok(Told::Removed);
             }
-            codec::decode(&known).map(Some).map_err(|e| e.to_string())
+            if known.is_empty() {
+                return Ok(Told::Known(None));
+            }
+            let known = codec::decode(&known).map_err(|e| e.to_string())?;
+            Ok(Told::Known(Some(known)))
         };
         (id, ask.await)
     }
+}
+
+/// For an agent whose log must not be used any more.
+pub fn farewell(why: &str) -> String {
+    format!(
+        "the log on this disk can't be used any more ({why}); start this agent again: it joins as \
+         a new member and takes the log from the others"
+    )
 }
 
 /// Closed while it asks, open for good afterwards.

@@ -27,8 +27,8 @@ use crate::store::open::Opened;
 use crate::store::{Disk, LogStore, open};
 use crate::types::Raft;
 use crate::{
-    Config, Error, Leadership, Timing, ailing, announce, attend, compact, join, propose, stand,
-    steward,
+    Config, Error, Leadership, Timing, ailing, announce, attend, compact, join, propose, removed,
+    stand, steward,
 };
 
 /// openraft's core and the network must not wait for each other's work.
@@ -212,6 +212,9 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     let meet = meet::run(core.clone());
     core.failed
         .keep_beside("the search for other clusters", meet);
+    let removed = removed::run(core.clone(), opened.doubt());
+    core.failed
+        .keep_beside("the look for its own removal", removed);
     let stand = stand::run(core.clone());
     core.failed.keep_beside("the care for a leader", stand);
     let attend = attend::run(core.clone());
@@ -251,10 +254,7 @@ async fn look_back(
             Answer::Behind(why) => {
                 let noted = doubt.note(&why).await;
                 let noted = noted.map_err(|e| Error::Unknown(format!("{why}; {e}")));
-                core.failed.tell(format!(
-                    "the log on this disk went back ({why}); start this agent again: it joins as a \
-                     new member and takes the log from the others"
-                ));
+                core.failed.tell(recall::farewell(&why));
                 noted.and(Err(Error::Behind(why)))
             }
         }
@@ -357,6 +357,9 @@ fn check(config: &Config) -> Result<(), Error> {
     }
     if config.member.peer_address.is_empty() {
         return refuse("member.peer_address", "is missing");
+    }
+    if !matches!(config.upkeep.voters_max, 1 | 3 | 5 | 7) {
+        return refuse("upkeep.voters_max", "must be 1, 3, 5 or 7");
     }
     if config.timing.heartbeat_ms < HEARTBEAT_MS_MIN {
         return refuse("timing.heartbeat_ms", "must be at least 10");

@@ -101,9 +101,15 @@ impl Cluster {
                 peer_address: format!("10.0.{}.{}:7101", number / 250, number % 250),
                 gossip_address: format!("10.0.{}.{}:7102", number / 250, number % 250),
                 api_address: format!("10.0.{}.{}:7103", number / 250, number % 250),
+                zone: String::new(),
             };
             let nonce = format!("nonce-{number}");
-            (NodeId(number), Admitted { nonce, member })
+            let admitted = Admitted {
+                nonce,
+                member,
+                away_since: None,
+            };
+            (NodeId(number), admitted)
         });
         let mut cluster = Cluster {
             ledger: Ledger {
@@ -141,7 +147,8 @@ impl Cluster {
         let items = items.collect();
         self.next += count;
         let by = NodeId(1);
-        self.commit(Command::Pass { by, items });
+        let moves = Vec::new();
+        self.commit(Command::Pass { by, items, moves });
     }
 
     fn item(&self, number: u64) -> Item {

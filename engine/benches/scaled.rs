@@ -128,7 +128,12 @@ impl Cluster {
             };
             let nonce = format!("nonce-{number}");
             let id = NodeId(u64::from(number));
-            ledger.members.insert(id, Admitted { nonce, member });
+            let admitted = Admitted {
+                nonce,
+                member,
+                away_since: None,
+            };
+            ledger.members.insert(id, admitted);
         }
         let mut pods: BTreeMap<NodeId, Sample> = BTreeMap::new();
         for number in 0..POLICIES {

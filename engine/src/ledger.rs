@@ -10,6 +10,7 @@
 mod apply;
 mod authority;
 mod digest;
+mod members;
 pub mod part;
 pub mod scaled;
 pub mod summed;
@@ -53,6 +54,10 @@ pub enum Command {
     Admit { nonce: String, member: Member },
     /// A member has moved to other addresses.
     Readdress { node: NodeId, member: Member },
+    /// A member hasn't answered the leader for a while, or does again.
+    Away { node: NodeId, away: bool },
+    /// Forgets a member; what ran on it is placed anew.
+    Remove { node: NodeId },
     /// Puts a policy into force; it belongs to `source` then. Where it is in force as it
     /// is, `source` is only noted as another place that says the same.
     PutPolicy { policy: Policy, source: String },
@@ -63,8 +68,13 @@ pub enum Command {
         name: policy::Name,
         source: Option<String>,
     },
-    /// What a leader's pass over all policies wants changed.
-    Pass { by: NodeId, items: Vec<Item> },
+    /// What a leader's pass over all policies wants changed, and where what no policy
+    /// sizes is to run from now on.
+    Pass {
+        by: NodeId,
+        items: Vec<Item>,
+        moves: Vec<Move>,
+    },
     /// Forgets a workload that no policy sizes; what runs of it is stopped.
     DeleteWorkload { target: Target },
 }
@@ -78,6 +88,10 @@ pub struct Member {
     pub peer_address: String,
     pub gossip_address: String,
     pub api_address: String,
+    /// What fails together with it, such as a data centre; empty where that isn't known.
+    /// At most 63 bytes.
+    #[serde(default)]
+    pub zone: String,
 }
 
 /// One workload's part of a pass.
@@ -97,6 +111,15 @@ pub struct Item {
     pub changes: Vec<Change>,
     /// Kept where the size changes, or what a dry run would do.
     pub report: Option<Report>,
+}
+
+/// New places for the replicas of a workload that no policy sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    pub target: Target,
+    /// The grant that it was planned from; refused where there is a newer one.
+    pub stamp: Stamp,
+    pub shares: BTreeMap<NodeId, u32>,
 }
 
 /// What became of an entry.
@@ -178,6 +201,10 @@ pub enum Why {
     UnknownWorkload,
     #[error("policy {by} sizes it; delete that first")]
     Sized { by: Box<policy::Name> },
+    #[error("it was granted anew since it was looked at")]
+    StaleShares,
+    #[error("it is the last member, and a cluster has at least one")]
+    LastMember,
 }
 
 /// The state itself.
@@ -206,6 +233,9 @@ pub struct Ledger {
 pub struct Admitted {
     pub nonce: String,
     pub member: Member,
+    /// Since when it hasn't answered any leader.
+    #[serde(default)]
+    pub away_since: Option<Ms>,
 }
 
 /// A policy as the cluster holds it.

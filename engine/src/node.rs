@@ -6,6 +6,8 @@
 //! host to carry out. Never does I/O; a host that repeats or loses an output
 //! does no harm, the next pass plans from what is.
 
+mod entry;
+mod orphans;
 mod pass;
 mod placement;
 pub mod platform;
@@ -117,6 +119,9 @@ pub const PROPOSAL_PATIENCE_MS: u64 = 5_000;
 /// An external trigger that hasn't answered for its polling interval and this
 /// much more has failed.
 pub const POLL_PATIENCE_MS: u64 = 10_000;
+/// At most so many workloads without a policy are moved in one entry; the next pass sees
+/// to the rest.
+pub const PASS_MOVES_MAX: usize = 100;
 /// At most so many policies change in one entry; the next pass begins with the rest.
 pub const PASS_ITEMS_MAX: usize = 500;
 /// At most so many bytes, by [`weight`](crate::weight), so that one entry

@@ -72,6 +72,7 @@ fn pass(item: Item) -> Command {
     Command::Pass {
         by: NodeId(1),
         items: vec![item],
+        moves: Vec::new(),
     }
 }
 
@@ -332,6 +333,8 @@ fn commands() -> impl Strategy<Value = Command> {
             nonce,
             member: member(&name)
         }),
+        1 => (1_u64..6).prop_map(|n| Command::Remove { node: NodeId(n) }),
+        1 => (1_u64..6, any::<bool>()).prop_map(|(n, away)| Command::Away { node: NodeId(n), away }),
         1 => Just(Command::Found { cluster: "x".into(), generation: 7, authority: None }),
     ]
 }

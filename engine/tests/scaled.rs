@@ -626,6 +626,7 @@ fn shares_are_refused_for_what_the_platform_places() {
     let refused = world.apply(Command::Pass {
         by: A,
         items: vec![item],
+        moves: Vec::new(),
     });
     assert_eq!(refused, [Why::NotPlaced(Box::new(target()))]);
 }

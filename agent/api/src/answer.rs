@@ -31,6 +31,8 @@ pub struct Sight<'a> {
     pub leadership: &'a Leadership,
     /// Whether a leader stands behind all this.
     pub backing: Backing,
+    /// No more vote, however many members there are.
+    pub voters_max: usize,
     pub snapshot: &'a Snapshot,
 }
 

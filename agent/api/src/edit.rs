@@ -1,5 +1,5 @@
-//! What users take away: a policy, whoever put it into force, or a workload that no
-//! policy sizes.
+//! What users take away: a policy, whoever put it into force, a workload that no
+//! policy sizes, or a member that is gone.
 //!
 //! Comes in: a name, and who asks. Goes out: a command to the log, a line in this
 //! agent's own, and what was there before. Removes nothing that somebody else would
@@ -8,6 +8,7 @@
 use starling_consensus::Error;
 use starling_engine::ledger::{Command, InForce, Outcome, Why};
 use starling_engine::policy::Target;
+use starling_engine::unit::NodeId;
 use starling_proto::v1;
 use tonic::{Code, Status};
 use tracing::info;
@@ -102,6 +103,67 @@ pub async fn delete_workload(
     })
 }
 
+/// What ran on it is placed anew. One that answers stays, unless it is forced out.
+pub async fn remove_member(
+    view: &View,
+    asked: &v1::RemoveMemberRequest,
+    by: &str,
+) -> Result<v1::RemoveMemberResponse, Status> {
+    current(view).await?;
+    let member = see(view, |sight| {
+        let find = |is: &dyn Fn(&v1::Member) -> bool| {
+            let mut members = sight.members(None);
+            members.find(|(_, member)| is(member))
+        };
+        let by_name = find(&|member| member.name == asked.node);
+        by_name.or_else(|| find(&|member| member.id.to_string() == asked.node))
+    });
+    let Some((_, member)) = member else {
+        let words = format!(
+            "no member is called {:?}, nor is that a member's id; `starling members` lists them",
+            asked.node
+        );
+        return Err(refuse::with(Code::NotFound, refuse::NO_MEMBER, words));
+    };
+    let (name, node) = (&member.name, NodeId(member.id));
+    if member.role() == v1::Role::Leader {
+        let words = format!(
+            "{name} leads, and a leader can't be removed: end that agent, and remove it once \
+             another one leads"
+        );
+        return Err(refuse::with(Code::FailedPrecondition, refuse::LEADS, words));
+    }
+    if !asked.force && (member.alive || answers(view, node).await) {
+        let words = format!(
+            "{name} answers, so it may still run replicas: end that agent and ask again in some \
+             seconds, or have it removed all the same (`--force`), and it ends what it runs"
+        );
+        return Err(refuse::with(
+            Code::FailedPrecondition,
+            refuse::ANSWERS,
+            words,
+        ));
+    }
+    propose(view, Command::Remove { node }).await?;
+    info!(
+        member = name,
+        id = node.0,
+        by,
+        "a member was removed by command; what ran on it is placed anew"
+    );
+    Ok(v1::RemoveMemberResponse {
+        header: Some(see(view, |sight| {
+            sight.header(v1::Consistency::Linearizable)
+        })),
+        member: Some(member),
+    })
+}
+
+/// What can't be asked counts as silent: then gossip has the word.
+async fn answers(view: &View, node: NodeId) -> bool {
+    view.log.answers(node).await.unwrap_or(false)
+}
+
 /// Waits until this agent knows all that was committed, so that it doesn't speak of
 /// what was there before.
 async fn current(view: &View) -> Result<(), Status> {
@@ -128,6 +190,7 @@ fn refused(outcome: &Outcome) -> Result<(), Status> {
     let (code, reason) = match refusal.why {
         Why::UnknownPolicy => (Code::NotFound, refuse::NO_POLICY),
         Why::UnknownWorkload => (Code::NotFound, refuse::NO_WORKLOAD),
+        Why::UnknownMember => (Code::NotFound, refuse::NO_MEMBER),
         _ => (Code::FailedPrecondition, refuse::OWNED),
     };
     Err(refuse::with(code, reason, refusal.to_string()))

@@ -18,6 +18,10 @@ pub const INVALID: &str = "INVALID_FIELD";
 pub const NO_POLICY: &str = "POLICY_NOT_FOUND";
 pub const NO_WORKLOAD: &str = "WORKLOAD_NOT_FOUND";
 pub const NO_DECISION: &str = "DECISION_NOT_FOUND";
+pub const NO_MEMBER: &str = "MEMBER_NOT_FOUND";
+/// It may still run something.
+pub const ANSWERS: &str = "MEMBER_ANSWERS";
+pub const LEADS: &str = "MEMBER_LEADS";
 /// Somebody else asks for it, who would bring it back.
 pub const OWNED: &str = "OWNED_BY_ANOTHER";
 /// No leader is known; answers that need none are given.

@@ -27,6 +27,7 @@ pub fn see<R>(view: &View, look: impl FnOnce(Sight<'_>) -> R) -> R {
         ledger: &ledger,
         leadership: &leadership,
         backing,
+        voters_max: view.log.voters_max(),
         snapshot: &snapshot,
     })
 }

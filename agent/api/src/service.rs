@@ -406,6 +406,17 @@ impl StarlingService for Service {
             .map(Response::new)
     }
 
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let _turn = self.turn()?;
+        let by = caller::words(&request);
+        edit::remove_member(&self.view, request.get_ref(), &by)
+            .await
+            .map(Response::new)
+    }
+
     async fn delete_workload(
         &self,
         request: Request<v1::DeleteWorkloadRequest>,

@@ -370,7 +370,7 @@ headed!(
     GetClusterStatusResponse ListMembersResponse ListNodesResponse ListPoliciesResponse
     GetPolicyResponse ExplainPolicyResponse ListWorkloadsResponse GetWorkloadResponse
     ListReplicasResponse ListDecisionsResponse DeletePolicyResponse DeleteWorkloadResponse
-    WatchClusterResponse WatchDecisionsResponse
+    RemoveMemberResponse WatchClusterResponse WatchDecisionsResponse
 );
 
 /// What to say of a user's certificate that ends soon. One that has ended is refused by

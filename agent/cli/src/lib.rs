@@ -25,6 +25,7 @@ mod keys;
 mod log_level;
 pub mod output;
 mod read;
+mod remove;
 mod scope;
 mod show;
 mod status;
@@ -49,6 +50,8 @@ pub enum Ask {
         #[command(flatten)]
         read: read::Args,
     },
+    /// Take an agent that is gone out of the cluster; what ran on it is placed anew
+    Remove(remove::Args),
     /// Show what machines or workloads use
     Top(top::Args),
     /// List policies, their sizes and their triggers, or delete one
@@ -134,6 +137,7 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
     match command {
         Ask::Status(args) => status::status(&args).await,
         Ask::Members { read } => read::members(&read).await,
+        Ask::Remove(args) => remove::remove(&args).await,
         Ask::Top(args) => top::top(&args).await,
         Ask::Policies { what, scope, read } => match what {
             Some(what) => delete::policy(&what).await,

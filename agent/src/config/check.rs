@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use starling_policy::{is_label, is_subdomain};
 
-use super::{Config, kubernetes};
+use super::{Config, kubernetes, span};
 
 /// Bytes in a node's or a cluster's name.
 const NAME_BYTES_MAX: usize = 63;
@@ -33,6 +33,7 @@ pub(super) fn check(
         };
     }
     addresses(config, &mut wrong);
+    members(config, &mut wrong);
     if !config.bootstrap && config.seeds.is_empty() && config.kubernetes.is_none() {
         wrong.push((
             "seeds".into(),
@@ -76,6 +77,42 @@ fn names(config: &mut Config, wrong: &mut Violations) {
             ),
         ));
     }
+}
+
+/// How the membership is kept, and what this agent says of itself for it.
+fn members(config: &Config, wrong: &mut Violations) {
+    if let Some(zone) = config.zone.as_ref().filter(|zone| !is_zone(zone)) {
+        wrong.push((
+            "zone".into(),
+            format!(
+                "`{}` is not a zone's name: write 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, `-`, `_` \
+                 and `.`, beginning and ending with a letter or digit",
+                zone.escape_debug()
+            ),
+        ));
+    }
+    if !matches!(config.voters_max, 1 | 3 | 5 | 7) {
+        wrong.push((
+            "votersMax".into(),
+            format!("is {}; write 1, 3, 5 or 7", config.voters_max),
+        ));
+    }
+    if let Err(why) = span::parse(&config.forget_after) {
+        wrong.push((
+            "forgetAfter".into(),
+            format!("`{}` {why}", config.forget_after.escape_debug()),
+        ));
+    }
+}
+
+/// As the value of a label of Kubernetes.
+fn is_zone(text: &str) -> bool {
+    let outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    text.len() <= NAME_BYTES_MAX
+        && text.bytes().all(inner)
+        && outer(text.bytes().next())
+        && outer(text.bytes().last())
 }
 
 fn addresses(config: &Config, wrong: &mut Violations) {

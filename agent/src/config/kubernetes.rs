@@ -155,6 +155,9 @@ pub(super) fn check(
         "POD_IP",
         "status.podIP",
     );
+    if config.zone.is_none() {
+        config.zone = environment("NODE_ZONE").filter(|zone| !zone.is_empty());
+    }
     from_pod(
         &mut kubernetes.namespace,
         wrong,

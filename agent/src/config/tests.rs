@@ -117,7 +117,7 @@ fn texts_that_are_no_settings_are_refused() {
         "node: n1",
         "nodes: n1",
         "agent.yaml:2:1: nodes: unknown field `nodes`; did you mean `node`? allowed: cluster, node, dataDir, \
-         policies, authentications, keys, listen, advertise, seeds, bootstrap, workersOnExit, kubernetes, log",
+         policies, authentications, keys, listen, advertise, seeds, bootstrap, zone, votersMax, forgetAfter, workersOnExit, kubernetes, log",
     );
     refused(
         "node: n1",
@@ -393,5 +393,27 @@ fn the_example_is_sound_and_the_unit_starts_it() {
         "StateDirectory=starling",
     ] {
         assert!(unit.lines().any(|it| it == line), "{line}");
+    }
+}
+
+#[test]
+fn how_members_are_kept_has_defaults_and_bounds() {
+    let config = load(&host(GOOD)).unwrap();
+    let upkeep = config.upkeep();
+    assert_eq!((upkeep.voters_max, config.zone), (5, None));
+    assert_eq!(upkeep.forget_after, std::time::Duration::from_hours(24));
+    let text = format!("{GOOD}zone: eu-1a\nvotersMax: 7\nforgetAfter: 3d\n");
+    let config = load(&host(&text)).unwrap();
+    assert_eq!(config.zone.as_deref(), Some("eu-1a"));
+    assert_eq!(config.upkeep().voters_max, 7);
+    let text = format!("{GOOD}zone: 'a b'\nvotersMax: 4\nforgetAfter: soon\n");
+    let said = load(&host(&text)).unwrap_err().to_string();
+    for words in [
+        "agent.yaml:7:7: zone: `a b` is not a zone's name: write 1 to 63 of a-z, A-Z",
+        "agent.yaml:8:12: votersMax: is 4; write 1, 3, 5 or 7",
+        "agent.yaml:9:14: forgetAfter: `soon` is no stretch of time from 10s to 365d: write a \
+         whole number and s, m, h or d, such as 24h",
+    ] {
+        assert!(said.contains(words), "{said}");
     }
 }

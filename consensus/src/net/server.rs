@@ -34,7 +34,7 @@ use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::tls::Callers;
 use crate::types::Types;
-use crate::{Error, codec, hand_over, stand};
+use crate::{Error, codec, hand_over, removed, stand};
 
 /// Calls at once on one connection; more wait.
 /// Two lanes for each of 500 peers that all call this one.
@@ -189,6 +189,7 @@ fn member(member: Option<wire::Member>) -> Result<Member, Status> {
         &member.peer_address,
         &member.gossip_address,
         &member.api_address,
+        &member.zone,
     ];
     if member.name.is_empty()
         || member.name.len() > NAME_BYTES_MAX
@@ -204,6 +205,7 @@ fn member(member: Option<wire::Member>) -> Result<Member, Status> {
         peer_address: member.peer_address,
         gossip_address: member.gossip_address,
         api_address: member.api_address,
+        zone: member.zone,
     })
 }
 
@@ -234,10 +236,12 @@ fn may_be_forwarded(command: &Command) -> Result<(), Status> {
     let what = match command {
         Command::PutPolicy { .. }
         | Command::RemovePolicy { .. }
-        | Command::DeleteWorkload { .. } => return Ok(()),
+        | Command::DeleteWorkload { .. }
+        | Command::Remove { .. } => return Ok(()),
         Command::Found { .. } => "a cluster is founded by its first agent",
         Command::Admit { .. } => "an agent is let in where it asks to join",
         Command::Readdress { .. } => "an agent says itself where it listens",
+        Command::Away { .. } => "the leader sees itself who is away",
         Command::Pass { .. } => "a pass is the leader's own",
     };
     Err(Status::permission_denied(format!(
@@ -491,6 +495,12 @@ impl peer_server::Peer for Service {
         let own = self.core.own.get().ok_or_else(no_member)?;
         let (caller, request) = Caller::of(request);
         let sender = check(own, request.envelope.as_ref())?;
+        if removed::is_removed(&self.core, sender) {
+            return Ok(Response::new(RecallReply {
+                removed: true,
+                ..RecallReply::default()
+            }));
+        }
         owner::check(&self.core, &caller, sender, Wish::Other).await?;
         let committed = self
             .core
@@ -501,7 +511,10 @@ impl peer_server::Peer for Service {
             Some(known) => codec::encode(&known).map_err(|e| Status::internal(e.to_string()))?,
             None => Vec::new(),
         };
-        Ok(Response::new(RecallReply { known }))
+        Ok(Response::new(RecallReply {
+            known,
+            removed: false,
+        }))
     }
 
     async fn pre_vote(

@@ -40,6 +40,7 @@ async fn i1_what_an_agent_decided_is_not_committed_by_another_that_leads() {
     let pass = |by| Command::Pass {
         by,
         items: Vec::new(),
+        moves: Vec::new(),
     };
     let refused = logs[1].propose_here(pass(logs[1].id())).await;
     assert!(

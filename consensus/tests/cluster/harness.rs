@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use starling_consensus::{Config, Credentials, Error, Founding, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Error, Founding, Log, Timing, Tls, Upkeep};
 use starling_engine::ledger::{Command, Member, Outcome};
 use tempfile::TempDir;
 
@@ -81,6 +81,7 @@ impl Agent {
                     peer_address: listener.local_addr().unwrap().to_string(),
                     gossip_address: "127.0.0.1:1".into(),
                     api_address: "127.0.0.1:2".into(),
+                    zone: String::new(),
                 },
                 cluster: CLUSTER.into(),
                 seeds: agents
@@ -93,6 +94,7 @@ impl Agent {
                 cluster_id: None,
                 authority: None,
                 timing: Timing::default(),
+                upkeep: Upkeep::default(),
                 credentials: Credentials::new(&authority.sign(&["peer.starling", &name])).unwrap(),
             };
             agents.push(Agent {

@@ -14,6 +14,7 @@ mod founding;
 mod handing;
 mod harness;
 mod killing;
+mod leaving;
 mod network;
 mod process;
 mod refusing;

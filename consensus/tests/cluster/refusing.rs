@@ -360,9 +360,14 @@ async fn members_forward_only_what_users_may_change() {
             node: logs[leader].id(),
             member,
         },
+        Command::Away {
+            node: logs[leader].id(),
+            away: true,
+        },
         Command::Pass {
             by: logs[leader].id(),
             items: Vec::new(),
+            moves: Vec::new(),
         },
     ];
     for command in refused {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
-use starling_consensus::{Config, Credentials, Founding, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Founding, Log, Timing, Tls, Upkeep};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::policy::{
     Goal, NAMESPACE, Name, PROCESS, Policy, Resource, Source, Target, Trigger,
@@ -242,6 +242,7 @@ fn config(home: &Home) -> Config {
             peer_address: said(ADDRESS),
             gossip_address: "127.0.0.1:1".into(),
             api_address: "127.0.0.1:2".into(),
+            zone: String::new(),
         },
         cluster: CLUSTER.into(),
         cluster_id: None,
@@ -253,6 +254,7 @@ fn config(home: &Home) -> Config {
             pre_vote: std::env::var_os(UNASKED).is_none(),
             ..Timing::default()
         },
+        upkeep: Upkeep::default(),
         credentials: Credentials::new(&home.tls()).unwrap(),
     }
 }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::scaled::{Meaning, Scaled};
 use super::{
-    Admitted, Authority, Became, Cause, Command, DECISIONS_MAX, Entry, FOUNDER, InForce, Item,
-    Ledger, MEMBERS_MAX, Member, Outcome, POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why,
-    Workload,
+    Admitted, Authority, Became, Cause, Command, DECISIONS_MAX, Entry, InForce, Item, Ledger, Move,
+    Outcome, POLICIES_MAX, Record, Refusal, WORKLOADS_MAX, Why, Workload,
 };
 use crate::history::History;
 use crate::policy::{self, Form, Policy, Target};
@@ -49,6 +48,8 @@ impl Ledger {
                 Ok(())
             }
             Command::Readdress { node, member } => self.readdress(*node, member),
+            Command::Away { node, away } => self.note_away(*node, *away),
+            Command::Remove { node } => self.remove(index, *node),
             Command::PutPolicy { policy, source } => {
                 outcome.became = Some(self.put_policy(index, policy, source)?);
                 Ok(())
@@ -58,7 +59,12 @@ impl Ledger {
                 Ok(())
             }
             Command::DeleteWorkload { target } => self.delete_workload(target),
-            Command::Pass { by, items } => {
+            Command::Pass { by, items, moves } => {
+                for moved in moves {
+                    if let Err(refusal) = self.relocate(index, moved) {
+                        outcome.refused.push(refusal);
+                    }
+                }
                 for item in items {
                     if let Err(refusal) = self.resize(index, *by, item) {
                         outcome.refused.push(refusal);
@@ -84,48 +90,6 @@ impl Ledger {
         cluster.clone_into(&mut self.cluster);
         self.generation = generation;
         self.authority = authority.cloned();
-        Ok(())
-    }
-
-    /// A name that is admitted again with another nonce has lost its disk: the
-    /// former id is dropped and never given again.
-    fn admit(&mut self, index: u64, nonce: &str, member: &Member) -> Result<NodeId, Refusal> {
-        let known = self.members.iter().find(|(_, m)| m.nonce == nonce);
-        if let Some(id) = known.map(|(id, _)| *id) {
-            if let Some(admitted) = self.members.get_mut(&id) {
-                admitted.member = member.clone();
-            }
-            return Ok(id);
-        }
-        if self.members.len() >= MEMBERS_MAX {
-            return Err(Refusal::new(&member.name, Why::Full(MEMBERS_MAX)));
-        }
-        let id = if nonce == FOUNDER {
-            NodeId(1)
-        } else {
-            NodeId(index)
-        };
-        let namesakes = self.members.iter();
-        let namesakes = namesakes.filter(|(_, m)| m.member.name == member.name);
-        for former in namesakes.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.members.remove(&former);
-        }
-        let (nonce, member) = (nonce.to_owned(), member.clone());
-        self.members.insert(id, Admitted { nonce, member });
-        Ok(id)
-    }
-
-    fn readdress(&mut self, node: NodeId, member: &Member) -> Result<(), Refusal> {
-        let namesake =
-            |(id, m): &(&NodeId, &Admitted)| **id != node && m.member.name == member.name;
-        if let Some((by, _)) = self.members.iter().find(namesake) {
-            return Err(Refusal::new(&member.name, Why::NameTaken { by: *by }));
-        }
-        let admitted = self
-            .members
-            .get_mut(&node)
-            .ok_or_else(|| Refusal::new(&member.name, Why::UnknownMember))?;
-        admitted.member = member.clone();
         Ok(())
     }
 
@@ -360,13 +324,8 @@ impl Ledger {
             if workload.scaled.is_some() {
                 return refuse(Why::NotPlaced(Box::new(policy.target.clone())));
             }
-            let sum: u64 = shares.values().map(|n| u64::from(*n)).sum();
-            if sum > u64::from(item.to) {
-                let size = item.to;
-                return refuse(Why::TooManyShares { sum, size });
-            }
-            if let Some(node) = shares.keys().find(|n| !self.members.contains_key(n)) {
-                return refuse(Why::ShareOfStranger(*node));
+            if let Some(why) = unsound(shares, item.to, &self.members) {
+                return refuse(why);
             }
         }
 
@@ -399,6 +358,35 @@ impl Ledger {
         if !kept {
             self.audit(&item.policy);
         }
+        Ok(())
+    }
+
+    /// Replicas that a node has lost, of a workload that no policy sizes, run elsewhere.
+    fn relocate(&mut self, index: u64, moved: &Move) -> Result<(), Refusal> {
+        let refuse = |why| Err(Refusal::new(&moved.target.to_string(), why));
+        let Some(workload) = self.workloads.get_mut(&moved.target) else {
+            return refuse(Why::UnknownWorkload);
+        };
+        if let Some(by) = &workload.policy {
+            return refuse(Why::Sized {
+                by: Box::new(by.clone()),
+            });
+        }
+        if workload.scaled.is_some() {
+            return refuse(Why::NotPlaced(Box::new(moved.target.clone())));
+        }
+        if workload.stamp != moved.stamp {
+            return refuse(Why::StaleShares);
+        }
+        if let Some(why) = unsound(&moved.shares, workload.granted(), &self.members) {
+            return refuse(why);
+        }
+        workload.shares.clone_from(&moved.shares);
+        workload.shares.retain(|_, n| *n > 0);
+        workload.stamp = Stamp {
+            generation: self.generation,
+            index,
+        };
         Ok(())
     }
 
@@ -491,7 +479,7 @@ impl Ledger {
 }
 
 impl Refusal {
-    fn new(subject: &str, why: Why) -> Self {
+    pub(super) fn new(subject: &str, why: Why) -> Self {
         Refusal {
             subject: subject.to_owned(),
             why,
@@ -501,6 +489,20 @@ impl Refusal {
     fn of(policy: &policy::Name, why: Why) -> Self {
         Refusal::new(&policy.to_string(), why)
     }
+}
+
+/// What is wrong with the shares of a workload of so many replicas.
+fn unsound(
+    shares: &BTreeMap<NodeId, u32>,
+    size: u32,
+    members: &BTreeMap<NodeId, Admitted>,
+) -> Option<Why> {
+    let sum: u64 = shares.values().map(|n| u64::from(*n)).sum();
+    if sum > u64::from(size) {
+        return Some(Why::TooManyShares { sum, size });
+    }
+    let stranger = shares.keys().find(|node| !members.contains_key(node));
+    stranger.map(|node| Why::ShareOfStranger(*node))
 }
 
 /// Takes replicas from the nodes with the most until at most `size` are left.

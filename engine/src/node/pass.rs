@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::entry::Entry;
 use super::platform::Observation;
 use super::watch::{Look, Watch};
 use super::{
-    FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_BYTES_MAX, PASS_EVERY_MS, PASS_GAP_MS,
-    PASS_ITEMS_MAX, PROPOSAL_PATIENCE_MS, placement,
+    FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_EVERY_MS, PASS_GAP_MS, PROPOSAL_PATIENCE_MS,
+    placement,
 };
 use crate::decide::reason::{Held, clip};
 use crate::decide::{self, Decision, Inputs, Platform, Reading};
 use crate::demand::pick::Pick;
-use crate::ledger::{Command, InForce, Item, Ledger, Workload};
+use crate::ledger::{Command, InForce, Item, Ledger, Move, Workload};
 use crate::policy::{self, Policy, Resource, Source, Strategy, Target};
 use crate::unit::{Ms, NodeId};
-use crate::weight;
 
 impl Node {
     pub(super) fn due_pass(&mut self, now: Ms, ledger: &Ledger) -> Option<Output> {
@@ -25,7 +25,10 @@ impl Node {
         let mut lead = self.lead.take()?;
         let output = self.pass(&mut lead, now, ledger);
         self.lead = Some(lead);
-        output.map(|items| Output::Propose(Command::Pass { by: id, items }))
+        output.map(|(items, moves)| {
+            let by = id;
+            Output::Propose(Command::Pass { by, items, moves })
+        })
     }
 
     /// Each second, also while a proposal is under way: what decisions look at
@@ -85,7 +88,7 @@ impl Node {
         );
     }
 
-    fn pass(&self, lead: &mut Lead, now: Ms, ledger: &Ledger) -> Option<Vec<Item>> {
+    fn pass(&self, lead: &mut Lead, now: Ms, ledger: &Ledger) -> Option<(Vec<Item>, Vec<Move>)> {
         let pending = lead
             .proposed_at
             .is_some_and(|at| now.since(at) < PROPOSAL_PATIENCE_MS);
@@ -95,10 +98,9 @@ impl Node {
         lead.planned_at = now;
         lead.next_pass = now.plus(PASS_EVERY_MS);
         self.note_missed(lead, now, ledger);
-        let mut entry = Entry {
-            placed: placed(ledger),
-            ..Entry::default()
-        };
+        let mut entry = Entry::new(ledger);
+        // First, so that however much policies change these have their turn.
+        self.move_orphans(lead, now, ledger, &mut entry);
         let mut decisions = BTreeMap::new();
         let first = lead.left_out.take();
         for (name, in_force) in in_turn(&ledger.policies, first.as_ref()) {
@@ -107,7 +109,7 @@ impl Node {
             };
             let decision = self.decide(lead, now, in_force, workload, ledger);
             if lead.left_out.is_none() {
-                let item = self.item(lead, now, in_force, workload, &decision, &entry.placed);
+                let item = self.item(lead, now, in_force, workload, &decision, &entry);
                 if item.is_some_and(|item| !entry.takes(item, workload)) {
                     lead.left_out = Some(name.clone());
                 } else if let Some(watch) = lead.watches.get_mut(name) {
@@ -119,11 +121,12 @@ impl Node {
         if lead.left_out.is_some() {
             lead.next_pass = now.plus(PASS_GAP_MS);
         }
-        let items = entry.items;
+        let (items, moves) = entry.into_parts();
         lead.decisions = Arc::new(decisions);
         lead.passed_at = Some(now.max(ledger.time));
-        lead.proposed_at = (!items.is_empty()).then_some(now);
-        (!items.is_empty()).then_some(items)
+        let changes = !items.is_empty() || !moves.is_empty();
+        lead.proposed_at = changes.then_some(now);
+        changes.then_some((items, moves))
     }
 
     fn note_missed(&self, lead: &mut Lead, now: Ms, ledger: &Ledger) {
@@ -218,7 +221,7 @@ impl Node {
         in_force: &InForce,
         workload: &Workload,
         decision: &Decision,
-        placed: &BTreeMap<NodeId, u32>,
+        entry: &Entry<'_>,
     ) -> Option<Item> {
         let policy = &in_force.policy;
         let (from, to) = (decision.report.from, decision.target);
@@ -226,7 +229,7 @@ impl Node {
             // A dry run moves nothing either.
             None if policy.dry_run => (None, None),
             None => {
-                let shares = self.place(lead, now, policy, workload, to, placed);
+                let shares = self.place(lead, now, policy, workload, to, entry);
                 ((shares != workload.shares).then_some(shares), None)
             }
             Some(scaled) => {
@@ -261,27 +264,44 @@ impl Node {
         policy: &Policy,
         workload: &Workload,
         size: u32,
-        placed: &BTreeMap<NodeId, u32>,
+        entry: &Entry<'_>,
     ) -> BTreeMap<NodeId, u32> {
-        let offers = |node: &&NodeId| self.fresh_usage(**node, now, &policy.target).is_some();
-        let eligible: BTreeSet<NodeId> = self.alive.iter().filter(offers).copied().collect();
-        let lost = |node: &&NodeId| self.lost(lead, now, **node, &policy.target);
+        let eligible = self.eligible(now, &policy.target, entry);
+        let lost = |node: &&NodeId| {
+            !entry.has_member(**node) || self.lost(lead, now, **node, &policy.target)
+        };
         let lost: BTreeSet<NodeId> = workload.shares.keys().filter(lost).copied().collect();
-        placement::spread(size, &workload.shares, &eligible, &lost, placed)
+        placement::spread(size, &workload.shares, &eligible, &lost, entry.placed())
+    }
+
+    /// Members that are alive and say that they can run it.
+    pub(super) fn eligible(&self, now: Ms, target: &Target, entry: &Entry<'_>) -> BTreeSet<NodeId> {
+        let offers = |node: &&NodeId| {
+            self.fresh_usage(**node, now, target).is_some() && entry.has_member(**node)
+        };
+        self.alive.iter().filter(offers).copied().collect()
     }
 
     /// Whether a node's replicas have to run elsewhere: it has been away for
     /// long enough, is no member, or says itself that it can't run them. One that
     /// had no room to say so may well run them.
     fn lost(&self, lead: &Lead, now: Ms, node: NodeId, target: &Target) -> bool {
-        if let Some(since) = lead.missed_since.get(&node) {
-            return now.since(*since) >= LOST_AFTER_MS;
+        if lead.missed_since.contains_key(&node) {
+            return lead.has_lost(now, node);
         }
         let Some(summary) = self.summaries.get(node) else {
             return !self.alive.contains(&node);
         };
         let is_told_of = summary.workloads.contains_key(target);
         now.since(summary.at) <= FRESH_MS && !is_told_of && !summary.leaves_out(target)
+    }
+}
+
+impl Lead {
+    /// Whether a node has been away for long enough that its replicas count as gone.
+    pub(super) fn has_lost(&self, now: Ms, node: NodeId) -> bool {
+        let missed = self.missed_since.get(&node);
+        missed.is_some_and(|since| now.since(*since) >= LOST_AFTER_MS)
     }
 }
 
@@ -297,37 +317,6 @@ fn in_turn<'a>(
     rest.chain(before.into_iter().flatten())
 }
 
-/// What one entry of the log is to hold.
-#[derive(Default)]
-struct Entry {
-    items: Vec<Item>,
-    bytes: usize,
-    /// Replicas of all workloads by node, as they will be once it is granted: what is
-    /// placed next goes where there are fewer.
-    placed: BTreeMap<NodeId, u32>,
-}
-
-impl Entry {
-    /// Whether there was room for it. There always is for the first.
-    fn takes(&mut self, item: Item, workload: &Workload) -> bool {
-        let bytes = self.bytes.saturating_add(weight::bytes_max(&item));
-        let full = self.items.len() >= PASS_ITEMS_MAX || bytes > PASS_BYTES_MAX;
-        if full && !self.items.is_empty() {
-            return false;
-        }
-        if let Some(shares) = &item.shares {
-            for (node, n) in &workload.shares {
-                let sum = self.placed.entry(*node).or_default();
-                *sum = sum.saturating_sub(*n);
-            }
-            add(&mut self.placed, shares);
-        }
-        self.items.push(item);
-        self.bytes = bytes;
-        true
-    }
-}
-
 /// The latest answer of an external trigger.
 fn polled(lead: &Lead, policy: &Policy, trigger: &str) -> Reading {
     let polls = lead.polls.get(&policy.name);
@@ -336,20 +325,4 @@ fn polled(lead: &Lead, policy: &Policy, trigger: &str) -> Reading {
         .flatten()
         .find(|poll| poll.trigger == trigger);
     poll.map_or(Reading::None, |poll| poll.reading.clone())
-}
-
-/// Replicas of all workloads by node.
-fn placed(ledger: &Ledger) -> BTreeMap<NodeId, u32> {
-    let mut placed = BTreeMap::new();
-    for workload in ledger.workloads.values() {
-        add(&mut placed, &workload.shares);
-    }
-    placed
-}
-
-fn add(placed: &mut BTreeMap<NodeId, u32>, shares: &BTreeMap<NodeId, u32>) {
-    for (node, n) in shares {
-        let sum = placed.entry(*node).or_default();
-        *sum = sum.saturating_add(*n);
-    }
 }

@@ -189,6 +189,16 @@ impl World<'_> {
         self.nodes.insert(id, place);
     }
 
+    /// Takes a member out, whatever it is doing; the last one stays.
+    pub fn remove(&mut self, node: NodeId) {
+        self.apply(self.now, Command::Remove { node });
+        let members = &self.ledger.members;
+        self.nodes.retain(|id, _| members.contains_key(id));
+        let strangers = self.ledger.workloads.values();
+        let mut strangers = strangers.flat_map(|workload| workload.shares.keys());
+        assert_eq!(strangers.find(|id| !members.contains_key(id)), None);
+    }
+
     /// All are up and hear each other, and one leads.
     pub fn recover(&mut self) {
         self.term += 1;

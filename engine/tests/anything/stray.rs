@@ -4,7 +4,7 @@
 use starling_engine::decide::reason::Held;
 use starling_engine::decide::{Inputs, Platform, decide};
 use starling_engine::ledger::scaled::Seen;
-use starling_engine::ledger::{Command, Item, Member};
+use starling_engine::ledger::{Command, Item, Member, Move};
 use starling_engine::policy::{self, Strategy, Target};
 use starling_engine::unit::NodeId;
 
@@ -20,9 +20,10 @@ impl World<'_> {
                 let item = self.draw_item();
                 let by = NodeId(u64::from(self.draw.byte()));
                 let items = vec![item.clone(), item];
+                let moves = vec![self.draw_move()];
                 let at = self.draw.near(self.now).min(self.now.plus(3_600_000));
                 self.model.astray(&items, &self.ledger);
-                self.apply(at, Command::Pass { by, items });
+                self.apply(at, Command::Pass { by, items, moves });
             }
             1 => {
                 let nonce = format!("again-{}", self.ledger.index);
@@ -36,8 +37,27 @@ impl World<'_> {
                 // Only what no policy sizes goes.
                 let target = Target::process(drawn::NAMES[(node.0 % 4) as usize]);
                 self.apply(self.now, Command::DeleteWorkload { target });
+                let away = node.0.is_multiple_of(2);
+                self.apply(self.now, Command::Away { node, away });
+                if self.draw.rarely(4) {
+                    self.remove(node);
+                }
             }
             _ => self.restore(),
+        }
+    }
+
+    fn draw_move(&mut self) -> Move {
+        let draw = &mut self.draw;
+        let target = Target::process(draw.pick(&drawn::NAMES));
+        let workload = self.ledger.workloads.get(&target);
+        let shares = draw.below(3);
+        Move {
+            stamp: workload.map(|it| it.stamp).unwrap_or_default(),
+            shares: (0..shares)
+                .map(|_| (NodeId(u64::from(draw.byte() % 8)), draw.u32()))
+                .collect(),
+            target,
         }
     }
 

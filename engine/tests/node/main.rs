@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod asked;
+mod gone;
 mod many;
 mod measured;
 mod objective;

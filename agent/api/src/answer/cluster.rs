@@ -133,6 +133,8 @@ impl Sight<'_> {
                 role: self.role(id).into(),
                 applied_index: applied,
                 heard_age: summary.map(|s| view::duration(self.now.since(s.at))),
+                zone: member.zone.clone(),
+                away_time: admitted.away_since.map(view::time),
             };
             (id.to_string(), shown)
         })

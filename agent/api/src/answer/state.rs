@@ -59,7 +59,7 @@ impl Sight<'_> {
         if !others.is_empty() {
             why.push(format!("who doesn't answer: {}", self.names(&others)));
         }
-        let wanted = voters_wanted(self.ledger.members.len());
+        let wanted = voters_wanted(self.ledger.members.len(), self.voters_max);
         if all < wanted {
             why.push(format!("{all} of {wanted} that should vote do"));
         }

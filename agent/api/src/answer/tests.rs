@@ -41,6 +41,7 @@ impl State {
                 name: name.into(),
                 ..Member::default()
             },
+            away_since: None,
         };
         let target = Target::process("worker");
         let put = InForce {
@@ -114,6 +115,7 @@ impl State {
             ledger: &self.ledger,
             leadership: &self.leadership,
             backing: self.backing,
+            voters_max: 5,
             snapshot: &self.snapshot,
         }
     }

@@ -4,7 +4,7 @@ use starling_engine::ledger::{Command, Item};
 use starling_proto::v1;
 use tonic::Code;
 
-use crate::harness::{Agent, Home, client, policy};
+use crate::harness::{Agent, Home, client, eventually, policy};
 
 /// Places all of a policy's replicas on the agent itself, as a pass does.
 async fn place(agent: &Agent, name: &str, size: u32) {
@@ -24,8 +24,9 @@ async fn place(agent: &Agent, name: &str, size: u32) {
         }
     };
     let by = agent.log.id();
-    let items = vec![item];
-    let outcome = agent.log.propose(Command::Pass { by, items }).await;
+    let (items, moves) = (vec![item], Vec::new());
+    let pass = Command::Pass { by, items, moves };
+    let outcome = agent.log.propose(pass).await;
     assert_eq!(outcome.unwrap().refused, []);
 }
 
@@ -89,4 +90,60 @@ async fn a_policy_that_an_object_asks_for_is_not_deleted_here() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("kubectl delete"), "{refused}");
     assert_eq!(agent.log.ledger().read().unwrap().policies.len(), 1);
+}
+
+fn member(node: &str, force: bool) -> v1::RemoveMemberRequest {
+    let node = node.into();
+    v1::RemoveMemberRequest { node, force }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_removed_once_it_is_gone_or_by_force_and_a_leader_never() {
+    let home = Home::new();
+    let leader = home.leader().await;
+    let other = home.agent("b", &[&leader]).await;
+    let mut client = client(&leader.address, &home.user()).await.unwrap();
+    let code = async |client: &mut crate::harness::Client, asked| {
+        let refused = client.remove_member(asked).await.unwrap_err();
+        (refused.code(), refused.message().to_owned())
+    };
+    let (unknown, words) = code(&mut client, member("none", true)).await;
+    assert_eq!(unknown, Code::NotFound, "{words}");
+    let (leads, words) = code(&mut client, member("a", true)).await;
+    assert_eq!(leads, Code::FailedPrecondition);
+    assert!(words.contains("a leads"), "{words}");
+    let (answers, words) = code(&mut client, member("b", false)).await;
+    assert_eq!(answers, Code::FailedPrecondition);
+    assert!(
+        words.contains("b answers") && words.contains("--force"),
+        "{words}"
+    );
+    assert_eq!(leader.log.ledger().read().unwrap().members.len(), 2);
+
+    let id = other.log.id();
+    drop(other);
+    let removed = eventually("it doesn't answer and is removed", || {
+        let mut client = client.clone();
+        async move {
+            client
+                .remove_member(member(&id.0.to_string(), false))
+                .await
+                .ok()
+        }
+    })
+    .await;
+    assert_eq!(removed.into_inner().member.unwrap().name, "b");
+    let left = leader.log.ledger().read().unwrap().members.len();
+    assert_eq!(left, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_answers_is_removed_by_force() {
+    let home = Home::new();
+    let leader = home.leader().await;
+    let _other = home.agent("b", &[&leader]).await;
+    let mut client = client(&leader.address, &home.user()).await.unwrap();
+    client.remove_member(member("b", true)).await.unwrap();
+    let left = leader.log.ledger().read().unwrap().members.len();
+    assert_eq!(left, 1);
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
-use starling_consensus::{Config, Credentials, Founding, Log, Timing, Tls};
+use starling_consensus::{Config, Credentials, Founding, Log, Timing, Tls, Upkeep};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::Ms;
@@ -71,6 +71,7 @@ impl Home {
                 peer_address: peer_address.clone(),
                 gossip_address: "127.0.0.1:1".into(),
                 api_address: address.clone(),
+                zone: String::new(),
             },
             cluster: "test".into(),
             seeds: seeds
@@ -83,6 +84,7 @@ impl Home {
             founding: Founding::default(),
             authority: None,
             timing: Timing::default(),
+            upkeep: Upkeep::default(),
             credentials: credentials.clone(),
         };
         let log = Log::start(config, peer).await.unwrap();

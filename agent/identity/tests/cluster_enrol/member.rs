@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, Issuer, KeyPair, date_time_ymd};
-use starling_consensus::{Config, Credentials, Founding, Log, Seeds, Timing, Tls};
+use starling_consensus::{Config, Credentials, Founding, Log, Seeds, Timing, Tls, Upkeep};
 use starling_engine::ledger;
 use starling_identity::{Established, Settings, Store};
 use starling_keys::{file, new_ring};
@@ -89,6 +89,7 @@ impl Member {
                 peer_address: listener.local_addr().unwrap().to_string(),
                 gossip_address: "127.0.0.1:1".into(),
                 api_address: api_address.into(),
+                zone: String::new(),
             },
             cluster: "test".into(),
             seeds: Vec::new().into(),
@@ -97,6 +98,7 @@ impl Member {
             founding: Founding::default(),
             authority: holds.then(|| authority.clone()),
             timing: Timing::default(),
+            upkeep: Upkeep::default(),
             credentials: credentials.clone(),
         };
         let log = Log::start(config, listener).await.unwrap();

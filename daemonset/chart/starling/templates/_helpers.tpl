@@ -27,7 +27,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{/* The agents' settings; the DaemonSet carries their checksum. */}}
 {{- define "starling.agent" -}}
 # The settings of every agent. What differs between them comes from the
-# environment: NODE_NAME, POD_IP, POD_NAMESPACE.
+# environment: NODE_NAME, NODE_ZONE, POD_IP, POD_NAMESPACE.
 cluster: {{ .Values.cluster }}
 dataDir: /var/lib/starling
 {{- if .Values.keys.secretName }}
@@ -47,6 +47,10 @@ listen:
   api: 0.0.0.0:7402
   # For the kubelet and Prometheus, plain HTTP.
   health: 0.0.0.0:7403
+# No more agents vote in the log: 1, 3, 5 or 7.
+votersMax: {{ .Values.votersMax }}
+# An agent that has been away for so long is no member any more; back, it joins anew.
+forgetAfter: {{ .Values.forgetAfter }}
 kubernetes:
   # The headless Service by which agents find each other.
   service: starling-peers

@@ -1,0 +1,96 @@
+//! How an agent learns that it is no member any more.
+//!
+//! Whoever is removed from the cluster is sent nothing from then on, and nobody takes
+//! its votes, so it would wait for a leader for ever. While it hears of none it asks
+//! the members that it knows. One that has applied both its admission and its removal
+//! says so: then the log is given up, and the next start joins as a new member.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use starling_engine::unit::NodeId;
+
+use crate::core::{Core, Membership};
+use crate::recall::{self, Told};
+use crate::store::open::Doubt;
+use crate::types::Peer;
+
+/// An agent that has heard no leader for so long asks.
+const SILENCE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// So many are asked in a round, the next ones in the next round.
+const ASKED_MAX: usize = 8;
+
+pub fn words(by: u64) -> String {
+    format!("agent {by} says that this one was removed from the cluster, or another has its name")
+}
+
+/// Whether `id` was a member once and is none any more, as far as what is committed
+/// here says. An id is the index of its admission, so a ledger that is further knows.
+pub fn is_removed(core: &Core, id: u64) -> bool {
+    let Some(membership) = core.member.get() else {
+        return false;
+    };
+    let takes_part = {
+        let metrics = membership.raft.metrics();
+        let metrics = metrics.borrow();
+        let known = metrics.membership_config.membership();
+        known.get_node(&id).is_some()
+    };
+    let ledger = core.ledger.read().unwrap_or_else(PoisonError::into_inner);
+    !takes_part
+        && id != 0
+        && ledger.index >= id
+        && !ledger.members.is_empty()
+        && !ledger.members.contains_key(&NodeId(id))
+}
+
+/// Runs until this agent is told that it was removed, and then tells why it must end.
+pub async fn run(core: Arc<Core>, doubt: Doubt) {
+    let Some(membership) = core.member.get() else {
+        return;
+    };
+    let begin = Instant::now();
+    let mut pause = LOOK;
+    let mut from = 0;
+    loop {
+        tokio::time::sleep(pause).await;
+        let now = Instant::now();
+        let silence = core.tally.silence(now);
+        let silence = silence.unwrap_or(now.saturating_duration_since(begin));
+        if membership.leads() || silence < SILENCE {
+            pause = LOOK;
+            continue;
+        }
+        let others = others(membership);
+        for (id, peer) in others
+            .iter()
+            .cycle()
+            .skip(from)
+            .take(ASKED_MAX.min(others.len()))
+        {
+            let asked = recall::question(&core, &membership.own, *id, peer);
+            if let (by, Ok(Told::Removed)) = asked.await {
+                give_up(&core, &doubt, &words(by)).await;
+                std::future::pending::<()>().await;
+            }
+        }
+        from = (from + ASKED_MAX) % others.len().max(1);
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+fn others(membership: &Membership) -> Vec<(u64, Peer)> {
+    let metrics = membership.metrics();
+    let known = metrics.membership_config.membership();
+    let others = known.nodes().filter(|(id, _)| **id != membership.own.id);
+    others.map(|(id, peer)| (*id, peer.clone())).collect()
+}
+
+async fn give_up(core: &Core, doubt: &Doubt, why: &str) {
+    if let Err(error) = doubt.note(why).await {
+        tracing::error!(%error, "{why}; that can't be noted in the data directory");
+    }
+    core.failed.tell(recall::farewell(why));
+}

@@ -1,0 +1,151 @@
+//! Agents that are taken out of the cluster by command, with the real binary.
+#![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use starling_cli::context::{Agent, Context};
+use starling_rig::cluster::Cluster;
+use starling_rig::cluster::files::Documents;
+use starling_tests::{DEADLINE, binary, until};
+use tokio::process::Command;
+
+const PROCESS: &str = "\
+apiVersion: starling.sh/v1alpha1
+kind: Process
+metadata: {name: web}
+spec:
+  command: [sleep, '600']
+  requests: {cpu: 100m}
+";
+
+const POLICY: &str = "\
+apiVersion: starling.sh/v1alpha1
+kind: ScalingPolicy
+metadata: {name: web}
+spec:
+  scaleTargetRef: {kind: Process, name: web}
+  minReplicaCount: 4
+  maxReplicaCount: 12
+  triggers:
+  - type: cpu
+    metricType: Utilization
+    metadata: {value: '60'}
+";
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+async fn starling(context: &Path, args: &[&str]) -> Said {
+    let run = Command::new(binary())
+        .args(args)
+        .env("STARLING_CONTEXT", context)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::time::timeout(DEADLINE, run).await;
+    let output = ended.expect("it ends").expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said {
+        code: output.status.code(),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
+}
+
+async fn json(context: &Path, args: &[&str]) -> serde_json::Value {
+    let said = starling(context, &[args, &["-o", "json"]].concat()).await;
+    serde_json::from_str(&said.out).unwrap_or_default()
+}
+
+/// Replicas of `web` by agent.
+async fn shares(context: &Path) -> Vec<(String, u64)> {
+    let workloads = json(context, &["workloads"]).await;
+    let shares = workloads["workloads"][0]["shares"].as_array().cloned();
+    let share =
+        |it: serde_json::Value| Some((it["node"].as_str()?.to_owned(), it["granted"].as_u64()?));
+    let shares = shares.into_iter().flatten().filter_map(share);
+    shares.filter(|(_, count)| *count > 0).collect()
+}
+
+async fn start() -> (Cluster, std::path::PathBuf) {
+    let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
+    let documents = Documents {
+        each: PROCESS.into(),
+        first: POLICY.into(),
+    };
+    cluster.start(&documents).await.expect("it forms");
+    let keys = cluster.user_keys();
+    let agents = cluster.names().into_iter().zip(cluster.api_addresses());
+    let context = Context {
+        cluster: "demo".into(),
+        agents: agents
+            .map(|(name, address)| Agent { name, address })
+            .collect(),
+        ca: keys.join("ca.pem"),
+        certificate: keys.join("client.pem"),
+        key: keys.join("client.key"),
+    };
+    let path = cluster.dir().join("context.yaml");
+    context.write(&path).expect("written");
+    (cluster, path)
+}
+
+#[tokio::test]
+async fn a_dead_agent_is_removed_by_command_and_what_it_ran_is_placed_anew_without_a_policy_too() {
+    let (mut cluster, context) = start().await;
+    until("four replicas are placed", || async {
+        let placed: u64 = shares(&context).await.iter().map(|(_, n)| n).sum();
+        (placed == 4).then_some(())
+    })
+    .await;
+    let deleted = starling(&context, &["policies", "delete", "web"]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.err);
+    let status = json(&context, &["status"]).await;
+    let leader = status["leader"].as_str().expect("a leader").to_owned();
+    let names = cluster.names();
+    let gone = names
+        .iter()
+        .position(|name| *name != leader)
+        .expect("another");
+    let name = names[gone].clone();
+
+    let refused = starling(&context, &["remove", &name]).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(refused.err.contains("answers"), "{}", refused.err);
+    let refused = starling(&context, &["remove", &leader, "--force"]).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(refused.err.contains("leads"), "{}", refused.err);
+    let unknown = starling(&context, &["remove", "nobody"]).await;
+    assert_eq!(unknown.code, Some(4), "{}", unknown.err);
+
+    cluster.kill(gone).await;
+    let removed = until("nobody hears it any more", || async {
+        let said = starling(&context, &["remove", &name]).await;
+        (said.code == Some(0)).then_some(said)
+    })
+    .await;
+    assert!(
+        removed.out.contains("is no member any more"),
+        "{}",
+        removed.out
+    );
+    until("what it ran is placed on the others", || async {
+        let shares = shares(&context).await;
+        let placed: u64 = shares.iter().map(|(_, n)| n).sum();
+        (placed == 4 && shares.iter().all(|(node, _)| *node != name)).then_some(())
+    })
+    .await;
+
+    cluster.restart(gone).expect("it starts");
+    until("it is a member again", || async {
+        let members = json(&context, &["members"]).await;
+        let members = members["members"].as_array()?.clone();
+        let back = members.iter().any(|it| it["name"] == name.as_str());
+        (members.len() == 3 && back).then_some(())
+    })
+    .await;
+}
