@@ -149,6 +149,7 @@ fn good() -> Vec<Value> {
             triggers(),
             &json!({ "metrics": [cpu()], "cooldownPeriod": 5 }),
         ),
+        patched(triggers(), &json!({ "triggers": [working_hours()] })),
         patched(
             triggers(),
             &json!({ "strategy": "banded", "banded": { "highPercent": 90 } }),
@@ -166,6 +167,19 @@ fn good() -> Vec<Value> {
     ]
 }
 
+/// By a calendar.
+fn working_hours() -> Value {
+    json!({
+        "type": "cron",
+        "metadata": {
+            "timezone": "Europe/Berlin",
+            "start": "0 8 * * 1-5",
+            "end": "0 18 * * 1-5",
+            "desiredReplicas": " 5 ",
+        },
+    })
+}
+
 /// What is wrong, and the words that refuse it. Strings start with the field.
 fn bad() -> Vec<(Value, Value, &'static str)> {
     let trigger = |base: Value, patch: Value| json!({ "triggers": [patched(base, &patch)] });
@@ -181,6 +195,7 @@ fn bad() -> Vec<(Value, Value, &'static str)> {
             patch,
         )
     };
+    let cron = |patch: Value| trigger(working_hours(), json!({ "metadata": patch }));
     let metric = |patch: Value| json!({ "metrics": [patched(cpu(), &patch)] });
     let objective = |objective: Value| json!({ "strategy": "objective", "objective": objective });
     let (t, m) = (triggers, metrics);
@@ -455,6 +470,43 @@ fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             api(json!({ "metadata": { "activationTargetValue": "-1" } })),
             "activationTargetValue must be an amount that isn't negative",
+        ),
+        (
+            t(),
+            cron(json!({ "timezone": null })),
+            "cron needs timezone",
+        ),
+        (t(), cron(json!({ "start": null })), "cron needs start"),
+        (t(), cron(json!({ "end": null })), "cron needs end"),
+        (
+            t(),
+            cron(json!({ "desiredReplicas": null })),
+            "cron needs desiredReplicas",
+        ),
+        (
+            t(),
+            cron(json!({ "desiredReplicas": "0" })),
+            "desiredReplicas must be a whole number, 1 to 100000",
+        ),
+        (
+            t(),
+            cron(json!({ "desiredReplicas": "2.5" })),
+            "desiredReplicas must be a whole number, 1 to 100000",
+        ),
+        (
+            t(),
+            cron(json!({ "end": "0 8 * * 1-5" })),
+            "end must not be the same as start",
+        ),
+        (
+            t(),
+            cron(json!({ "activation": "1" })),
+            "cron knows only timezone, start, end and desiredReplicas",
+        ),
+        (
+            t(),
+            trigger(working_hours(), json!({ "metricType": "Value" })),
+            "must be AverageValue, or left out: a calendar",
         ),
         (
             m(),

@@ -53,6 +53,7 @@ pub(super) fn rules() -> Vec<Rule> {
     ];
     rules.extend(resource());
     rules.extend(metrics_api());
+    rules.extend(cron());
     rules
 }
 
@@ -96,15 +97,18 @@ fn resource() -> Vec<Rule> {
     ]
 }
 
+/// A setting that triggers of this type have to have.
+fn needed(kind: &str, key: &str, what: &str) -> Rule {
+    Rule::new(
+        AT,
+        format!("self.type != '{kind}' || '{key}' in self.metadata"),
+        format!("{kind} needs {key}: {what}"),
+    )
+    .blames(".metadata")
+}
+
 fn metrics_api() -> Vec<Rule> {
-    let need = |key: &str, what: &str| {
-        Rule::new(
-            AT,
-            format!("self.type != 'metrics-api' || '{key}' in self.metadata"),
-            format!("metrics-api needs {key}: {what}"),
-        )
-        .blames(".metadata")
-    };
+    let need = |key, what| needed("metrics-api", key, what);
     vec![
         need("url", "where to ask"),
         need(
@@ -140,5 +144,43 @@ fn metrics_api() -> Vec<Rule> {
             "activationTargetValue must be an amount that isn't negative",
         )
         .blames(".metadata"),
+    ]
+}
+
+fn cron() -> Vec<Rule> {
+    let need = |key, what| needed("cron", key, what);
+    vec![
+        need("timezone", "such as Europe/Berlin or Etc/UTC"),
+        need("start", "when the window opens, such as 0 8 * * 1-5"),
+        need("end", "when it closes, such as 0 18 * * 1-5"),
+        need("desiredReplicas", "how many are wanted within it"),
+        Rule::new(
+            AT,
+            "self.type != 'cron' || self.metadata.all(k, \
+             k in ['timezone', 'start', 'end', 'desiredReplicas'])",
+            "cron knows only timezone, start, end and desiredReplicas",
+        )
+        .blames(".metadata"),
+        // Blanks around it are no fault.
+        Rule::new(
+            AT,
+            "self.type != 'cron' || !('desiredReplicas' in self.metadata) || \
+             self.metadata['desiredReplicas'].matches('^\\\\s*[+]?0*[1-9][0-9]{0,5}\\\\s*$')",
+            "desiredReplicas must be a whole number, 1 to 100000",
+        )
+        .blames(".metadata"),
+        Rule::new(
+            AT,
+            "self.type != 'cron' || !('start' in self.metadata) || \
+             !('end' in self.metadata) || self.metadata['start'] != self.metadata['end']",
+            "end must not be the same as start",
+        )
+        .blames(".metadata"),
+        Rule::new(
+            AT,
+            "self.type != 'cron' || !has(self.metricType) || self.metricType == 'AverageValue'",
+            "must be AverageValue, or left out: a calendar wants so many replicas",
+        )
+        .blames(".metricType"),
     ]
 }
