@@ -15,4 +15,5 @@ mod moving;
 mod nodes;
 mod refuse;
 mod roll;
+mod signals;
 mod strategies;
