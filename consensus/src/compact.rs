@@ -13,9 +13,9 @@ use crate::store::LogStore;
 use crate::types::Raft;
 
 /// With more bytes of entries than this a snapshot is written and what it holds is
-/// dropped. A snapshot of a large cluster has a few megabytes, so that writing it costs
-/// little beside this.
-pub const LOG_BYTES_MAX: u64 = 64 << 20;
+/// dropped. A start reads and applies as much again, in a second or two. A snapshot of a
+/// large cluster has a few megabytes, so that writing it costs little beside this.
+pub const LOG_BYTES_MAX: u64 = 16 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A snapshot takes no longer; where it does, it is tried again.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(1);

@@ -362,7 +362,7 @@ impl Log {
 
     /// Writes a snapshot now and drops the log entries that it holds; both also
     /// happen by themselves, every 5,000 entries, with the last 1,000 kept, and every
-    /// 64 MiB of entries.
+    /// 16 MiB of entries.
     pub async fn compact(&self) -> Result<(), Error> {
         let core = self.inner.core.clone();
         self.inner
