@@ -1,5 +1,5 @@
-//! Seven agents, killed, stopped, wiped, replaced and joined by others in an order of
-//! chance, that come to rest again and again: nothing acknowledged is gone then, all hold
+//! Seven agents, killed, stopped, wiped, replaced, removed and joined by others in an
+//! order of chance, that come to rest again and again: nothing acknowledged is gone then, all hold
 //! the same, and the right ones vote.
 
 use std::collections::BTreeSet;
@@ -20,6 +20,9 @@ struct Churn {
     random: StdRng,
     authority: Authority,
     writers: Vec<Writer>,
+    /// Ids of those that are gone for good.
+    gone: Vec<u64>,
+    named: usize,
     /// One disk may be lost between two times of rest: a majority keeps its disks.
     wiped: bool,
 }
@@ -35,7 +38,7 @@ impl Churn {
 
     fn disturb(&mut self) {
         let which = self.random.random_range(0..self.writers.len());
-        match self.random.random_range(0..6) {
+        match self.random.random_range(0..8) {
             0 | 1 => self.writers[which].kill(),
             2 | 3 => self.writers[which].stop(),
             4 if !self.wiped => {
@@ -43,11 +46,20 @@ impl Churn {
                 let moves = self.random.random();
                 self.writers[which].wipe(moves);
             }
-            5 if self.writers.len() < AT_MOST => {
-                let name = format!("w{}", self.writers.len());
+            5 | 6 if self.writers.len() < AT_MOST => {
+                let name = format!("w{}", self.named);
+                self.named += 1;
                 let writer = Writer::new(&self.authority, &name);
                 self.writers.push(writer);
                 self.start(self.writers.len() - 1);
+            }
+            7 if !self.wiped && self.writers.len() > AT_FIRST && self.writers[which].runs() => {
+                // One that is stopped doesn't say who it is, and stays.
+                if let Some(state) = self.writers[which].state() {
+                    self.wiped = true;
+                    self.gone.push(state.id);
+                    self.writers.remove(which).kill();
+                }
             }
             _ => {}
         }
@@ -64,6 +76,9 @@ impl Churn {
         }
         for writer in &mut self.writers {
             writer.await_found();
+        }
+        for id in self.gone.drain(..) {
+            self.writers[0].tell(&format!("remove {id}"));
         }
         agree(&mut self.writers);
         let writers = &mut self.writers;
@@ -94,6 +109,8 @@ fn seven_agents_in_an_order_of_chance_come_to_rest_with_all_that_was_acknowledge
         random: seeded(),
         writers: writers.collect(),
         authority,
+        gone: Vec::new(),
+        named: AT_FIRST,
         wiped: false,
     };
     // It founds, since it knows of nobody.

@@ -3,7 +3,8 @@
 //! The process is this test program once more. It counts: each number is a command that
 //! it proposes until it is acknowledged, and the last one is what the ledger has to hold
 //! after whatever happens. Says, a line each: `found N`, `acknowledged N`, `leads TERM`
-//! whenever it has come to act, `ended WHY`, `state …`. Hears `rest`, `go`, and `state`.
+//! whenever it has come to act, `ended WHY`, `state …`. Hears `rest`, `go`, `state` and
+//! `remove ID`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -294,19 +295,31 @@ pub fn live() {
     runtime.block_on(write(config));
 }
 
+/// Until somebody leads who takes it; a member that is no more is refused.
+async fn remove(log: Log, node: NodeId) {
+    while log.propose(Command::Remove { node }).await.is_err() {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 async fn write(config: Config) {
     static RESTING: AtomicBool = AtomicBool::new(false);
     let name = config.member.name.clone();
     let listener = std::net::TcpListener::bind(&config.member.peer_address).unwrap();
     let log = Log::start(config, listener).await.unwrap();
     let asked = log.clone();
+    let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             match line.as_deref() {
                 Ok("rest") => RESTING.store(true, Ordering::Release),
                 Ok("go") => RESTING.store(false, Ordering::Release),
                 Ok("state") => say(&State::of(&asked).said()),
-                _ => break,
+                Ok(line) => match line.strip_prefix("remove ").map(str::parse) {
+                    Some(Ok(id)) => _ = runtime.spawn(remove(asked.clone(), NodeId(id))),
+                    _ => break,
+                },
+                Err(_) => break,
             }
         }
         // Who started this is gone.
