@@ -12,6 +12,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         "proto/starling/gossip/v1/gossip.proto",
         "proto/starling/enrol/v1/enrol.proto",
     ];
+    let log = [
+        "proto/starling/log/v1/record.proto",
+        "proto/starling/log/v1/state.proto",
+        "proto/starling/log/v1/command.proto",
+        "proto/starling/log/v1/policy.proto",
+        "proto/starling/log/v1/history.proto",
+        "proto/starling/log/v1/report.proto",
+    ];
+    tonic_prost_build::configure().compile_fds(protox::compile(log, ["proto"])?)?;
     let descriptors = protox::compile(files, ["proto"])?;
     // For the reflection service.
     let path = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");

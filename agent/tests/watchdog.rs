@@ -43,6 +43,7 @@ async fn start(dir: &Path, authority: &Authority, name: &str, seeds: &[String]) 
         authority: None,
         timing: Timing::default(),
         upkeep: Upkeep::default(),
+        ledger_version: starling_engine::ledger::version::HIGHEST,
         credentials: Credentials::new(&tls).unwrap(),
     };
     (Log::start(config, listener).await.unwrap(), address)

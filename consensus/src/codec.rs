@@ -1,21 +1,51 @@
-//! How values become bytes, on disk and between agents: `MessagePack` with field
-//! names, so that a newer version can add fields, and checksums where the
-//! bytes lie on a disk.
+//! How values become bytes, on disk and between agents: protobuf (see [`Form`]), with
+//! length and checksum where the bytes lie on a disk.
+//!
+//! Bytes of the right checksum that can't be read are no damage: another release wrote
+//! them, and the error says so ([`unreadable`]).
 
 use std::io;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use prost::Message as _;
+use starling_proto::log::{Error, read_whole};
+
+use crate::form::Form;
 
 /// Length and checksum before a sealed record.
 const SEAL_BYTES: usize = 8;
 
-pub fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
-    rmp_serde::to_vec_named(value).map_err(io::Error::other)
+pub fn encode<T: Form>(value: &T) -> io::Result<Vec<u8>> {
+    bytes(value).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
 }
 
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
-    rmp_serde::from_slice(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+pub fn decode<T: Form>(bytes: &[u8]) -> io::Result<T> {
+    value(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+pub fn bytes<T: Form>(value: &T) -> Result<Vec<u8>, Error> {
+    Ok(value.out()?.encode_to_vec())
+}
+
+pub fn value<T: Form>(bytes: &[u8]) -> Result<T, Error> {
+    let message = T::Message::decode(bytes)?;
+    let needs = T::needs(&message).cloned();
+    let read = if T::MAY_GROW {
+        T::back(message)
+    } else {
+        read_whole(bytes, message).and_then(T::back)
+    };
+    read.map_err(|error| match needs {
+        Some(needs) => Error::Newer {
+            version: needs.version,
+            release: needs.release,
+        },
+        None => error,
+    })
+}
+
+/// Why bytes that are whole can't be read; `None` where they are damaged.
+pub fn unreadable(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// Puts length and checksum before `body`. The checksum covers `place` too

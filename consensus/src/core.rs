@@ -7,8 +7,10 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use openraft::error::{CheckIsLeaderError, RaftError};
+use starling_engine::ledger::version::FIRST;
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::unit::NodeId;
+use starling_proto::log;
 use starling_proto::raft::{
     Leader, ProposeRequest, ReadIndexRequest, propose_reply, read_index_reply,
 };
@@ -25,11 +27,12 @@ use crate::net::client::{Lane, Peers};
 use crate::net::identity::envelope;
 use crate::net::owner::Vouched;
 use crate::propose::Proposal;
-use crate::recall::Recall;
+use crate::recall::{self, Recall};
 use crate::stand::Standing;
 use crate::stats::Tally;
 use crate::store::keys::Identity;
 use crate::types::{Metrics, Raft};
+use crate::version::{self, Versions};
 use crate::{Config, Error, Leadership, codec, propose};
 
 /// A caller waits no longer for a command or a read; then its outcome is unknown.
@@ -61,6 +64,8 @@ pub struct Core {
     /// What it knows of others' logs.
     pub recall: Arc<Recall>,
     pub standing: Standing,
+    /// What others support.
+    pub versions: Arc<Versions>,
 }
 
 /// This agent as a member.
@@ -83,6 +88,24 @@ impl Membership {
 impl Core {
     fn membership(&self) -> Result<&Membership, Error> {
         self.member.get().ok_or(Error::NotLeader { leader: None })
+    }
+
+    /// Ends this agent's part in the log for good, with nothing more written.
+    pub fn stop(&self, why: String) {
+        recall::close(&self.recall);
+        self.failed.tell(why);
+        if let Some(membership) = self.member.get() {
+            let raft = membership.raft.clone();
+            // Its end is of no interest: the reason is told.
+            tokio::spawn(async move { raft.shutdown().await });
+        }
+    }
+
+    /// Refuses an agent that supports the ledger up to that version (0 where it doesn't
+    /// say so) if a higher one is in force.
+    pub fn check_version(&self, supports: u32) -> Result<(), log::Error> {
+        let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
+        version::check(ledger.raised.as_ref(), supports.max(FIRST))
     }
 
     /// Who leads, as far as this agent knows, and where.
@@ -135,7 +158,7 @@ impl Core {
         let Some(leader) = self.other_leader(&membership.own) else {
             return Err(Error::NotLeader { leader: None });
         };
-        let body = codec::encode(&command).map_err(|e| Error::Unknown(e.to_string()))?;
+        let body = codec::encode(&command).map_err(|e| Error::Unfit(e.to_string()))?;
         propose::check_size(body.len())?;
         let request = ProposeRequest {
             envelope: Some(envelope(&membership.own, leader.id)),

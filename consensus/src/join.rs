@@ -257,6 +257,7 @@ async fn join(
         nonce,
         member: Some(wire_member(core)),
         cluster_id: core.config.cluster_id.clone().unwrap_or_default(),
+        ledger_version: core.config.ledger_version,
     };
     let answer = tokio::time::timeout(JOIN_DEADLINE, client.join(request)).await;
     match answer {

@@ -17,6 +17,7 @@ mod codec;
 mod compact;
 mod core;
 mod failed;
+mod form;
 mod hand_over;
 mod join;
 mod leadership;
@@ -35,6 +36,7 @@ mod steward;
 mod store;
 pub mod tls;
 mod types;
+mod version;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -76,6 +78,10 @@ pub struct Config {
     pub upkeep: Upkeep,
     /// What this agent shows to others, and whom it believes.
     pub credentials: Credentials,
+    /// The highest version of the ledger that this agent says it supports:
+    /// [`HIGHEST`](starling_engine::ledger::version::HIGHEST), but in tests of agents
+    /// of different releases.
+    pub ledger_version: u32,
 }
 
 /// How long an agent that may found looks for a cluster before it does. Without
@@ -189,6 +195,18 @@ pub enum Error {
     Unknown(String),
     #[error("the command has {bytes} bytes, more than {bytes_max}; split it")]
     TooLarge { bytes: usize, bytes_max: usize },
+    /// It isn't in the log: it holds more of something than a command may.
+    #[error("the command can't be written: {0}")]
+    Unfit(String),
+    #[error(
+        "the data directory {} was written by another release, and stays as it is: {why}; start a \
+         release that supports it",
+        path.display()
+    )]
+    Unreadable {
+        path: PathBuf,
+        why: starling_proto::log::Error,
+    },
     #[error("the log on this disk can't be used any more: {0}")]
     Behind(String),
     #[error("this agent keeps the lead until it ends: {0}")]

@@ -3,18 +3,21 @@
 //! While one batch is being replicated, the next one gathers: that is what lets
 //! many proposers share a sync and a round of replication.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use openraft::error::{ClientWriteError, RaftError};
-use starling_engine::ledger::{Command, Entry, Outcome};
+use prost::Message as _;
+use starling_engine::ledger::version::Raised;
+use starling_engine::ledger::{Command, Entry, Ledger, Outcome};
 use starling_engine::unit::Ms;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::Error;
 use crate::clock::Clock;
 use crate::core::CALL_DEADLINE;
+use crate::form::Form as _;
 use crate::types::{Batch, Raft};
-use crate::{Error, codec};
 
 /// A larger command is refused: an append message must hold it.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
@@ -37,9 +40,8 @@ impl Proposal {
         command: Command,
         reply: oneshot::Sender<Result<Outcome, Error>>,
     ) -> Result<Proposal, Error> {
-        let bytes = codec::encode(&command)
-            .map_err(|e| Error::Unknown(e.to_string()))?
-            .len();
+        let message = command.out().map_err(|e| Error::Unfit(e.to_string()))?;
+        let bytes = message.encoded_len();
         check_size(bytes)?;
         Ok(Proposal {
             command,
@@ -60,7 +62,12 @@ pub fn check_size(bytes: usize) -> Result<(), Error> {
 }
 
 /// Runs until the queue's last sender has gone.
-pub async fn run(raft: Raft, clock: Arc<Clock>, mut queue: mpsc::Receiver<Proposal>) {
+pub async fn run(
+    raft: Raft,
+    clock: Arc<Clock>,
+    ledger: Arc<RwLock<Ledger>>,
+    mut queue: mpsc::Receiver<Proposal>,
+) {
     while let Some(first) = queue.recv().await {
         let mut bytes = first.bytes;
         let mut proposals = vec![first];
@@ -73,17 +80,33 @@ pub async fn run(raft: Raft, clock: Arc<Clock>, mut queue: mpsc::Receiver<Propos
         // better of the two.
         proposals.retain(|proposal| !proposal.reply.is_closed());
         if !proposals.is_empty() {
-            commit(&raft, clock.now(), proposals).await;
+            let raised = {
+                let ledger = ledger.read().unwrap_or_else(PoisonError::into_inner);
+                ledger.raised.clone()
+            };
+            commit(&raft, clock.now(), raised, proposals).await;
         }
     }
 }
 
-async fn commit(raft: &Raft, at: Ms, proposals: Vec<Proposal>) {
+/// Whoever can't take what comes after the ledger's version was raised can't take the
+/// command that raises it either.
+fn needs(raised: Option<Raised>, entries: &[Entry]) -> Option<Raised> {
+    let raises = entries.iter().filter_map(|entry| match &entry.command {
+        Command::Raise(raised) => Some(raised.clone()),
+        _ => None,
+    });
+    raised.into_iter().chain(raises).max_by_key(|it| it.version)
+}
+
+async fn commit(raft: &Raft, at: Ms, raised: Option<Raised>, proposals: Vec<Proposal>) {
     let (entries, replies): (Vec<_>, Vec<_>) = proposals
         .into_iter()
         .map(|Proposal { command, reply, .. }| (Entry { at, command }, reply))
         .unzip();
-    let written = tokio::time::timeout(BATCH_DEADLINE, raft.client_write(Batch { entries })).await;
+    let needs = needs(raised, &entries);
+    let batch = Batch { entries, needs };
+    let written = tokio::time::timeout(BATCH_DEADLINE, raft.client_write(batch)).await;
     match written {
         Ok(Ok(written)) => {
             for (reply, outcome) in replies.into_iter().zip(written.data) {
@@ -168,7 +191,10 @@ mod tests {
         for triggers in (1..=100).cycle() {
             let item = item(triggers);
             let weight = weight::bytes_max(&item);
-            assert!(codec::encode(&item).unwrap().len() <= weight, "{triggers}");
+            assert!(
+                starling_proto::log::encode(&item).unwrap().len() <= weight,
+                "{triggers}"
+            );
             if bytes + weight > PASS_BYTES_MAX {
                 break;
             }
@@ -177,7 +203,7 @@ mod tests {
         }
         let by = NodeId(u64::MAX);
         let moves = Vec::new();
-        let encoded = codec::encode(&Command::Pass { by, items, moves }).unwrap();
+        let encoded = starling_proto::log::encode(&Command::Pass { by, items, moves }).unwrap();
         assert!(encoded.len() > PASS_BYTES_MAX / 3, "{}", encoded.len());
         assert!(check_size(encoded.len()).is_ok(), "{}", encoded.len());
     }

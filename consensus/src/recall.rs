@@ -13,7 +13,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::Vote;
-use serde::{Deserialize, Serialize};
 use starling_proto::raft::{RecallReply, RecallRequest};
 
 use crate::codec;
@@ -34,7 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How far another agent's log was, at least.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
     pub vote: Vote<u64>,
     /// Its log held this under that vote: no other leader has cut it since.

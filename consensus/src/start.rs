@@ -28,7 +28,7 @@ use crate::store::{Disk, LogStore, open};
 use crate::types::Raft;
 use crate::{
     Config, Error, Leadership, Timing, ailing, announce, attend, compact, join, propose, removed,
-    stand, steward,
+    stand, steward, version,
 };
 
 /// openraft's core and the network must not wait for each other's work.
@@ -127,7 +127,8 @@ struct Parts {
 
 async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error> {
     let (data_dir, cluster) = (config.data_dir.clone(), config.cluster.clone());
-    let opening = tokio::task::spawn_blocking(move || open::open(&data_dir, &cluster));
+    let supports = config.ledger_version;
+    let opening = tokio::task::spawn_blocking(move || open::open(&data_dir, &cluster, supports));
     let opened = ailing::opened(&config.data_dir, opening)
         .await?
         .map_err(|e| Error::Unknown(format!("opening broke off: {e}")))??;
@@ -154,6 +155,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         met: Met::default(),
         recall: Arc::default(),
         standing: Standing::default(),
+        versions: Arc::default(),
     });
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;
@@ -201,11 +203,15 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         .keep_beside("the watch over the disk", async move {
             failed.tell(ailing::hangs(&disk, data_dir).await.to_string());
         });
-    let proposing = propose::run(raft.clone(), core.clock.clone(), queue);
+    let (clock, ledger) = (core.clock.clone(), core.ledger.clone());
+    let proposing = propose::run(raft.clone(), clock, ledger, queue);
     core.failed
         .keep_beside("the taking of proposals", proposing);
     let steward = steward::run(core.clone());
     core.failed.keep_beside("the care for the voters", steward);
+    let version = version::run(core.clone());
+    core.failed
+        .keep_beside("the raising of the ledger's version", version);
     let announce = announce::run(core.clone());
     core.failed
         .keep_beside("the search for new addresses", announce);
@@ -297,6 +303,7 @@ async fn start_raft(
         acks: core.acks.clone(),
         recall: core.recall.clone(),
         leadership: core.leadership.clone(),
+        versions: core.versions.clone(),
         timing,
     };
     let store = LogStore::new(opened.disk.clone(), opened.state.clone());

@@ -1,6 +1,8 @@
 //! What openraft is instantiated with.
 
+use openraft::raft::AppendEntriesResponse;
 use serde::{Deserialize, Serialize};
+use starling_engine::ledger::version::Raised;
 use starling_engine::ledger::{Entry, Outcome};
 
 openraft::declare_raft_types!(
@@ -27,6 +29,16 @@ pub type Metrics = openraft::RaftMetrics<u64, Peer>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     pub entries: Vec<Entry>,
+    /// What an agent has to support to take it; `None` while the ledger has its first
+    /// version.
+    pub needs: Option<Raised>,
+}
+
+/// An answer to a leader's entries.
+pub struct Appended {
+    pub answer: AppendEntriesResponse<u64>,
+    /// The highest version of the ledger that the answering agent supports.
+    pub supports: u32,
 }
 
 /// A member as the log's membership knows it.

@@ -14,6 +14,7 @@ mod members;
 pub mod part;
 pub mod scaled;
 pub mod summed;
+pub mod version;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,6 +25,7 @@ use crate::history::{Change, History};
 use crate::policy::{self, Policy, Target};
 use crate::unit::{Ms, NodeId, Stamp};
 use scaled::{Scaled, Seen};
+use version::Raised;
 
 pub use authority::Authority;
 
@@ -77,6 +79,9 @@ pub enum Command {
     },
     /// Forgets a workload that no policy sizes; what runs of it is stopped.
     DeleteWorkload { target: Target },
+    /// Puts a higher version of the ledger into force, once every holder of the log
+    /// supports it.
+    Raise(Raised),
 }
 
 /// A member's name and where it listens.
@@ -205,6 +210,8 @@ pub enum Why {
     StaleShares,
     #[error("it is the last member, and a cluster has at least one")]
     LastMember,
+    #[error("version {now} of the ledger is in force already")]
+    NotHigher { now: u32 },
 }
 
 /// The state itself.
@@ -227,6 +234,8 @@ pub struct Ledger {
     pub checkpoints: VecDeque<Checkpoint>,
     /// Why nothing more is granted: an invariant was found broken.
     pub halted: Option<String>,
+    /// The version in force; `None` is the first.
+    pub raised: Option<Raised>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

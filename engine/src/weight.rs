@@ -2,7 +2,7 @@
 //! format they speak.
 //!
 //! Comes in: anything of the ledger's. Goes out: a bound that holds for formats that
-//! write out each field's name (`MessagePack`) and for those that number fields
+//! write out each field's name (JSON) and for those that number fields
 //! (protobuf). Allocates nothing: a pass weighs each of its items.
 
 use serde::Serialize;

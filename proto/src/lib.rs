@@ -3,6 +3,7 @@
 //! What comes from outside is checked and bounded here, before anything else
 //! sees it. The .proto files are the only definition of what travels.
 
+pub mod log;
 pub mod summary;
 pub mod view;
 

@@ -252,6 +252,7 @@ async fn start_log(
             authority: identity.authority.clone(),
             timing: Timing::default(),
             upkeep: config.upkeep(),
+            ledger_version: starling_engine::ledger::version::HIGHEST,
             credentials: identity.credentials.clone(),
         },
         sockets.peer,

@@ -18,6 +18,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot, Vote};
+use starling_engine::ledger::version::FIRST;
 use starling_proto::raft::peer_client::PeerClient;
 use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{RaftReply, RaftRequest, SnapshotHead, SnapshotPart};
@@ -29,10 +30,12 @@ use super::book::Book;
 use super::identity::envelope;
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::acks::Acks;
+use crate::form::Form;
 use crate::recall::Recall;
 use crate::store::keys::Identity;
 use crate::tls::Connector;
-use crate::types::{Peer, Types};
+use crate::types::{Appended, Peer, Types};
+use crate::version::Versions;
 use crate::{Leadership, Timing, codec};
 
 /// At the bound all are dropped and made again as they are needed.
@@ -136,6 +139,7 @@ pub struct Links {
     pub recall: Arc<Recall>,
     /// Says whether a majority answers this agent, where it leads.
     pub leadership: watch::Receiver<Leadership>,
+    pub versions: Arc<Versions>,
     pub timing: Timing,
 }
 
@@ -192,7 +196,7 @@ impl Link {
         }
     }
 
-    fn request<T: serde::Serialize>(&self, body: &T) -> Result<RaftRequest, Status> {
+    fn request<T: Form>(&self, body: &T) -> Result<RaftRequest, Status> {
         Ok(RaftRequest {
             envelope: Some(envelope(&self.links.own, self.target)),
             body: codec::encode(body).map_err(|e| Status::internal(e.to_string()))?,
@@ -201,7 +205,7 @@ impl Link {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
+fn read<T: Form>(body: &[u8]) -> Result<T, Status> {
     codec::decode(body).map_err(|e| Status::internal(format!("the answer can't be read: {e}")))
 }
 
@@ -237,7 +241,10 @@ impl RaftNetwork<Types> for Link {
                     client.append(request).await
                 })
                 .await?;
-            read(&body)
+            let Appended { answer, supports } = read(&body)?;
+            let supports = supports.max(FIRST);
+            self.links.versions.note(self.target, supports, sent);
+            Ok(answer)
         }
         .await;
         let answer = answer.map_err(|status| call_error(&status))?;

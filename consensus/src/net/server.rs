@@ -10,6 +10,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{Snapshot, Vote};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::unit::NodeId;
+use starling_proto::log;
 use starling_proto::raft::peer_server::{self, PeerServer};
 use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{
@@ -28,13 +29,14 @@ use super::owner::{self, Wish};
 use super::{MESSAGE_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::accept::connections;
 use crate::core::{Core, Membership};
+use crate::form::Form;
 use crate::join::is_nonce;
 use crate::meet::{Other, meet};
 use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
 use crate::tls::Callers;
-use crate::types::Types;
-use crate::{Error, codec, hand_over, removed, stand};
+use crate::types::{Appended, Types};
+use crate::{Error, codec, hand_over, removed, stand, version};
 
 /// Calls at once on one connection; more wait.
 /// Two lanes for each of 500 peers that all call this one.
@@ -113,6 +115,22 @@ impl Service {
         Ok(checked)
     }
 
+    /// Entries of a leader; one that isn't understood ends this agent's part.
+    fn understood(&self, body: &[u8]) -> Result<AppendEntriesRequest<Types>, Status> {
+        codec::value(body).map_err(|why| self.too_old(&why))
+    }
+
+    /// The cluster's log holds what this release doesn't understand: it takes no further
+    /// part, neither as a voter, and says so.
+    fn too_old(&self, why: &log::Error) -> Status {
+        if !why.is_newer() {
+            return Status::invalid_argument(format!("can't be read: {why}"));
+        }
+        let words = version::words(why);
+        self.core.stop(words.clone());
+        Status::failed_precondition(words)
+    }
+
     /// For calls that name the cluster, but not who shall answer.
     fn in_cluster(&self, name: &str, id: &str) -> Result<&Membership, Status> {
         let membership = self.membership()?;
@@ -171,14 +189,14 @@ async fn next_part(parts: &mut Streaming<SnapshotPart>) -> Result<Option<Part>, 
 
 /// What can't be read is refused, and never skipped: a newer agent's commands
 /// stop here until this one is upgraded.
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
+fn read<T: Form>(body: &[u8]) -> Result<T, Status> {
     codec::decode(body).map_err(|error| {
         tracing::warn!(%error, "a message can't be read: is this agent's version too old?");
         Status::invalid_argument(format!("can't be read: {error}"))
     })
 }
 
-fn reply<T: serde::Serialize>(body: &T) -> Result<Response<RaftReply>, Status> {
+fn reply<T: Form>(body: &T) -> Result<Response<RaftReply>, Status> {
     let body = codec::encode(body).map_err(|e| Status::internal(e.to_string()))?;
     Ok(Response::new(RaftReply { body }))
 }
@@ -243,6 +261,7 @@ fn may_be_forwarded(command: &Command) -> Result<(), Status> {
         Command::Readdress { .. } => "an agent says itself where it listens",
         Command::Away { .. } => "the leader sees itself who is away",
         Command::Pass { .. } => "a pass is the leader's own",
+        Command::Raise(_) => "the ledger's version is raised by the leader",
     };
     Err(Status::permission_denied(format!(
         "{what}: this command can't be proposed for others"
@@ -257,8 +276,10 @@ impl peer_server::Peer for Service {
             .taking_part(&caller, request.envelope.as_ref(), Wish::Lead)
             .await?;
         let alone = request.alone;
-        let append: AppendEntriesRequest<Types> = read(&request.body)?;
+        let append: AppendEntriesRequest<Types> = self.understood(&request.body)?;
         said_by(&append.vote, sender)?;
+        version::check_entries(&append.entries, self.core.config.ledger_version)
+            .map_err(|why| self.too_old(&why))?;
         let committed = append.leader_commit.map(|committed| committed.index);
         let last = append.entries.last().map(|entry| entry.log_id);
         // A leader has on its disk what it sends.
@@ -274,7 +295,10 @@ impl peer_server::Peer for Service {
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
             self.core.tally.heard(committed, alone, Instant::now());
         }
-        reply(&answer)
+        reply(&Appended {
+            answer,
+            supports: self.core.config.ledger_version,
+        })
     }
 
     async fn vote(&self, request: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {
@@ -304,9 +328,15 @@ impl peer_server::Peer for Service {
         let (caller, parts) = Caller::of(request);
         let (head, data) = self.receive(&caller, parts).await?;
         // openraft stops for good where a snapshot can't be installed.
-        let (image, data) = Image::decode_aside(data)
-            .await
-            .map_err(|e| Status::invalid_argument(format!("the snapshot can't be read: {e}")))?;
+        let supports = self.core.config.ledger_version;
+        let decoded = Image::decode_aside(data).await.and_then(|(image, data)| {
+            image.check(supports)?;
+            Ok((image, data))
+        });
+        let (image, data) = decoded.map_err(|e| match codec::unreadable(&e) {
+            Some(why) => self.too_old(why),
+            None => Status::invalid_argument(format!("the snapshot can't be read: {e}")),
+        })?;
         let meta: crate::types::SnapshotMeta = read(&head.meta)?;
         if image.meta() != meta {
             return Err(Status::invalid_argument(
@@ -373,6 +403,14 @@ impl peer_server::Peer for Service {
             ));
         }
         if membership.leads() {
+            self.core
+                .check_version(request.ledger_version)
+                .map_err(|why| {
+                    Status::failed_precondition(format!(
+                        "the agent that asks is too old for the cluster's log: {why}; start a \
+                         release there that supports it"
+                    ))
+                })?;
             namesake::check(&self.core, membership, &request.nonce, &member)
                 .await
                 .map_err(Status::already_exists)?;

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::busy::{Busy, Work};
 use super::guard::{Guard, Noted};
 use super::keys;
+use crate::form::Form;
 use crate::types::LogId;
 
 /// Whoever adds one more waits.
@@ -133,7 +134,7 @@ impl Disk {
     }
 
     /// Writes a `meta` record and returns when it is durable.
-    pub async fn put<T: serde::Serialize>(&self, name: &'static str, value: &T) -> io::Result<()> {
+    pub async fn put<T: Form>(&self, name: &'static str, value: &T) -> io::Result<()> {
         let record = keys::meta_record(name, value)?;
         self.wait(|done| Job::Put { name, record, done }).await
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _, Vote};
 use rand::{RngExt as _, SeedableRng as _};
+use starling_engine::ledger::version::HIGHEST;
 use tempfile::TempDir;
 
 use super::log::LogStore;
@@ -14,7 +15,7 @@ use super::suite::own;
 use crate::types::{LogId, RaftEntry};
 
 fn opened(dir: &Path) -> Opened {
-    open(dir, "test").unwrap_or_else(|e| panic!("{e}: {e:?}"))
+    open(dir, "test", HIGHEST).unwrap_or_else(|e| panic!("{e}: {e:?}"))
 }
 
 fn store(opened: &Opened) -> LogStore {
@@ -29,7 +30,7 @@ fn blank(index: u64) -> RaftEntry {
 }
 
 /// Waits until the disk's thread has let go of the directory.
-fn close(dir: &Path, opened: Opened) {
+pub fn close(dir: &Path, opened: Opened) {
     drop(opened);
     let lock = fs::File::open(dir.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -48,7 +49,7 @@ async fn written(dir: &Path, entries: u64) {
     close(dir, opened);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();

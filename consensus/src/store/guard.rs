@@ -12,11 +12,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use openraft::Vote;
-use serde::{Deserialize, Serialize};
-
 use crate::codec;
 use crate::types::LogId;
+use openraft::Vote;
 
 const PLACE: &[u8] = b"starling guard";
 /// Each slot has a page of its own: one write touches one of them.
@@ -25,7 +23,7 @@ const SLOT_BYTES: usize = 4_096;
 const RECORD_BYTES_MAX: usize = SLOT_BYTES - 8;
 
 /// What was durable when it was acknowledged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Noted {
     /// Of the write: rises by one with each.
     pub number: u64,
@@ -55,20 +53,27 @@ impl Guard {
             opened => opened?,
         };
         let guard = Guard { file };
-        let newest = [0, 1].into_iter().filter_map(|slot| guard.read(slot));
-        let newest = newest.max_by_key(|noted| noted.number);
+        let mut newest: Option<Noted> = None;
+        for slot in [0, 1] {
+            if let Some(body) = guard.read(slot) {
+                let noted: Noted = codec::decode(&body)?;
+                if newest.is_none_or(|newest| newest.number < noted.number) {
+                    newest = Some(noted);
+                }
+            }
+        }
         Ok((guard, newest))
     }
 
     /// `None` where the slot is empty, torn or damaged.
-    fn read(&self, slot: u64) -> Option<Noted> {
+    fn read(&self, slot: u64) -> Option<Vec<u8>> {
         let mut bytes = vec![0; SLOT_BYTES];
         let at = slot * SLOT_BYTES as u64;
         self.file.read_exact_at(&mut bytes, at).ok()?;
         let (length, _) = bytes.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
         let sealed = bytes.get(..length.checked_add(8)?)?;
-        codec::decode(codec::unseal(PLACE, sealed).ok()?).ok()
+        codec::unseal(PLACE, sealed).ok().map(<[u8]>::to_vec)
     }
 
     /// Blocks until the note is durable.
@@ -136,7 +141,8 @@ mod tests {
         let path = dir.path().join("guard");
         let whole = fs::read(&path).unwrap();
         let newest = SLOT_BYTES;
-        for byte in newest..newest + 40 {
+        let record = codec::seal(PLACE, &codec::encode(&noted(5)).unwrap());
+        for byte in newest..newest + record.len() {
             for bit in 0..8 {
                 let mut flipped = whole.clone();
                 flipped[byte] ^= 1 << bit;

@@ -8,10 +8,8 @@
 
 use std::io;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-
 use crate::codec;
+use crate::form::Form;
 use crate::types::LogId;
 
 /// 32 records of this size and their keys stay below sled's 128 KiB.
@@ -28,7 +26,7 @@ pub const ADMISSION: &str = "admission";
 pub const SNAPSHOT: &str = "snapshot";
 
 /// Who this agent is, as long as its data directory lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub cluster: String,
     /// Drawn at founding; see [`crate::Config::cluster_id`].
@@ -40,14 +38,14 @@ pub struct Identity {
 }
 
 /// On disk before the agent asks to be let in: asking again gives the same id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
     pub cluster: String,
     pub nonce: String,
 }
 
 /// Which snapshot file counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
     pub file: String,
     pub last: Option<LogId>,
@@ -121,11 +119,11 @@ impl Assembler {
     }
 }
 
-pub fn meta_record<T: Serialize>(name: &str, value: &T) -> io::Result<Vec<u8>> {
+pub fn meta_record<T: Form>(name: &str, value: &T) -> io::Result<Vec<u8>> {
     Ok(codec::seal(name.as_bytes(), &codec::encode(value)?))
 }
 
-pub fn read_meta<T: DeserializeOwned>(meta: &sled::Tree, name: &str) -> io::Result<Option<T>> {
+pub fn read_meta<T: Form>(meta: &sled::Tree, name: &str) -> io::Result<Option<T>> {
     let Some(record) = meta.get(name).map_err(io::Error::other)? else {
         return Ok(None);
     };

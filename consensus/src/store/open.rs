@@ -12,14 +12,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openraft::Vote;
 use rustix::fs::FlockOperation;
+use starling_proto::log;
 
 use super::guard::{self, Guard, Noted};
 use super::keys::{self, Admission, Assembler, Identity, Pointer, damaged};
 use super::log::State;
 use super::{Disk, Snapshots, marker};
-use crate::Error;
-use crate::codec;
 use crate::types::{LogId, RaftEntry};
+use crate::{Error, codec, form, version};
 
 /// sled's default is 1 GiB. The newest entries are kept in memory beside it.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -106,8 +106,9 @@ pub fn past(data_dir: &Path) -> Result<Past, Error> {
     }
 }
 
-/// Blocks; opens `<data_dir>/raft` for this process alone.
-pub fn open(data_dir: &Path, cluster: &str) -> Result<Opened, Error> {
+/// Blocks; opens `<data_dir>/raft` for this process alone, which supports the ledger up
+/// to that version. What a newer release has written is left as it is.
+pub fn open(data_dir: &Path, cluster: &str, supports: u32) -> Result<Opened, Error> {
     let unusable = |source: io::Error| Error::DataDir {
         path: data_dir.to_owned(),
         source,
@@ -116,13 +117,20 @@ pub fn open(data_dir: &Path, cluster: &str) -> Result<Opened, Error> {
     let lock = lock(data_dir)?;
     let raft_dir = data_dir.join("raft");
     loop {
-        match open_checked(&raft_dir, cluster, lock.try_clone().map_err(unusable)?) {
+        let lock = lock.try_clone().map_err(unusable)?;
+        match open_checked(&raft_dir, cluster, supports, lock) {
             Ok(mut opened) => {
                 opened.moved_aside = aside(data_dir).map_err(unusable)?.pop();
                 return Ok(opened);
             }
             Err(Failure::Refused(e)) => return Err(e),
             Err(Failure::Io(e)) => return Err(unusable(e)),
+            Err(Failure::Unreadable(why)) => {
+                return Err(Error::Unreadable {
+                    path: data_dir.to_owned(),
+                    why,
+                });
+            }
             Err(Failure::Doubtful(why)) => {
                 if aside(data_dir).map_err(unusable)?.len() >= ASIDE_MAX {
                     return Err(unusable(damaged(&format!(
@@ -144,6 +152,16 @@ enum Failure {
     Refused(Error),
     Io(io::Error),
     Doubtful(String),
+    /// Nothing is damaged, but this release can't read it.
+    Unreadable(log::Error),
+}
+
+/// What a record that can't be used means.
+fn doubt(error: &io::Error) -> Failure {
+    match codec::unreadable(error) {
+        Some(why) => Failure::Unreadable(why.clone()),
+        None => Failure::Doubtful(error.to_string()),
+    }
 }
 
 fn lock(data_dir: &Path) -> Result<File, Error> {
@@ -175,7 +193,12 @@ fn lock(data_dir: &Path) -> Result<File, Error> {
     }
 }
 
-fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Failure> {
+fn open_checked(
+    raft_dir: &Path,
+    cluster: &str,
+    supports: u32,
+    lock: File,
+) -> Result<Opened, Failure> {
     let sled_dir = raft_dir.join("sled");
     let snapshot_dir = raft_dir.join("snapshots");
     let created = !sled_dir.join("db").exists();
@@ -193,12 +216,19 @@ fn open_checked(raft_dir: &Path, cluster: &str, lock: File) -> Result<Opened, Fa
     if created {
         sync_creation(raft_dir, &sled_dir).map_err(Failure::Io)?;
     }
-    let contents = read_contents(&db, cluster)?;
-    let snapshots = Snapshots::open(snapshot_dir, contents.pointer.clone())
-        .map_err(|e| Failure::Doubtful(format!("the snapshot: {e}")))?;
+    let contents = read_contents(&db, cluster, supports)?;
+    let snapshots = Snapshots::open(snapshot_dir, contents.pointer.clone(), supports).map_err(
+        |e| match doubt(&e) {
+            Failure::Doubtful(why) => Failure::Doubtful(format!("the snapshot: {why}")),
+            unreadable => unreadable,
+        },
+    )?;
     check_ends(&contents)?;
     check_marker(raft_dir, contents.identity.as_ref())?;
-    let (guard, noted) = Guard::open(raft_dir).map_err(Failure::Io)?;
+    let (guard, noted) = Guard::open(raft_dir).map_err(|e| match codec::unreadable(&e) {
+        Some(why) => Failure::Unreadable(why.clone()),
+        None => Failure::Io(e),
+    })?;
     let found = Noted {
         number: contents.write,
         vote: contents.state.vote,
@@ -329,8 +359,8 @@ struct Contents {
     ends: Option<(u64, LogId)>,
 }
 
-fn read_contents(db: &sled::Db, cluster: &str) -> Result<Contents, Failure> {
-    let doubt = |e: io::Error| Failure::Doubtful(e.to_string());
+fn read_contents(db: &sled::Db, cluster: &str, supports: u32) -> Result<Contents, Failure> {
+    let doubt = |e: io::Error| doubt(&e);
     let sled_doubt = |e: sled::Error| Failure::Doubtful(e.to_string());
     let meta = db.open_tree("meta").map_err(sled_doubt)?;
     let log = db.open_tree("log").map_err(sled_doubt)?;
@@ -358,7 +388,7 @@ fn read_contents(db: &sled::Db, cluster: &str) -> Result<Contents, Failure> {
             .flatten(),
         bytes: 0,
     };
-    let (ends, bytes) = check_entries(&log).map_err(doubt)?;
+    let (ends, bytes) = check_entries(&log, supports).map_err(doubt)?;
     Ok(Contents {
         state: State { bytes, ..state },
         write: keys::read_meta(&meta, keys::WRITE)
@@ -373,7 +403,7 @@ fn read_contents(db: &sled::Db, cluster: &str) -> Result<Contents, Failure> {
 
 /// Reads all entries: each whole, decodable, in its place, and none missing between.
 /// The first and the last one, and the bytes of all.
-fn check_entries(log: &sled::Tree) -> io::Result<(Option<(u64, LogId)>, u64)> {
+fn check_entries(log: &sled::Tree, supports: u32) -> io::Result<(Option<(u64, LogId)>, u64)> {
     let mut ends: Option<(u64, LogId)> = None;
     let mut bytes = 0;
     let mut check = |record: Option<(u64, Vec<u8>)>| {
@@ -381,6 +411,8 @@ fn check_entries(log: &sled::Tree) -> io::Result<(Option<(u64, LogId)>, u64)> {
             return Ok(());
         };
         let entry: RaftEntry = codec::decode(&body)?;
+        version::check(form::needs(&entry), supports)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         let expected = ends.map_or(index, |(_, last)| last.index + 1);
         if entry.log_id.index != index || index != expected {
             return Err(damaged(&format!(
@@ -428,7 +460,7 @@ fn check_ends(contents: &Contents) -> Result<(), Failure> {
 
 /// The note is written after sled's own record, so it may only be missing.
 fn check_marker(raft_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
-    let noted = marker::read(raft_dir).map_err(|e| Failure::Doubtful(e.to_string()))?;
+    let noted = marker::read(raft_dir).map_err(|e| doubt(&e))?;
     match (noted, identity) {
         (None, None) => Ok(()),
         (None, Some(identity)) => marker::write(raft_dir, identity).map_err(Failure::Io),

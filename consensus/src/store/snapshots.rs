@@ -10,21 +10,20 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use starling_engine::ledger::Ledger;
 use tokio::sync::Mutex;
 
 use super::disk::Disk;
 use super::keys::{self, Pointer};
-use crate::codec;
 use crate::types::{LogId, SnapshotMeta, StoredMembership};
+use crate::{codec, version};
 
 /// A snapshot that is larger is not written, and one that arrives is refused.
 pub const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
 const PLACE: &[u8] = b"starling snapshot";
 
 /// What a snapshot file holds, and what travels to other agents.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Image {
     pub applied: Option<LogId>,
     pub membership: StoredMembership,
@@ -38,6 +37,12 @@ impl Image {
             last_membership: self.membership.clone(),
             snapshot_id: file_name(self.applied),
         }
+    }
+
+    /// Refuses a snapshot that needs a higher version of the ledger.
+    pub fn check(&self, supports: u32) -> io::Result<()> {
+        version::check(self.ledger.raised.as_ref(), supports)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
     }
 
     pub fn encode(&self) -> io::Result<Vec<u8>> {
@@ -55,10 +60,15 @@ impl Image {
         codec::decode(codec::unseal(PLACE, sealed)?)
     }
 
-    /// As [`Image::decode`], away from the threads that heartbeats need; gives
-    /// the bytes back too.
+    /// As [`Image::decode`], away from the threads that heartbeats need and the ledger's
+    /// lock, with all of it hashed; gives the bytes back too.
     pub async fn decode_aside(sealed: Vec<u8>) -> io::Result<(Image, Vec<u8>)> {
-        blocking(move || Ok((Image::decode(&sealed)?, sealed))).await
+        blocking(move || {
+            let mut image = Image::decode(&sealed)?;
+            image.ledger.settle();
+            Ok((image, sealed))
+        })
+        .await
     }
 }
 
@@ -79,14 +89,16 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Checks the file that `pointer` names and deletes all others. Blocks.
-    pub fn open(dir: PathBuf, pointer: Option<Pointer>) -> io::Result<Snapshots> {
+    /// Checks the file that `pointer` names, which may need no higher version of the
+    /// ledger than `supports`, and deletes all others. Blocks.
+    pub fn open(dir: PathBuf, pointer: Option<Pointer>, supports: u32) -> io::Result<Snapshots> {
         let snapshots = Snapshots {
             dir: Arc::new(dir),
             pointer: Arc::new(Mutex::new(None)),
         };
         if let Some(pointer) = &pointer {
             let image = Image::decode(&fs::read(snapshots.dir.join(&pointer.file))?)?;
+            image.check(supports)?;
             if image.applied != pointer.last {
                 return Err(keys::damaged("the snapshot is another one than recorded"));
             }

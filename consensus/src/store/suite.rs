@@ -8,6 +8,7 @@ use std::sync::Arc;
 use openraft::testing::{StoreBuilder, Suite};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _};
 use rustix::fs::FlockOperation;
+use starling_engine::ledger::version::HIGHEST;
 use starling_engine::ledger::{Command, Entry};
 use starling_engine::unit::Ms;
 use tempfile::TempDir;
@@ -44,7 +45,7 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
 }
 
 fn open_in(dir: &TempDir) -> Opened {
-    open(dir.path(), "test").unwrap_or_else(|e| panic!("{e}: {e:?}"))
+    open(dir.path(), "test", HIGHEST).unwrap_or_else(|e| panic!("{e}: {e:?}"))
 }
 
 #[test]
@@ -61,6 +62,7 @@ fn entry(index: u64, bytes: usize) -> RaftEntry {
         log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
         payload: EntryPayload::Normal(Batch {
             entries: vec![Entry { at: Ms(1), command }],
+            needs: None,
         }),
     }
 }
@@ -177,7 +179,7 @@ async fn a_former_handle_of_sled_is_waited_for_and_no_damage() {
         std::thread::yield_now();
     };
     let (path, lock) = (dir.path().to_owned(), dir.path().join("lock"));
-    let opening = std::thread::spawn(move || open(&path, "test"));
+    let opening = std::thread::spawn(move || open(&path, "test", HIGHEST));
     let lock = File::open(lock).unwrap();
     let begun = || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err();
     while !begun() && !opening.is_finished() {

@@ -95,6 +95,7 @@ impl Agent {
                 authority: None,
                 timing: Timing::default(),
                 upkeep: Upkeep::default(),
+                ledger_version: starling_engine::ledger::version::HIGHEST,
                 credentials: Credentials::new(&authority.sign(&["peer.starling", &name])).unwrap(),
             };
             agents.push(Agent {

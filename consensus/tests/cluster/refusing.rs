@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use openraft::Vote;
-use openraft::raft::VoteRequest;
+use prost::Message as _;
 use starling_consensus::{Error, Tls};
 use starling_engine::ledger::Command;
+use starling_engine::ledger::version::HIGHEST;
+use starling_proto::log::wire;
 use starling_proto::raft::peer_client::PeerClient;
 use starling_proto::raft::{
     Envelope, IdentifyRequest, JoinRequest, ProposeRequest, RaftRequest, ReadIndexRequest,
@@ -138,6 +139,7 @@ async fn an_agent_of_another_cluster_is_not_let_in() {
                 ..Default::default()
             }),
             cluster_id: String::new(),
+            ledger_version: HIGHEST,
         };
         client
             .join(request)
@@ -268,10 +270,17 @@ async fn nobody_speaks_for_another_member() {
             cluster_id: logs[target].cluster_id().into(),
         })
     };
-    let vote = |id: u64| VoteRequest::<u64>::new(Vote::new(term + 1_000, id), None);
+    let vote = |id: u64| wire::VoteRequest {
+        vote: Some(wire::Vote {
+            term: term + 1_000,
+            node: id,
+            committed: false,
+        }),
+        last: None,
+    };
     let raft = |sender: u64, id: u64| RaftRequest {
         envelope: said(sender),
-        body: rmp_serde::to_vec_named(&vote(id)).unwrap(),
+        body: vote(id).encode_to_vec(),
         alone: false,
     };
     let denied = |status: Result<(), tonic::Status>, what: &str| {

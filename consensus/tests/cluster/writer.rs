@@ -256,6 +256,7 @@ fn config(home: &Home) -> Config {
             ..Timing::default()
         },
         upkeep: Upkeep::default(),
+        ledger_version: starling_engine::ledger::version::HIGHEST,
         credentials: Credentials::new(&home.tls()).unwrap(),
     }
 }

@@ -59,6 +59,7 @@ impl Ledger {
                 Ok(())
             }
             Command::DeleteWorkload { target } => self.delete_workload(target),
+            Command::Raise(raised) => self.raise(raised),
             Command::Pass { by, items, moves } => {
                 for moved in moves {
                     if let Err(refusal) = self.relocate(index, moved) {

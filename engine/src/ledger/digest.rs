@@ -8,6 +8,7 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::version::Raised;
 use super::{Authority, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Checkpoint, Ledger, summed};
 use crate::canonical;
 use crate::unit::Ms;
@@ -26,6 +27,7 @@ struct State<'a> {
     workloads: summed::Sum,
     decisions: summed::Sum,
     halted: &'a Option<String>,
+    raised: &'a Option<Raised>,
 }
 
 impl Ledger {
@@ -65,6 +67,7 @@ impl Ledger {
             decisions,
             checkpoints: _,
             halted,
+            raised,
         } = self;
         let state = State {
             cluster,
@@ -77,6 +80,7 @@ impl Ledger {
             workloads: workloads.sum(),
             decisions: decisions.sum(),
             halted,
+            raised,
         };
         let mut form = Vec::with_capacity(4_096);
         canonical::write(&state, &mut form);

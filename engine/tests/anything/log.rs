@@ -1,6 +1,8 @@
 //! The log: what becomes of proposals, and what must hold of the ledger after
 //! every entry.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use starling_engine::ledger::{Command, Entry, Ledger, Outcome};
 use starling_engine::node::Input;
 use starling_engine::unit::{Ms, NodeId};
@@ -12,6 +14,12 @@ use super::{World, model};
 const fn has_no_float<T: Eq>() {}
 const _: () = has_no_float::<Entry>();
 const _: () = has_no_float::<Ledger>();
+
+/// Encoded and decoded.
+pub fn through<T: Serialize + DeserializeOwned>(value: &T) -> T {
+    let bytes = postcard::to_allocvec(value).expect("it encodes");
+    postcard::from_bytes(&bytes).expect("it decodes")
+}
 
 /// What becomes of a proposal.
 #[derive(Clone, Copy)]
@@ -65,8 +73,7 @@ impl World<'_> {
         let (index, before) = (self.ledger.index + 1, self.ledger.time);
         let entry = Entry { at, command };
         let outcome = self.ledger.apply(index, &entry);
-        let bytes = postcard::to_allocvec(&entry).expect("an entry encodes");
-        let decoded: Entry = postcard::from_bytes(&bytes).expect("an entry decodes");
+        let decoded = (self.ways.entry)(&entry);
         assert_eq!(decoded, entry);
         assert_eq!(self.replica.apply(index, &decoded), outcome);
         self.model.applied(&entry.command, &self.ledger);
@@ -92,8 +99,7 @@ impl World<'_> {
 
     /// Goes on from what a snapshot would bring.
     pub fn restore(&mut self) {
-        let bytes = postcard::to_allocvec(&self.ledger).expect("the ledger encodes");
-        self.replica = postcard::from_bytes(&bytes).expect("the ledger decodes");
+        self.replica = (self.ways.ledger)(&self.ledger);
         assert_eq!(self.replica, self.ledger);
         // Of the one every change was noted, the other is hashed in whole.
         assert_eq!(self.replica.digest(), self.ledger.digest());

@@ -21,7 +21,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 
-use starling_engine::ledger::{Command, FOUNDER, Ledger};
+use starling_engine::ledger::{Command, Entry, FOUNDER, Ledger};
 use starling_engine::node::Answer;
 use starling_engine::node::platform::{Failure, Patch, Scale};
 use starling_engine::policy::{Policy, Target};
@@ -44,9 +44,17 @@ pub struct Played {
     pub tally: Tally,
 }
 
+/// How entries and ledgers come to another agent.
+#[derive(Clone, Copy)]
+pub struct Ways {
+    pub entry: fn(&Entry) -> Entry,
+    pub ledger: fn(&Ledger) -> Ledger,
+}
+
 /// The cluster, its clock and its choices.
 struct World<'a> {
     draw: Draw<'a>,
+    ways: Ways,
     now: Ms,
     ledger: Ledger,
     /// Applies the same entries after they were encoded and decoded.
@@ -81,6 +89,15 @@ struct World<'a> {
 /// byte says when the clocks begin and, by its highest bit, whether some workloads
 /// are sized by a platform.
 pub fn play(bytes: impl Iterator<Item = u8>, steps: u64) -> Played {
+    let plain = Ways {
+        entry: |entry| log::through(entry),
+        ledger: |ledger| log::through(ledger),
+    };
+    play_through(plain, bytes, steps)
+}
+
+/// The same, with everything that leaves an agent going these ways.
+pub fn play_through(ways: Ways, bytes: impl Iterator<Item = u8>, steps: u64) -> Played {
     let mut draw = Draw::new(bytes);
     let first = draw.byte();
     let start = match first & 0x7f {
@@ -88,14 +105,15 @@ pub fn play(bytes: impl Iterator<Item = u8>, steps: u64) -> Played {
         1 => Ms(u64::MAX - 10_000),
         _ => Ms(1_700_000_000_000),
     };
-    World::new(draw, start, first & 0x80 != 0).play(steps)
+    World::new(draw, ways, start, first & 0x80 != 0).play(steps)
 }
 
 impl<'a> World<'a> {
     /// Three members; without a platform no policy and no leader.
-    fn new(draw: Draw<'a>, now: Ms, scales: bool) -> Self {
+    fn new(draw: Draw<'a>, ways: Ways, now: Ms, scales: bool) -> Self {
         let mut world = World {
             draw,
+            ways,
             now,
             ledger: Ledger::default(),
             replica: Ledger::default(),

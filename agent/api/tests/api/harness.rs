@@ -85,6 +85,7 @@ impl Home {
             authority: None,
             timing: Timing::default(),
             upkeep: Upkeep::default(),
+            ledger_version: starling_engine::ledger::version::HIGHEST,
             credentials: credentials.clone(),
         };
         let log = Log::start(config, peer).await.unwrap();

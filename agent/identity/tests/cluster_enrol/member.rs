@@ -99,6 +99,7 @@ impl Member {
             authority: holds.then(|| authority.clone()),
             timing: Timing::default(),
             upkeep: Upkeep::default(),
+            ledger_version: starling_engine::ledger::version::HIGHEST,
             credentials: credentials.clone(),
         };
         let log = Log::start(config, listener).await.unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::idle::Expected;
+pub use super::idle::Expected;
 use crate::decide::reason::quantity::plural;
 
 /// One step on the way to a size, in the order in which it was taken.

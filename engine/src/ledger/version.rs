@@ -1,0 +1,39 @@
+//! Which version of the ledger is in force: what commands there are, what they mean, and
+//! what the state holds.
+//!
+//! Comes in: a committed command that raises it. Goes out: the version. It never falls, and
+//! nothing of a newer version is proposed before it is raised, so that agents of two
+//! releases can keep one log. Whether all agents are ready is for the leader to know.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ledger, Refusal, Why};
+
+/// The first, in force where none was raised.
+pub const FIRST: u32 = 1;
+/// The highest that this release supports.
+pub const HIGHEST: u32 = 1;
+
+/// A version that is in force, and the release that raised it: whoever doesn't support
+/// it is told so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    pub version: u32,
+    pub release: String,
+}
+
+impl Ledger {
+    /// The version that is in force.
+    pub fn version(&self) -> u32 {
+        self.raised.as_ref().map_or(FIRST, |raised| raised.version)
+    }
+
+    pub(super) fn raise(&mut self, raised: &Raised) -> Result<(), Refusal> {
+        let now = self.version();
+        if raised.version <= now {
+            return Err(Refusal::new("the cluster", Why::NotHigher { now }));
+        }
+        self.raised = Some(raised.clone());
+        Ok(())
+    }
+}
