@@ -8,6 +8,8 @@ pub mod busy;
 pub mod disk;
 #[cfg(test)]
 mod going_back;
+#[cfg(test)]
+mod golden;
 pub mod guard;
 pub mod keys;
 pub mod log;

@@ -20,5 +20,6 @@ mod process;
 mod refusing;
 mod renewing;
 mod restarting;
+mod upgrading;
 mod volume;
 mod writer;
