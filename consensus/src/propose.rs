@@ -92,11 +92,11 @@ pub async fn run(
 /// Whoever can't take what comes after the ledger's version was raised can't take the
 /// command that raises it either.
 fn needs(raised: Option<Raised>, entries: &[Entry]) -> Option<Raised> {
-    let raises = entries.iter().filter_map(|entry| match &entry.command {
+    let asked_for = entries.iter().filter_map(|entry| match &entry.command {
         Command::Raise(raised) => Some(raised.clone()),
         _ => None,
     });
-    raised.into_iter().chain(raises).max_by_key(|it| it.version)
+    raised.into_iter().chain(asked_for).max_by_key(|it| it.version)
 }
 
 async fn commit(raft: &Raft, at: Ms, raised: Option<Raised>, proposals: Vec<Proposal>) {
