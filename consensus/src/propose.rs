@@ -96,7 +96,10 @@ fn needs(raised: Option<Raised>, entries: &[Entry]) -> Option<Raised> {
         Command::Raise(raised) => Some(raised.clone()),
         _ => None,
     });
-    raised.into_iter().chain(asked_for).max_by_key(|it| it.version)
+    raised
+        .into_iter()
+        .chain(asked_for)
+        .max_by_key(|it| it.version)
 }
 
 async fn commit(raft: &Raft, at: Ms, raised: Option<Raised>, proposals: Vec<Proposal>) {

@@ -2,7 +2,6 @@
 //! that can fail and hang: ext4 in a file, mounted through a loop device.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +10,8 @@ use tempfile::TempDir;
 use crate::process::leave_out;
 
 const MIB: u64 = 48;
+/// A large file leaves less than so many blocks to others.
+const FILES_MAX: usize = 500;
 /// What tests of file systems on Linux use for this (`XFS_IOC_GOINGDOWN`, and "without
 /// flushing the journal"): nothing more reaches the device, and all that did not is lost.
 const SHUT_DOWN: &str = "import fcntl, os, struct, sys
@@ -95,16 +96,23 @@ impl Volume {
 
     /// Not a block of it is free.
     pub fn fill(&self) {
-        let mut filler = File::create(self.at.join("filler")).unwrap();
-        // What is free is known only once what was written has its place.
-        for _ in 0..2 {
-            while filler.write_all(&[1; 4096]).is_ok() {}
-            let _ = filler.sync_all();
-        }
+        std::fs::create_dir(self.filler()).unwrap();
+        let large = std::fs::write(self.filler().join("large"), vec![1; (MIB as usize) << 20]);
+        assert!(large.is_err(), "it holds more than it should");
+        // What a large file leaves once it has its place.
+        let full = (0..FILES_MAX).any(|number| {
+            run("sync -f", &[&self.at]).unwrap();
+            std::fs::write(self.filler().join(number.to_string()), [1; 4096]).is_err()
+        });
+        assert!(full, "there is still room");
     }
 
     pub fn make_room(&self) {
-        std::fs::remove_file(self.at.join("filler")).unwrap();
+        std::fs::remove_dir_all(self.filler()).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.at.join("filler")
     }
 }
 
