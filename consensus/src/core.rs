@@ -26,12 +26,13 @@ use crate::meet::Met;
 use crate::net::client::{Lane, Peers};
 use crate::net::identity::envelope;
 use crate::net::owner::Vouched;
+use crate::peers::{self, Holder};
 use crate::propose::Proposal;
 use crate::recall::{self, Recall};
 use crate::stand::Standing;
 use crate::stats::Tally;
 use crate::store::keys::Identity;
-use crate::types::{Metrics, Raft};
+use crate::types::{LogId, Metrics, Raft};
 use crate::version::{self, Versions};
 use crate::{Config, Error, Leadership, codec, propose};
 
@@ -244,31 +245,58 @@ impl Core {
             .map_err(Error::LeadKept)
     }
 
+    /// See [`hand_over::transfer`].
+    pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
+        let membership = self.membership()?;
+        if !membership.leads() {
+            return Err(self.not_leader());
+        }
+        hand_over::transfer(self, membership, to.map(|to| to.0))
+            .await
+            .map_err(Error::LeadKept)
+    }
+
+    /// How each member's copy of the log stands.
+    pub fn peers(&self) -> Vec<Holder> {
+        let Some(membership) = self.member.get() else {
+            return Vec::new();
+        };
+        peers::of(&membership.raft.metrics().borrow())
+    }
+
     /// See [`hand_over::stand_again`].
     pub fn stand_again(&self) {
         hand_over::stand_again(self);
     }
 
-    /// Writes a snapshot and purges what it holds.
-    pub async fn compact(&self) -> Result<(), Error> {
+    /// Writes a snapshot of all that is applied by now, and says up to where it goes.
+    pub async fn snapshot(&self) -> Result<Option<LogId>, Error> {
         let raft = &self.membership()?.raft;
-        let failed = |e: &dyn std::fmt::Display| Error::Unknown(format!("no snapshot: {e}"));
         let Some(applied) = raft.metrics().borrow().last_applied else {
-            return Ok(());
+            return Ok(None);
         };
-        raft.trigger().snapshot().await.map_err(|e| failed(&e))?;
+        raft.trigger().snapshot().await.map_err(|e| unsaved(&e))?;
         raft.wait(Some(CALL_DEADLINE))
             .metrics(|m| m.snapshot >= Some(applied), "a snapshot is written")
             .await
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| unsaved(&e))?;
+        Ok(Some(applied))
+    }
+
+    /// Writes a snapshot and purges what it holds.
+    pub async fn compact(&self) -> Result<(), Error> {
+        let Some(applied) = self.snapshot().await? else {
+            return Ok(());
+        };
+        let raft = &self.membership()?.raft;
         raft.trigger()
             .purge_log(applied.index)
             .await
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| unsaved(&e))?;
         raft.wait(Some(CALL_DEADLINE))
             .metrics(|m| m.purged >= Some(applied), "entries are purged")
             .await
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| unsaved(&e))?;
         Ok(())
     }
 
@@ -294,6 +322,10 @@ impl Core {
     fn other_leader(&self, own: &Identity) -> Option<Leader> {
         self.leader().filter(|leader| leader.id != own.id)
     }
+}
+
+fn unsaved(why: &dyn std::fmt::Display) -> Error {
+    Error::Unknown(format!("no snapshot: {why}"))
 }
 
 fn no_answer() -> Error {

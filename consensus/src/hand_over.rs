@@ -55,6 +55,12 @@ pub enum Kept {
     Alone,
     #[error("each other voter is silent or ending too")]
     Nobody,
+    #[error("member {0} leads already")]
+    Leads(u64),
+    #[error("member {0} doesn't vote, and only who votes can lead")]
+    NoVoter(u64),
+    #[error("member {0} doesn't answer, or is ending")]
+    Silent(u64),
     #[error("no other voter has come to lead within {} s; {why}", DEADLINE.as_secs())]
     TooSlow { why: String },
 }
@@ -67,11 +73,7 @@ pub async fn hand_over(core: &Core, membership: &Membership) -> Result<Option<No
     if !membership.leads() {
         return Ok(None);
     }
-    let mut trouble = String::from("none was asked");
-    let given = timeout(DEADLINE, give(core, membership, &mut trouble)).await;
-    core.peers.rest(BTreeSet::new());
-    let given = given.unwrap_or(Err(Kept::TooSlow { why: trouble }));
-    match given {
+    match within_deadline(core, membership, None).await {
         Ok(leader) => {
             core.part.send_replace(Part::Leaving);
             Ok(Some(leader))
@@ -83,6 +85,32 @@ pub async fn hand_over(core: &Core, membership: &Membership) -> Result<Option<No
     }
 }
 
+/// Gives the lead to that voter, or to any, for an agent that goes on: it may come to
+/// lead again. Returns who leads then.
+pub async fn transfer(
+    core: &Core,
+    membership: &Membership,
+    to: Option<u64>,
+) -> Result<NodeId, Kept> {
+    if to == Some(membership.own.id) {
+        return Err(Kept::Leads(membership.own.id));
+    }
+    let given = within_deadline(core, membership, to).await;
+    stand_again(core);
+    given
+}
+
+async fn within_deadline(
+    core: &Core,
+    membership: &Membership,
+    to: Option<u64>,
+) -> Result<NodeId, Kept> {
+    let mut trouble = String::from("none was asked");
+    let given = timeout(DEADLINE, give(core, membership, to, &mut trouble)).await;
+    core.peers.rest(BTreeSet::new());
+    given.unwrap_or(Err(Kept::TooSlow { why: trouble }))
+}
+
 /// For an agent that gave the lead away and doesn't end: from here on it may lead again.
 pub fn stand_again(core: &Core) {
     core.part.send_replace(Part::Whole);
@@ -90,7 +118,12 @@ pub fn stand_again(core: &Core) {
 }
 
 /// Tries until somebody else leads.
-async fn give(core: &Core, membership: &Membership, trouble: &mut String) -> Result<NodeId, Kept> {
+async fn give(
+    core: &Core,
+    membership: &Membership,
+    to: Option<u64>,
+    trouble: &mut String,
+) -> Result<NodeId, Kept> {
     let own = membership.own.id;
     let lease = Duration::from_millis(core.config.timing.election_max_ms) + LEASE_MARGIN;
     let mut passed_over = BTreeSet::new();
@@ -120,10 +153,16 @@ async fn give(core: &Core, membership: &Membership, trouble: &mut String) -> Res
             return Err(Kept::Alone);
         }
         let answering = answering(core, &metrics, voters, &ending);
-        if answering.is_empty() {
+        let asked = match to {
+            Some(to) if !voters.contains(&to) => return Err(Kept::NoVoter(to)),
+            Some(to) if !answering.contains(&to) => return Err(Kept::Silent(to)),
+            Some(to) => BTreeSet::from([to]),
+            None => answering.clone(),
+        };
+        if asked.is_empty() {
             return Err(Kept::Nobody);
         }
-        let Some(next) = fullest(&metrics, &answering, &passed_over) else {
+        let Some(next) = fullest(&metrics, &asked, &passed_over) else {
             passed_over.clear();
             sleep(PAUSE).await;
             continue;

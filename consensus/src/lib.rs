@@ -16,6 +16,7 @@ mod clock;
 mod codec;
 mod compact;
 mod core;
+pub mod export;
 mod failed;
 mod form;
 mod hand_over;
@@ -25,6 +26,7 @@ mod machine;
 mod meet;
 mod namesake;
 mod net;
+pub mod peers;
 mod propose;
 mod recall;
 mod removed;
@@ -209,7 +211,7 @@ pub enum Error {
     },
     #[error("the log on this disk can't be used any more: {0}")]
     Behind(String),
-    #[error("this agent keeps the lead until it ends: {0}")]
+    #[error("this agent keeps the lead: {0}")]
     LeadKept(Kept),
     #[error("{field} {why}")]
     Config { field: &'static str, why: String },
@@ -370,6 +372,29 @@ impl Log {
         let core = self.inner.core.clone();
         self.inner
             .on_runtime(async move { core.hand_over().await })
+            .await
+    }
+
+    /// Gives the lead to that voter, or to any, for an agent that goes on, and returns
+    /// who leads then. [`Error::NotLeader`] where this agent doesn't lead.
+    pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, Error> {
+        let core = self.inner.core.clone();
+        self.inner
+            .on_runtime(async move { core.transfer(to).await })
+            .await
+    }
+
+    /// How each member's copy of the log stands, as this agent knows it, by id.
+    pub fn peers(&self) -> Vec<peers::Holder> {
+        self.inner.core.peers()
+    }
+
+    /// All that is applied here by now as one sealed snapshot, for a file outside of
+    /// the cluster; without the authority's key. [`export::inspect`] reads it.
+    pub async fn save(&self) -> Result<Vec<u8>, Error> {
+        let (core, snapshots) = (self.inner.core.clone(), self.inner.snapshots.clone());
+        self.inner
+            .on_runtime(async move { export::save(&core, &snapshots).await })
             .await
     }
 

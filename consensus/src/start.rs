@@ -24,7 +24,7 @@ use crate::recall::{self, Answer};
 use crate::stand::Standing;
 use crate::store::keys::Identity;
 use crate::store::open::Opened;
-use crate::store::{Disk, LogStore, open};
+use crate::store::{Disk, LogStore, Snapshots, open};
 use crate::types::Raft;
 use crate::{
     Config, Error, Leadership, Timing, ailing, announce, attend, compact, join, propose, removed,
@@ -49,6 +49,7 @@ pub struct Running {
     pub core: Arc<Core>,
     pub observer: Observer,
     pub disk: Disk,
+    pub snapshots: Snapshots,
     raft: Raft,
     own: Arc<Identity>,
     runtime: Mutex<Option<Runtime>>,
@@ -86,6 +87,7 @@ async fn start_once(config: Config, listener: TcpListener) -> Result<Running, Er
         core: parts.core,
         observer: parts.observer,
         disk: parts.disk,
+        snapshots: parts.snapshots,
         raft: parts.raft,
         own: parts.own,
         handle,
@@ -121,6 +123,7 @@ struct Parts {
     core: Arc<Core>,
     observer: Observer,
     disk: Disk,
+    snapshots: Snapshots,
     raft: Raft,
     own: Arc<Identity>,
 }
@@ -230,6 +233,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         core,
         observer,
         disk: opened.disk,
+        snapshots: opened.snapshots,
         raft,
         own,
     })

@@ -149,3 +149,87 @@ async fn a_dead_agent_is_removed_by_command_and_what_it_ran_is_placed_anew_witho
     })
     .await;
 }
+
+#[tokio::test]
+async fn operators_see_the_copies_of_the_log_move_the_lead_and_save_a_snapshot() {
+    let (mut cluster, context) = start().await;
+    let names = cluster.names();
+    let peers = until("all copies are as far as the leader's", || async {
+        let shown = json(&context, &["raft", "peers"]).await;
+        let peers = shown["peers"].as_array()?.clone();
+        let whole = peers
+            .iter()
+            .all(|it| it["log_index"].is_u64() && it["voter"] == true);
+        (peers.len() == 3 && whole).then_some(peers)
+    })
+    .await;
+    let state = |wanted: &str| peers.iter().find(|it| it["state"] == wanted).expect("one");
+    let leader = state("leader")["node"].as_str().expect("a name").to_owned();
+    let next = state("follower")["node"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
+    let table = starling(&context, &["raft", "list-peers"]).await;
+    assert!(table.out.starts_with("NODE "), "{}", table.out);
+
+    for (args, code, words) in [
+        (["raft", "transfer", "nobody"], 4, "no member is called"),
+        (["raft", "transfer", leader.as_str()], 1, "leads already"),
+        (["raft", "remove", leader.as_str()], 1, "raft transfer"),
+    ] {
+        let said = starling(&context, &args).await;
+        assert_eq!(said.code, Some(code), "{args:?}: {}", said.err);
+        assert!(said.err.contains(words), "{args:?}: {}", said.err);
+    }
+    let moved = starling(&context, &["raft", "transfer", &next]).await;
+    assert_eq!(moved.code, Some(0), "{}", moved.err);
+    assert!(moved.out.starts_with(&next), "{}", moved.out);
+    until("it leads", || async {
+        let status = json(&context, &["status"]).await;
+        (status["leader"] == next.as_str()).then_some(())
+    })
+    .await;
+
+    let file = cluster.dir().join("saved.snap");
+    let path = file.display().to_string();
+    let saved = starling(&context, &["raft", "snapshot", "save", &path]).await;
+    assert_eq!(saved.code, Some(0), "{}", saved.err);
+    let again = starling(&context, &["raft", "snapshot", "save", &path]).await;
+    assert_eq!(again.code, Some(2), "{}", again.out);
+    let shown = json(&context, &["raft", "snapshot", "inspect", &path]).await;
+    let held: Vec<_> = shown["members"].as_array().expect("members").clone();
+    assert_eq!(held, names);
+    assert_eq!(
+        (&shown["cluster"], &shown["policies"]),
+        (&"demo".into(), &1.into())
+    );
+    let mut bytes = std::fs::read(&file).expect("a file");
+    bytes.pop();
+    std::fs::write(&file, bytes).expect("cut short");
+    for file in [path.as_str(), "/dev/null", "/nowhere"] {
+        let said = starling(&context, &["raft", "snapshot", "inspect", file]).await;
+        assert_eq!(said.code, Some(1), "{file}: {}", said.out);
+        assert!(!said.err.is_empty());
+    }
+
+    // Without a majority it is said so, and what one agent has can be had all the same.
+    let alone = names.iter().position(|name| *name == next).expect("one");
+    for position in (0..3).filter(|position| *position != alone) {
+        cluster.kill(position).await;
+    }
+    until("no majority is said to be there", || async {
+        let said = starling(&context, &["raft", "peers", "--agent", &next]).await;
+        (said.code == Some(5)).then_some(())
+    })
+    .await;
+    let said = starling(&context, &["raft", "transfer", "--agent", &next]).await;
+    assert_eq!(said.code, Some(5), "{}", said.err);
+    let unled = starling(&context, &["raft", "peers", "--stale", "--agent", &next]).await;
+    assert_eq!(unled.code, Some(0), "{}", unled.err);
+    let other = cluster.dir().join("alone.snap").display().to_string();
+    let save = ["raft", "snapshot", "save", &other, "--agent", &next];
+    let refused = starling(&context, &save).await;
+    assert_eq!(refused.code, Some(5), "{}", refused.err);
+    let unled = starling(&context, &[&save[..], &["--stale"]].concat()).await;
+    assert_eq!(unled.code, Some(0), "{}", unled.err);
+}

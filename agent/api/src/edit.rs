@@ -128,8 +128,8 @@ pub async fn remove_member(
     let (name, node) = (&member.name, NodeId(member.id));
     if member.role() == v1::Role::Leader {
         let words = format!(
-            "{name} leads, and a leader can't be removed: end that agent, and remove it once \
-             another one leads"
+            "{name} leads, and a leader can't be removed: have another one lead first \
+             (`starling raft transfer`)"
         );
         return Err(refuse::with(Code::FailedPrecondition, refuse::LEADS, words));
     }

@@ -5,7 +5,7 @@
 //! certificate, and a [`view::View`] to answer them from. Goes out: answers that
 //! say who answered and how fresh they are, and streams.
 //!
-//! Changes nothing but what users take away (`edit`), never asks the agent's loop, and
+//! Changes nothing but what users take away (`edit`) and who leads (`raft`), never asks the agent's loop, and
 //! never waits for anything but the log's confirmation, the leader, and other agents'
 //! own replicas.
 //!
@@ -23,6 +23,7 @@ mod health;
 mod leader;
 mod near;
 mod page;
+mod raft;
 mod refuse;
 mod replicas;
 mod see;

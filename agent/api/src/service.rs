@@ -1,8 +1,9 @@
 //! One method for each question: who may ask how much, who answers, and the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use starling_consensus::{Credentials, Error};
+use starling_consensus::Credentials;
 use starling_engine::policy::Name;
 use starling_proto::v1::starling_service_server::StarlingService;
 use starling_proto::v1::{self, Consistency};
@@ -16,7 +17,7 @@ use super::page::Page;
 use super::replicas::Replicas;
 use super::see::see;
 use super::watch::{self, Streams};
-use super::{DEADLINE, REQUESTS_MAX, edit, refuse};
+use super::{DEADLINE, REQUESTS_MAX, edit, raft, refuse};
 use crate::caller;
 use crate::view::View;
 
@@ -29,6 +30,8 @@ pub struct Service {
     leader: Leader,
     replicas: Replicas,
     turns: Semaphore,
+    /// A snapshot takes much memory: one at a time.
+    saving: Arc<Semaphore>,
     streams: Streams,
 }
 
@@ -44,6 +47,7 @@ impl Service {
             leader: Leader::new(credentials),
             replicas: Replicas::new(credentials),
             turns: Semaphore::new(REQUESTS_MAX),
+            saving: Arc::new(Semaphore::new(1)),
             streams: Streams::new(view.clone(), ending),
             view,
         }
@@ -173,7 +177,7 @@ impl Service {
     }
 }
 
-fn no_barrier(why: &Error) -> Status {
+fn no_barrier(why: &dyn std::fmt::Display) -> Status {
     let words = format!(
         "the majority did not confirm the leader ({why}); ask again in a second, or with \
          consistency leader or stale"
@@ -426,6 +430,67 @@ impl StarlingService for Service {
         edit::delete_workload(&self.view, request.get_ref(), &by)
             .await
             .map(Response::new)
+    }
+
+    async fn list_raft_peers(
+        &self,
+        request: Request<v1::ListRaftPeersRequest>,
+    ) -> Result<Response<v1::ListRaftPeersResponse>, Status> {
+        self.answer(
+            request,
+            |asked| asked.consistency,
+            |sight, header, _| Ok(raft::peers(&self.view.log, sight, header)),
+            |mut leader, asked| async move { leader.list_raft_peers(asked).await },
+        )
+        .await
+    }
+
+    async fn transfer_lead(
+        &self,
+        request: Request<v1::TransferLeadRequest>,
+    ) -> Result<Response<v1::TransferLeadResponse>, Status> {
+        let _turn = self.turn()?;
+        let by = caller::words(&request);
+        let hopped = leader::hopped(request.metadata());
+        let asked = request.into_inner();
+        match self.route(Consistency::Leader.into(), hopped).await? {
+            Route::Here(_) => raft::transfer(&self.view, &asked, &by)
+                .await
+                .map(Response::new),
+            Route::Leader {
+                mut client,
+                address,
+            } => {
+                let answer = client.transfer_lead(leader::passed_on(asked)).await;
+                let answer = answer.map_err(|status| leader::refused(&address, &status))?;
+                Ok(Response::new(answer.into_inner()))
+            }
+        }
+    }
+
+    type SaveSnapshotStream = watch::Stream<v1::SaveSnapshotResponse>;
+
+    async fn save_snapshot(
+        &self,
+        request: Request<v1::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        let _turn = self.turn()?;
+        let turn = Arc::clone(&self.saving).try_acquire_owned().map_err(|_| {
+            let words = "this agent is saving a snapshot for somebody; ask another agent, or \
+                         again in a while";
+            refuse::with(Code::ResourceExhausted, refuse::BUSY, words)
+        })?;
+        let asked = request.into_inner().consistency();
+        let stale = matches!(asked, Consistency::Stale | Consistency::Unspecified);
+        if !stale {
+            let read = tokio::time::timeout(DEADLINE, self.view.log.barrier()).await;
+            match read {
+                Ok(Ok(_)) => {}
+                Ok(Err(why)) => return Err(no_barrier(&why)),
+                Err(_) => return Err(no_barrier(&"no answer in time")),
+            }
+        }
+        raft::save(&self.view, asked, turn).await.map(Response::new)
     }
 
     type WatchClusterStream = watch::Stream<v1::WatchClusterResponse>;

@@ -370,7 +370,8 @@ headed!(
     GetClusterStatusResponse ListMembersResponse ListNodesResponse ListPoliciesResponse
     GetPolicyResponse ExplainPolicyResponse ListWorkloadsResponse GetWorkloadResponse
     ListReplicasResponse ListDecisionsResponse DeletePolicyResponse DeleteWorkloadResponse
-    RemoveMemberResponse WatchClusterResponse WatchDecisionsResponse
+    RemoveMemberResponse ListRaftPeersResponse TransferLeadResponse SaveSnapshotResponse
+    WatchClusterResponse WatchDecisionsResponse
 );
 
 /// What to say of a user's certificate that ends soon. One that has ended is refused by

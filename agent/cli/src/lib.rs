@@ -7,7 +7,7 @@
 //! where the cluster is healthy, 1 where it is degraded, 2 where nobody leads.
 //!
 //! Never reads an agent's files or its memory: it asks over the public API as
-//! any other client would, or reads what the user names. Runs no agent and no
+//! any other client would, or reads what the user names, policies and saved snapshots. Runs no agent and no
 //! demo; the binary does.
 //!
 //! A new verb is a variant of [`Ask`]; what it asks stands in `read`, what is
@@ -24,6 +24,7 @@ pub mod import;
 mod keys;
 mod log_level;
 pub mod output;
+mod raft;
 mod read;
 mod remove;
 mod scope;
@@ -52,6 +53,9 @@ pub enum Ask {
     },
     /// Take an agent that is gone out of the cluster; what ran on it is placed anew
     Remove(remove::Args),
+    /// Look after the log itself: who has a copy, who leads, snapshots
+    #[command(subcommand)]
+    Raft(raft::Raft),
     /// Show what machines or workloads use
     Top(top::Args),
     /// List policies, their sizes and their triggers, or delete one
@@ -138,6 +142,7 @@ pub async fn ask(command: Ask) -> Result<(), Error> {
         Ask::Status(args) => status::status(&args).await,
         Ask::Members { read } => read::members(&read).await,
         Ask::Remove(args) => remove::remove(&args).await,
+        Ask::Raft(what) => raft::raft(&what).await,
         Ask::Top(args) => top::top(&args).await,
         Ask::Policies { what, scope, read } => match what {
             Some(what) => delete::policy(&what).await,

@@ -96,7 +96,7 @@ impl Header {
     }
 
     /// What people should know before they believe the data.
-    fn caution(&self) -> Option<String> {
+    pub(crate) fn caution(&self) -> Option<String> {
         let node = human::clean(&self.node);
         let stale = (self.data_age_ms > STALE_MS).then(|| {
             format!(

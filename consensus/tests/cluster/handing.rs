@@ -214,3 +214,60 @@ async fn whoever_does_not_lead_can_make_nobody_stand() {
     commit(&logs[leader], "undisturbed").await;
     assert_eq!(logs[leader].leadership().borrow().term, term);
 }
+
+#[tokio::test]
+async fn the_lead_goes_to_the_voter_that_was_asked_for_and_can_come_back() {
+    let mut agents = Agent::some(&Authority::new(), 4);
+    let logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    let voters = logs[leader].leadership().borrow().voters.clone();
+    let own = logs[leader].id();
+    let learner = logs.iter().map(Log::id).find(|id| !voters.contains(id));
+    let to = *voters.iter().rev().find(|id| **id != own).unwrap();
+    for (wrong, words) in [
+        (own, "leads already"),
+        (learner.unwrap(), "doesn't vote"),
+        (starling_engine::unit::NodeId(999), "doesn't vote"),
+    ] {
+        let kept = logs[leader].transfer(Some(wrong)).await.unwrap_err();
+        assert!(kept.to_string().contains(words), "{kept}");
+    }
+    commit(&logs[leader], "undisturbed").await;
+    assert!(logs[leader].acting());
+
+    assert_eq!(logs[leader].transfer(Some(to)).await.unwrap(), to);
+    let now = settled(&logs).await;
+    assert_eq!(logs[now].id(), to);
+    let other = (0..4).find(|n| *n != now).unwrap();
+    let refused = logs[other].transfer(None).await;
+    assert!(
+        matches!(refused, Err(Error::NotLeader { .. })),
+        "{refused:?}"
+    );
+
+    assert_eq!(logs[now].transfer(Some(own)).await.unwrap(), own);
+    assert_eq!(settled(&logs).await, leader);
+}
+
+#[tokio::test]
+async fn a_leader_knows_how_far_each_copy_of_the_log_is() {
+    let mut agents = Agent::some(&Authority::new(), 4);
+    let logs = form(&mut agents).await;
+    let leader = settled(&logs).await;
+    agree(&logs.iter().collect::<Vec<_>>()).await;
+    let last = logs[leader].leadership().borrow().last_log_index;
+    let peers = crate::harness::eventually("all are known to have it", || async {
+        let peers = logs[leader].peers();
+        peers
+            .iter()
+            .all(|peer| peer.index >= Some(last))
+            .then_some(peers)
+    })
+    .await;
+    assert_eq!(peers.iter().filter(|peer| peer.votes).count(), 3);
+    let leads: Vec<_> = peers.iter().filter(|peer| peer.leads).collect();
+    assert_eq!((leads.len(), leads[0].id), (1, logs[leader].id()));
+    let other = (leader + 1) % 4;
+    let known = logs[other].peers();
+    assert_eq!(known.iter().filter(|peer| peer.index.is_some()).count(), 1);
+}

@@ -20,6 +20,7 @@ mod process;
 mod refusing;
 mod renewing;
 mod restarting;
+mod saving;
 mod upgrading;
 mod volume;
 mod writer;

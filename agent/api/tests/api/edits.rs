@@ -111,7 +111,10 @@ async fn a_member_is_removed_once_it_is_gone_or_by_force_and_a_leader_never() {
     assert_eq!(unknown, Code::NotFound, "{words}");
     let (leads, words) = code(&mut client, member("a", true)).await;
     assert_eq!(leads, Code::FailedPrecondition);
-    assert!(words.contains("a leads"), "{words}");
+    assert!(
+        words.contains("a leads") && words.contains("raft transfer"),
+        "{words}"
+    );
     let (answers, words) = code(&mut client, member("b", false)).await;
     assert_eq!(answers, Code::FailedPrecondition);
     assert!(
