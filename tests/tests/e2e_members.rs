@@ -190,6 +190,11 @@ async fn operators_see_the_copies_of_the_log_move_the_lead_and_save_a_snapshot()
     })
     .await;
 
+    until("the policy is in force", || async {
+        let shown = json(&context, &["policies"]).await;
+        (shown["policies"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
     let file = cluster.dir().join("saved.snap");
     let path = file.display().to_string();
     let saved = starling(&context, &["raft", "snapshot", "save", &path]).await;
