@@ -51,6 +51,11 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    #[cfg(test)]
+    pub fn has_broken_off(&self) -> bool {
+        !self.letters().breaks_off
+    }
+
     pub fn leave(&self) {
         self.letters().leave = true;
         self.arrived.notify_one();
