@@ -24,6 +24,18 @@ fn a_rolling_update_keeps_members_and_decides_on() {
     installed.namespace(namespace);
     installed.web(namespace);
     let before = members(&installed);
+    // Agents that have been ready for less than `minReadySeconds` are replaced at once, as
+    // after the test of a node that comes back.
+    until(
+        cluster,
+        "every agent counts as available",
+        SOON,
+        |cluster| {
+            let status = &cluster.get(["daemonset", "starling", "-n", SYSTEM])?["status"];
+            let all = status["numberAvailable"] == NODES;
+            Ok(all.then_some(()).ok_or_else(|| status.to_string()))
+        },
+    );
     let restart = ["rollout", "restart", "daemonset/starling", "-n", SYSTEM];
     cluster.kubectl(restart).unwrap();
     installed.burn(namespace, "web", 200);
