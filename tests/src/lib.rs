@@ -1,7 +1,8 @@
-//! What the end-to-end tests share: the binary under test, workloads to size,
-//! and waiting for a condition with a deadline.
+//! What the end-to-end tests share: the binary under test and its commands, workloads to
+//! size, and waiting for a condition with a deadline.
 
 pub mod adapter;
+pub mod command;
 pub mod cost;
 pub mod installed;
 pub mod workload;

@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use starling_cli::context::{Agent, Context};
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::Documents;
-use starling_tests::{DEADLINE, binary, until};
-use tokio::process::Command;
+use starling_tests::command::{context, starling};
+use starling_tests::{binary, until};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1
@@ -34,28 +33,6 @@ spec:
     metadata: {url: 'http://127.0.0.1:1/none', valueLocation: q, targetValue: '10'}
 ";
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-async fn starling(context: &Path, args: &[&str]) -> Said {
-    let run = Command::new(binary())
-        .args(args)
-        .env("STARLING_CONTEXT", context)
-        .kill_on_drop(true)
-        .output();
-    let ended = tokio::time::timeout(DEADLINE, run).await;
-    let output = ended.expect("it ends").expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said {
-        code: output.status.code(),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
-}
-
 async fn start() -> (Cluster, PathBuf) {
     let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
     let documents = Documents {
@@ -63,20 +40,8 @@ async fn start() -> (Cluster, PathBuf) {
         first: POLICY.into(),
     };
     cluster.start(&documents).await.expect("it forms");
-    let keys = cluster.user_keys();
-    let agents = cluster.names().into_iter().zip(cluster.api_addresses());
-    let context = Context {
-        cluster: "demo".into(),
-        agents: agents
-            .map(|(name, address)| Agent { name, address })
-            .collect(),
-        ca: keys.join("ca.pem"),
-        certificate: keys.join("client.pem"),
-        key: keys.join("client.key"),
-    };
-    let path = cluster.dir().join("context.yaml");
-    context.write(&path).expect("written");
-    (cluster, path)
+    let context = context(&cluster);
+    (cluster, context)
 }
 
 #[tokio::test]

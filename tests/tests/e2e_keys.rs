@@ -1,36 +1,18 @@
 //! Keys and certificates that are replaced while real agents run.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use starling_cli::context::{Agent, Context};
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::Documents;
 use starling_rig::probe::{self, value};
-use starling_tests::{DEADLINE, binary, until};
-use tokio::process::Command;
+use starling_tests::command::{context, starling};
+use starling_tests::{binary, until};
 
 /// Nodes tell what they measured once a second; on a busy machine it may take longer.
 const HEARD_WITHIN_S: f64 = 5.0;
-
-async fn starling(args: &[&str], context: &Path) -> (Option<i32>, String, String) {
-    let run = Command::new(binary())
-        .args(args)
-        .env("STARLING_CONTEXT", context)
-        .kill_on_drop(true)
-        .output();
-    let ended = tokio::time::timeout(DEADLINE, run).await;
-    let output = ended.expect("it ends").expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
-}
 
 async fn page(address: &str) -> Option<String> {
     let (status, page) = probe::get(address, "/metrics").await.ok()?;
@@ -76,23 +58,6 @@ async fn watch(addresses: Vec<String>, stop: Arc<AtomicBool>) -> (u64, Vec<Strin
     (looks, wrong)
 }
 
-fn context(cluster: &Cluster) -> std::path::PathBuf {
-    let keys = cluster.user_keys();
-    let agents = cluster.names().into_iter().zip(cluster.api_addresses());
-    let context = Context {
-        cluster: "demo".into(),
-        agents: agents
-            .map(|(name, address)| Agent { name, address })
-            .collect(),
-        ca: keys.join("ca.pem"),
-        certificate: keys.join("client.pem"),
-        key: keys.join("client.key"),
-    };
-    let path = cluster.dir().join("context.yaml");
-    context.write(&path).expect("written");
-    path
-}
-
 #[tokio::test]
 async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() {
     let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
@@ -101,8 +66,8 @@ async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() 
         .await
         .expect("it forms");
     let context = context(&cluster);
-    let (code, out, _) = starling(&["status", "--wait", "1m"], &context).await;
-    assert_eq!(code, Some(0), "{out}");
+    let whole = starling(&context, &["status", "--wait", "1m"]).await;
+    assert_eq!(whole.code, Some(0), "{}", whole.out);
     let addresses = cluster.health_addresses();
     until("all have heard all", || async {
         for address in &addresses {
@@ -125,8 +90,8 @@ async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() 
     let out = keys.to_str().expect("a path");
     let mut rings = vec![first];
     for (step, keys) in [("add", 2), ("use", 2), ("drop", 1)] {
-        let (code, said, err) = starling(&["keys", "gossip", step, "--out", out], &context).await;
-        assert_eq!(code, Some(0), "{said}{err}");
+        let said = starling(&context, &["keys", "gossip", step, "--out", out]).await;
+        assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
         let before = rings.last().cloned().expect("one");
         let now = until("all agents have the next ring", || async {
             let mut all = Vec::new();
@@ -153,9 +118,9 @@ async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() 
     };
     let term = observer.status(0).await.expect("an answer").term;
     let before = ends().await.expect("all tell it");
-    let (code, said, err) = starling(&["keys", "renew", "--out", out], &context).await;
-    assert_eq!(code, Some(0), "{said}{err}");
-    assert!(said.contains("agent-3, valid until "), "{said}");
+    let said = starling(&context, &["keys", "renew", "--out", out]).await;
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(said.out.contains("agent-3, valid until "), "{}", said.out);
     until("all agents have their new certificates", || async {
         let now = ends().await?;
         before
@@ -166,15 +131,20 @@ async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() 
     })
     .await;
     // With the user's new certificate, over connections made anew.
-    let (code, said, err) = starling(&["status"], &context).await;
-    assert_eq!((code, err.as_str()), (Some(0), ""), "{said}");
+    let said = starling(&context, &["status"]).await;
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (Some(0), ""),
+        "{}",
+        said.out
+    );
     assert_eq!(
         observer.status(0).await.expect("an answer").term,
         term,
         "somebody else leads"
     );
-    let (code, _, err) = starling(&["keys", "renew", "--node", "z", "--out", out], &context).await;
-    assert_eq!(code, Some(4), "{err}");
+    let said = starling(&context, &["keys", "renew", "--node", "z", "--out", out]).await;
+    assert_eq!(said.code, Some(4), "{}", said.err);
 
     stop.store(true, Ordering::Relaxed);
     let (looks, wrong) = watching.await.expect("it watches");

@@ -2,13 +2,11 @@
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::path::Path;
-use std::process::Stdio;
 
-use starling_cli::context::{Agent, Context};
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::Documents;
-use starling_tests::{DEADLINE, binary, until};
-use tokio::process::Command;
+use starling_tests::command::{context, starling};
+use starling_tests::{binary, until};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1
@@ -33,29 +31,6 @@ spec:
     metadata: {value: '60'}
 ";
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-async fn starling(context: &Path, args: &[&str]) -> Said {
-    let run = Command::new(binary())
-        .args(args)
-        .env("STARLING_CONTEXT", context)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let ended = tokio::time::timeout(DEADLINE, run).await;
-    let output = ended.expect("it ends").expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said {
-        code: output.status.code(),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
-}
-
 async fn json(context: &Path, args: &[&str]) -> serde_json::Value {
     let said = starling(context, &[args, &["-o", "json"]].concat()).await;
     serde_json::from_str(&said.out).unwrap_or_default()
@@ -78,20 +53,8 @@ async fn start() -> (Cluster, std::path::PathBuf) {
         first: POLICY.into(),
     };
     cluster.start(&documents).await.expect("it forms");
-    let keys = cluster.user_keys();
-    let agents = cluster.names().into_iter().zip(cluster.api_addresses());
-    let context = Context {
-        cluster: "demo".into(),
-        agents: agents
-            .map(|(name, address)| Agent { name, address })
-            .collect(),
-        ca: keys.join("ca.pem"),
-        certificate: keys.join("client.pem"),
-        key: keys.join("client.key"),
-    };
-    let path = cluster.dir().join("context.yaml");
-    context.write(&path).expect("written");
-    (cluster, path)
+    let context = context(&cluster);
+    (cluster, context)
 }
 
 #[tokio::test]
