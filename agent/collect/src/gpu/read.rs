@@ -160,19 +160,21 @@ impl Reader {
             });
             // Of one that is split its parts say which processes they have.
             if device.instances.is_none() {
-                let processes = ask.of("processes", driver.processes(index));
-                device.processes = processes.map(|found| self.processes(found));
-                if let Some(processes) = &mut device.processes {
-                    let samples = self.samples.entry(device.identity.uuid.clone());
-                    let samples = samples.or_default();
-                    let idle = device.utilization_milli == Some(0);
-                    let told = driver.samples(index, samples.since_us());
-                    let told = match told {
-                        // No process used anything.
-                        Err(Failure::NotFound) => Some(Vec::new()),
-                        told => ask.of("samples", told),
-                    };
-                    samples.fill(processes, told.as_deref(), idle, at);
+                let found = ask.of("processes", driver.processes(index));
+                if let Some(found) = found {
+                    let shared = is_shared(&found);
+                    let mut processes = self.processes(found);
+                    if shared {
+                        self.share_out(driver, &device, &mut processes, &mut ask, at);
+                    } else {
+                        // What it says of an earlier time is of no use later.
+                        self.samples.remove(&device.identity.uuid);
+                        for process in &mut processes {
+                            let milli = device.utilization_milli;
+                            process.utilization = milli.map(|milli| Share { milli, at });
+                        }
+                    }
+                    device.processes = Some(processes);
                 }
             }
         }
@@ -187,6 +189,27 @@ impl Reader {
             };
         }
         device
+    }
+
+    /// Asks who used how much of a device that several processes are on. That takes the
+    /// driver a hundred times as long as any other question: 1.5 to 2.5 ms on an H200.
+    fn share_out(
+        &mut self,
+        driver: &mut dyn Driver,
+        device: &Device,
+        processes: &mut [Process],
+        ask: &mut Ask<'_>,
+        at: Instant,
+    ) {
+        let samples = self.samples.entry(device.identity.uuid.clone());
+        let samples = samples.or_default();
+        let idle = device.utilization_milli == Some(0);
+        let told = match driver.samples(device.index, samples.since_us()) {
+            // No process used anything.
+            Err(Failure::NotFound) => Some(Vec::new()),
+            told => ask.of("samples", told),
+        };
+        samples.fill(processes, told.as_deref(), idle, at);
     }
 
     fn instance(&self, instance: driver::Instance, ask: &mut Ask<'_>) -> Instance {
@@ -216,6 +239,11 @@ impl Reader {
         };
         by_pid.map(process).collect()
     }
+}
+
+/// Whether more than one process is on it, those of other pid namespaces included.
+fn is_shared(found: &[driver::Process]) -> bool {
+    found.windows(2).any(|two| two[0].pid != two[1].pid) || found.iter().any(|it| it.pid == 0)
 }
 
 /// Takes the answers of one device apart.

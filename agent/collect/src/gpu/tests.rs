@@ -1,6 +1,5 @@
-//! Scenarios of GPUs, played from recorded answers: no GPU is needed, and none was
-//! there when they were written. The answers are NVML's as its documentation and
-//! its users describe them.
+//! Scenarios of GPUs, played from recorded answers: no GPU is needed. The answers are
+//! NVML's as its documentation and its users describe them, and as an H200 gave them.
 
 mod played;
 mod scenarios;

@@ -37,7 +37,7 @@ fn a_device_that_one_pod_holds_is_that_pods() {
     assert_snapshot!(told, @r"
     at 1000
       GPU-1 busy 400 memory 1000 of 8000
-        11: -, memory 900
+        11: 400 (at 1000), memory 900
       GPU-2 busy 1000 memory 2000 of 8000
       GPU-3 busy 500 memory 3000 of 8000
       node gpu 1900 of 3000
@@ -111,6 +111,74 @@ fn two_pods_on_one_device_have_what_their_processes_use() {
       node gpu-memory 5000 of 8000
       a: gpu 300 (at 2000) of 1000, memory 1500000 (at 2000) of 8000000
       b: gpu 0 (at 2000) of 1000, memory 3000000 (at 2000) of 8000000
+    ");
+}
+
+/// Asking for samples takes a driver a hundred times as long as any other question.
+#[test]
+fn only_of_a_device_that_several_processes_share_samples_are_asked_for() {
+    let told = two_pods(
+        "owns A 11
+         owns B 21
+         at 0
+         gpu 0 GPU-1
+         busy 0 80
+         memory 0 1000 8000
+         process 0 11 900
+         sample 0 11 denied 0
+         at 1000
+         gpu 0 GPU-1
+         busy 0 80
+         memory 0 2000 8000
+         process 0 11 900
+         process 0 21 900
+         sample 0 11 1900000 50
+         sample 0 21 2000000 30
+         at 2000
+         gpu 0 GPU-1
+         busy 0 80
+         memory 0 2000 8000
+         process 0 11 900
+         process 0 21 900
+         sample 0 11 2900000 60
+         sample 0 21 3000000 20
+         at 3000
+         gpu 0 GPU-1
+         busy 0 70
+         memory 0 1000 8000
+         process 0 21 900
+         process 0 0 900
+         sample 0 21 4000000 20",
+    );
+    assert_snapshot!(told, @r"
+    at 0
+      GPU-1 busy 800 memory 1000 of 8000
+        11: 800 (at 0), memory 900
+      node gpu 800 of 1000
+      node gpu-memory 1000 of 8000
+      a: gpu 800 (at 0) of 0, memory 900000 (at 0) of -
+    at 1000
+      GPU-1 busy 800 memory 2000 of 8000
+        11: -, memory 900
+        21: -, memory 900
+      node gpu 800 of 1000
+      node gpu-memory 2000 of 8000
+      a: gpu - of 0, memory 900000 (at 1000) of -
+      b: gpu - of 0, memory 900000 (at 1000) of -
+    at 2000
+      GPU-1 busy 800 memory 2000 of 8000
+        11: 600 (at 2000), memory 900
+        21: 200 (at 2000), memory 900
+      node gpu 800 of 1000
+      node gpu-memory 2000 of 8000
+      a: gpu 600 (at 2000) of 0, memory 900000 (at 2000) of -
+      b: gpu 200 (at 2000) of 0, memory 900000 (at 2000) of -
+    at 3000
+      GPU-1 busy 700 memory 1000 of 8000
+        21: 200 (at 3000), memory 900
+      node gpu 700 of 1000
+      node gpu-memory 1000 of 8000
+      b: gpu 200 (at 3000) of 0, memory 900000 (at 3000) of -
     ");
 }
 
