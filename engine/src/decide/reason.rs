@@ -441,7 +441,7 @@ pub(crate) fn clip(why: &str) -> String {
 pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
     match source {
         Source::Resource(resource) => resource.name().into(),
-        Source::Nodes(resource) => format!("{} of the nodes", resource.name()).into(),
+        Source::Nodes(resource) => format!("{}{}", resource.name(), quantity::OF_NODES).into(),
         Source::Container {
             resource,
             container,

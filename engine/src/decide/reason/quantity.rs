@@ -10,6 +10,19 @@ pub enum Unit {
     Plain,
 }
 
+/// Behind the name of what is measured of the nodes that replicas are on.
+pub const OF_NODES: &str = " of the nodes";
+
+/// What a utilization is a percentage of, after the number; `source` as reports name it.
+pub fn whole(source: &str) -> &'static str {
+    match Resource::ALL.into_iter().find(|it| is(source, *it)) {
+        Some(Resource::Throttling) => "of the periods held back",
+        Some(resource) if resource.unit() == resource::Unit::Part => "of the time",
+        Some(_) if source.ends_with(OF_NODES) => "of what the nodes have is used",
+        _ => "of requests used",
+    }
+}
+
 impl Unit {
     /// `source` as reports name it.
     pub fn of(source: &str, goal: Goal) -> Unit {

@@ -137,3 +137,30 @@ fn an_unknown_trigger_type_counts_as_failing() {
     [TriggerFailed NoMetrics]
     "#);
 }
+
+#[test]
+fn a_percentage_says_what_it_is_of() {
+    let trigger = |source| Trigger { source, ..cpu(50) };
+    let told = |source| {
+        let mut web = Scenario::new(vec![trigger(source)], 2);
+        web.read(vec![Reading::Pods(usage(2, 80))]);
+        explain(&web.pass())
+    };
+    for (source, of) in [
+        (Source::Resource(Resource::Gpu), "80 % of requests used"),
+        (
+            Source::Nodes(Resource::Gpu),
+            "80 % of what the nodes have is used",
+        ),
+        (Source::Resource(Resource::PsiIo), "80 % of the time"),
+        (Source::Nodes(Resource::PsiIo), "80 % of the time"),
+        (
+            Source::Resource(Resource::Throttling),
+            "80 % of the periods held back",
+        ),
+    ] {
+        let told: Vec<_> = told(source).split_whitespace().map(str::to_owned).collect();
+        let told = told.join(" ");
+        assert!(told.contains(of), "{of}: {told}");
+    }
+}

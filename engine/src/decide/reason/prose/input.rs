@@ -2,7 +2,7 @@
 //! its value, its target, its age and the replicas that were counted or left out.
 
 use crate::decide::health::RECOVERY;
-use crate::decide::reason::quantity::{Unit, duration, plural, replicas};
+use crate::decide::reason::quantity::{Unit, duration, plural, replicas, whole};
 use crate::decide::reason::{Failure, Input, Outcome, Pods};
 use crate::policy::{FallbackBehavior, Goal};
 
@@ -106,12 +106,13 @@ fn facts(input: &Input) -> String {
 fn value_and_target(input: &Input) -> String {
     let unit = Unit::of(&input.source, input.goal);
     let value = unit.show(input.value.unwrap_or(0));
+    let whole = whole(&input.source);
     match input.goal {
         Goal::Utilization { .. } if input.band.is_some() => {
             let (low, high) = input.band.unwrap_or_default();
-            format!("{value} of requests used, band {low} % to {high} %")
+            format!("{value} {whole}, band {low} % to {high} %")
         }
-        Goal::Utilization { percent } => format!("{value} of requests used, target {percent} %"),
+        Goal::Utilization { percent } => format!("{value} {whole}, target {percent} %"),
         Goal::AverageValue { milli } if input.pods.is_some() => {
             format!("{value} a replica, target {}", unit.show(milli))
         }
