@@ -21,16 +21,19 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 const HANG: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Why openraft has ended, with what can be done.
-pub fn why_ended(disk: &Disk, raft: &Raft) -> String {
+/// Why openraft has ended, with what can be done; `None` where it was told to end.
+pub fn why_ended(disk: &Disk, raft: &Raft) -> Option<String> {
     let state = raft.metrics().borrow().running_state.clone();
     let failed = match (disk.failure(), state) {
         (Some(why), _) => why,
         (None, Err(Fatal::StorageError(why))) => why.to_string(),
-        (None, Err(why)) => return why.to_string(),
-        (None, Ok(())) => return "it should not have".to_owned(),
+        (None, Err(Fatal::Stopped)) => return None,
+        (None, Err(why @ Fatal::Panicked)) => return Some(why.to_string()),
+        (None, Ok(())) => return Some("it should not have".to_owned()),
     };
-    format!("the log can't be written: {failed}; make room or see to the disk, and start anew")
+    Some(format!(
+        "the log can't be written: {failed}; make room or see to the disk, and start anew"
+    ))
 }
 
 /// Returns once the disk under `data_dir` has been at one write for too long.

@@ -1,6 +1,6 @@
 //! Puts the parts together: disk, runtime, server, openraft, tasks.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -198,7 +198,10 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
     let ended = raft.clone();
     core.failed.keep("raft", async move {
         observing.await;
-        ailing::why_ended(&disk, &ended)
+        match ailing::why_ended(&disk, &ended) {
+            Some(why) => why,
+            None => pending().await,
+        }
     });
     let (failed, disk) = (core.failed.clone(), opened.disk.clone());
     let data_dir = core.config.data_dir.clone();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use starling_cli::context::{Agent, Context};
 use starling_keys as keys;
 use starling_tests::{binary, until};
@@ -158,6 +159,20 @@ async fn a_policy_is_told_of_with_who_asked_for_it_and_what_is_different() {
     fs::write(&file, process).expect("written");
     let removed = bench.told("a policy was removed").await;
     assert_eq!(removed["policy"], "web");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_told_to_end_does_so_without_a_word_of_failure() {
+    let mut bench = Bench::start();
+    bench.told("a policy is in force").await;
+    let pid = bench.agent.id().expect("it runs") as i32;
+    let pid = Pid::from_raw(pid).expect("a process");
+    kill_process(pid, Signal::TERM).expect("told");
+    let ended = bench.agent.wait().await.expect("it ends");
+    assert!(ended.success(), "{ended}");
+    let bad = |line: &serde_json::Value| line["level"] != "INFO";
+    let bad: Vec<_> = bench.lines().into_iter().filter(bad).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
 }
 
 #[tokio::test]
