@@ -27,7 +27,8 @@ use starling_collect::node::Machine;
 use starling_collect::proc::boot_ms;
 use starling_consensus::tls::now_s;
 use starling_consensus::{Clock, Credentials, Leadership, Log};
-use starling_engine::demand::Sample;
+use starling_engine::demand::{About, Sample};
+use starling_engine::ledger::version::HIGHEST;
 use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::platform::Patch;
 use starling_engine::node::{Answer, Input, Node, Output};
@@ -290,10 +291,11 @@ impl Agent {
     }
 
     fn sampled(&mut self, sampled: Result<Box<(Meters, Sample)>, String>) {
-        let (meters, sample) = match sampled {
+        let (meters, mut sample) = match sampled {
             Ok(sampled) => *sampled,
             Err(why) => return self.meters.broke_off(why, Instant::now()),
         };
+        sample.about = Some(self.about());
         let machine = meters.machine.machine();
         self.told.unread(&machine.unread);
         if let Some(platform) = &self.platform {
@@ -310,6 +312,17 @@ impl Agent {
         self.replicas = Arc::new(Replica::all(&sample));
         self.step(Input::Sampled(sample));
         self.step_if_due();
+    }
+
+    /// What the others are told of this agent.
+    fn about(&self) -> About {
+        let certificate = self.credentials.validities().certificate;
+        About {
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            ledger_version: HIGHEST,
+            certificate_from_s: certificate.from_s,
+            certificate_until_s: certificate.until_s,
+        }
     }
 
     /// What came may be worth a pass at once.

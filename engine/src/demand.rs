@@ -29,7 +29,24 @@ pub struct Sample {
     pub workloads: BTreeMap<Target, Vec<Pod>>,
     /// What keeps replicas of theirs from running here, in words.
     pub troubles: BTreeMap<Target, String>,
+    pub about: Option<About>,
 }
+
+/// What an agent says of itself. Nothing is decided by it: it is for people, and for who
+/// has to know whether all agents are ready for something.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// At most [`RELEASE_BYTES_MAX`].
+    pub release: String,
+    /// The highest version of the ledger that it supports.
+    pub ledger_version: u32,
+    /// From when until when its certificate is good, in seconds since the epoch.
+    pub certificate_from_s: u64,
+    pub certificate_until_s: u64,
+}
+
+/// Longer names of releases are cut.
+pub const RELEASE_BYTES_MAX: usize = 32;
 
 /// A node's own resources by name, such as [`CPU`]. A resource that could not be
 /// read is absent, never zero. At most [`RESOURCES_MAX`].
@@ -117,6 +134,8 @@ pub struct Summary {
     pub left_out: u32,
     /// The ledger's digest at the last checkpoint that this node applied (I7).
     pub checkpoint: Option<Checkpoint>,
+    /// `None` where the agent's release doesn't say.
+    pub about: Option<About>,
 }
 
 /// One workload on one node.
@@ -188,6 +207,7 @@ impl Summary {
                 .try_into()
                 .unwrap_or(u32::MAX),
             checkpoint,
+            about: sample.about.clone(),
         }
     }
 

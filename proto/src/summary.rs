@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use starling_engine::demand::pods::Sums;
 use starling_engine::demand::{
-    Amount, METRICS_MAX, Measure, RESOURCES_MAX, Summary, TROUBLE_BYTES_MAX, Totals, Usage,
-    WORKLOADS_MAX,
+    About, Amount, METRICS_MAX, Measure, RELEASE_BYTES_MAX, RESOURCES_MAX, Summary,
+    TROUBLE_BYTES_MAX, Totals, Usage, WORKLOADS_MAX,
 };
 use starling_engine::ledger::Checkpoint;
 use starling_engine::policy::{NAME_BYTES_MAX, NAMESPACE, PROCESS, Target};
@@ -30,6 +30,9 @@ pub const MISSING_MAX: usize = 32;
 pub const KEY_BYTES_MAX: usize = 320;
 /// The longest `kind` of a target.
 pub const KIND_BYTES_MAX: usize = 63;
+
+/// The last second of the year 9999; whatever is said to end later ends then.
+pub const CALENDAR_END_S: u64 = 253_402_300_799;
 
 /// A summary that is ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub fn encode(summary: &Summary) -> Encoded {
             digest: checkpoint.digest.to_vec(),
         }),
         left_out: u32::MAX,
+        about: summary.about.as_ref().map(about_out),
     };
     while message.encoded_len() > BYTES_MAX && message.workloads.pop().is_some() {}
     let here = summary.workloads.len() - message.workloads.len();
@@ -113,6 +117,7 @@ pub fn decode(node: NodeId, sequence: u64, at: Ms, bytes: &[u8]) -> Result<Summa
         workloads,
         left_out: message.left_out,
         checkpoint: message.checkpoint.as_ref().map(checkpoint_in).transpose()?,
+        about: message.about.map(about_in).transpose()?,
     })
 }
 
@@ -289,6 +294,32 @@ fn checkpoint_in(checkpoint: &wire::Checkpoint) -> Result<Checkpoint, Error> {
     Ok(Checkpoint {
         index: checkpoint.index,
         digest,
+    })
+}
+
+fn about_out(about: &About) -> wire::About {
+    let end = about.release.floor_char_boundary(RELEASE_BYTES_MAX);
+    wire::About {
+        release: about.release[..end].to_owned(),
+        ledger_version: about.ledger_version,
+        certificate_from_s: about.certificate_from_s,
+        certificate_until_s: about.certificate_until_s,
+    }
+}
+
+fn about_in(about: wire::About) -> Result<About, Error> {
+    at_most(
+        "bytes in a release's name",
+        about.release.len(),
+        RELEASE_BYTES_MAX,
+    )?;
+    // Whoever shows them reckons with them: they stay within what a calendar has.
+    let within = |at_s: u64| at_s.min(CALENDAR_END_S);
+    Ok(About {
+        release: about.release,
+        ledger_version: about.ledger_version,
+        certificate_from_s: within(about.certificate_from_s),
+        certificate_until_s: within(about.certificate_until_s),
     })
 }
 

@@ -33,6 +33,14 @@ pub fn ms(time: &Timestamp) -> Ms {
     Ms(seconds.saturating_mul(1_000).saturating_add(millis))
 }
 
+/// The day of a log time, as `2026-11-27`.
+pub fn day(at: Ms) -> String {
+    // It is written as RFC 3339 has it, the day first.
+    let mut text = time(at).to_string();
+    text.truncate(10);
+    text
+}
+
 /// A span of time on the wire.
 pub fn duration(ms: u64) -> Duration {
     Duration {
@@ -170,6 +178,12 @@ mod tests {
             }),
             Ms(0)
         );
+    }
+
+    #[test]
+    fn a_day_is_the_first_part_of_a_time() {
+        assert_eq!(day(Ms(1_795_369_561_234)), "2026-11-22");
+        assert_eq!(day(Ms(0)), "1970-01-01");
     }
 
     #[test]

@@ -58,6 +58,17 @@ async fn watch(addresses: Vec<String>, stop: Arc<AtomicBool>) -> (u64, Vec<Strin
     (looks, wrong)
 }
 
+/// The ends of all members' certificates, in seconds, as a status in JSON has them.
+fn certificates(status: &str) -> Option<Vec<String>> {
+    let status: serde_json::Value = serde_json::from_str(status).ok()?;
+    let agents = status["agents"].as_array()?.iter();
+    let ends = agents.map(|agent| {
+        let end: jiff::Timestamp = agent["certificate_until"].as_str()?.parse().ok()?;
+        Some(end.as_second().to_string())
+    });
+    ends.collect()
+}
+
 #[tokio::test]
 async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() {
     let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
@@ -130,6 +141,15 @@ async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() 
             .then_some(())
     })
     .await;
+    // Whoever is asked knows the end of everybody's.
+    for name in cluster.names() {
+        until("an agent tells all the new ends", || async {
+            let args = ["status", "--agent", &name, "-o", "json"];
+            let told = certificates(&starling(&context, &args).await.out)?;
+            (Some(told) == ends().await).then_some(())
+        })
+        .await;
+    }
     // With the user's new certificate, over connections made anew.
     let said = starling(&context, &["status"]).await;
     assert_eq!(

@@ -172,7 +172,7 @@ impl Collector {
         Sample {
             totals,
             workloads,
-            troubles: BTreeMap::new(),
+            ..Sample::default()
         }
     }
 

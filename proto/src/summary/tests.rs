@@ -75,6 +75,18 @@ fn amount() -> impl Strategy<Value = Amount> {
     })
 }
 
+fn about() -> impl Strategy<Value = About> {
+    let second = 0..=CALENDAR_END_S;
+    ("[0-9a-z.+-]{0,32}", any::<u32>(), second.clone(), second).prop_map(
+        |(release, ledger_version, certificate_from_s, certificate_until_s)| About {
+            release,
+            ledger_version,
+            certificate_from_s,
+            certificate_until_s,
+        },
+    )
+}
+
 fn summary(workloads_max: usize) -> impl Strategy<Value = Summary> {
     (0..=u64::MAX / 2).prop_flat_map(move |at| {
         (
@@ -82,9 +94,10 @@ fn summary(workloads_max: usize) -> impl Strategy<Value = Summary> {
             btree_map("[a-z.]{1,63}", amount(), 0..4),
             btree_map(target(), usage(at), 0..=workloads_max),
             proptest::option::of(any::<(u64, [u8; 16])>()),
+            proptest::option::of(about()),
         )
             .prop_map(
-                move |((ids, left_out), totals, workloads, checkpoint)| Summary {
+                move |((ids, left_out), totals, workloads, checkpoint, about)| Summary {
                     node: NodeId(ids[0]),
                     sequence: ids[1],
                     at: Ms(at),
@@ -92,6 +105,7 @@ fn summary(workloads_max: usize) -> impl Strategy<Value = Summary> {
                     workloads,
                     left_out,
                     checkpoint: checkpoint.map(|(index, digest)| Checkpoint { index, digest }),
+                    about,
                 },
             )
     })

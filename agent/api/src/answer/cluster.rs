@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use starling_consensus::tls::Validity;
+use starling_engine::demand::About;
 use starling_engine::ledger::{Admitted, Checkpoint};
-use starling_engine::unit::NodeId;
+use starling_engine::unit::{Ms, NodeId};
 use starling_proto::{v1, view};
 
 use super::Sight;
@@ -59,7 +61,30 @@ impl Sight<'_> {
             replicas_granted: granted,
             replicas_running: running,
             decisions_remembered: self.ledger.decisions.len() as u32,
+            ledger_version: self.ledger.version(),
+            agents: self.agents(),
         }
+    }
+
+    /// What each member last said of itself.
+    fn agents(&self) -> Vec<v1::AgentStatus> {
+        let all = self.admitted(None).map(|(id, admitted)| {
+            let summary = self.snapshot.summaries.get(&id);
+            let about = summary.and_then(|summary| summary.about.as_ref());
+            let certificate = about.map(certificate);
+            v1::AgentStatus {
+                node_id: id.0,
+                node_name: admitted.member.name.clone(),
+                release: about.map(|about| about.release.clone()).unwrap_or_default(),
+                ledger_version: about.map(|about| about.ledger_version),
+                certificate_end_time: certificate
+                    .map(|it| view::time(Ms(it.until_s.saturating_mul(1_000)))),
+                // A certificate ends by the calendar, of which the log's clock is
+                // right to the day.
+                certificate_due: certificate.is_some_and(|it| it.is_due(self.now.0 / 1_000)),
+            }
+        });
+        all.collect()
     }
 
     /// The newest digest of each node that told one, and this one's own.
@@ -101,6 +126,20 @@ impl Sight<'_> {
                 "no leader stands behind this: workloads keep their size until a majority of the \
                  voters can reach each other"
                     .into(),
+            );
+        }
+        // The answering agent's own is among what its loop reported.
+        let others = self.agents().into_iter();
+        for it in others.filter(|it| it.certificate_due && it.node_id != self.me.0) {
+            let (name, end) = (it.node_name, it.certificate_end_time.unwrap_or_default());
+            let (end, over) = (view::ms(&end), view::ms(&end) <= self.now);
+            let day = view::day(end);
+            warn(
+                &format!("certificate of {name}"),
+                format!(
+                    "it {} on {day}; `starling status --agent {name}` says what to do",
+                    if over { "expired" } else { "expires" }
+                ),
             );
         }
         let members = self.ledger.members.len();
@@ -188,6 +227,13 @@ impl Sight<'_> {
             .members
             .range((from, Bound::Unbounded))
             .map(|(id, admitted)| (*id, admitted))
+    }
+}
+
+fn certificate(about: &About) -> Validity {
+    Validity {
+        from_s: about.certificate_from_s,
+        until_s: about.certificate_until_s,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use starling_consensus::{Backing, Leadership};
 use starling_engine::decide::Decision;
 use starling_engine::decide::reason::{Failure, Input, Outcome, Report};
-use starling_engine::demand::{Summary, Usage};
+use starling_engine::demand::{About, Summary, Usage};
 use starling_engine::ledger::scaled::Scaled;
 use starling_engine::ledger::{
     Admitted, Cause, Checkpoint, InForce, Ledger, Member, Record, Workload,
@@ -181,6 +181,54 @@ fn members_have_their_part_and_ages_by_the_answering_clock() {
         .map(|(key, _)| key)
         .collect();
     assert_eq!(after, ["9"]);
+}
+
+#[test]
+fn what_each_member_says_of_itself_is_shown_and_a_certificate_that_ends_soon_is_warned_of() {
+    const DAY_S: u64 = 86_400;
+    let now_s = 700 * DAY_S;
+    let mut state = State::new();
+    let tell = |state: &mut State, node, left_s| {
+        let about = About {
+            release: "0.1.0".into(),
+            ledger_version: 2,
+            certificate_from_s: 0,
+            certificate_until_s: now_s + left_s,
+        };
+        let summary = state.snapshot.summaries.get_mut(&node).unwrap();
+        Arc::make_mut(summary).about = Some(about);
+    };
+    let shown = |state: &State| {
+        let now = Ms(now_s * 1_000);
+        let status = Sight {
+            now,
+            ..state.sight()
+        }
+        .status();
+        let agents = status.agents.into_iter();
+        let agents: Vec<_> = agents
+            .map(|it| (it.node_name, it.ledger_version, it.certificate_due))
+            .collect();
+        let warnings = status.warnings.into_iter();
+        let certificates = warnings.filter(|it| it.subject.starts_with("certificate"));
+        let certificates: Vec<_> = certificates.map(|it| (it.subject, it.text)).collect();
+        (status.ledger_version, agents, certificates)
+    };
+    let agents = |a_due| {
+        vec![
+            ("a".to_owned(), Some(2), a_due),
+            ("b".to_owned(), Some(2), true),
+            ("c".to_owned(), None, false),
+        ]
+    };
+    // The answering agent's own is for its loop to warn of.
+    tell(&mut state, B, DAY_S);
+    tell(&mut state, A, 31 * DAY_S);
+    assert_eq!(shown(&state), (1, agents(false), Vec::new()));
+    tell(&mut state, A, 30 * DAY_S);
+    let words = "it expires on 1972-01-01; `starling status --agent a` says what to do";
+    let warned = vec![("certificate of a".to_owned(), words.to_owned())];
+    assert_eq!(shown(&state), (1, agents(true), warned));
 }
 
 #[test]

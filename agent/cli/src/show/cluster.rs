@@ -47,6 +47,33 @@ pub struct Cluster {
     pub replicas_granted: u64,
     pub replicas_running: u64,
     pub decisions_remembered: u32,
+    /// Absent where the agent's version doesn't say.
+    pub ledger_version: Option<u32>,
+    pub agents: Vec<Agent>,
+}
+
+/// What a member last said of itself; nothing where it hasn't yet.
+#[derive(Debug, Serialize)]
+pub struct Agent {
+    pub node_id: u64,
+    pub node: String,
+    pub release: Option<String>,
+    pub ledger_version: Option<u32>,
+    pub certificate_until: Option<String>,
+    pub certificate_due: bool,
+}
+
+impl From<v1::AgentStatus> for Agent {
+    fn from(agent: v1::AgentStatus) -> Agent {
+        Agent {
+            node_id: agent.node_id,
+            node: agent.node_name,
+            release: some(agent.release),
+            ledger_version: agent.ledger_version,
+            certificate_until: time(agent.certificate_end_time.as_ref()),
+            certificate_due: agent.certificate_due,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -128,11 +155,45 @@ impl From<v1::ClusterStatus> for Cluster {
             replicas_granted: status.replicas_granted,
             replicas_running: status.replicas_running,
             decisions_remembered: status.decisions_remembered,
+            ledger_version: (status.ledger_version > 0).then_some(status.ledger_version),
+            agents: status.agents.into_iter().map(Agent::from).collect(),
         }
     }
 }
 
 impl Cluster {
+    /// `version 1, `, and who could do more: it rises once everybody can.
+    fn version(&self) -> String {
+        let Some(version) = self.ledger_version else {
+            return String::new();
+        };
+        let can = |agent: &&Agent| agent.ledger_version.is_some_and(|it| it > version);
+        let (more, others): (Vec<_>, Vec<_>) = self.agents.iter().partition(can);
+        let Some(next) = more.iter().filter_map(|agent| agent.ledger_version).min() else {
+            return format!("version {version}, ");
+        };
+        format!(
+            "version {version} ({next} once all support it: {}), ",
+            match others.len() {
+                0 => "all do".to_owned(),
+                _ => format!("not yet {}", names(&others)),
+            }
+        )
+    }
+
+    /// Which certificate ends first.
+    fn certificates(&self) -> Option<String> {
+        let told = self.agents.iter();
+        let told = told.filter_map(|agent| Some((agent.certificate_until.as_deref()?, agent)));
+        let (until, agent) = told.min_by_key(|(until, _)| *until)?;
+        let day = until.split('T').next().unwrap_or(until);
+        let due = if agent.certificate_due { ", due" } else { "" };
+        Some(format!(
+            "the first certificate ends on {day} ({}{due})",
+            agent.node
+        ))
+    }
+
     /// `degraded: voter b doesn't answer`.
     fn state(&self) -> String {
         let state = self.state.replace('_', " ");
@@ -141,6 +202,20 @@ impl Cluster {
             reasons => format!("{state}: {}", reasons.join("; ")),
         }
     }
+}
+
+/// More names are only counted.
+const NAMES_MAX: usize = 10;
+
+fn names(of: &[&Agent]) -> String {
+    let mut names: Vec<&str> = (of.iter().take(NAMES_MAX))
+        .map(|agent| agent.node.as_str())
+        .collect();
+    let more = format!("{} more", of.len().saturating_sub(NAMES_MAX));
+    if of.len() > NAMES_MAX {
+        names.push(&more);
+    }
+    names.join(", ")
 }
 
 impl Show for Status {
@@ -179,7 +254,8 @@ impl Show for Status {
             (
                 "Ledger",
                 format!(
-                    "at command {}; {}",
+                    "{}at command {}; {}",
+                    of.version(),
                     of.applied_index,
                     match of.digests {
                         "equal" => "equal at all who told their digest",
@@ -215,6 +291,9 @@ impl Show for Status {
                 ),
             ),
         ];
+        if let Some(certificates) = of.certificates() {
+            rows.push(("Identity", certificates));
+        }
         if let Some(halted) = &of.halted {
             rows.push(("Halted", halted.clone()));
         }
@@ -224,6 +303,23 @@ impl Show for Status {
             let _ = writeln!(text, "{:<13}{}", format!("{name}:"), human::clean(&value));
         }
         if style.wide {
+            text.push('\n');
+            let columns = [
+                left("NODE"),
+                left("RELEASE"),
+                right("LEDGER VERSION"),
+                left("CERTIFICATE UNTIL"),
+            ];
+            let rows = of.agents.iter().map(|agent| {
+                let version = agent.ledger_version.map(|version| version.to_string());
+                [
+                    agent.node.clone(),
+                    agent.release.clone().unwrap_or_default(),
+                    version.unwrap_or_default(),
+                    agent.certificate_until.clone().unwrap_or_default(),
+                ]
+            });
+            text += &table(columns, rows, style);
             text.push('\n');
             let columns = [left("NODE"), right("INDEX"), left("LEDGER DIGEST")];
             let rows = of.checkpoints.iter();

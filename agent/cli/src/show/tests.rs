@@ -252,6 +252,19 @@ fn members_show_their_part_and_what_was_heard_of_them() {
     ");
 }
 
+const DAY_MS: u64 = 86_400_000;
+
+fn agent(id: u64, name: &str, told: Option<(u32, Ms)>) -> v1::AgentStatus {
+    v1::AgentStatus {
+        node_id: id,
+        node_name: name.into(),
+        release: told.map_or("", |_| "0.1.0").into(),
+        ledger_version: told.map(|(version, _)| version),
+        certificate_end_time: told.map(|(_, until)| view::time(until)),
+        certificate_due: told.is_some_and(|(_, until)| until < NOW.plus(30 * DAY_MS)),
+    }
+}
+
 #[test]
 fn the_status_is_a_list_of_facts_and_ends_with_warnings() {
     let status = v1::ClusterStatus {
@@ -276,6 +289,12 @@ fn the_status_is_a_list_of_facts_and_ends_with_warnings() {
             subject: "members".into(),
             text: "1 of 3 members don't answer".into(),
         }],
+        ledger_version: 1,
+        agents: vec![
+            agent(1, "a", Some((2, NOW.plus(700 * DAY_MS)))),
+            agent(2, "b", Some((1, NOW.plus(29 * DAY_MS)))),
+            agent(3, "c", None),
+        ],
         ..v1::ClusterStatus::default()
     };
     let shown = Status {
@@ -288,13 +307,23 @@ fn the_status_is_a_list_of_facts_and_ends_with_warnings() {
     Leader:      a (term 4)
     Members:     2 of 3 alive, 3 voting, 0 learning
     Log:         899 of 900 entries committed
-    Ledger:      at command 812; equal at all who told their digest
+    Ledger:      version 1 (2 once all support it: not yet b, c), at command 812; equal at all who told their digest
     Policies:    1
     Replicas:    4 running of 5 granted
     Answered by: a, data 40ms old
+    Identity:    the first certificate ends on 2026-12-21 (b, due)
 
     Warnings:
       members: 1 of 3 members don't answer
+    ");
+    let wide = shown.text(WIDE);
+    let (_, tables) = wide.split_once("\n\n").unwrap();
+    let (agents, _) = tables.split_once("\n\n").unwrap();
+    insta::assert_snapshot!(agents, @r"
+    NODE  RELEASE  LEDGER VERSION  CERTIFICATE UNTIL
+    a     0.1.0                 2  2028-10-22T17:46:01.234Z
+    b     0.1.0                 1  2026-12-21T17:46:01.234Z
+    c     -                     -  -
     ");
 }
 
