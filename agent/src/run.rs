@@ -141,6 +141,8 @@ struct Agent {
     credentials: Credentials,
     /// Other agents certify this one, again and again.
     renews_itself: bool,
+    /// Whether all that are alive can make the keys of gossip by themselves.
+    all_make_keys: watch::Sender<bool>,
     /// Shares are carried out only from here on.
     caught_up: bool,
     /// This node's ledger differs from the majority's (I7).
@@ -515,6 +517,18 @@ impl Agent {
         .collect()
     }
 
+    /// Looks whether all agents that are alive make the keys of gossip by themselves. Those
+    /// do that say what release they are; older ones say nothing, and can't.
+    fn look_who_makes_keys(&self) {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let summaries = self.node.summaries();
+        let mut alive = (self.node.alive().iter()).filter(|id| ledger.members.contains_key(*id));
+        let tells = |id| summaries.get(id).is_some_and(|it| it.about.is_some());
+        let all = self.caught_up && alive.all(tells);
+        (self.all_make_keys).send_if_modified(|known| std::mem::replace(known, all) != all);
+    }
+
     fn halt(&mut self, why: &str) {
         error!(
             why,
@@ -537,6 +551,7 @@ impl Agent {
             now_s(),
         ));
         self.told.warn("identity", troubles);
+        self.look_who_makes_keys();
         let left_out = self.left_out();
         self.told.left_out(&left_out);
         self.told.led(self.log.backing().led);

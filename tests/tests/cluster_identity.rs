@@ -8,15 +8,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use starling_keys::{Node, Request};
 use starling_kubernetes_rig::{Cluster, left_out, shell};
+use starling_rig::probe::value;
 use starling_tests::binary;
 use tempfile::TempDir;
 
@@ -76,6 +80,8 @@ struct Agent {
     ip: String,
     /// Further lines of its settings.
     settings: String,
+    /// Of itself and of what asks it.
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -100,6 +106,7 @@ impl Agent {
         let output = Command::new(binary())
             .args(["status", "-o", "json", "--context"])
             .arg(self.data().join("client/context.yaml"))
+            .envs(self.environment.iter().cloned())
             .output()
             .map_err(|why| why.to_string())?;
         // A code above 0 may say that the cluster lacks something: it has answered then.
@@ -108,6 +115,37 @@ impl Agent {
         }
         serde_json::from_slice(&output.stdout).map_err(|why| why.to_string())
     }
+}
+
+impl Agent {
+    /// Its numbers.
+    fn page(&self) -> Option<String> {
+        page(&self.ip)
+    }
+
+    /// Names of its gossip keys, the one that seals first.
+    fn ring(&self) -> Option<Vec<String>> {
+        let page = self.page()?;
+        let keys = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix("starling_gossip_keys{key=\"")?;
+            rest.split_once("\"} ")
+        });
+        let (seals, opens): (Vec<_>, Vec<_>) = keys.partition(|(_, seals)| *seals == "1");
+        let names = seals.into_iter().chain(opens);
+        Some(names.map(|(name, _)| name.to_owned()).collect())
+    }
+}
+
+/// What an agent's health port shows of its numbers.
+fn page(ip: &str) -> Option<String> {
+    let mut stream = TcpStream::connect((ip, 7_403)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n")
+        .ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.contains(" 200 ").then_some(text)
 }
 
 impl Drop for Agent {
@@ -154,6 +192,7 @@ impl World {
             node,
             home,
             settings: String::new(),
+            environment: Vec::new(),
             process: None,
         });
     }
@@ -207,6 +246,7 @@ impl World {
             .env("NODE_NAME", &agent.node)
             .env("POD_IP", ip)
             .env("POD_NAMESPACE", SYSTEM)
+            .envs(agent.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -255,6 +295,7 @@ impl World {
         let output = Command::new(binary())
             .args(["members", "-o", "json", "--context"])
             .arg(self.agents[index].data().join("client/context.yaml"))
+            .envs(self.agents[index].environment.iter().cloned())
             .output()
             .map_err(|why| why.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -466,4 +507,152 @@ fn secrets_stay_inside(world: &World, object: &Value) {
             assert_eq!(mode & 0o077, 0, "{} has {mode:o}", path.display());
         }
     }
+}
+
+const DAY_S: u64 = 86_400;
+
+/// Seconds from now to the end of the day (UTC).
+fn to_midnight_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    DAY_S - since.as_secs() % DAY_S
+}
+
+/// Debian's libfaketime, where it is installed.
+fn faketime() -> Option<PathBuf> {
+    let machines = fs::read_dir("/usr/lib").ok()?.flatten();
+    let mut paths = machines.map(|it| it.path().join("faketime/libfaketime.so.1"));
+    let found = paths.find(|path| path.exists());
+    if found.is_none() {
+        println!("left out: apt-get install faketime lets this test set clocks");
+    }
+    found
+}
+
+/// Looks, until it is told to stop, that each of these holds all of them for alive and
+/// has heard them lately. Gives how often it looked, and what it saw that should not be.
+fn watch(ips: &[String], stop: &AtomicBool) -> (u64, Vec<String>) {
+    /// Nodes tell what they measured once a second; a busy machine takes longer.
+    const HEARD_WITHIN_S: f64 = 5.0;
+    let (mut looks, mut wrong) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        for ip in ips {
+            let Some(page) = page(ip) else {
+                wrong.push(format!("{ip} doesn't answer"));
+                continue;
+            };
+            looks += 1;
+            let alive = value(&page, "starling_gossip_alive_nodes");
+            let oldest = value(&page, "starling_gossip_oldest_summary_age_seconds");
+            if alive.is_none_or(|alive| alive < ips.len() as f64 - 0.5)
+                || oldest.is_none_or(|age| age > HEARD_WITHIN_S)
+            {
+                wrong.push(format!(
+                    "{ip}: {alive:?} alive, the oldest {oldest:?} s old"
+                ));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    (looks, wrong)
+}
+
+impl World {
+    /// From its next start on the agent's clock is ahead by so much.
+    fn ahead(&mut self, index: usize, library: &Path, seconds: u64) {
+        let set = |name: &str, value: String| (name.to_owned(), value);
+        self.agents[index].environment = vec![
+            set("LD_PRELOAD", library.display().to_string()),
+            set("FAKETIME", format!("+{seconds}")),
+            set("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+            set("NO_FAKE_STAT", "1".into()),
+        ];
+    }
+
+    /// Waits until all these agents have the same ring, which is as it should be.
+    fn ring(&self, what: &str, agents: &[usize], is: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let mut ring = Vec::new();
+        shell::until(what, LIMIT, || {
+            let rings: Vec<_> = agents.iter().map(|n| self.agents[*n].ring()).collect();
+            match rings.first() {
+                Some(Some(first)) if rings.iter().all(|it| it == &rings[0]) && is(first) => {
+                    ring.clone_from(first);
+                    Ok(())
+                }
+                _ => Err(format!("{rings:?}")),
+            }
+        })
+        .unwrap();
+        ring
+    }
+
+    fn all_alive(&self, agents: &[usize]) {
+        shell::until("all hear all", LIMIT, || {
+            for index in agents {
+                let page = self.agents[*index].page().ok_or("no answer")?;
+                let alive = value(&page, "starling_gossip_alive_nodes");
+                let oldest = value(&page, "starling_gossip_oldest_summary_age_seconds");
+                if alive.is_none_or(|alive| alive < agents.len() as f64 - 0.5)
+                    || oldest.is_none_or(|age| age > 3.0)
+                {
+                    return Err(format!("{alive:?} alive, {oldest:?} s old"));
+                }
+            }
+            Ok::<_, String>(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn gossips_keys_change_at_midnight_nobody_is_missed_and_who_was_away_for_days_has_todays() {
+    let (false, Some(library)) = (left_out(), faketime()) else {
+        return;
+    };
+    let mut world = World::new();
+    let first_day_s = (to_midnight_s() + DAY_S - 100) % DAY_S;
+    for index in 0..3 {
+        world.add(index as u8 + 1);
+        world.ahead(index, &library, first_day_s);
+        world.start(index);
+    }
+    world.formed(&[0, 1, 2], 3);
+    let all = [0, 1, 2];
+    world.all_alive(&all);
+    let stop = Arc::new(AtomicBool::new(false));
+    let ips: Vec<String> = world.agents.iter().map(|agent| agent.ip.clone()).collect();
+    let until = stop.clone();
+    let watching = std::thread::spawn(move || watch(&ips, &until));
+
+    // The day's key, those of the days beside it, and the one that it was founded with.
+    let today = world.ring("the day's key seals", &all, |ring| {
+        let data = world.agents[0].data().join("identity/current/gossip.keys");
+        let text = fs::read_to_string(data).unwrap_or_default();
+        ring.len() == 4 && text.contains("since day")
+    });
+    let tomorrow = world.ring("the next day's key seals", &all, |ring| ring[0] != today[0]);
+    assert!(today.contains(&tomorrow[0]), "it opened before");
+    assert!(tomorrow.contains(&today[0]), "the former one opens still");
+    stop.store(true, Ordering::Relaxed);
+    let (looks, wrong) = watching.join().unwrap();
+    assert!(looks > 100, "it looked {looks} times");
+    assert_eq!(wrong, Vec::<String>::new());
+
+    // Three days begin without the third agent, in steps that certificates outlive.
+    world.agents[2].kill();
+    for hours in [20, 40, 60] {
+        for index in 0..2 {
+            world.agents[index].kill();
+            world.ahead(index, &library, first_day_s + hours * 3_600);
+            world.start_again(index);
+        }
+        world.formed(&[0, 1], 3);
+        world.all_alive(&[0, 1]);
+    }
+    let later = world.ring("none of the former keys is left", &[0, 1], |ring| {
+        ring.iter().all(|key| !today.contains(key))
+    });
+    world.ahead(2, &library, first_day_s + 60 * 3_600);
+    world.start(2);
+    world.all_alive(&all);
+    assert_eq!(world.agents[2].ring(), Some(later));
 }

@@ -10,11 +10,12 @@
 //!
 //! How a certificate is made is in `keys`, what the API server says in `kube`.
 //! [`establish`] is the way to a first certificate, [`Attendant`] what keeps it,
-//! [`Desk`] what gives others theirs. Another way to prove who one is (SPIFFE)
+//! [`Desk`] what gives others theirs, [`rotate`] what renews the keys of gossip. Another way to prove who one is (SPIFFE)
 //! would stand beside [`ask`].
 
 mod ask;
 mod attend;
+mod daily;
 mod desk;
 mod error;
 mod establish;
@@ -29,6 +30,7 @@ use starling_kube::cluster::ClusterObject;
 use starling_kube::discovery;
 
 pub use attend::{Attendant, Troubles};
+pub use daily::{Rotation, rotate};
 pub use desk::{CERTIFICATES_AT_ONCE_MAX, Desk, LIFETIME};
 pub use error::Error;
 pub use establish::{Established, establish};

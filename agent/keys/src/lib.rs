@@ -218,6 +218,21 @@ pub fn ring_text(dir: &Path) -> Result<String, Error> {
     file::read_secret(&dir.join(RING))
 }
 
+/// The keys in such a text.
+pub fn ring_of(text: &str) -> Result<Vec<Key>, Error> {
+    ring::parse(Path::new(RING), text)
+}
+
+/// The text of a ring with these keys, and the comments of another one.
+pub fn ring_lines(comments: &str, keys: &[Key]) -> String {
+    ring::text(comments, keys)
+}
+
+/// Puts a ring in place of the node's former one.
+pub fn put_ring(dir: &Path, text: &str) -> Result<(), Error> {
+    file::replace(&dir.join(RING), text)
+}
+
 /// The text of a new key ring.
 pub fn new_ring(cluster: &str) -> Result<String, Error> {
     ring::generate(cluster)

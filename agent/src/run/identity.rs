@@ -16,7 +16,9 @@ use starling_consensus::{Credentials, Log, Seeds};
 use starling_engine::ledger::Authority;
 use starling_gossip as gossip;
 use starling_health::Health;
-use starling_identity::{Attendant, Desk, Established, Settings, Troubles, establish};
+use starling_identity::{
+    Attendant, Desk, Established, Rotation, Settings, Troubles, establish, rotate,
+};
 use starling_keys::watch::Watcher;
 use starling_keys::{self as keys, Key};
 use starling_kube::client::{Connection, Source, connect};
@@ -135,6 +137,8 @@ pub struct Known {
     /// To the Kubernetes API; `None` on bare machines.
     pub connection: Option<Connection>,
     pub troubles: Vec<watch::Receiver<Troubles>>,
+    /// To be told whether all agents can make the keys of gossip by themselves.
+    pub all_make_keys: watch::Sender<bool>,
 }
 
 impl Identity {
@@ -167,6 +171,7 @@ impl Identity {
             renews_itself: self.in_cluster.is_some() && self.files.is_none(),
             connection: None,
             troubles: Vec::new(),
+            all_make_keys: watch::Sender::new(false),
         };
         if let Some(dir) = &self.files {
             let (dir, name) = (dir.clone(), self.name.clone());
@@ -175,6 +180,14 @@ impl Identity {
             let credentials = known.credentials.clone();
             tokio::spawn(follow(watcher, ring, credentials, sender));
             known.troubles.push(seen);
+        } else if let Some((_, established)) = &self.in_cluster {
+            tokio::spawn(rotate(Rotation {
+                dir: established.store.current(),
+                cluster_id: established.cluster.id.clone(),
+                log: log.clone(),
+                ready: known.all_make_keys.subscribe(),
+                ring,
+            }));
         }
         if let Some((settings, established)) = self.in_cluster {
             let papers = match &self.files {

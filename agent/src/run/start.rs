@@ -386,6 +386,7 @@ fn assemble(
         troubles: known.troubles.clone(),
         credentials: known.credentials.clone(),
         renews_itself: known.renews_itself,
+        all_make_keys: known.all_make_keys.clone(),
         caught_up: false,
         halted: None,
         events,
