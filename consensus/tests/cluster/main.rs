@@ -21,6 +21,8 @@ mod refusing;
 mod renewing;
 mod restarting;
 mod saving;
+mod stalling;
+mod unshaken;
 mod upgrading;
 mod volume;
 mod writer;

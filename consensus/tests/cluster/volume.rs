@@ -21,6 +21,7 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
 pub struct Volume {
     image: TempDir,
     at: PathBuf,
+    mib: u64,
 }
 
 fn run(command: &str, args: &[&Path]) -> Result<(), String> {
@@ -42,9 +43,15 @@ impl Volume {
     /// `None` for who may not mount, or where there are no loop devices: the test says so
     /// and passes.
     pub fn mount(at: &Path) -> Option<Volume> {
+        Volume::mount_of(MIB, at)
+    }
+
+    /// The same, of so many MiB; those that aren't used take no room.
+    pub fn mount_of(mib: u64, at: &Path) -> Option<Volume> {
         let volume = Volume {
             image: TempDir::new().unwrap(),
             at: at.to_owned(),
+            mib,
         };
         std::fs::create_dir_all(at).unwrap();
         match volume.make() {
@@ -62,7 +69,8 @@ impl Volume {
 
     fn make(&self) -> Result<(), String> {
         let file = File::create(self.file()).map_err(|why| why.to_string())?;
-        file.set_len(MIB << 20).map_err(|why| why.to_string())?;
+        file.set_len(self.mib << 20)
+            .map_err(|why| why.to_string())?;
         run("mkfs.ext4 -q -F", &[&self.file()])?;
         self.mount_it()
     }
@@ -97,7 +105,10 @@ impl Volume {
     /// Not a block of it is free.
     pub fn fill(&self) {
         std::fs::create_dir(self.filler()).unwrap();
-        let large = std::fs::write(self.filler().join("large"), vec![1; (MIB as usize) << 20]);
+        let large = std::fs::write(
+            self.filler().join("large"),
+            vec![1; (self.mib as usize) << 20],
+        );
         assert!(large.is_err(), "it holds more than it should");
         // What a large file leaves once it has its place.
         let full = (0..FILES_MAX).any(|number| {
