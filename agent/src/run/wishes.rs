@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use starling_engine::ledger::{Command, Outcome};
+use starling_consensus::Error;
+use starling_engine::ledger::{Command, Outcome, Refusal, Why};
 use starling_engine::policy::Policy;
 use starling_policy::{Looked, Saved};
 use tracing::{error, warn};
@@ -139,8 +140,11 @@ impl Agent {
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(why) => {
-                warn!(%why, "a change of policy was not committed; it is tried again");
-                return;
+                let Some(refused) = refused(command, &why) else {
+                    warn!(%why, "a change of policy was not committed; it is tried again");
+                    return;
+                };
+                refused
             }
         };
         edits::tell(command, former, &outcome, self.health.metrics());
@@ -151,5 +155,56 @@ impl Agent {
         if let Some(policies) = &mut self.policies {
             policies.answered(command, &outcome);
         }
+    }
+}
+
+/// What the log can never take is refused, as by the ledger: another try wouldn't help.
+fn refused(command: &Command, why: &Error) -> Option<Outcome> {
+    let words = match why {
+        Error::TooLarge { bytes, bytes_max } => format!(
+            "it has {bytes} bytes as the cluster keeps it, more than the {bytes_max} that one may \
+             have; give it fewer or shorter triggers"
+        ),
+        Error::Unfit(why) => format!("the cluster can't keep it: {why}"),
+        _ => return None,
+    };
+    let Command::PutPolicy { policy, .. } = command else {
+        return None;
+    };
+    Some(Outcome {
+        refused: vec![Refusal {
+            subject: policy.name.to_string(),
+            why: Why::Unsound(words),
+        }],
+        ..Outcome::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_log_can_never_take_is_refused_and_what_it_could_not_now_is_tried_again() {
+        let put = Command::PutPolicy {
+            policy: Policy {
+                name: "web".into(),
+                ..Policy::default()
+            },
+            source: "a:/web.yaml".into(),
+        };
+        let large = Error::TooLarge {
+            bytes: 1_100_000,
+            bytes_max: 1_048_576,
+        };
+        let outcome = refused(&put, &large).unwrap();
+        let words = outcome.refused[0].to_string();
+        assert!(
+            words.contains("1100000 bytes") && words.contains("1048576"),
+            "{words}"
+        );
+        assert!(refused(&put, &Error::Unfit("too many".into())).is_some());
+        assert_eq!(refused(&put, &Error::Unknown("no quorum".into())), None);
+        assert_eq!(refused(&put, &Error::NotLeader { leader: None }), None);
     }
 }
