@@ -8,6 +8,7 @@ mod addresses;
 mod aside;
 mod ask;
 mod edits;
+mod heirs;
 mod identity;
 mod life;
 mod shown;
@@ -111,6 +112,8 @@ struct Agent {
     directory: Option<Directory>,
     /// When the look at it began that is under way.
     looking_since: Option<Instant>,
+    /// When it was last looked whose policies are on a machine that is gone.
+    heirs_looked: Option<Instant>,
     /// Where scaled workloads run; `None` on bare machines.
     platform: Option<Platform>,
     /// Since when that hasn't answered.
@@ -197,6 +200,7 @@ impl Agent {
                 () = &mut shutdown => return self,
                 _ = sample.tick() => {
                     self.scan_directory();
+                    self.hand_policies_over();
                     self.measure();
                 }
                 _ = tick.tick() => {

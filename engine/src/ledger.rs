@@ -369,6 +369,14 @@ pub const POLICIES_MAX: usize = 10_000;
 pub const WORKLOADS_MAX: usize = 2 * POLICIES_MAX;
 /// What the source of a policy begins with that is an object.
 pub const OBJECT: &str = "kubernetes: ";
+
+/// The node whose file a place is that asks for a policy; `None` where it is an object.
+pub fn node_of(source: &str) -> Option<&str> {
+    if source.starts_with(OBJECT) {
+        return None;
+    }
+    source.split_once(':').map(|(node, _)| node)
+}
 /// Places besides its own that may ask for a policy as it is.
 pub const COPIES_MAX: usize = 8;
 /// More members than this are refused.

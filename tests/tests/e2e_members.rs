@@ -1,10 +1,11 @@
 //! Agents that are taken out of the cluster by command, with the real binary.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use starling_rig::cluster::Cluster;
-use starling_rig::cluster::files::Documents;
+use starling_rig::cluster::files::{Documents, Files};
 use starling_tests::command::{context, starling};
 use starling_tests::{binary, until};
 
@@ -39,7 +40,10 @@ async fn json(context: &Path, args: &[&str]) -> serde_json::Value {
 /// Replicas of `web` by agent.
 async fn shares(context: &Path) -> Vec<(String, u64)> {
     let workloads = json(context, &["workloads"]).await;
-    let shares = workloads["workloads"][0]["shares"].as_array().cloned();
+    let all = workloads["workloads"].as_array().cloned();
+    let mut web = all.into_iter().flatten();
+    let web = web.find(|it| it["target"]["name"] == "web");
+    let shares = web.and_then(|it| it["shares"].as_array().cloned());
     let share =
         |it: serde_json::Value| Some((it["node"].as_str()?.to_owned(), it["granted"].as_u64()?));
     let shares = shares.into_iter().flatten().filter_map(share);
@@ -113,6 +117,80 @@ async fn a_dead_agent_is_removed_by_command_and_what_it_ran_is_placed_anew_witho
     .await;
 }
 
+/// The policy of this name as it is shown, once `is` holds of it.
+async fn policy(context: &Path, name: &str, is: impl Fn(&serde_json::Value) -> bool) {
+    until("a policy is shown as it should be", || async {
+        let shown = json(context, &["policies"]).await;
+        let policies = shown["policies"].as_array()?.clone();
+        policies
+            .iter()
+            .any(|it| it["name"] == name && is(it))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_removed_agents_policies_go_to_an_equal_file_or_stay_without_an_owner_until_deleted() {
+    let (mut cluster, context) = start().await;
+    let names = cluster.names();
+    let of = |name: &str| {
+        let name = name.to_owned();
+        move |it: &serde_json::Value| {
+            it["source"]
+                .as_str()
+                .is_some_and(|it| it.starts_with(&name))
+        }
+    };
+    // `web` is the first agent's, and so is `other`; the second one says the former too.
+    let other = POLICY.replace("name: web}", "name: other}");
+    Files::new(cluster.dir(), &names[0])
+        .write_documents("other", &other)
+        .expect("written");
+    policy(&context, "web", of("agent-1:")).await;
+    policy(&context, "other", of("agent-1:")).await;
+    Files::new(cluster.dir(), &names[1])
+        .write_documents("policies", POLICY)
+        .expect("written");
+    until("the second agent's file is noted", || {
+        let log = cluster.log(1);
+        async move { log.contains("another place says the same").then_some(()) }
+    })
+    .await;
+    if json(&context, &["status"]).await["leader"] == "agent-1" {
+        let moved = starling(&context, &["raft", "transfer", "agent-2"]).await;
+        assert_eq!(moved.code, Some(0), "{}", moved.err);
+    }
+    cluster.kill(0).await;
+    until("it is removed", || async {
+        let said = starling(&context, &["remove", "agent-1"]).await;
+        (said.code == Some(0)).then_some(())
+    })
+    .await;
+    policy(&context, "web", of("agent-2:")).await;
+    policy(&context, "other", |it| it["ownerless"] == true).await;
+    policy(&context, "web", |it| it["ownerless"] == false).await;
+    let shown = starling(&context, &["policies"]).await;
+    assert!(shown.out.contains("ownerless"), "{}", shown.out);
+    let command = "starling policies delete other -n default";
+    assert!(shown.err.contains(command), "{}", shown.err);
+    // Nothing was stopped by all that.
+    until("four replicas are placed on the others", || async {
+        let shares = shares(&context).await;
+        let placed: u64 = shares.iter().map(|(_, n)| n).sum();
+        (placed == 4).then_some(())
+    })
+    .await;
+    let deleted = starling(&context, &["policies", "delete", "other"]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.err);
+    let shown = json(&context, &["policies"]).await;
+    assert_eq!(
+        shown["policies"].as_array().map(Vec::len),
+        Some(1),
+        "{shown}"
+    );
+}
+
 #[tokio::test]
 async fn operators_see_the_copies_of_the_log_move_the_lead_and_save_a_snapshot() {
     let (mut cluster, context) = start().await;
@@ -165,8 +243,11 @@ async fn operators_see_the_copies_of_the_log_move_the_lead_and_save_a_snapshot()
     let again = starling(&context, &["raft", "snapshot", "save", &path]).await;
     assert_eq!(again.code, Some(2), "{}", again.out);
     let shown = json(&context, &["raft", "snapshot", "inspect", &path]).await;
-    let held: Vec<_> = shown["members"].as_array().expect("members").clone();
-    assert_eq!(held, names);
+    // In the order in which they have joined.
+    let held = shown["members"].as_array().expect("members").iter();
+    let held: BTreeSet<_> = held.filter_map(serde_json::Value::as_str).collect();
+    let all: BTreeSet<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(held, all);
     assert_eq!(
         (&shown["cluster"], &shown["policies"]),
         (&"demo".into(), &1.into())

@@ -373,6 +373,7 @@ fn assemble(
         leads: false,
         directory,
         looking_since: None,
+        heirs_looked: None,
         poller: Arc::new(Poller::new(config.authentications.clone())),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
         waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),

@@ -105,7 +105,7 @@ impl Agent {
         }
     }
 
-    fn edit(&self, command: Command) {
+    pub(super) fn edit(&self, command: Command) {
         let (events, log) = (self.events.clone(), self.log.clone());
         let former = match &command {
             Command::PutPolicy { policy, .. } => {

@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use starling_engine::decide::conditions::{self, About};
 use starling_engine::demand::Summary;
-use starling_engine::ledger::{Cause, InForce, Record};
+use starling_engine::ledger::{Cause, InForce, Record, node_of};
 use starling_engine::policy::{NAMESPACE, Name};
 use starling_engine::unit::NodeId;
 use starling_proto::{v1, view};
@@ -23,6 +23,7 @@ use crate::{near, refuse};
 struct Index<'a> {
     sums: Sums<'a>,
     last: BTreeMap<&'a Name, &'a Record>,
+    members: BTreeSet<&'a str>,
 }
 
 /// Which decisions a list or a stream has.
@@ -207,6 +208,9 @@ impl<'a> Sight<'a> {
         Index {
             sums: self.sums(),
             last: records.map(|r| (&r.policy, r)).collect(),
+            members: (self.ledger.members.values())
+                .map(|admitted| admitted.member.name.as_str())
+                .collect(),
         }
     }
 
@@ -241,6 +245,8 @@ impl<'a> Sight<'a> {
         shown.evaluated_age = report.map(|report| view::duration(self.now.since(report.at)));
         shown.evaluated_now = live.is_some();
         shown.platform_silent = self.platform_silent(&policy.target).map(view::duration);
+        let gone = |source| node_of(source).is_some_and(|node| !index.members.contains(node));
+        shown.ownerless = put.sources().all(gone);
         shown
     }
 }

@@ -10,7 +10,7 @@ use starling_engine::decide::reason::{Failure, Input, Outcome, Report};
 use starling_engine::demand::{About, Summary, Usage};
 use starling_engine::ledger::scaled::Scaled;
 use starling_engine::ledger::{
-    Admitted, Cause, Checkpoint, InForce, Ledger, Member, Record, Workload,
+    Admitted, Cause, Checkpoint, InForce, Ledger, Member, OBJECT, Record, Workload,
 };
 use starling_engine::node::platform::{Observation, Scale};
 use starling_engine::policy::{Goal, Name, Policy, Resource, Source, Target, Trigger};
@@ -229,6 +229,26 @@ fn what_each_member_says_of_itself_is_shown_and_a_certificate_that_ends_soon_is_
     let words = "it expires on 1972-01-01; `starling status --agent a` says what to do";
     let warned = vec![("certificate of a".to_owned(), words.to_owned())];
     assert_eq!(shown(&state), (1, agents(true), warned));
+}
+
+#[test]
+fn a_policy_that_only_files_of_former_members_ask_for_is_ownerless() {
+    let mut state = State::new();
+    let ownerless = |source: &str, copies: &[&str], state: &mut State| {
+        let put = state.ledger.policies.get_mut(&"p".into()).unwrap();
+        put.source = source.into();
+        put.copies = copies.iter().map(|copy| (*copy).to_owned()).collect();
+        state.sight().policy(&"p".into()).unwrap().ownerless
+    };
+    assert!(!ownerless("a:p.yaml", &[], &mut state));
+    assert!(ownerless("z:p.yaml", &[], &mut state));
+    assert!(ownerless("z:p.yaml", &["y:p.yaml"], &mut state));
+    assert!(
+        !ownerless("z:p.yaml", &["b:p.yaml"], &mut state),
+        "to be handed over"
+    );
+    let object = format!("{OBJECT}ScalingPolicy default/p");
+    assert!(!ownerless(&object, &[], &mut state));
 }
 
 #[test]

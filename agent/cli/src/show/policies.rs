@@ -57,6 +57,8 @@ pub struct Policy {
     pub last_change: Option<Decision>,
     pub revision: u64,
     pub source: String,
+    /// That is on a machine that is no member any more.
+    pub ownerless: bool,
     pub created_at: Option<String>,
     pub shares: Vec<Share>,
 }
@@ -144,6 +146,7 @@ impl From<v1::Policy> for Policy {
             last_change: policy.last_change.map(Decision::from),
             revision: policy.revision,
             source: policy.source,
+            ownerless: policy.ownerless,
             shares: policy.shares.into_iter().map(Share::from).collect(),
         }
     }
@@ -251,8 +254,14 @@ impl Policy {
         format!("{}{}", self.running, ago(self.platform_silent_ms))
     }
 
+    /// What it is doing, and whether anybody asks for it.
+    fn state(&self) -> String {
+        let owner = if self.ownerless { ", ownerless" } else { "" };
+        format!("{}{owner}", self.doing())
+    }
+
     /// One word on what it is doing.
-    fn state(&self) -> &'static str {
+    fn doing(&self) -> &'static str {
         if self.paused {
             "paused"
         } else if self
@@ -312,7 +321,7 @@ impl Show for Policies {
                     .or(policy.dry_run_size)
                     .map(|wanted| wanted.to_string())
                     .unwrap_or_default(),
-                policy.state().into(),
+                policy.state(),
                 triggers.join(", "),
                 changed.unwrap_or_default(),
                 policy.strategy.into(),
@@ -331,9 +340,31 @@ impl Show for Policies {
         } else {
             "No policy is in force in this namespace; -A shows all namespaces."
         };
-        notes(
+        let said = notes(
             self.header.caution(),
             self.policies.is_empty().then_some(empty),
-        )
+        );
+        notes(said, self.ownerless().as_deref())
+    }
+}
+
+/// More of them are not named.
+const OWNERLESS_MAX: usize = 10;
+
+impl Policies {
+    /// What to do about those that no machine asks for any more.
+    fn ownerless(&self) -> Option<String> {
+        let ownerless = self.policies.iter().filter(|policy| policy.ownerless);
+        let lines = ownerless.take(OWNERLESS_MAX).map(|policy| {
+            let words = human::clean(&format!(
+                "{} belongs to {}, on a machine that is no member any more, and stays in force. \
+                 `starling policies delete {} -n {}` removes it; the same file on another machine \
+                 takes it over.",
+                policy.name, policy.source, policy.name, policy.namespace
+            ));
+            format!("Note: {words}")
+        });
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }

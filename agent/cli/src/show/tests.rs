@@ -116,6 +116,23 @@ fn policies_show_sizes_triggers_and_the_last_change() {
 }
 
 #[test]
+fn a_policy_of_a_machine_that_is_gone_is_shown_with_the_command_that_removes_it() {
+    let shown = Policies {
+        header: header(),
+        policies: vec![Policy::from(v1::Policy {
+            ownerless: true,
+            ..policy()
+        })],
+        all_namespaces: false,
+    };
+    assert!(shown.text(TABLE).contains("  active, ownerless  "));
+    insta::assert_snapshot!(
+        shown.note().unwrap(),
+        @"Note: checkout belongs to a:checkout.yaml, on a machine that is no member any more, and stays in force. `starling policies delete checkout -n shop` removes it; the same file on another machine takes it over."
+    );
+}
+
+#[test]
 fn a_policys_json_holds_all_that_a_user_can_set() {
     use starling_engine::ledger::InForce;
     use starling_engine::policy;
@@ -201,6 +218,7 @@ fn a_policys_json_holds_all_that_a_user_can_set() {
     last_change: null
     revision: 7
     source: a:web.yaml
+    ownerless: false
     created_at: "2026-11-22T17:46:01.234Z"
     shares: []
     "#);
