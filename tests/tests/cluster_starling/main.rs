@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // What isn't there fails its test.
 
 mod away;
+mod full;
 mod grow;
 mod install;
 mod kill;
@@ -17,3 +18,4 @@ mod refuse;
 mod roll;
 mod signals;
 mod strategies;
+mod zones;
