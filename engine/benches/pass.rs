@@ -149,7 +149,7 @@ impl Workload {
     fn decide(&mut self, now: Ms) -> Decision {
         let sums = self.look(now);
         let (queue, arrivals) = self.readings(now);
-        let decision = decide(&Inputs {
+        let decision = decide(Inputs {
             policy: &self.policy,
             now,
             created_at: START,

@@ -20,14 +20,19 @@ pub mod trigger;
 
 use crate::demand::pods::Sums;
 use crate::history::{Change, History};
-use crate::policy::Policy;
+use crate::policy::{Policy, TRIGGERS_MAX};
 use crate::unit::Ms;
 use objective::signal::Signal;
+pub use outlook::Evidence;
 use reason::Report;
 
 /// The size that the workload should have. Total: any input gives an answer.
-pub fn decide(inputs: &Inputs<'_>) -> Decision {
-    pass::Pass::over(inputs).decide()
+pub fn decide(inputs: Inputs<'_>) -> Decision {
+    let mut decision = pass::Pass::over(&inputs).decide();
+    if let Some(evidence) = &mut decision.evidence {
+        evidence.readings = inputs.readings;
+    }
+    decision
 }
 
 /// All that a decision depends on.
@@ -100,5 +105,31 @@ pub struct Decision {
     /// What the history must remember of this pass; empty where a second pass
     /// would learn nothing (I9).
     pub changes: Vec<Change>,
+    /// The account, but for the values that would change a size that stays: these are
+    /// in [`Decision::account`].
     pub report: Report,
+    /// What they are worked out from; `None` where something else than the values
+    /// holds the size, or it changes.
+    pub evidence: Option<Box<Evidence>>,
+}
+
+impl Decision {
+    /// The whole account, for whoever shows or keeps it. `policy` is the one that was
+    /// decided on; of another one, put into force meanwhile, nothing is said that the
+    /// report doesn't say.
+    pub fn account(&self, policy: &Policy) -> Report {
+        let mut report = self.report.clone();
+        if let Some(evidence) = &self.evidence
+            && decided_on(&report, policy)
+        {
+            report.outlook = outlook::values(policy, evidence, &report);
+        }
+        report
+    }
+}
+
+/// Whether a report speaks of a policy's triggers and goals.
+fn decided_on(report: &Report, policy: &Policy) -> bool {
+    let said = report.inputs.iter().map(|it| (&it.trigger, it.goal));
+    said.eq((policy.triggers.iter().take(TRIGGERS_MAX)).map(|it| (&it.name, it.goal)))
 }

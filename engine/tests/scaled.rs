@@ -433,7 +433,7 @@ fn i8_a_size_outside_of_the_bounds_stays_while_the_platform_is_away() {
     };
     // At the instant of the last change, too.
     for now in [Ms(5_000), Ms(6_000)] {
-        let decision = decide(&Inputs {
+        let decision = decide(Inputs {
             policy: &policy(),
             now,
             created_at: Ms(1),

@@ -123,7 +123,7 @@ impl Policy for Target {
         let Some(sums) = self.sums(second, world, now) else {
             return current;
         };
-        let decision = decide(&Inputs {
+        let decision = decide(Inputs {
             policy: &self.spec,
             now,
             created_at: START,

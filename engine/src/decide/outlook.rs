@@ -2,18 +2,21 @@
 //! names, turned round.
 //!
 //! Comes in: the finished report. Goes out: conditions in the order of their
-//! causes. Never says more than the report's own steps and inputs bear out.
+//! causes. What holds a size follows from the report's steps and is said in each pass;
+//! which values would change one that nothing holds takes as long to find as the
+//! decision itself, so it is worked out from the [`Evidence`] once somebody asks. Never
+//! says more than the report's own steps and inputs bear out.
 
 mod value;
 
 use std::collections::BTreeSet;
 
-use super::Inputs;
 use super::health::RECOVERY;
 use super::limit::{self, Limited, Recent};
 use super::objective::limits::Limits;
 use super::objective::reason::Reason;
 use super::reason::{Held, Input, Outcome, Outlook, Report, Step};
+use super::{Inputs, Reading};
 use crate::history::{Event, events::EVENTS_MAX};
 use crate::policy::{Policy, Rules, Select, Strategy, Zero};
 use crate::unit::Ms;
@@ -23,8 +26,29 @@ use value::thresholds;
 /// suffices no wait is offered.
 const EXPIRIES_MAX: usize = EVENTS_MAX;
 
-/// `floors`: see [`Said::floor`](super::trigger::Said).
-pub fn of(inputs: &Inputs<'_>, report: &Report, floors: &[Option<u32>]) -> Vec<Outlook> {
+/// What was known when a size was left as it is because the values ask for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// As in [`Inputs`].
+    pub readings: Vec<Reading>,
+    pub running: u32,
+    pub ready: Option<u32>,
+    /// The platform couldn't run more replicas.
+    pub blocked: bool,
+    /// One for each trigger: see [`Said::floor`](super::trigger::Said).
+    pub floors: Vec<Option<u32>>,
+}
+
+/// Such a size, under its policy.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    policy: &'a Policy,
+    current: u32,
+    evidence: &'a Evidence,
+}
+
+/// What holds the size, as far as the report's own steps say.
+pub fn holds(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
     let mut outlook = Vec::new();
     for step in &report.steps {
         held(inputs, report, step, &mut outlook);
@@ -37,26 +61,47 @@ pub fn of(inputs: &Inputs<'_>, report: &Report, floors: &[Option<u32>]) -> Vec<O
             });
         }
     }
-    let steady = report.target == report.from && report.raw == Some(report.from);
-    if steady && !report.steps.iter().any(Step::overrules) {
-        thresholds(inputs, report, floors, &mut outlook);
-        if outlook.is_empty() {
-            obstacles(inputs, report, &mut outlook);
-        }
-        outlook.extend(rest(inputs.policy, report));
+    if !is_steady(report) {
+        finish(inputs.policy, report, &mut outlook);
     }
-    let (floor, cap) = at_work(inputs.policy);
+    outlook
+}
+
+/// Whether nothing holds the size but the values, so that [`values`] is to be asked.
+pub fn is_steady(report: &Report) -> bool {
+    let steady = report.target == report.from && report.raw == Some(report.from);
+    steady && !report.steps.iter().any(Step::overrules)
+}
+
+/// The whole outlook of a steady size, given what [`holds`] has said of it.
+pub fn values(policy: &Policy, evidence: &Evidence, report: &Report) -> Vec<Outlook> {
+    let case = Case {
+        policy,
+        current: report.from,
+        evidence,
+    };
+    let mut outlook = report.outlook.clone();
+    thresholds(case, report, &mut outlook);
+    if outlook.is_empty() {
+        obstacles(case, report, &mut outlook);
+    }
+    outlook.extend(rest(policy, report));
+    finish(policy, report, &mut outlook);
+    outlook
+}
+
+fn finish(policy: &Policy, report: &Report, outlook: &mut Vec<Outlook>) {
+    let (floor, cap) = at_work(policy);
     let only = report.target == report.from && floor == cap;
     if outlook.is_empty() && only {
         outlook.push(Outlook::Bounds);
     }
     outlook.dedup();
-    outlook
 }
 
 /// Where no single value would change the size: what keeps each way closed.
-fn obstacles(inputs: &Inputs<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
-    let (policy, current) = (inputs.policy, inputs.current);
+fn obstacles(case: Case<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
+    let (policy, current) = (case.policy, case.current);
     let notes = &policy.annotations;
     let (floor, cap) = at_work(policy);
     if current < cap {
@@ -68,7 +113,7 @@ fn obstacles(inputs: &Inputs<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
                 .paused_scale_out
                 .then(|| annotation("paused-scale-out")),
         );
-        outlook.extend(inputs.platform.blocked.map(|_| Outlook::Room));
+        outlook.extend(case.evidence.blocked.then_some(Outlook::Room));
     }
     if current > floor {
         if switched_off(policy, Limited::Down) {

@@ -10,6 +10,7 @@ mod size;
 use super::activation::{self, Active, Situation, Write};
 use super::metric::Scale;
 use super::objective::Wanted;
+use super::outlook::Evidence;
 use super::ratio::Tolerance;
 use super::reason::{self, Condition, ConditionKind, Held, Outcome, Report, Status, Step};
 use super::{Decision, Inputs, outlook, trigger};
@@ -59,6 +60,7 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// What the evidence has of readings is for the caller to fill in, who owns them.
     pub fn decide(mut self) -> Decision {
         self.hear();
         self.consult();
@@ -331,7 +333,16 @@ impl<'a> Pass<'a> {
         self.scaled_to_zero(target);
         self.report.conditions.sort_by_key(|c| c.kind);
         self.report.target = target;
-        self.report.outlook = outlook::of(self.inputs, &self.report, &self.floors);
+        self.report.outlook = outlook::holds(self.inputs, &self.report);
+        let evidence = outlook::is_steady(&self.report).then(|| {
+            Box::new(Evidence {
+                running: self.inputs.running,
+                ready: self.inputs.ready,
+                blocked: self.inputs.platform.blocked.is_some(),
+                floors: self.floors,
+                ..Evidence::default()
+            })
+        });
         let write = rescaled && !self.policy.dry_run;
         if write {
             self.changes.push(Change::Resized {
@@ -343,6 +354,7 @@ impl<'a> Pass<'a> {
             target: if write { target } else { current },
             changes: self.changes,
             report: self.report,
+            evidence,
         }
     }
 

@@ -164,7 +164,7 @@ impl Node {
         });
         let watch = lead.watches.get(&policy.name);
         let current = self.size(target, workload);
-        decide::decide(&Inputs {
+        decide::decide(Inputs {
             policy,
             now: now.max(ledger.time),
             created_at: in_force.created_at,
@@ -253,7 +253,7 @@ impl Node {
             shares,
             seen,
             changes: decision.changes.clone(),
-            report: (resized || told).then(|| decision.report.clone()),
+            report: (resized || told).then(|| decision.account(policy)),
         })
     }
 

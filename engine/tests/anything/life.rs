@@ -166,8 +166,8 @@ impl Life<'_> {
             of.look(objective);
         }
         let inputs = of.inputs();
-        let decision = decide(&inputs);
-        assert_eq!(decision, decide(&inputs));
+        let decision = decide(inputs.clone());
+        assert_eq!(decision, decide(inputs.clone()));
         self.model.check(&inputs, &decision);
         model::count(self.tally, &decision.report);
         if self.loses {
@@ -177,7 +177,7 @@ impl Life<'_> {
         self.model.note(&inputs, &decision);
         of.commit(&decision);
         model::bounded(&of.history);
-        let again = decide(&of.inputs());
+        let again = decide(of.inputs());
         assert_eq!(again.target, of.size, "I9: {}", again.report);
         assert_eq!(again.changes, [], "I9: {}", again.report);
     }

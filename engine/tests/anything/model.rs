@@ -97,7 +97,7 @@ fn objective(inputs: &Inputs<'_>, decision: &Decision, shrinks: bool) {
             strategy: Strategy::Target,
             ..policy.clone()
         };
-        let target = decide(&Inputs {
+        let target = decide(Inputs {
             policy: &policy,
             ..inputs.clone()
         });
@@ -124,7 +124,7 @@ fn only_raises(inputs: &Inputs<'_>) {
             history,
             ..inputs.clone()
         };
-        decide(&inputs).report
+        decide(inputs).report
     };
     let (plain, report) = (report(false), report(true));
     assert!(plain.raw <= report.raw, "a forecast shrinks: {report}");

@@ -131,8 +131,8 @@ impl World<'_> {
             };
         }
         self.steps += 1;
-        let decision = decide(&inputs);
-        assert_eq!(decision, decide(&inputs));
+        let decision = decide(inputs.clone());
+        assert_eq!(decision, decide(inputs.clone()));
         assert!(
             policy.bounds().contains(&decision.target) || decision.target == inputs.current,
             "{decision:?}"
@@ -140,7 +140,7 @@ impl World<'_> {
         model::always(&inputs, &decision);
         model::count(&mut self.tally, &decision.report);
         self.mix(&decision.report);
-        assert!(!decision.report.to_string().is_empty());
+        assert!(!decision.account(inputs.policy).to_string().is_empty());
         let mut history = inputs.history.clone();
         for change in &decision.changes {
             history.apply(change, inputs.now, inputs.policy);

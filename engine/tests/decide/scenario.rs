@@ -85,9 +85,9 @@ impl Scenario {
         self
     }
 
-    /// Looks without changing anything.
+    /// Looks without changing anything. The report is the whole account.
     pub fn look(&self) -> Decision {
-        decide(&Inputs {
+        let decision = decide(Inputs {
             policy: &self.policy,
             now: self.now,
             created_at: self.created_at,
@@ -100,7 +100,11 @@ impl Scenario {
             started_ms: &self.started_ms,
             history: &self.history,
             platform: Platform::default(),
-        })
+        });
+        Decision {
+            report: decision.account(&self.policy),
+            ..decision
+        }
     }
 
     /// One pass whose outcome is committed.

@@ -273,7 +273,7 @@ proptest! {
         (current, running, ready) in (u32s(), u32s(), prop::option::of(u32s())),
         readings in prop::collection::vec(reading(), 0..8),
     ) {
-        let decision = decide(&Inputs {
+        let decision = decide(Inputs {
             policy: &policy, now, created_at, current, running, ready, last_pass, readings,
             signal: None,
             started_ms: &[],
@@ -281,7 +281,7 @@ proptest! {
             platform: Platform::default(),
         });
         prop_assert!(policy.bounds().contains(&decision.target));
-        for line in decision.report.to_string().lines() {
+        for line in decision.account(&policy).to_string().lines() {
             prop_assert!(line.chars().count() <= 80, "too wide: {line}");
         }
         policy.check();

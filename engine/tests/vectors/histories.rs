@@ -230,7 +230,7 @@ fn one_pass(
     last_pass: Option<Ms>,
     wanted: i64,
 ) -> u32 {
-    let decision = decide(&Inputs {
+    let decision = decide(Inputs {
         platform: Platform::default(),
         policy,
         now,

@@ -47,7 +47,7 @@ pub fn pass(of: &Value) -> Value {
         scaled_to_zero: flag(of, "initial_scaled_to_zero"),
         ..History::default()
     };
-    let decision = decide(&Inputs {
+    let decision = decide(Inputs {
         policy: &policy,
         now: NOW,
         created_at: NOW,

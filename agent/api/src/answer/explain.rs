@@ -27,6 +27,7 @@ impl<'a> Sight<'a> {
         decision_index: u64,
     ) -> Result<v1::ExplainPolicyResponse, Status> {
         let policy = self.policy(name)?;
+        let put = self.put(name)?;
         let record = self.record(name, decision_index)?;
         let live = self.live(name);
         Ok(v1::ExplainPolicyResponse {
@@ -39,7 +40,7 @@ impl<'a> Sight<'a> {
                 }
                 None => "this agent doesn't lead".into(),
             },
-            live: live.map(|decision| view::explain::explanation(&decision.report)),
+            live: live.map(|decision| view::explain::explanation(&decision.account(&put.policy))),
             last_change: record.map(|record| self.decision(record)),
             recorded: record.map(view::account),
         })

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling_consensus::{Backing, Leadership};
-use starling_engine::decide::Decision;
 use starling_engine::decide::reason::{Failure, Input, Outcome, Report};
+use starling_engine::decide::{Decision, Inputs, Platform, Reading, decide};
 use starling_engine::demand::{About, Summary, Usage};
+use starling_engine::history::History;
 use starling_engine::ledger::scaled::Scaled;
 use starling_engine::ledger::{
     Admitted, Cause, Checkpoint, InForce, Ledger, Member, OBJECT, Record, Workload,
@@ -301,6 +302,58 @@ fn without_a_leader_the_status_says_so_and_decides_nothing_live() {
     assert_eq!(explained.live_absent_reason, "this agent doesn't lead");
 }
 
+/// A pass works no such values out: who asks for the account does.
+#[test]
+fn what_is_decided_live_names_the_values_that_would_change_the_size() {
+    let mut state = State::new();
+    state.leadership.acting = true;
+    let put = state.ledger.policies.get_mut(&"p".into()).unwrap();
+    put.policy.replicas_max = 10;
+    put.policy.triggers = vec![Trigger {
+        name: "queue".into(),
+        source: Source::External {
+            kind: "metrics-api".into(),
+            metadata: BTreeMap::new(),
+        },
+        goal: Goal::AverageValue { milli: 5_000 },
+        activation_milli: 0,
+        window_ms: None,
+    }];
+    let decision = decide(Inputs {
+        policy: &put.policy,
+        now: NOW,
+        created_at: Ms(1),
+        current: 3,
+        running: 3,
+        ready: Some(3),
+        last_pass: None,
+        readings: vec![Reading::Value {
+            milli: 15_000,
+            at: NOW,
+        }],
+        signal: None,
+        started_ms: &[],
+        history: &History::default(),
+        platform: Platform::default(),
+    });
+    assert_eq!(decision.target, 3);
+    assert_eq!(decision.report.outlook, []);
+    state.snapshot.live = Arc::new([("p".into(), decision)].into());
+    let live = |state: &State| state.sight().explain(&"p".into(), 0).unwrap().live.unwrap();
+    let shown = live(&state);
+    let [threshold] = shown.thresholds.as_slice() else {
+        panic!("{shown:?}")
+    };
+    let values = (threshold.at_least_milli, threshold.at_most_milli);
+    assert_eq!(values, (Some(16_501), Some(10_000)));
+    let named = |line: &String| line.contains("What would change the size");
+    assert!(shown.lines.iter().any(named), "{:?}", shown.lines);
+    // Under another goal these would be others.
+    let put = state.ledger.policies.get_mut(&"p".into()).unwrap();
+    put.policy.triggers[0].goal = Goal::AverageValue { milli: 1_000 };
+    assert_eq!(live(&state).thresholds, []);
+}
+
 /// The same, and a Deployment `shop/web` with a policy of its own name.
 fn with_a_deployment() -> (State, Target) {
     let mut state = State::new();
@@ -542,6 +595,7 @@ fn what_a_recorded_change_says_is_shown_with_its_age_and_as_not_of_now() {
             at: NOW.minus(300),
             ..Report::default()
         },
+        evidence: None,
     };
     state.leadership.acting = true;
     state.snapshot.live = Arc::new([("p".into(), decision)].into());

@@ -231,6 +231,7 @@ pub fn live(policy: &str, target: u32) -> Arc<Snapshot> {
         target,
         changes: Vec::new(),
         report,
+        evidence: None,
     };
     Arc::new(Snapshot {
         at: now(),

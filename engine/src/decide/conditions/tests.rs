@@ -67,7 +67,7 @@ fn report(policy: &Policy, current: u32, reading: Reading, platform: Platform<'_
         history: &history,
         platform,
     };
-    decide(&inputs).report
+    decide(inputs).report
 }
 
 /// `kind status reason: message`, a line each.

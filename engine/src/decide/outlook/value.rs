@@ -8,12 +8,12 @@
 
 use std::cell::RefCell;
 
-use super::{at_work, switched_off};
+use super::{Case, at_work, switched_off};
 use crate::decide::limit::Limited;
 use crate::decide::metric::{self, Error, Proposal, Scale};
 use crate::decide::ratio::Tolerance;
 use crate::decide::reason::{Input, Outcome, Outlook, Report, Step};
-use crate::decide::{Inputs, Reading, banded};
+use crate::decide::{Reading, banded};
 use crate::demand::pods::Sums;
 use crate::policy::{Goal, Policy, Rules, Strategy, Trigger, Zero};
 
@@ -21,34 +21,34 @@ use crate::policy::{Goal, Policy, Rules, Strategy, Trigger, Zero};
 const ONE_PPM: i128 = 1_000_000;
 
 /// Of every trigger that asks for a size.
-pub fn thresholds(
-    inputs: &Inputs<'_>,
-    report: &Report,
-    floors: &[Option<u32>],
-    outlook: &mut Vec<Outlook>,
-) {
-    let room = Room::of(inputs, report);
+pub fn thresholds(case: Case<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
+    let Case {
+        policy,
+        current,
+        evidence,
+    } = case;
+    let room = Room::of(case, report);
     let asks = |n: u32| move |input: &&Input| input.outcome.proposal() == Some(n);
-    let asking = report.inputs.iter().filter(asks(inputs.current)).count();
+    let asking = report.inputs.iter().filter(asks(current)).count();
     let awake = if room.rests {
-        active(inputs, report)
+        active(case, report)
     } else {
         Vec::new()
     };
-    let pairs = report.inputs.iter().zip(&inputs.policy.triggers);
+    let pairs = report.inputs.iter().zip(&policy.triggers);
     for (index, (input, trigger)) in pairs.enumerate() {
         let Outcome::Proposes { replicas, .. } = input.outcome else {
             continue;
         };
         let Some(value) = input.value else { continue };
-        let reading = inputs.readings.get(index).unwrap_or(&Reading::None);
-        let holds_alone = replicas == inputs.current && asking == 1;
-        let floor = floors.get(index).copied().flatten();
+        let reading = evidence.readings.get(index).unwrap_or(&Reading::None);
+        let holds_alone = replicas == current && asking == 1;
+        let floor = evidence.floors.get(index).copied().flatten();
         let what_if = WhatIf {
-            inputs,
+            policy,
             trigger,
             known: Known::of(reading),
-            scale: scale(inputs),
+            scale: scale(case),
             grows: room.grows,
             // Less of it would leave the size to another trigger.
             shrinks: room.shrinks && holds_alone,
@@ -69,8 +69,8 @@ struct Room {
 }
 
 impl Room {
-    fn of(inputs: &Inputs<'_>, report: &Report) -> Room {
-        let (policy, current) = (inputs.policy, inputs.current);
+    fn of(case: Case<'_>, report: &Report) -> Room {
+        let (policy, current) = (case.policy, case.current);
         let notes = &policy.annotations;
         let (floor, cap) = at_work(policy);
         let failing = |input: &Input| {
@@ -90,7 +90,7 @@ impl Room {
             grows: current < cap
                 && !switched_off(policy, Limited::Up)
                 && !notes.paused_scale_out
-                && inputs.platform.blocked.is_none(),
+                && !case.evidence.blocked,
             shrinks: shrinks && current > floor && !switched_off(policy, Limited::Down),
             // At the smallest size at work that is said of all triggers together.
             rests: shrinks && may_rest && current > floor && !notes.force_activation,
@@ -99,10 +99,10 @@ impl Room {
 }
 
 /// The triggers that keep the workload from resting.
-fn active(inputs: &Inputs<'_>, report: &Report) -> Vec<usize> {
-    let pairs = report.inputs.iter().zip(&inputs.policy.triggers);
+fn active(case: Case<'_>, report: &Report) -> Vec<usize> {
+    let pairs = report.inputs.iter().zip(&case.policy.triggers);
     let active = pairs.enumerate().filter(|(index, (input, trigger))| {
-        let answer = match inputs.readings.get(*index) {
+        let answer = match case.evidence.readings.get(*index) {
             Some(Reading::Value { milli, .. }) => *milli > trigger.activation_milli,
             _ => false,
         };
@@ -115,12 +115,12 @@ fn active(inputs: &Inputs<'_>, report: &Report) -> Vec<usize> {
     active.map(|(index, _)| index).collect()
 }
 
-fn scale(inputs: &Inputs<'_>) -> Scale {
+fn scale(case: Case<'_>) -> Scale {
     Scale {
-        current: inputs.current,
-        running: inputs.running,
-        ready: inputs.ready,
-        tolerance: Tolerance::of(inputs.policy),
+        current: case.current,
+        running: case.evidence.running,
+        ready: case.evidence.ready,
+        tolerance: Tolerance::of(case.policy),
     }
 }
 
@@ -144,7 +144,7 @@ impl<'a> Known<'a> {
 
 /// One trigger, and what would come of other values of it.
 struct WhatIf<'a> {
-    inputs: &'a Inputs<'a>,
+    policy: &'a Policy,
     trigger: &'a Trigger,
     known: Known<'a>,
     scale: Scale,
@@ -221,13 +221,13 @@ impl WhatIf<'_> {
     }
 
     fn moves(&self, replicas: u32) -> bool {
-        let current = self.inputs.current;
+        let current = self.scale.current;
         let replicas = replicas.max(self.floor.unwrap_or(0));
         (replicas > current && self.grows) || (replicas < current && self.shrinks)
     }
 
     fn of_pods(&self, sums: &Sums) -> Result<Proposal, Error> {
-        match (self.trigger.goal, &self.inputs.policy.strategy) {
+        match (self.trigger.goal, &self.policy.strategy) {
             (Goal::Utilization { .. }, Strategy::Banded(bands)) => {
                 banded::propose(sums, bands, &self.scale)
             }
@@ -308,7 +308,7 @@ impl WhatIf<'_> {
     /// for rounding: outside of the tolerance, and of the values that are rounded up to
     /// the present size.
     fn guess(&self) -> (i64, i64) {
-        let (policy, current) = (self.inputs.policy, self.inputs.current);
+        let (policy, current) = (self.policy, self.scale.current);
         if let (Goal::Utilization { .. }, Strategy::Banded(bands)) =
             (self.trigger.goal, &policy.strategy)
         {
@@ -320,12 +320,12 @@ impl WhatIf<'_> {
             Known::Pods(sums, _) => Some(sums.ready),
             Known::Answer => None,
         };
-        let ready = counted.or(self.inputs.ready).unwrap_or(current);
+        let ready = counted.or(self.scale.ready).unwrap_or(current);
         let span = match self.trigger.goal {
             Goal::Utilization { percent } => Span::new(percent.into(), ready),
             Goal::AverageValue { milli } if counted.is_none() => {
-                let all = i128::from(milli) * i128::from(self.inputs.running);
-                Span::new(all, self.inputs.running)
+                let all = i128::from(milli) * i128::from(self.scale.running);
+                Span::new(all, self.scale.running)
             }
             Goal::Value { milli } | Goal::AverageValue { milli } => Span::new(milli.into(), ready),
         };
