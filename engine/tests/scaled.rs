@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
+#[path = "scaled/objective.rs"]
+mod objective;
 #[allow(dead_code, reason = "the random world plays more of it")]
 #[path = "anything/platform.rs"]
 mod platform;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::decide::Reading;
-use crate::decide::objective::signal::{Second, Signal};
+use crate::decide::objective::signal::{Second, Signal, USED_PPM_MIN};
 use crate::demand::pods::Sums;
 use crate::policy::Objective;
 use crate::unit::Ms;
@@ -225,12 +225,13 @@ fn used(cpu: &Sums) -> Option<u32> {
     u32::try_from(ppm).ok().filter(|ppm| *ppm < FULL_PPM)
 }
 
-/// Slots at work; without any none is.
+/// Slots at work; without any none is. `None` where the CPU doesn't tell.
 fn busy(used_ppm: Option<u32>, slots_milli: u64) -> Option<u64> {
     if slots_milli == 0 {
         return Some(0);
     }
-    let busy = u128::from(slots_milli) * u128::from(used_ppm?) / 1_000_000;
+    let used_ppm = used_ppm.filter(|ppm| *ppm >= USED_PPM_MIN)?;
+    let busy = u128::from(slots_milli) * u128::from(used_ppm) / 1_000_000;
     u64::try_from(busy).ok()
 }
 

@@ -8,6 +8,11 @@ use starling_tests::installed::{Installed, installed, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(1);
+/// The longest that strategy `objective` holds a size after it was needed.
+const HOLD_MAX: Duration = Duration::from_mins(5);
+/// What may come on top: the rate is known after 8 s, a hold ends with its last stretch,
+/// an eighth of it, and a pass and a write follow.
+const AFTER_HOLD: Duration = Duration::from_secs(60);
 
 /// Until the policy's one trigger proposes this size, at a value within these percents.
 fn await_proposal(
@@ -62,7 +67,7 @@ fn under_banded_nothing_changes_within_the_band_and_steps_are_capped_outside() {
 }
 
 #[test]
-fn under_objective_a_deployment_gets_the_replicas_that_the_arriving_work_needs() {
+fn under_objective_a_deployment_gets_the_replicas_that_the_work_needs_and_gives_them_back() {
     let Some(installed) = installed() else { return };
     let namespace = "objective";
     installed.namespace(namespace);
@@ -93,6 +98,30 @@ spec:
     let grown = installed.await_size(namespace, "deploy", "checkout", SOON, |size| size > 1);
     assert!((5..=8).contains(&grown), "{grown} replicas");
     installed.await_rollout(namespace, "checkout");
+    // The pods hardly compute, which says nothing of the work: by 24 a second and the
+    // stated time it takes four or five. What was needed is held for six times as long
+    // as the replicas took to start, a minute at least; the account says how long.
+    let told = installed.tell(namespace, "source", "number", 24);
+    let what = "the size is held for a time that is said";
+    let left = until(&installed.cluster, what, SOON, |_| {
+        let answer = installed.starling(&["explain", "checkout", "-n", namespace]);
+        Ok(answer.and_then(|answer| {
+            let limits = answer["live"]["limits"].as_array();
+            let mut limits = limits.into_iter().flatten();
+            let held = limits.find(|limit| limit["code"] == "ObjectiveHeld");
+            let left = held.and_then(|held| held["remaining_ms"].as_u64());
+            left.ok_or_else(|| answer["live"].to_string())
+        }))
+    });
+    let left = Duration::from_millis(left);
+    assert!(left <= HOLD_MAX, "{left:?}");
+    let less = |size| size < grown;
+    let shrunk = installed.await_size(namespace, "deploy", "checkout", left + AFTER_HOLD, less);
+    eprintln!(
+        "{shrunk} replicas {:?} after there was less work, {left:?} were said",
+        told.elapsed()
+    );
+    assert!((3..=5).contains(&shrunk), "{shrunk} replicas");
     installed.forget(namespace);
 }
 

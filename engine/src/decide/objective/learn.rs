@@ -79,8 +79,9 @@ fn last_minute(signal: &Signal) -> Option<(u64, u64)> {
     let before = signal.newest(CALIBRATE_S).next().map(waiting)?;
     let after = signal.last().map(waiting)?;
     let started = arrived.saturating_add(before).saturating_sub(after);
-    // Milli-slots that are busy for a second are slot-milliseconds.
-    (started > 0).then_some((started, used))
+    // Milli-slots that are busy for a second are slot-milliseconds. Work takes time:
+    // where none was seen, nothing was measured.
+    (started > 0 && used > 0).then_some((started, used))
 }
 
 /// Before any start has been seen.

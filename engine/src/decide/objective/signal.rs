@@ -33,6 +33,10 @@ pub struct Signal {
 /// Twice the longest window, so that two of them can be compared.
 pub const SECONDS_MAX: usize = 256;
 
+/// Less CPU than this part of what is requested, in millionths, says nothing of the
+/// slots at work: such replicas may be full of work that waits for something else.
+pub const USED_PPM_MIN: u32 = 200_000;
+
 /// How fast work arrives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
@@ -124,25 +128,29 @@ impl Signal {
     }
 
     /// Variance/mean of the arrivals of a second, from the differences between
-    /// neighbours, so that a slope isn't noise. At least 1: hardly a source is
-    /// more even than chance, and a short sample that looks so is luck.
+    /// neighbours, so that a slope isn't noise, and without the largest of these, so
+    /// that a step isn't: 40 a second that become 2 would look like a burst of bursts
+    /// for as long as little else was seen. At least 1: hardly a source is more even
+    /// than chance, and a short sample that looks so is luck.
     fn dispersion(&self) -> f64 {
         let counts = self
             .newest(DISPERSION_S)
             .filter_map(|second| second.arrivals_milli)
             .map(|milli| milli as f64 / 1_000.0);
-        let (mut n, mut sum, mut squares, mut before) = (0.0, 0.0, 0.0, None);
+        let (mut n, mut sum, mut before) = (0.0, 0.0, None);
+        let (mut squares, mut largest) = (0.0, 0.0_f64);
         for count in counts {
             n += 1.0;
             sum += count;
             let step = count - before.unwrap_or(count);
             squares += step * step;
+            largest = largest.max(step * step);
             before = Some(count);
         }
-        if n < 2.0 || sum <= 0.0 {
+        if n < 3.0 || sum <= 0.0 {
             return 1.0;
         }
-        let variance = squares / (n - 1.0) / 2.0;
+        let variance = (squares - largest) / (n - 2.0) / 2.0;
         (variance / (sum / n)).clamp(1.0, DISPERSION_MAX)
     }
 

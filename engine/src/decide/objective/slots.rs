@@ -5,15 +5,13 @@
 
 use super::Settings;
 use super::learn::forgetting;
-use super::signal::{Second, Signal};
+use super::signal::{Second, Signal, USED_PPM_MIN};
 use super::state::{Change, Slots, State};
 use crate::unit::Ms;
 
 /// How often it is measured, over as long.
 const MEASURE_MS: u64 = 60_000;
 const MEASURE_S: usize = 60;
-/// Less CPU than this part of what is requested isn't extrapolated from.
-const USED_PPM_MIN: u32 = 200_000;
 /// So many seconds of a busy replica are remembered.
 const MEMORY_REPLICAS_MILLI: u64 = 120_000;
 /// Ten seconds of a busy replica; less says nothing.

@@ -156,6 +156,11 @@ fn full_slots_tell_nothing_of_how_long_work_takes() {
     assert_eq!(used(&half_used(2)), Some(500_000));
     assert_eq!(used(&Sums::default()), None, "nobody says");
     assert_eq!(busy(Some(500_000), 8_000), Some(4_000));
+    assert_eq!(
+        busy(Some(199_999), 8_000),
+        None,
+        "they may wait, and be full"
+    );
     assert_eq!(busy(None, 8_000), None);
     assert_eq!(busy(None, 0), Some(0), "nothing runs");
 }

@@ -10,13 +10,13 @@ fn the_objective_grows() {
     let mut web = web(4);
     run(&mut web, 60, 100);
     insta::assert_snapshot!(explain(&run(&mut web, 3, 1_000)), @"
-    Grows from 5 to 6 replicas.
+    Grows from 4 to 6 replicas.
 
     - arrivals (metrics-api) asks for 20 replicas: 1000 in all, target 50 a replica;
       measured just now.
 
     The objective decides: arrivals of 437.5/s over 8 s at 0.040 s each keep 17.5
-    slots busy; with 0.3 deviations of headroom that takes 23 slots, or 6 replicas
+    slots busy; with 0.3 deviations of headroom that takes 21 slots, or 6 replicas
     of 4. The work that waits is not counted; staffed by rate.
     [ValidMetricFound ObjectiveStaffed ObjectiveQueueUnknown]
     ");
@@ -52,7 +52,7 @@ fn the_objective_holds() {
       measured just now.
 
     The objective decides: arrivals of 200.0/s over 8 s at 0.040 s each keep 8.0
-    slots busy; with 0.3 deviations of headroom that takes 11 slots, or 3 replicas
+    slots busy; with 0.3 deviations of headroom that takes 10 slots, or 3 replicas
     of 4. The work that waits is not counted; staffed by rate. 12 replicas were
     needed in the last 180 s.
 
