@@ -256,6 +256,9 @@ impl Agent {
         if let Some(rivals) = rivals {
             self.step(Input::Rivals(rivals));
         }
+        if self.policies.as_ref().is_some_and(Policies::is_due) && self.leads {
+            self.keep_objects();
+        }
     }
 
     fn take(&mut self, event: Event) {

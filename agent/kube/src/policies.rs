@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use crate::client::{Connection, Failure};
 use crate::events::Teller;
 use crate::status::Status;
+use crate::status::desk::WRITES_MAX;
 use crate::status::keda::About;
 use crate::status::write::{write, write_adopted};
 use keeper::{Keeper, World};
@@ -132,6 +133,8 @@ pub struct Policies {
     writes: JoinSet<()>,
     /// Something came since the last turn.
     stirred: bool,
+    /// Writes that ended since statuses were last looked at.
+    ended: usize,
     turned: Option<(Instant, u64)>,
     left_out: u64,
     reminded: Option<Instant>,
@@ -155,6 +158,7 @@ impl Policies {
             streams: None,
             writes: JoinSet::new(),
             stirred: false,
+            ended: 0,
             turned: None,
             left_out: 0,
             reminded: None,
@@ -195,8 +199,16 @@ impl Policies {
             _ => None,
         };
         self.stirred = true;
+        self.ended += usize::from(matches!(dated.news, News::Written(..)));
         self.keeper.take(dated.news);
         rivals
+    }
+
+    /// Whether so many writes have ended that a leader shouldn't wait for its next
+    /// tick before it begins others: by ticks alone thousands of new policies would
+    /// take minutes.
+    pub fn is_due(&self) -> bool {
+        self.ended >= WRITES_MAX / 2
     }
 
     /// What became of a proposal.
@@ -219,6 +231,7 @@ impl Policies {
     /// returns at once where nothing can have changed. Writes and tells by itself.
     pub fn lead(&mut self, ledger: &Ledger, node: &Node, now: Ms) -> Vec<Command> {
         let instant = Instant::now();
+        self.ended = 0;
         let whole = self.is_whole_due(ledger.index, instant);
         if whole {
             self.stirred = false;

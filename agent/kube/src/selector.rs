@@ -10,7 +10,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Longer selectors are refused.
 pub const BYTES_MAX: usize = 4_096;
@@ -35,10 +35,10 @@ struct Requirement {
 enum Test {
     Exists,
     Absent,
-    /// The key exists and has one of these values.
-    In(BTreeSet<String>),
-    /// The key is absent or has none of these values.
-    NotIn(BTreeSet<String>),
+    /// The key exists and has one of these values, which are sorted.
+    In(Box<[String]>),
+    /// The key is absent or has none of these values, which are sorted.
+    NotIn(Box<[String]>),
     /// The key exists, its value is a whole number, and it is larger or smaller.
     Above(i64),
     Below(i64),
@@ -83,12 +83,13 @@ impl Selector {
 impl Requirement {
     fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.key);
+        let among = |values: &[String], value: &String| values.binary_search(value).is_ok();
         let number = || value.and_then(|value| value.parse::<i64>().ok());
         match &self.test {
             Test::Exists => value.is_some(),
             Test::Absent => value.is_none(),
-            Test::In(values) => value.is_some_and(|value| values.contains(value)),
-            Test::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            Test::In(values) => value.is_some_and(|value| among(values, value)),
+            Test::NotIn(values) => value.is_none_or(|value| !among(values, value)),
             Test::Above(least) => number().is_some_and(|number| number > *least),
             Test::Below(most) => number().is_some_and(|number| number < *most),
         }

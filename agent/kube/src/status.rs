@@ -75,6 +75,22 @@ impl Status {
     }
 }
 
+/// A status in few bytes: one is kept of each policy, and seldom looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packed(Box<[u8]>);
+
+impl Packed {
+    pub fn of(status: &Status) -> Packed {
+        // Names and texts alone can always be written.
+        Packed(serde_json::to_vec(status).unwrap_or_default().into())
+    }
+
+    /// The default status where nothing was packed.
+    pub fn status(&self) -> Status {
+        serde_json::from_slice(&self.0).unwrap_or_default()
+    }
+}
+
 /// As in all of Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

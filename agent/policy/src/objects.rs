@@ -27,8 +27,9 @@ pub const RETRY_MS: u64 = 5_000;
 /// One that the ledger refused is made again after this long, for what stood in
 /// its way (a full ledger) may have gone.
 pub const REFUSED_RETRY_MS: u64 = 60_000;
-/// More proposals wait for the next plan.
-pub const PROPOSALS_MAX: usize = 100;
+/// More proposals wait for the next plan, at most a second later: thousands of new
+/// policies are in force after half a minute, and none of them holds up a pass for long.
+pub const PROPOSALS_MAX: usize = 200;
 
 /// Whether an object put this policy into force; a file did otherwise.
 pub fn owns(source: &str) -> bool {
@@ -203,7 +204,7 @@ impl Objects {
             let standing = claim.standing(rivals, &owners);
             let open = matches!(standing, Standing::Wanted | Standing::Refused(_));
             if let (true, Ok(policy)) = (open, &object.wish) {
-                owners.insert(policy.target.clone(), name.clone());
+                owners.insert(&policy.target, name);
                 puts.push(Command::PutPolicy {
                     policy: Policy::clone(policy),
                     source: source(name, object),
@@ -224,7 +225,7 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    fn standing(&self, rivals: &Rivals, owners: &BTreeMap<Target, Name>) -> Standing {
+    fn standing(&self, rivals: &Rivals, owners: &BTreeMap<&Target, &Name>) -> Standing {
         let policy = match &self.object.wish {
             Ok(policy) => policy,
             Err(violations) => {
@@ -246,7 +247,8 @@ impl Claim<'_> {
                 by: by.clone(),
             };
         }
-        if let Some(by) = owners.get(&policy.target).filter(|by| *by != self.name) {
+        let owner = owners.get(&policy.target);
+        if let Some(by) = owner.copied().filter(|by| *by != self.name) {
             return Standing::TargetTaken {
                 target: policy.target.clone(),
                 by: by.clone(),
@@ -269,11 +271,11 @@ impl Claim<'_> {
 }
 
 /// Who has which workload once the removals are done.
-fn owners(ledger: &Ledger, removals: &BTreeSet<Name>) -> BTreeMap<Target, Name> {
+fn owners<'a>(ledger: &'a Ledger, removals: &BTreeSet<Name>) -> BTreeMap<&'a Target, &'a Name> {
     let staying = ledger.policies.iter();
     staying
         .filter(|(name, _)| !removals.contains(*name))
-        .map(|(name, put)| (put.policy.target.clone(), name.clone()))
+        .map(|(name, put)| (&put.policy.target, name))
         .collect()
 }
 

@@ -20,10 +20,10 @@ use starling_policy::objects::{Objects, Rivals, Standing, owns};
 
 use super::{News, Origin, Seen};
 use crate::events::{Happening, Of, flips, records};
-use crate::status::Status;
 use crate::status::desk::{Desk, Urgency, urgency};
 use crate::status::keda::{self, About};
 use crate::status::tell::{self, Facts};
+use crate::status::{Packed, Status};
 
 /// Statuses that are looked through in each whole turn for values and words that
 /// have changed, beside those where something else has: their making costs time.
@@ -61,7 +61,7 @@ pub struct Keeper {
     listed: BTreeSet<Origin>,
     origins: usize,
     /// What each object's status shows.
-    shown: BTreeMap<Name, Status>,
+    shown: BTreeMap<Name, Packed>,
     rivals: Rivals,
     troubles: BTreeMap<&'static str, String>,
     desk: Desk,
@@ -100,7 +100,9 @@ impl Keeper {
             }
             News::Rivals(rivals) => self.rivals = rivals,
             News::Written(name, written) => {
-                self.desk.done(&name, written.map(|written| *written));
+                let shown = self.shown.get(&name);
+                let written = written.map(|written| Packed::of(&written));
+                self.desk.done(&name, written, shown);
                 self.open.insert(name);
             }
             News::Trouble(of, why) => {
@@ -154,7 +156,7 @@ impl Keeper {
             Some(about) => self.adopted.insert(name.clone(), about),
             None => self.adopted.remove(&name),
         };
-        self.show(&name, status);
+        self.show(&name, &status);
         self.objects.put(name, object);
     }
 
@@ -167,7 +169,8 @@ impl Keeper {
         })
     }
 
-    fn show(&mut self, name: &Name, status: Status) {
+    fn show(&mut self, name: &Name, status: &Status) {
+        let status = Packed::of(status);
         self.desk.shown(name, &status);
         self.open.insert(name.clone());
         self.shown.insert(name.clone(), status);
@@ -240,8 +243,11 @@ impl Keeper {
         if whole {
             self.scan(world);
         }
+        if self.desk.is_full(world.instant) {
+            return turn;
+        }
         for name in self.due(world.instant, whole) {
-            if self.desk.is_full() {
+            if self.desk.is_full(world.instant) {
                 break;
             }
             self.look(&name, world, &mut turn);
@@ -287,9 +293,9 @@ impl Keeper {
             self.open.remove(name);
             return;
         };
-        let empty = Status::default();
+        let empty = Packed::default();
         let shown = self.shown.get(name).unwrap_or(&empty);
-        let former = self.desk.former(name, shown).clone();
+        let former = self.desk.former(name, shown);
         let known = Known::of(name, standing, world);
         let facts = Facts {
             object,

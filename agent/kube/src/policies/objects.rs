@@ -1,6 +1,8 @@
 //! The stream of `ScalingPolicy` objects.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,8 @@ use crate::watch::{Config, Event, Watch};
 struct Version {
     uid: String,
     generation: i64,
-    annotations: BTreeMap<String, String>,
+    /// A digest: what `kubectl apply` notes there is as long as the object.
+    annotations: u64,
 }
 
 type Wish = Result<Arc<Policy>, Vec<Violation>>;
@@ -167,10 +170,11 @@ impl Reader {
         let own = name(&object)?;
         let name = self.policy(&own);
         let metadata = object.metadata;
+        let annotations = metadata.annotations.unwrap_or_default();
         let version = Version {
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
-            annotations: metadata.annotations.unwrap_or_default(),
+            annotations: digest(&annotations),
         };
         let known = self.known.get(&name).filter(|it| it.version == version);
         let made = match known {
@@ -178,6 +182,7 @@ impl Reader {
             None => self.make(
                 &own,
                 version,
+                &annotations,
                 object.data.get("spec").unwrap_or(&Value::Null),
             ),
         };
@@ -205,12 +210,18 @@ impl Reader {
         Some((name, seen))
     }
 
-    fn make(&self, own: &Name, version: Version, spec: &Value) -> Made {
+    fn make(
+        &self,
+        own: &Name,
+        version: Version,
+        annotations: &BTreeMap<String, String>,
+        spec: &Value,
+    ) -> Made {
         if self.origin == Origin::Policies {
             let wish = read(Written {
                 namespace: &own.namespace,
                 name: &own.name,
-                annotations: &version.annotations,
+                annotations,
                 spec,
             });
             return Made {
@@ -220,7 +231,7 @@ impl Reader {
             };
         }
         // Labels and what other programs noted say nothing of its size.
-        let own_notes = version.annotations.iter();
+        let own_notes = annotations.iter();
         let annotations: BTreeMap<&String, &String> = own_notes
             .filter(|(key, _)| key.starts_with("autoscaling.keda.sh/"))
             .collect();
@@ -243,6 +254,12 @@ impl Reader {
             adopted: Some(Arc::new(About::new(own.clone(), adopted.left_out, spec))),
         }
     }
+}
+
+fn digest(annotations: &BTreeMap<String, String>) -> u64 {
+    let mut hash = DefaultHasher::new();
+    annotations.hash(&mut hash);
+    hash.finish()
 }
 
 #[cfg(test)]
@@ -284,6 +301,11 @@ mod tests {
         let (_, second) = reader.read(object(1, 9, &json!({ "size": 3 }))).unwrap();
         assert_eq!(second.object, first.object);
         assert_eq!(second.status.size, Some(3));
+        let mut noted = object(1, 9, &Value::Null);
+        let notes = noted.metadata.annotations.as_mut().unwrap();
+        notes.insert("autoscaling.keda.sh/paused".into(), "true".into());
+        let (_, paused) = reader.read(noted).unwrap();
+        assert!(paused.object.wish.unwrap().annotations.paused);
         let (_, third) = reader.read(object(2, 9, &json!("nonsense"))).unwrap();
         assert_eq!(third.object.wish.unwrap().replicas_max, 9);
         assert_eq!(third.status, Status::default());

@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `in (a,b)`; between two commas, or a comma and a bracket, is the empty value.
-    fn values(&mut self, key: &str) -> Result<BTreeSet<String>, Error> {
+    fn values(&mut self, key: &str) -> Result<Box<[String]>, Error> {
         self.next();
         if self.peek() != Token::Sign("(") {
             return Err(self.unexpected("`(`"));
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
                 Token::Sign(",") => self.next(),
                 Token::Sign(")") => {
                     self.next();
-                    return Ok(values);
+                    return Ok(values.into_iter().collect());
                 }
                 _ => return Err(self.unexpected("`,` or `)`")),
             };

@@ -6,12 +6,12 @@
 //! which change all the time, share a small budget. Never
 //! does I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use starling_engine::policy::Name;
 
-use super::Status;
+use super::{Packed, Status};
 
 /// Between two writes of one status for something that isn't urgent.
 pub const SOON: Duration = Duration::from_secs(5);
@@ -24,6 +24,11 @@ pub const REFRESH_ONE: Duration = Duration::from_secs(15);
 pub const RETRY: Duration = Duration::from_secs(5);
 /// Writes at the same time; more wait.
 pub const WRITES_MAX: usize = 8;
+/// Writes that begin within any second, in the whole cluster; more wait. So 5,000 new
+/// policies have their conditions after a minute or two, and a server that is slower
+/// than that isn't pressed: it has [`WRITES_MAX`] of them to answer at a time.
+pub const WRITES_A_SECOND: usize = 100;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// How much a difference matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +47,8 @@ pub enum Urgency {
 pub struct Desk {
     lines: BTreeMap<Name, Line>,
     writing: usize,
+    /// When the newest writes began, at most [`WRITES_A_SECOND`].
+    begun: VecDeque<Instant>,
     refreshed_at: Option<Instant>,
 }
 
@@ -50,8 +57,8 @@ struct Line {
     at: Instant,
     writing: bool,
     failed: bool,
-    /// What was written, until the object shows it.
-    written: Option<Status>,
+    /// What was written, until the object shows it; `None` where it does already.
+    written: Option<Packed>,
 }
 
 /// What a difference between two statuses is worth.
@@ -104,13 +111,14 @@ pub fn urgency(former: &Status, wanted: &Status) -> Urgency {
 impl Desk {
     /// What an object's status is, as far as this agent knows: what it wrote last
     /// goes before what the stream, which comes later, still shows.
-    pub fn former<'a>(&'a self, name: &Name, shown: &'a Status) -> &'a Status {
+    pub fn former(&self, name: &Name, shown: &Packed) -> Status {
         let line = self.lines.get(name);
-        line.and_then(|line| line.written.as_ref()).unwrap_or(shown)
+        let written = line.and_then(|line| line.written.as_ref());
+        written.unwrap_or(shown).status()
     }
 
     /// The object's stream shows this status now.
-    pub fn shown(&mut self, name: &Name, status: &Status) {
+    pub fn shown(&mut self, name: &Name, status: &Packed) {
         if let Some(line) = self.lines.get_mut(name)
             && (line.written.as_ref() == Some(status) || !line.writing)
         {
@@ -122,7 +130,7 @@ impl Desk {
     /// of it.
     pub fn is_due(&mut self, name: &Name, former: &Status, wanted: &Status, now: Instant) -> bool {
         let urgency = urgency(former, wanted);
-        if urgency == Urgency::None || self.is_full() {
+        if urgency == Urgency::None || self.is_full(now) {
             return false;
         }
         let line = self.lines.get(name);
@@ -147,6 +155,8 @@ impl Desk {
                 self.refreshed_at = Some(now);
             }
             self.writing += 1;
+            self.begun.truncate(WRITES_A_SECOND - 1);
+            self.begun.push_front(now);
             self.lines.insert(
                 name.clone(),
                 Line {
@@ -161,17 +171,20 @@ impl Desk {
     }
 
     /// Whether no further write may begin now.
-    pub fn is_full(&self) -> bool {
-        self.writing >= WRITES_MAX
+    pub fn is_full(&self, now: Instant) -> bool {
+        let last = self.begun.get(WRITES_A_SECOND - 1);
+        let pressed = last.is_some_and(|at| now.duration_since(*at) < SECOND);
+        pressed || self.writing >= WRITES_MAX
     }
 
-    /// A write ended; `Some` is what was written.
-    pub fn done(&mut self, name: &Name, written: Option<Status>) {
+    /// A write ended; `Some` is what was written. `shown` is what the object's stream
+    /// shows, which is often there before the answer.
+    pub fn done(&mut self, name: &Name, written: Option<Packed>, shown: Option<&Packed>) {
         self.writing = self.writing.saturating_sub(1);
         if let Some(line) = self.lines.get_mut(name) {
             line.writing = false;
             line.failed = written.is_none();
-            line.written = written;
+            line.written = written.filter(|written| shown != Some(written));
         }
     }
 
@@ -240,6 +253,13 @@ mod tests {
     }
 
     #[test]
+    fn a_packed_status_is_the_same_when_it_is_looked_at() {
+        let status = status(3, 2, "\"quoted\"\nand more");
+        assert_eq!(Packed::of(&status).status(), status);
+        assert_eq!(Packed::default().status(), Status::default());
+    }
+
+    #[test]
     fn at_rest_nothing_is_written_and_noise_costs_half_a_write_a_second_in_all() {
         let (mut desk, start) = (Desk::default(), Instant::now());
         let quiet = status(3, 3, "a");
@@ -254,7 +274,7 @@ mod tests {
                 };
                 if desk.is_due(&name(n), &quiet, &noisy, now) {
                     writes += 1;
-                    desk.done(&name(n), Some(noisy));
+                    desk.done(&name(n), Some(Packed::of(&noisy)), None);
                 }
             }
         }
@@ -267,18 +287,22 @@ mod tests {
         let (shown, wanted) = (status(3, 3, ""), status(4, 3, ""));
         assert!(desk.is_due(&name(1), &shown, &wanted, now));
         assert!(!desk.is_due(&name(1), &shown, &wanted, now), "under way");
-        desk.done(&name(1), None);
+        desk.done(&name(1), None, None);
         assert!(!desk.is_due(&name(1), &shown, &wanted, now), "it failed");
         let later = now + RETRY;
         assert!(desk.is_due(&name(1), &shown, &wanted, later));
-        desk.done(&name(1), Some(wanted.clone()));
+        desk.done(
+            &name(1),
+            Some(Packed::of(&wanted)),
+            Some(&Packed::of(&shown)),
+        );
         // The stream still shows the old one.
-        assert_eq!(*desk.former(&name(1), &shown), wanted);
-        let former = desk.former(&name(1), &shown).clone();
+        let former = desk.former(&name(1), &Packed::of(&shown));
+        assert_eq!(former, wanted);
         assert!(!desk.is_due(&name(1), &former, &wanted, later));
         // Somebody else overwrites it: that is seen once the stream is up to date.
-        desk.shown(&name(1), &wanted);
-        assert_eq!(*desk.former(&name(1), &shown), shown);
+        desk.shown(&name(1), &Packed::of(&wanted));
+        assert_eq!(desk.former(&name(1), &Packed::of(&shown)), shown);
         assert!(desk.is_due(&name(1), &shown, &wanted, later));
     }
 
@@ -288,9 +312,39 @@ mod tests {
         let (shown, wanted) = (status(3, 3, ""), status(4, 3, ""));
         let due = (0..100).filter(|n| desk.is_due(&name(*n), &shown, &wanted, now));
         assert_eq!(due.count(), WRITES_MAX);
-        desk.done(&name(0), Some(wanted.clone()));
+        desk.done(&name(0), Some(Packed::of(&wanted)), None);
         assert!(desk.is_due(&name(50), &shown, &wanted, now));
         assert!(!desk.is_due(&name(51), &shown, &wanted, now));
+    }
+
+    #[test]
+    fn however_fast_the_server_answers_so_many_writes_begin_in_a_second() {
+        let (mut desk, start) = (Desk::default(), Instant::now());
+        let (shown, wanted) = (status(3, 3, ""), status(4, 3, ""));
+        let mut begun = Vec::new();
+        for ms in 0..3_000 {
+            let (now, name) = (start + Duration::from_millis(ms), name(begun.len()));
+            if desk.is_due(&name, &shown, &wanted, now) {
+                desk.done(&name, Some(Packed::of(&wanted)), None);
+                begun.push(now);
+            }
+        }
+        assert_eq!(begun.len(), 3 * WRITES_A_SECOND);
+        let apart = |pair: &[Instant]| pair[WRITES_A_SECOND].duration_since(pair[0]);
+        let mut windows = begun.windows(WRITES_A_SECOND + 1);
+        assert!(windows.all(|window| apart(window) >= SECOND));
+    }
+
+    #[test]
+    fn a_status_that_the_stream_showed_before_the_write_was_answered_is_kept_once() {
+        let (mut desk, now) = (Desk::default(), Instant::now());
+        let (shown, wanted) = (status(3, 3, ""), status(4, 3, ""));
+        assert!(desk.is_due(&name(1), &shown, &wanted, now));
+        let packed = Packed::of(&wanted);
+        desk.shown(&name(1), &packed);
+        desk.done(&name(1), Some(packed.clone()), Some(&packed));
+        assert!(desk.lines[&name(1)].written.is_none());
+        assert_eq!(desk.former(&name(1), &packed), wanted);
     }
 
     #[test]
@@ -298,7 +352,7 @@ mod tests {
         let (mut desk, now) = (Desk::default(), Instant::now());
         let (first, second) = (status(3, 1, ""), status(3, 2, ""));
         assert!(desk.is_due(&name(1), &status(3, 0, ""), &first, now));
-        desk.done(&name(1), Some(first.clone()));
+        desk.done(&name(1), Some(Packed::of(&first)), None);
         assert!(!desk.is_due(&name(1), &first, &second, now));
         assert!(desk.is_due(&name(1), &first, &second, now + SOON));
     }

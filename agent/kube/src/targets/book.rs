@@ -7,7 +7,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +49,8 @@ struct Watched {
 #[derive(Debug, Default)]
 struct Followed {
     version: String,
-    told: Option<Observation>,
+    /// A digest of what was told last: the loop keeps the observation itself.
+    told: Option<u64>,
     /// A read is on its way; `again` if the object has changed since.
     reading: bool,
     again: bool,
@@ -365,9 +368,9 @@ impl Book {
             return;
         };
         let Some(scale) = &known.scale else { return };
-        let (unscheduled, blocked) = self.blocks.of(target, scale, known.selector.as_ref());
+        let (unscheduled, blocked) = self.blocks.of(target, scale, known.selector());
         let scale = Scale {
-            selector_fault: known.selector_fault.clone(),
+            selector_fault: known.selector_fault().map(str::to_owned),
             unscheduled,
             blocked,
             ..scale.clone()
@@ -382,7 +385,7 @@ impl Book {
                 .filter(|target| target.namespace == concern.namespace)
                 .filter(|target| {
                     let known = self.known.get(target);
-                    let selector = known.and_then(|known| known.selector.as_ref());
+                    let selector = known.and_then(Known::selector);
                     match (&concern.labels, selector) {
                         (Some(labels), Some(selector)) => selector.matches(labels),
                         (None, selector) => selector.is_some(),
@@ -416,10 +419,12 @@ impl Book {
         let Some(followed) = self.followed.get_mut(target) else {
             return;
         };
-        if followed.told.as_ref() == Some(&observation) {
+        let mut digest = DefaultHasher::new();
+        observation.hash(&mut digest);
+        let digest = digest.finish();
+        if followed.told.replace(digest) == Some(digest) {
             return;
         }
-        followed.told = Some(observation.clone());
         self.tell(Event::Observed {
             target: target.clone(),
             observation,

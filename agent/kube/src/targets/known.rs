@@ -15,6 +15,7 @@ use crate::selector::Selector;
 /// What is older than what is known is ignored for this long, more than any call
 /// takes. After that it counts: a server restored from a backup begins anew.
 pub(super) const OVERTAKEN: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// `None` until it is read, for kinds whose objects don't show it.
@@ -23,12 +24,20 @@ pub(super) struct Known {
     at: Option<Instant>,
     /// The version in which the object was last seen, for those kinds.
     pub touched: Option<String>,
-    pub selector: Option<Selector>,
-    /// Why there is none, in words.
-    pub selector_fault: Option<String>,
+    /// Of that scale, or why it can't be understood, in words.
+    selector: Option<Result<Selector, String>>,
 }
 
 impl Known {
+    pub fn selector(&self) -> Option<&Selector> {
+        self.selector.as_ref()?.as_ref().ok()
+    }
+
+    pub fn selector_fault(&self) -> Option<&str> {
+        let fault = self.selector.as_ref()?.as_ref().err();
+        fault.map(String::as_str)
+    }
+
     /// Takes in what was read: conditions aren't part of that.
     pub fn set_read(&mut self, target: &Target, scale: Scale, now: Instant) {
         let former = self.scale.as_ref().filter(|former| former.uid == scale.uid);
@@ -49,11 +58,10 @@ impl Known {
         if before != Some(&scale.selector) {
             // An unreadable selector selects nothing: the engine says so.
             let parsed = Selector::parse(&scale.selector);
-            self.selector_fault = parsed.as_ref().err().map(ToString::to_string);
-            self.selector = parsed.ok();
-            if let Some(why) = &self.selector_fault {
+            if let Err(why) = &parsed {
                 warn!(%target, "the target's pods aren't found: {why}");
             }
+            self.selector = Some(parsed.map_err(|why| why.to_string()));
         }
         self.scale = Some(scale);
     }
