@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use crate::types::RaftEntry;
 
-/// At either bound the oldest entries go; they are still read from disk.
+/// At either bound the oldest entries go; they are still read from disk. In memory an
+/// entry takes about three times as much as encoded.
 const TAIL_ENTRIES_MAX: usize = 1_024;
-const TAIL_BYTES_MAX: usize = 4 << 20;
+const TAIL_BYTES_MAX: usize = 1 << 20;
 
 /// A gapless run of entries that ends with the log's last one.
 #[derive(Default)]

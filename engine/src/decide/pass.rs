@@ -18,6 +18,10 @@ use crate::history::{Activity, Change, runs};
 use crate::policy::{Policy, TRIGGERS_MAX, Zero};
 use crate::unit::Ms;
 
+/// Most decisions have no more of them.
+const STEPS_USUAL: usize = 2;
+const CONDITIONS_USUAL: usize = 6;
+
 pub struct Pass<'a> {
     inputs: &'a Inputs<'a>,
     policy: &'a Policy,
@@ -40,6 +44,8 @@ pub struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     pub fn over(inputs: &'a Inputs<'a>) -> Pass<'a> {
+        let triggers = inputs.policy.triggers.len().min(TRIGGERS_MAX);
+        // A leader keeps a report of each policy, so none has more room than it needs.
         Pass {
             inputs,
             policy: inputs.policy,
@@ -47,12 +53,15 @@ impl<'a> Pass<'a> {
                 at: inputs.now,
                 from: inputs.current,
                 dry_run: inputs.policy.dry_run,
+                inputs: Vec::with_capacity(triggers),
+                steps: Vec::with_capacity(STEPS_USUAL),
+                conditions: Vec::with_capacity(CONDITIONS_USUAL),
                 ..Report::default()
             },
             changes: Vec::new(),
             active: false,
             wakers: Vec::new(),
-            floors: Vec::new(),
+            floors: Vec::with_capacity(triggers),
             failing: None,
             able: "SucceededGetScale",
             recommended: false,

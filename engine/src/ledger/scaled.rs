@@ -53,6 +53,15 @@ pub struct Seen {
     pub ruled: bool,
 }
 
+/// The same, where it only has to be looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    pub uid: &'a str,
+    pub selector: &'a str,
+    pub replicas: u32,
+    pub ruled: bool,
+}
+
 /// What a look at the platform means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
@@ -84,6 +93,17 @@ impl Scaled {
         } else {
             Meaning::ByHand
         }
+    }
+
+    /// Whether the granted size is carried out, and nothing of what the platform shows
+    /// is news: almost always, so it is found without a copy of it.
+    pub fn knows(&self, size: u32, shown: Shown<'_>) -> bool {
+        self.carried == Some(size)
+            && self.superseded.is_none()
+            && shown.replicas == size
+            && self.ruled == shown.ruled
+            && self.uid == shown.uid
+            && self.selector == shown.selector
     }
 
     /// The size that counts as granted once `seen` is taken in.
@@ -151,5 +171,54 @@ impl Scaled {
     /// Whether the granted `size` is still to be written.
     pub fn pending(&self, size: u32) -> bool {
         self.carried.is_some_and(|carried| carried != size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every state and look made of a few values.
+    fn cases() -> impl Iterator<Item = (Scaled, u32, Seen)> {
+        let numbers = |n: u32| [n % 2 + 2, n / 2 % 2 + 2, n / 4 % 2 + 2, n / 8 % 2 + 2];
+        (0..1_u32 << 10).map(move |n| {
+            let [size, carried, superseded, replicas] = numbers(n);
+            let bit = |at: u32| n >> at & 1 == 1;
+            let text = |differs: bool| if differs { "b" } else { "a" }.to_owned();
+            let scaled = Scaled {
+                uid: "a".into(),
+                selector: "a".into(),
+                carried: bit(4).then_some(carried),
+                superseded: bit(5).then_some(superseded),
+                ruled: bit(6),
+                ..Scaled::default()
+            };
+            let seen = Seen {
+                uid: text(bit(7)),
+                selector: text(bit(8)),
+                replicas,
+                ruled: bit(9),
+            };
+            (scaled, size, seen)
+        })
+    }
+
+    #[test]
+    fn what_is_known_of_a_size_that_is_carried_out_is_no_news_and_the_rest_is() {
+        for (scaled, size, seen) in cases() {
+            let shown = Shown {
+                uid: &seen.uid,
+                selector: &seen.selector,
+                replicas: seen.replicas,
+                ruled: seen.ruled,
+            };
+            let carried = scaled.meaning(size, &seen) == Meaning::Carried;
+            let known = carried && !scaled.is_news(size, &seen);
+            assert_eq!(
+                scaled.knows(size, shown),
+                known,
+                "{scaled:?} {size} {seen:?}"
+            );
+        }
     }
 }

@@ -101,7 +101,7 @@ impl Node {
         let mut entry = Entry::new(ledger);
         // First, so that however much policies change these have their turn.
         self.move_orphans(lead, now, ledger, &mut entry);
-        let mut decisions = BTreeMap::new();
+        let mut decisions = Vec::with_capacity(ledger.policies.len());
         let first = lead.left_out.take();
         for (name, in_force) in in_turn(&ledger.policies, first.as_ref()) {
             let Some(workload) = ledger.workloads.get(&in_force.policy.target) else {
@@ -116,13 +116,14 @@ impl Node {
                     watch.forget_started();
                 }
             }
-            decisions.insert(name.clone(), decision);
+            decisions.push((name.clone(), decision));
         }
         if lead.left_out.is_some() {
             lead.next_pass = now.plus(PASS_GAP_MS);
         }
         let (items, moves) = entry.into_parts();
-        lead.decisions = Arc::new(decisions);
+        // From all at once, which leaves no room in the map's nodes.
+        lead.decisions = Arc::new(decisions.into_iter().collect());
         lead.passed_at = Some(now.max(ledger.time));
         let changes = !items.is_empty() || !moves.is_empty();
         lead.proposed_at = changes.then_some(now);
@@ -182,7 +183,7 @@ impl Node {
 
     /// The size that counts as granted, with what the platform shows taken in.
     fn size(&self, target: &Target, workload: &Workload) -> u32 {
-        let seen = self.seen(target).zip(workload.scaled.as_ref());
+        let seen = self.news(target, workload).zip(workload.scaled.as_ref());
         seen.map_or(workload.size, |(seen, scaled)| {
             scaled.size_after(workload.size, &seen)
         })
@@ -202,12 +203,13 @@ impl Node {
             None => allows.held = Some(Held::Unseen),
             Some(Observation::Gone(why)) => allows.held = Some(Held::Gone(clip(why))),
             Some(Observation::Scale(scale)) => {
-                let mut after = scaled.clone();
-                if let Some(seen) = self.seen(target) {
+                let after = self.news(target, workload).map(|seen| {
+                    let mut after = scaled.clone();
                     after.take_in(workload.size, &seen, Ms::default());
-                }
+                    after
+                });
                 allows.held = rival.map(|by| Held::Rival(clip(by)));
-                allows.off = after.off;
+                allows.off = after.as_ref().unwrap_or(scaled).off;
                 allows.blocked = scale.blocked.as_deref();
             }
         }
@@ -233,7 +235,7 @@ impl Node {
                 ((shares != workload.shares).then_some(shares), None)
             }
             Some(scaled) => {
-                let seen = self.seen(&policy.target);
+                let seen = self.news(&policy.target, workload);
                 if scaled.carried.is_none() && seen.is_none() {
                     return None;
                 }

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Node, Output};
-use crate::ledger::Ledger;
-use crate::ledger::scaled::{Meaning, Seen};
+use crate::ledger::scaled::{Meaning, Seen, Shown};
+use crate::ledger::{Ledger, Workload};
 use crate::policy::{self, Target};
 use crate::unit::{Ms, Stamp};
 
 /// What the platform says of one target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Observation {
     Scale(Scale),
     /// There is no such object, or it has no size; why, in words.
@@ -23,7 +23,7 @@ pub enum Observation {
 }
 
 /// A target's `scale` subresource, and what keeps its replicas from running.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Scale {
     /// Of the object; another one under the same name has another.
     pub uid: String,
@@ -45,7 +45,7 @@ pub struct Scale {
 }
 
 /// Replicas that exist and are on no node yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Unscheduled {
     pub count: u32,
     /// What they ask for together, by [`Pick::key`](crate::demand::pods::Pick::key);
@@ -54,7 +54,7 @@ pub struct Unscheduled {
 }
 
 /// What several replicas ask for of one resource.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Asked {
     pub milli: i64,
     /// Those among them that state nothing.
@@ -153,8 +153,23 @@ impl Node {
         }
     }
 
+    /// What the newest scale says that the ledger doesn't know.
+    pub(super) fn news(&self, target: &Target, workload: &Workload) -> Option<Seen> {
+        let (scale, scaled) = self.scale(target).zip(workload.scaled.as_ref())?;
+        let shown = Shown {
+            uid: &scale.uid,
+            selector: &scale.selector,
+            replicas: scale.replicas,
+            ruled: self.rivals.contains_key(target),
+        };
+        if scaled.knows(workload.size, shown) {
+            return None;
+        }
+        self.seen(target)
+    }
+
     /// What of the newest scale the ledger keeps.
-    pub(super) fn seen(&self, target: &Target) -> Option<Seen> {
+    fn seen(&self, target: &Target) -> Option<Seen> {
         self.scale(target).map(|scale| Seen {
             uid: scale.uid.clone(),
             selector: scale.selector.clone(),
