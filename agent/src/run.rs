@@ -38,6 +38,7 @@ use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
 use starling_health::{Health, Held, Proposal};
 use starling_identity::Troubles;
+use starling_kube::authentication::Authentications;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies};
 use starling_policy::{Directory, Looked, Saved};
@@ -123,6 +124,8 @@ struct Agent {
     policies: Option<Policies>,
     /// What Kubernetes' metrics APIs are asked through; `None` on bare machines.
     apis: Option<Metrics>,
+    /// KEDA's objects by which triggers authenticate.
+    authentications: Option<Authentications>,
     /// This agent leads and may act.
     leads: bool,
     poller: Arc<Poller>,

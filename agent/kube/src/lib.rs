@@ -9,6 +9,7 @@
 //! Another kind of target needs nothing here as long as it has the `scale`
 //! subresource. Another thing to watch is a module of its own over [`watch`].
 
+pub mod authentication;
 pub mod backoff;
 pub mod client;
 pub mod cluster;

@@ -6,7 +6,7 @@
 //! pods. Goes out: one value in milli-units, or the pods' values sorted and summed, or
 //! why there is none. Never decides what a value means, never retries.
 
-mod answer;
+pub(crate) mod answer;
 mod pods;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answering;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,8 +14,6 @@ use starling_engine::node::Answer;
 use starling_engine::policy::Source;
 use starling_kube::client;
 use starling_kube::metrics::{ANSWER_BYTES_MAX, Metrics, PODS_MAX, SERIES_MAX};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 const EXTERNAL: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop";
 const NEW: &str = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop";
@@ -29,15 +29,7 @@ struct Api {
 impl Api {
     /// `answer` says status and body for a path with its query.
     async fn new(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Api {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (answer, asked) = (Arc::new(answer), Arc::default());
-        let heard = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(one(stream, Arc::clone(&answer), Arc::clone(&heard)));
-            }
-        });
+        let (address, asked) = answering::serve(answer).await;
         Api {
             metrics: at(address),
             asked,
@@ -68,26 +60,6 @@ fn at(address: SocketAddr) -> Metrics {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::new(format!("http://{address}").parse().unwrap());
     Metrics::new(&client::over(config).unwrap())
-}
-
-async fn one(
-    mut stream: TcpStream,
-    answer: Arc<impl Fn(&str) -> (u16, String)>,
-    asked: Arc<Mutex<Vec<String>>>,
-) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    let path = head.split(' ').nth(1).unwrap();
-    asked.lock().unwrap().push(path.to_owned());
-    let (status, body) = answer(path);
-    let length = body.len();
-    let head =
-        format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-    // Whoever has read enough hangs up.
-    let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
 }
 
 fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -47,7 +47,8 @@ pub(crate) fn document(outline: &Outline) -> Option<String> {
         }
         ("keda.sh", kind @ ("TriggerAuthentication" | "ClusterTriggerAuthentication")) => {
             return Some(format!(
-                "is KEDA's `{kind}`, which is no policy; it stays an object of its own"
+                "is KEDA's `{kind}`, which is no policy; it stays an object, and a policy's \
+                 `authenticationRef` names it"
             ));
         }
         _ => return None,
@@ -82,10 +83,6 @@ pub(crate) fn in_a_policy(path: &str) -> Option<String> {
         "spec.scaleTargetRef.envSourceContainerName" => {
             "has no equivalent: settings aren't read from a container's environment; write them \
              into the trigger's `metadata`"
-        }
-        "spec.triggers[].authenticationRef.kind" => {
-            "has no equivalent: the parameters are files of each agent's, by the policy's namespace \
-             and this name; leave it out"
         }
         "spec.triggers[].useCachedMetrics" => {
             "isn't needed: each answer of a trigger serves the whole way from 0 to many; leave it \

@@ -155,13 +155,33 @@ pub struct Trigger {
     pub authentication_ref: Option<AuthenticationRef>,
 }
 
-/// Parameters that each agent reads for itself, when it asks: from the files in
-/// NAMESPACE/NAME of its `authentications` directory, one for each parameter.
+/// Parameters that an agent reads when it asks: from the files in NAMESPACE/NAME of its
+/// `authentications` directory, one for each parameter, or from KEDA's object of that
+/// name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthenticationRef {
+    /// Left out, it is the agent's files where there are some of that name, else a
+    /// `TriggerAuthentication`.
+    pub kind: Option<AuthenticationKind>,
     #[schemars(length(min = 1, max = limits::NAME_BYTES_MAX))]
     pub name: String,
+}
+
+/// KEDA's objects (keda.sh/v1alpha1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum AuthenticationKind {
+    TriggerAuthentication,
+    ClusterTriggerAuthentication,
+}
+
+impl AuthenticationKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            AuthenticationKind::TriggerAuthentication => "TriggerAuthentication",
+            AuthenticationKind::ClusterTriggerAuthentication => "ClusterTriggerAuthentication",
+        }
+    }
 }
 
 /// What a trigger's setting may be: a text of bounded length.

@@ -28,7 +28,7 @@ use starling_engine::policy::{Source, Trigger};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use metrics_api::METRICS_API;
-pub use secrets::{AUTHENTICATION, PARAMETERS_MAX, SECRET_BYTES_MAX};
+pub use secrets::{AUTHENTICATION, AUTHENTICATION_KIND, PARAMETERS_MAX, SECRET_BYTES_MAX, Secrets};
 
 /// Whose trigger is asked, and when.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,29 @@ pub struct Asked<'a> {
     pub namespace: &'a str,
     /// Wall time in milliseconds since 1970: calendars go by it, and nothing else.
     pub wall_ms: i64,
+    /// In place of the files that the trigger's reference names.
+    pub secrets: Option<&'a Secrets>,
+}
+
+/// What a trigger's `authenticationRef` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// Which of KEDA's objects it means; none of them is meant where it is left out
+    /// and there are files of that name.
+    pub kind: Option<&'a str>,
+    pub name: &'a str,
+}
+
+impl<'a> Reference<'a> {
+    pub fn of(trigger: &'a Trigger) -> Option<Reference<'a>> {
+        let Source::External { metadata, .. } = &trigger.source else {
+            return None;
+        };
+        Some(Reference {
+            kind: metadata.get(AUTHENTICATION_KIND).map(String::as_str),
+            name: metadata.get(AUTHENTICATION)?,
+        })
+    }
 }
 
 /// Why there is no value. Displays as one line: address and reason.
@@ -168,13 +191,26 @@ impl Poller {
                 .map_err(|reason| misconfigured(reason.to_string()))?
                 .map_err(misconfigured);
         }
-        let secrets = secrets::read(self.secrets.as_deref(), asked.namespace, metadata).await;
-        match secrets {
-            Ok(secrets) => metrics_api::ask(&self.http, &self.reads, metadata, &secrets).await,
-            Err(why) => Err(Error {
-                address: format!("trigger {}", trigger.name),
-                reason: Reason::Secret(why),
-            }),
+        let read;
+        let secrets = if let Some(given) = asked.secrets {
+            given
+        } else {
+            read = secrets::read(self.secrets.as_deref(), asked.namespace, metadata)
+                .await
+                .map_err(|why| Error {
+                    address: format!("trigger {}", trigger.name),
+                    reason: Reason::Secret(why),
+                })?;
+            &read
+        };
+        metrics_api::ask(&self.http, &self.reads, metadata, secrets).await
+    }
+
+    /// Whether this agent has files of that name to authenticate with.
+    pub async fn has_files(&self, namespace: &str, name: &str) -> bool {
+        match &self.secrets {
+            Some(directory) => secrets::are_in(directory, namespace, name).await,
+            None => false,
         }
     }
 }

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use super::http::Clients;
 use super::reads::Reads;
-use super::secrets::{AUTHENTICATION, Secrets};
+use super::secrets::{AUTHENTICATION, AUTHENTICATION_KIND, Secrets};
 use super::{Error, Reason, address, secrets};
 use format::Format;
 
 /// KEDA's trigger type for a number in an HTTP answer.
 pub const METRICS_API: &str = "metrics-api";
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 10] = [
     "url",
     "valueLocation",
     "targetValue",
@@ -32,8 +32,9 @@ const KEYS: [&str; 11] = [
     "authMode",
     "method",
     "keyParamName",
-    AUTHENTICATION,
 ];
+/// What a reference that stands beside the settings becomes; nothing that users write.
+const REFERENCE: [&str; 2] = [AUTHENTICATION, AUTHENTICATION_KIND];
 /// KEDA's for asking each pod behind a Service; here agents don't list endpoints.
 const AGGREGATE: [&str; 2] = ["aggregateFromKubeServiceEndpoints", "aggregationType"];
 /// KEDA's default, in milliseconds, and what a user may ask for.
@@ -44,7 +45,8 @@ pub(super) fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)
     let mut wrong = Vec::new();
     let mut fails = |key: &str, why: String| wrong.push((key.to_owned(), why));
     let aggregates = metadata.get(AGGREGATE[0]).is_some_and(|it| it != "false");
-    for key in metadata.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+    let strange = |key: &&String| !KEYS.contains(&key.as_str()) && !REFERENCE.contains(&key.as_str());
+    for key in metadata.keys().filter(strange) {
         // KEDA ignores both where they ask for nothing.
         if AGGREGATE.contains(&key.as_str()) {
             if aggregates && key == AGGREGATE[0] {
@@ -57,11 +59,9 @@ pub(super) fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)
             }
             continue;
         }
-        // What the reference becomes is nothing that users write.
-        let allowed = &KEYS[..KEYS.len() - 1];
         fails(
             key,
-            format!("is not supported; allowed: {}", allowed.join(", ")),
+            format!("is not supported; allowed: {}", KEYS.join(", ")),
         );
     }
     match metadata.get("url") {

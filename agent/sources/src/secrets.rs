@@ -1,11 +1,10 @@
-//! What triggers authenticate with: files that are read when a trigger is asked.
+//! What triggers authenticate with, as it is when a trigger is asked: files, or what
+//! the host has read of KEDA's objects.
 //!
 //! Comes in: a directory, a namespace, and the name that a trigger's
-//! `authenticationRef` has. Goes out: the parameters, by the names that KEDA's
-//! `TriggerAuthentication` gives them (`apiKey`, `username`, `password`, `token`,
-//! `ca`, `cert`, `key`). The layout is that of a mounted Secret:
-//! DIRECTORY/NAMESPACE/NAME/PARAMETER. A policy reaches its own namespace's alone.
-//! Nothing is kept, and nothing of it is ever told, sent on or replicated.
+//! `authenticationRef` has. Goes out: the parameters, by KEDA's names for them. The
+//! layout is that of a mounted Secret: DIRECTORY/NAMESPACE/NAME/PARAMETER. A policy
+//! reaches its own namespace's alone. Nothing is kept, told, sent on or replicated.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +15,8 @@ use tokio::io::AsyncReadExt as _;
 
 /// Key of a source's metadata: the name of its `authenticationRef`.
 pub const AUTHENTICATION: &str = "authenticationRef";
+/// The same for the reference's `kind`: which of KEDA's objects is meant.
+pub const AUTHENTICATION_KIND: &str = "authenticationRef.kind";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
@@ -27,12 +28,23 @@ pub const PARAMETERS_MAX: usize = PARAMETERS.len();
 
 /// Parameters by name.
 #[derive(Default, Clone, PartialEq, Eq)]
-pub(crate) struct Secrets(pub BTreeMap<&'static str, String>);
+pub struct Secrets(pub(crate) BTreeMap<&'static str, String>);
 
 /// Their names alone: what they hold is never written down.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+/// Those that triggers take; what else an object holds is left out.
+impl From<BTreeMap<String, String>> for Secrets {
+    fn from(mut given: BTreeMap<String, String>) -> Secrets {
+        let kept = PARAMETERS.into_iter();
+        Secrets(
+            kept.filter_map(|name| Some((name, given.remove(name)?)))
+                .collect(),
+        )
     }
 }
 
@@ -73,16 +85,19 @@ pub(crate) async fn read(
     };
     check(name)?;
     check(namespace)?;
+    if let Some(kind) = metadata.get(AUTHENTICATION_KIND) {
+        return Err(format!(
+            "authenticationRef {name} is a {kind}, and this agent has no Kubernetes to ask for it; \
+             leave `kind` out and put its parameters into files"
+        ));
+    }
     let Some(directory) = directory else {
         return Err(format!(
             "authenticationRef {name} can't be read: this agent has no `authentications` directory"
         ));
     };
     let folder = directory.join(namespace).join(name);
-    if !tokio::fs::metadata(&folder)
-        .await
-        .is_ok_and(|it| it.is_dir())
-    {
+    if !are_in(directory, namespace, name).await {
         return Err(format!(
             "authenticationRef {name} can't be read: {} is no directory on this machine; put a file \
              for each parameter there ({})",
@@ -100,6 +115,16 @@ pub(crate) async fn read(
         }
     }
     Ok(Secrets(found))
+}
+
+/// Whether there is a folder for them.
+pub(crate) async fn are_in(directory: &Path, namespace: &str, name: &str) -> bool {
+    if check(namespace).is_err() || check(name).is_err() {
+        return false;
+    }
+    let folder = directory.join(namespace).join(name);
+    let found = tokio::fs::metadata(&folder).await;
+    found.is_ok_and(|it| it.is_dir())
 }
 
 async fn text(path: &Path) -> io::Result<String> {

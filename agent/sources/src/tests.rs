@@ -20,6 +20,7 @@ mod https;
 const ASKED: Asked<'_> = Asked {
     namespace: "default",
     wall_ms: 0,
+    secrets: None,
 };
 
 /// Serves the router on a port of the system's choice.

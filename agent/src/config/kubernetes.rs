@@ -35,6 +35,8 @@ pub struct Kubernetes {
     pub policies: bool,
     /// Whose objects are decided for as they are, in that program's place.
     pub adopt: Vec<Adopt>,
+    /// KEDA's own: the Secrets that `ClusterTriggerAuthentication`s name are there.
+    pub keda_namespace: String,
     /// How pods are measured. Default: `$STARLING_MEASURE`, else by their cgroups.
     pub measure: Option<Measure>,
     /// The node's own address, where its kubelet is asked. Default: `$HOST_IP`.
@@ -83,6 +85,7 @@ impl Default for Kubernetes {
             token: "/var/run/secrets/starling/token".into(),
             policies: true,
             adopt: Vec::new(),
+            keda_namespace: "keda".into(),
             measure: None,
             host_address: None,
             kubelet_insecure_tls: None,
@@ -203,6 +206,7 @@ pub(super) fn check(
     let labels = [
         ("namespace", namespace),
         ("service", kubernetes.service.as_str()),
+        ("kedaNamespace", kubernetes.keda_namespace.as_str()),
     ];
     for (field, name) in labels {
         if !is_label(name) {

@@ -273,6 +273,7 @@ fn a_pods_settings_come_from_its_environment() {
         token: host.path().join("t"),
         policies: false,
         adopt: Vec::new(),
+        keda_namespace: "keda".into(),
         measure: Some(Measure::Kubelet),
         host_address: Some("fd00::1".into()),
         kubelet_insecure_tls: Some(true),

@@ -1,16 +1,19 @@
 //! Asks external triggers, away from the loop.
 //!
-//! Comes in: which trigger of which policy. Goes out: its answer, as an event. What
-//! waits and what is asked at a time is bounded. Never asks twice for one order.
+//! Comes in: which trigger of which policy. Goes out: its answer, as an event. What a
+//! question needs of Kubernetes is asked for just before it. What waits and what is
+//! asked at a time is bounded. Never asks twice for one order.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use starling_engine::node::Answer;
 use starling_engine::node::platform::Observation;
-use starling_engine::policy::{Name, Source, Trigger};
+use starling_engine::policy::{Form, Name, Source, Trigger};
 use starling_engine::unit::Ms;
+use starling_kube::authentication::{Authentications, NAMESPACED, Wanted};
 use starling_kube::metrics::Metrics;
-use starling_sources::Asked;
+use starling_kube::target;
+use starling_sources::{Asked, Poller, Reference, Secrets};
 
 use super::{Agent, Event, read};
 
@@ -26,6 +29,7 @@ impl Agent {
             (self.events.clone(), self.poller.clone(), self.polls.clone());
         let metrics = self.health.metrics().clone();
         let apis = self.apis.clone();
+        let authentications = self.authentications.clone();
         // Without an answer it counts as failed after a while, and is asked again.
         let Ok(room) = self.waiting.clone().try_acquire_owned() else {
             return;
@@ -33,6 +37,10 @@ impl Agent {
         let pods = match trigger.source {
             Source::Pods { .. } => self.selector(&policy),
             _ => String::new(),
+        };
+        let target = match Reference::of(&trigger) {
+            Some(_) => self.target(&policy),
+            None => None,
         };
         tokio::spawn(async move {
             let _room = room;
@@ -44,12 +52,13 @@ impl Agent {
             let result = if let Some(apis) = apis {
                 apis.ask(&policy.namespace, &trigger.source, &pods).await
             } else {
-                let asked = Asked {
-                    namespace: &policy.namespace,
-                    wall_ms: wall().0.cast_signed(),
+                let by = By {
+                    poller: &poller,
+                    authentications: authentications.as_ref(),
+                    policy: &policy,
+                    target: target.as_ref(),
                 };
-                let answer = poller.poll(&trigger, asked).await;
-                answer.map(Answer::Value).map_err(|e| e.to_string())
+                by.ask(&trigger).await.map(Answer::Value)
             };
             metrics.polled(result.is_ok(), begun.elapsed());
             let trigger = trigger.name;
@@ -63,6 +72,16 @@ impl Agent {
         });
     }
 
+    fn target(&self, policy: &Name) -> Option<target::Reference> {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let policy = &ledger.policies.get(policy)?.policy;
+        (policy.target.form() == Form::Scaled).then(|| target::Reference {
+            target: policy.target.clone(),
+            version: policy.target_version.clone(),
+        })
+    }
+
     /// Which pods are a policy's target's, as its scale says; empty where that isn't known.
     fn selector(&self, policy: &Name) -> String {
         let ledger = self.log.ledger();
@@ -72,6 +91,48 @@ impl Agent {
             Some(Observation::Scale(scale)) => scale.selector.clone(),
             Some(Observation::Gone(_)) | None => String::new(),
         }
+    }
+}
+
+/// Who asks, and on whose behalf.
+struct By<'a> {
+    poller: &'a Poller,
+    authentications: Option<&'a Authentications>,
+    policy: &'a Name,
+    target: Option<&'a target::Reference>,
+}
+
+impl By<'_> {
+    async fn ask(&self, trigger: &Trigger) -> Result<i64, String> {
+        let secrets = self.secrets(trigger).await?;
+        let asked = Asked {
+            namespace: &self.policy.namespace,
+            wall_ms: wall().0.cast_signed(),
+            secrets: secrets.as_ref(),
+        };
+        let answer = self.poller.poll(trigger, asked).await;
+        answer.map_err(|error| error.to_string())
+    }
+
+    /// What one of KEDA's objects says; `None` where files do, or nothing is needed.
+    async fn secrets(&self, trigger: &Trigger) -> Result<Option<Secrets>, String> {
+        let (Some(reference), Some(objects)) = (Reference::of(trigger), self.authentications)
+        else {
+            return Ok(None);
+        };
+        let namespace = &self.policy.namespace;
+        let files = self.poller.has_files(namespace, reference.name);
+        if reference.kind.is_none() && files.await {
+            return Ok(None);
+        }
+        let wanted = Wanted {
+            kind: reference.kind.unwrap_or(NAMESPACED),
+            name: reference.name,
+            namespace,
+            target: self.target,
+        };
+        let parameters = objects.read(wanted).await?;
+        Ok(Some(Secrets::from(parameters.0)))
     }
 }
 

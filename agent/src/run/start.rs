@@ -15,6 +15,7 @@ use starling_engine::ledger::Member;
 use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
+use starling_kube::authentication::Authentications;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies, Reads};
 use starling_kube::targets;
@@ -370,6 +371,11 @@ fn assemble(
         platform_silent: None,
         policies,
         apis: known.connection.as_ref().map(Metrics::new),
+        authentications: known.connection.as_ref().map(|connection| {
+            let kubernetes = config.kubernetes.as_ref();
+            let namespace = kubernetes.map_or("", |it| it.keda_namespace.as_str());
+            Authentications::new(connection, namespace)
+        }),
         leads: false,
         directory,
         looking_since: None,

@@ -72,6 +72,23 @@ pub fn conditions(about: &About<'_>) -> Vec<Stated> {
     stated
 }
 
+/// KEDA's condition `Ready` where a trigger fails, with the first one's words; `None`
+/// while all answer, or haven't been asked yet.
+pub fn failing(report: &Report) -> Option<Stated> {
+    let conditions = &mut report.conditions.iter();
+    let ready = conditions.find(|it| it.kind == ConditionKind::Ready)?;
+    let mut inputs = report.inputs.iter();
+    let fails = |it: &Outcome| matches!(it, Outcome::Failed { .. } | Outcome::Stale);
+    let first = inputs.position(|input| fails(&input.outcome))?;
+    let words = report.reasons().nth(first).map(|(_, words)| words);
+    (ready.status != Status::True).then(|| Stated {
+        kind: ConditionKind::Ready,
+        status: ready.status,
+        reason: ready.reason.clone(),
+        message: on_one_line(&words.unwrap_or_default(), MESSAGE_CHARS_MAX),
+    })
+}
+
 /// Whether a condition stays as it was while nothing is said of it: HPA touches
 /// these only where it comes to them (hpa.md rule 16).
 pub fn outlasts(kind: ConditionKind) -> bool {

@@ -186,6 +186,7 @@ fn values_that_the_chart_doesn_t_know_or_can_t_follow_are_refused() {
         ("dataDir=/var/../etc", "/dataDir"),
         ("crds.install=maybe", "/crds/install"),
         ("rbac.targets[0].group=*", "/rbac/targets/0/group"),
+        ("rbac.secrets[0]=a_b", "/rbac/secrets/0"),
         (
             "updateStrategy.maxUnavailable=0",
             "/updateStrategy/maxUnavailable",
@@ -293,6 +294,41 @@ fn what_comes_with_keda_s_objects_is_the_same_in_both_forms() {
         self::objects(&std::fs::read_to_string(folder.join("cluster-role.yaml")).unwrap());
     let role = "ClusterRole starling-adopt-keda";
     assert_eq!(component[role]["rules"], objects[role]["rules"]);
+}
+
+#[test]
+fn secrets_may_be_read_where_it_is_asked_for_and_nowhere_else() {
+    if left_out() {
+        return;
+    }
+    let with = |values: &[&str]| {
+        let chart = text(&mut helm(values));
+        objects(&chart)
+    };
+    let role = "ClusterRole starling-secrets";
+    let none = with(&[]);
+    assert!(!none.keys().any(|name| name.ends_with(" starling-secrets")));
+    let single = with(&["--set", "rbac.secrets={shop},kedaNamespace=scaler"]);
+    assert!(!single.contains_key("ClusterRoleBinding starling-secrets"));
+    let binding = &single["RoleBinding starling-secrets"];
+    assert_eq!(binding["metadata"]["namespace"], "shop");
+    let settings = single["ConfigMap starling"]["data"].to_string();
+    assert!(settings.contains("kedaNamespace: scaler"), "{settings}");
+    for kind in ["triggerauthentications", "clustertriggerauthentications"] {
+        let crd = format!("CustomResourceDefinition {kind}.keda.sh");
+        assert!(single.contains_key(&crd) && !none.contains_key(&crd), "{crd}");
+    }
+    let all = with(&["--set", "rbac.secrets={*}"]);
+    let folder = daemonset().join("components/secrets");
+    let component =
+        objects(&std::fs::read_to_string(folder.join("cluster-role.yaml")).unwrap());
+    assert_eq!(component[role]["rules"], all[role]["rules"]);
+    let binding = "ClusterRoleBinding starling-secrets";
+    assert_eq!(component[binding]["subjects"], all[binding]["subjects"]);
+    assert_eq!(
+        all[role]["rules"],
+        serde_json::json!([{ "apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get"] }])
+    );
 }
 
 /// For the dry run alone: it isn't about what the Prometheus operator accepts.
@@ -425,6 +461,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         "get nodes --subresource=proxy",
         "update scalingpolicies.starling.sh -n default",
         "get configmaps -n default",
+        "list triggerauthentications.keda.sh -A",
         "update configmaps/starling -n starling-system",
         "delete configmaps/starling-cluster -n starling-system",
         "patch rollouts.argoproj.io --subresource=scale -n default",

@@ -3,6 +3,7 @@
 //! agents themselves measure.
 #![allow(clippy::unwrap_used)] // What isn't there fails its test.
 
+mod authentication;
 mod away;
 mod full;
 mod grow;

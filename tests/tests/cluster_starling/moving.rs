@@ -86,7 +86,7 @@ spec:
 }
 
 /// A file of the component that adopts KEDA's objects.
-fn keda(file: &str) -> String {
+pub fn keda(file: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/components/keda");
     fs::read_to_string(folder.join(file)).unwrap()
 }

@@ -85,7 +85,7 @@ impl Item {
 }
 
 /// Asks once.
-pub(super) async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, Failure> {
+pub(crate) async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, Failure> {
     send(client, Request::get(path)).await
 }
 

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
+use starling_engine::decide::conditions;
 use starling_engine::decide::reason::Report;
 use starling_engine::ledger::{Command, InForce, Ledger, Outcome, Workload};
 use starling_engine::node::Node;
@@ -313,7 +314,8 @@ impl Keeper {
         }
         let mut wanted = tell::status(&facts, &former, world.now);
         if let Some(about) = self.adopted.get(name) {
-            wanted = keda::project(&wanted, about);
+            let failing = known.report.and_then(conditions::failing);
+            wanted = keda::project(&wanted, about, failing.as_ref());
         }
         if urgency(&former, &wanted) <= Urgency::Refresh {
             self.open.remove(name);

@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use starling_engine::decide::conditions::Stated;
 use starling_engine::policy::Name;
 
 use super::{Condition, Status};
@@ -34,21 +35,30 @@ impl About {
     }
 }
 
-/// As much of a policy's status as KEDA's has.
-pub fn project(status: &Status, about: &About) -> Status {
+/// As much of a policy's status as KEDA's has. To KEDA an object whose triggers fail
+/// isn't ready; `failing` says how.
+pub fn project(status: &Status, about: &About, failing: Option<&Stated>) -> Status {
     let conditions = status.conditions.iter();
     let conditions = conditions.filter(|it| KINDS.contains(&it.kind.as_str()));
     Status {
-        conditions: conditions.map(|it| condition(it, about)).collect(),
+        conditions: conditions
+            .map(|it| condition(it, about, failing))
+            .collect(),
         ..Status::default()
     }
 }
 
-fn condition(it: &Condition, about: &About) -> Condition {
+fn condition(it: &Condition, about: &About, failing: Option<&Stated>) -> Condition {
     let ready = it.kind == "Ready";
     let mut message = it.message.clone();
-    let reason = match (ready, it.status.as_str()) {
-        (true, "True") => {
+    let mut truth = it.status.as_str();
+    let reason = match (ready, truth, failing) {
+        (true, "True", Some(failing)) => {
+            truth = failing.status.code();
+            message.clone_from(&failing.message);
+            failing.reason.as_ref()
+        }
+        (true, "True", None) => {
             "ScaledObject is decided for by Starling".clone_into(&mut message);
             for left_out in &about.left_out {
                 message.push_str("; ");
@@ -56,12 +66,12 @@ fn condition(it: &Condition, about: &About) -> Condition {
             }
             "ScaledObjectReady"
         }
-        (true, "False") => "ScaledObjectCheckFailed",
+        (true, "False", _) => "ScaledObjectCheckFailed",
         _ => it.reason.as_str(),
     };
     Condition {
         kind: it.kind.clone(),
-        status: it.status.clone(),
+        status: truth.to_owned(),
         reason: reason.to_owned(),
         message,
         last_transition_time: String::new(),
@@ -192,6 +202,8 @@ fn cron(schedule: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use starling_engine::decide::reason::{ConditionKind, Status as Truth};
+
     use super::*;
 
     fn about() -> About {
@@ -226,7 +238,7 @@ mod tests {
             ],
             ..Status::default()
         };
-        let projected = project(&status, &about());
+        let projected = project(&status, &about(), None);
         let patch = patch(&projected, &about(), Timestamp::UNIX_EPOCH);
         let written = &patch["status"];
         assert_eq!(written["conditions"][0]["reason"], "ScaledObjectReady");
@@ -246,6 +258,33 @@ mod tests {
     }
 
     #[test]
+    fn an_object_whose_triggers_fail_isn_t_ready() {
+        let status = Status {
+            conditions: vec![Condition {
+                kind: "Ready".to_owned(),
+                status: "True".to_owned(),
+                reason: "InForce".to_owned(),
+                ..Condition::default()
+            }],
+            ..Status::default()
+        };
+        let failing = Stated {
+            kind: ConditionKind::Ready,
+            status: Truth::Unknown,
+            reason: "PartialTriggerError".into(),
+            message: "queue failed: there is no Secret shop/queue.".to_owned(),
+        };
+        let projected = project(&status, &about(), Some(&failing));
+        let shown = &projected.conditions[0];
+        let told = (
+            shown.status.as_str(),
+            shown.reason.as_str(),
+            &shown.message,
+        );
+        assert_eq!(told, ("Unknown", "PartialTriggerError", &failing.message));
+    }
+
+    #[test]
     fn what_can_t_be_decided_for_says_so_in_keda_s_words() {
         let status = Status {
             conditions: vec![Condition {
@@ -257,7 +296,7 @@ mod tests {
             }],
             ..Status::default()
         };
-        let projected = project(&status, &about());
+        let projected = project(&status, &about(), None);
         assert_eq!(projected.conditions[0].reason, "ScaledObjectCheckFailed");
         assert_eq!(
             projected.conditions[0].message,

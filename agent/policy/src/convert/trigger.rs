@@ -9,7 +9,7 @@ use crate::schema::limits::{METADATA_BYTES_MAX, METADATA_MAX};
 use crate::schema::{self, MetricType, TRIGGER_TYPES};
 use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
-use starling_sources::{AUTHENTICATION, CRON, METRICS_API};
+use starling_sources::{AUTHENTICATION, AUTHENTICATION_KIND, CRON, METRICS_API};
 
 /// Puts the names that it gives away into `taken`.
 pub(super) fn triggers(
@@ -102,12 +102,17 @@ fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (So
     let mut metadata = written.metadata.clone();
     // The reference stands beside the settings where it is written, and among them
     // where it is kept.
-    if metadata.contains_key(AUTHENTICATION) {
-        let why = "stands beside `metadata`, as `authenticationRef: {name: NAME}`".to_owned();
-        check.fails(&format!("{field}.metadata.{AUTHENTICATION}"), why);
+    for key in [AUTHENTICATION, AUTHENTICATION_KIND] {
+        if metadata.remove(key).is_some() {
+            let why = "stands beside `metadata`, as `authenticationRef: {name: NAME}`".to_owned();
+            check.fails(&format!("{field}.metadata.{key}"), why);
+        }
     }
     if let Some(reference) = &written.authentication_ref {
         metadata.insert(AUTHENTICATION.to_owned(), reference.name.clone());
+        if let Some(kind) = reference.kind {
+            metadata.insert(AUTHENTICATION_KIND.to_owned(), kind.name().to_owned());
+        }
     }
     for (key, why) in starling_sources::check(METRICS_API, &metadata) {
         if key == AUTHENTICATION {

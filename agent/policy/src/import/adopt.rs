@@ -74,7 +74,7 @@ fn policy(yaml: &str) -> Result<Arc<Policy>, Vec<Violation>> {
 /// Whether a warning means that a size would come of less than the object says.
 fn blocks(warning: &Warning) -> bool {
     let field = warning.field.as_str();
-    let measures = field.starts_with("spec.triggers") && !field.ends_with(".authenticationRef");
+    let measures = field.starts_with("spec.triggers");
     measures || field.is_empty() || field.contains("scalingModifiers") || field.contains("fallback")
 }
 

@@ -97,6 +97,8 @@ pub(super) struct Trigger {
 pub(super) struct AuthenticationRef {
     #[serde(serialize_with = "text")]
     pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option")]
+    pub kind: Option<String>,
 }
 
 /// HPA's form, as it is.

@@ -174,6 +174,7 @@ async fn a_policy_reaches_its_own_namespace_s_secrets_alone() {
         let asked_by = Asked {
             namespace,
             wall_ms: 0,
+            secrets: None,
         };
         let error = poller.poll(&asked, asked_by).await.unwrap_err();
         assert_eq!(
@@ -208,6 +209,7 @@ async fn a_calendar_needs_nobody_to_answer() {
         let asked = Asked {
             namespace: "default",
             wall_ms: hour * HOUR_MS,
+            secrets: None,
         };
         let value = Poller::default().poll(&calendar, asked).await;
         assert_eq!(value, Ok(milli), "{hour}");

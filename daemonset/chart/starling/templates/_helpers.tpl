@@ -60,6 +60,10 @@ kubernetes:
   token: /var/run/secrets/starling/token
   # Sizes come from ScalingPolicy objects.
   policies: true
+  {{- if ne .Values.kedaNamespace "keda" }}
+  # Where the Secrets of ClusterTriggerAuthentications are.
+  kedaNamespace: {{ .Values.kedaNamespace }}
+  {{- end }}
 {{- end }}
 
 {{/* What a schema can't say. */}}

@@ -292,6 +292,29 @@ fn a_size_that_somebody_else_chose_is_told_until_the_next_decision() {
 }
 
 #[test]
+fn a_trigger_that_fails_is_what_keda_calls_not_ready() {
+    let said = |reading| {
+        let report = report(&policy(), 3, reading, Platform::default());
+        failing(&report).map(|it| (it.status, it.reason.into_owned(), it.message))
+    };
+    let failed = Reading::Failed {
+        why: "there is no Secret shop/queue".into(),
+        at: NOW,
+    };
+    assert_eq!(
+        said(failed),
+        Some((
+            Status::False,
+            "TriggerError".into(),
+            "queue (metrics-api) failed: there is no Secret shop/queue.".into()
+        ))
+    );
+    assert_eq!(said(value(30_000)), None);
+    // Nobody has been asked yet.
+    assert_eq!(said(Reading::None), None);
+}
+
+#[test]
 fn pauses_say_what_they_hold() {
     let with = |annotations| {
         let policy = Policy {

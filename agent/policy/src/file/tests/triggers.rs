@@ -283,12 +283,25 @@ fn a_reference_to_what_a_trigger_authenticates_with_is_kept_by_name_alone() {
         "17:33: spec.triggers[1].authenticationRef.name: `../up` is not a name: at most 253 of a-z, \
          0-9, `-` and `.`\n"
     );
+    let named = self::policy(&with(
+        "authenticationRef: {name: queue, kind: ClusterTriggerAuthentication}",
+    ));
+    let reference = starling_sources::Reference::of(&named.triggers[1]).unwrap();
     assert_eq!(
-        problems(&with(
-            "authenticationRef: {name: queue, kind: ClusterTriggerAuthentication}"
-        )),
-        "17:40: spec.triggers[1].authenticationRef.kind: has no equivalent: the parameters are files \
-         of each agent's, by the policy's namespace and this name; leave it out\n"
+        (reference.kind, reference.name),
+        (Some("ClusterTriggerAuthentication"), "queue")
+    );
+    let unknown = problems(&with("authenticationRef: {name: queue, kind: Secret}"));
+    assert!(unknown.contains("unknown variant `Secret`"), "{unknown}");
+    let inside = POLICY.replacen(
+        "        valueLocation:",
+        "        authenticationRef.kind: TriggerAuthentication\n        valueLocation:",
+        1,
+    );
+    assert!(
+        problems(&inside).contains("stands beside `metadata`"),
+        "{}",
+        problems(&inside)
     );
     let beside = POLICY.replacen(
         "      metricType: Utilization\n",

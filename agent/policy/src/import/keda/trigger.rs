@@ -68,19 +68,10 @@ pub(super) fn trigger(
     if composed && !MEASURED.contains(&kind.as_str()) {
         return None;
     }
-    let authentication_ref = written.authentication_ref.map(|reference| {
-        let name = reference.name.unwrap_or_default();
-        told.warn(
-            &format!("{from}.authenticationRef"),
-            format!(
-                "{} `{name}` isn't read: put its parameters where the agents look for them, as \
-                 files in NAMESPACE/{name} of their `authentications` directory, or by \
-                 `authentications` of the chart",
-                reference.kind.as_deref().unwrap_or("TriggerAuthentication"),
-                name = clip(&name)
-            ),
-        );
-        AuthenticationRef { name }
+    let reference = written.authentication_ref;
+    let authentication_ref = reference.map(|reference| AuthenticationRef {
+        name: reference.name.unwrap_or_default(),
+        kind: reference.kind.filter(|kind| !kind.is_empty()),
     });
     let mut metadata: BTreeMap<String, String> = written
         .metadata
