@@ -39,6 +39,7 @@ use starling_health::logs::Format;
 use starling_health::{Health, Held, Proposal};
 use starling_identity::Troubles;
 use starling_kube::authentication::Authentications;
+use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies};
 use starling_policy::{Directory, Looked, Saved};
@@ -126,6 +127,8 @@ struct Agent {
     apis: Option<Metrics>,
     /// KEDA's objects by which triggers authenticate.
     authentications: Option<Authentications>,
+    /// The pods behind Services that triggers ask one by one.
+    endpoints: Option<Endpoints>,
     /// This agent leads and may act.
     leads: bool,
     poller: Arc<Poller>,

@@ -167,6 +167,9 @@ impl Authentications {
         target: Option<&Reference>,
         places: &mut Places<'_>,
     ) -> Result<BTreeMap<String, String>, String> {
+        if entries.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let Some(target) = target.filter(|target| target.check().is_ok()) else {
             return Err("`env` needs a target that has containers".to_owned());
         };

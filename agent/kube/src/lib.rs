@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod crd;
 pub mod devices;
 pub mod discovery;
+pub mod endpoints;
 pub mod events;
 pub mod kubelet;
 pub mod metrics;

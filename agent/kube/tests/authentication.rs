@@ -23,13 +23,13 @@ impl Objects {
         self.0.lock().unwrap().insert(path.to_owned(), object);
     }
 
-    fn secret(&self, name: &str, data: Value) {
+    fn secret(&self, name: &str, data: &Value) {
         let (namespace, name) = name.split_once('/').unwrap();
         let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
         self.put(&path, json!({ "metadata": { "name": name }, "data": data }));
     }
 
-    fn authentication(&self, spec: Value) {
+    fn authentication(&self, spec: &Value) {
         let path = "/apis/keda.sh/v1alpha1/namespaces/shop/triggerauthentications/queue";
         let object = json!({
             "apiVersion": "keda.sh/v1alpha1", "kind": NAMESPACED,
@@ -51,8 +51,8 @@ fn missing(path: &str) -> (u16, String) {
 
 async fn served(objects: &Objects) -> (Authentications, Asked) {
     let objects = objects.clone();
-    let (address, asked) = answering::serve(move |path| {
-        match objects.0.lock().unwrap().get(path) {
+    let (address, asked) =
+        answering::serve(move |path| match objects.0.lock().unwrap().get(path) {
             Some(Value::Number(code)) => {
                 let code = code.as_u64().unwrap() as u16;
                 let status = json!({ "kind": "Status", "code": code, "message": "no" });
@@ -60,9 +60,8 @@ async fn served(objects: &Objects) -> (Authentications, Asked) {
             }
             Some(object) => (200, object.to_string()),
             None => missing(path),
-        }
-    })
-    .await;
+        })
+        .await;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::new(format!("http://{address}").parse().unwrap());
     let connection = client::over(config).unwrap();
@@ -90,15 +89,21 @@ fn pair(name: &str, value: &str) -> (String, String) {
 async fn secrets_are_read_when_asked_and_once_for_each_question() {
     let objects = Objects::default();
     let (from, asked) = served(&objects).await;
-    objects.authentication(json!({ "secretTargetRef": [
+    objects.authentication(&json!({ "secretTargetRef": [
         { "parameter": "username", "name": "credentials", "key": "user" },
         { "parameter": "password", "name": "credentials", "key": "pass" },
     ] }));
-    objects.secret("shop/credentials", json!({ "user": "bWU=", "pass": "Zmlyc3QK" }));
+    objects.secret(
+        "shop/credentials",
+        &json!({ "user": "bWU=", "pass": "Zmlyc3QK" }),
+    );
     let first = [pair("password", "first"), pair("username", "me")];
     assert_eq!(read(&from, QUEUE).await.unwrap(), first);
     assert_eq!(asked.lock().unwrap().len(), 2);
-    objects.secret("shop/credentials", json!({ "user": "bWU=", "pass": "c2Vjb25k" }));
+    objects.secret(
+        "shop/credentials",
+        &json!({ "user": "bWU=", "pass": "c2Vjb25k" }),
+    );
     let second = [pair("password", "second"), pair("username", "me")];
     assert_eq!(read(&from, QUEUE).await.unwrap(), second);
     let shown = format!("{:?}", from.read(QUEUE).await.unwrap());
@@ -116,7 +121,7 @@ async fn a_cluster_object_means_the_secrets_of_keda_s_namespace() {
         "metadata": { "name": "queue" }, "spec": { "secretTargetRef": entries },
     });
     objects.put(path, object);
-    objects.secret("shop/credentials", json!({ "t": "c2hvcA==" }));
+    objects.secret("shop/credentials", &json!({ "t": "c2hvcA==" }));
     let wanted = Wanted {
         kind: CLUSTER,
         ..QUEUE
@@ -125,7 +130,7 @@ async fn a_cluster_object_means_the_secrets_of_keda_s_namespace() {
         read(&from, wanted).await.unwrap_err(),
         "ClusterTriggerAuthentication queue: there is no Secret keda/credentials"
     );
-    objects.secret("keda/credentials", json!({ "t": "a2VkYQ==" }));
+    objects.secret("keda/credentials", &json!({ "t": "a2VkYQ==" }));
     assert_eq!(read(&from, wanted).await.unwrap(), [pair("token", "keda")]);
 }
 
@@ -138,10 +143,8 @@ async fn what_is_missing_or_forbidden_says_so_and_what_to_do() {
         error.starts_with("there is no TriggerAuthentication shop/queue; apply it"),
         "{error}"
     );
-    let of = |name: &str| {
-        json!({ "secretTargetRef": [{ "parameter": "token", "name": name, "key": "t" }] })
-    };
-    objects.authentication(of("credentials"));
+    let of = |name: &str| json!({ "secretTargetRef": [{ "parameter": "token", "name": name, "key": "t" }] });
+    objects.authentication(&of("credentials"));
     let error = read(&from, QUEUE).await.unwrap_err();
     let told = "TriggerAuthentication shop/queue: there is no Secret shop/credentials";
     assert_eq!(error, told);
@@ -149,21 +152,32 @@ async fn what_is_missing_or_forbidden_says_so_and_what_to_do() {
     objects.put(path, json!(403));
     let error = read(&from, QUEUE).await.unwrap_err();
     assert!(
-        error.contains("may not read Secret shop/credentials: set `rbac.secrets: [shop]` of the chart"),
+        error.contains(
+            "may not read Secret shop/credentials: set `rbac.secrets: [shop]` of the chart"
+        ),
         "{error}"
     );
-    objects.secret("shop/credentials", json!({ "other": "eA==" }));
+    objects.secret("shop/credentials", &json!({ "other": "eA==" }));
     let error = read(&from, QUEUE).await.unwrap_err();
-    assert!(error.ends_with("Secret shop/credentials has no key `t`"), "{error}");
-    objects.secret("shop/credentials", json!({ "t": "/w==" }));
+    assert!(
+        error.ends_with("Secret shop/credentials has no key `t`"),
+        "{error}"
+    );
+    objects.secret("shop/credentials", &json!({ "t": "/w==" }));
     let error = read(&from, QUEUE).await.unwrap_err();
-    assert!(error.ends_with("Secret shop/credentials is not UTF-8"), "{error}");
+    assert!(
+        error.ends_with("Secret shop/credentials is not UTF-8"),
+        "{error}"
+    );
     // What isn't the API's is never shown: it may be the secret.
     objects.put(path, json!({ "data": { "t": "not base64!" } }));
     let error = read(&from, QUEUE).await.unwrap_err();
-    assert!(error.ends_with("shop/credentials can't be understood"), "{error}");
+    assert!(
+        error.ends_with("shop/credentials can't be understood"),
+        "{error}"
+    );
     // A name leads to no other place of the API.
-    objects.authentication(of("../../keda/secrets/credentials"));
+    objects.authentication(&of("../../keda/secrets/credentials"));
     let error = read(&from, QUEUE).await.unwrap_err();
     assert!(error.ends_with("is not the name of a Secret"), "{error}");
 }
@@ -173,22 +187,40 @@ async fn a_provider_that_isn_t_read_is_named() {
     let objects = Objects::default();
     let (from, asked) = served(&objects).await;
     for (spec, named) in [
-        (json!({ "hashiCorpVault": { "address": "a" } }), "hashiCorpVault"),
-        (json!({ "azureKeyVault": { "vaultUri": "a" } }), "azureKeyVault"),
-        (json!({ "awsSecretManager": { "secrets": [] } }), "awsSecretManager"),
-        (json!({ "gcpSecretManager": { "secrets": [] } }), "gcpSecretManager"),
-        (json!({ "podIdentity": { "provider": "aws" } }), "podIdentity aws"),
+        (
+            json!({ "hashiCorpVault": { "address": "a" } }),
+            "hashiCorpVault",
+        ),
+        (
+            json!({ "azureKeyVault": { "vaultUri": "a" } }),
+            "azureKeyVault",
+        ),
+        (
+            json!({ "awsSecretManager": { "secrets": [] } }),
+            "awsSecretManager",
+        ),
+        (
+            json!({ "gcpSecretManager": { "secrets": [] } }),
+            "gcpSecretManager",
+        ),
+        (
+            json!({ "podIdentity": { "provider": "aws" } }),
+            "podIdentity aws",
+        ),
         (json!({ "filePath": "a.json" }), "filePath"),
-        (json!({ "boundServiceAccountToken": [{}] }), "boundServiceAccountToken"),
+        (
+            json!({ "boundServiceAccountToken": [{}] }),
+            "boundServiceAccountToken",
+        ),
     ] {
-        objects.authentication(spec);
+        objects.authentication(&spec);
         let error = read(&from, QUEUE).await.unwrap_err();
         let told = format!("TriggerAuthentication shop/queue uses {named}, which this version");
         assert!(error.starts_with(&told), "{error}");
     }
     let secrets = |path: &String| path.contains("secrets");
     assert!(!asked.lock().unwrap().iter().any(secrets));
-    objects.authentication(json!({ "podIdentity": { "provider": "none" }, "env": [] }));
+    objects.authentication(&json!({ "podIdentity": { "provider": "none" }, "env": [] }));
     assert_eq!(read(&from, QUEUE).await.unwrap(), []);
 }
 
@@ -221,7 +253,7 @@ async fn env_is_the_environment_of_the_target_s_container_as_its_pods_are_made()
         "spec": { "template": { "spec": { "containers": containers } } },
     });
     objects.put("/apis/apps/v1/namespaces/shop/deployments/web", target);
-    objects.secret("shop/credentials", json!({ "t": "c2VjcmV0" }));
+    objects.secret("shop/credentials", &json!({ "t": "c2VjcmV0" }));
     let settings = json!({ "metadata": { "name": "settings" }, "data": { "USER": "me" } });
     objects.put("/api/v1/namespaces/shop/configmaps/settings", settings);
     let reference = Reference {
@@ -239,7 +271,7 @@ async fn env_is_the_environment_of_the_target_s_container_as_its_pods_are_made()
     };
     let ask = async |name: &str, container: Option<&str>| {
         let entry = json!({ "parameter": "p", "name": name, "containerName": container });
-        objects.authentication(json!({ "env": [entry] }));
+        objects.authentication(&json!({ "env": [entry] }));
         let found = read(&from, wanted).await?;
         Ok::<String, String>(found[0].1.clone())
     };
@@ -249,26 +281,42 @@ async fn env_is_the_environment_of_the_target_s_container_as_its_pods_are_made()
     assert_eq!(ask("PLAIN", web).await.unwrap(), "plain");
     assert_eq!(ask("Q_USER", web).await.unwrap(), "me");
     for (name, container, why) in [
-        ("MADE", web, "is made of other ones, which this version doesn't follow"),
-        ("NODE", web, "the variable `NODE` is known to the running pod alone"),
+        (
+            "MADE",
+            web,
+            "is made of other ones, which this version doesn't follow",
+        ),
+        (
+            "NODE",
+            web,
+            "the variable `NODE` is known to the running pod alone",
+        ),
         ("NONE", web, "the container `web` has no variable `NONE`"),
-        ("TOKEN", Some("db"), "names the container `db`, which the target doesn't have"),
+        (
+            "TOKEN",
+            Some("db"),
+            "names the container `db`, which the target doesn't have",
+        ),
     ] {
         let error = ask(name, container).await.unwrap_err();
         assert!(error.ends_with(why), "{error}");
     }
     let without = read(&from, QUEUE).await.unwrap_err();
-    assert!(without.ends_with("`env` needs a target that has containers"), "{without}");
+    assert!(
+        without.ends_with("`env` needs a target that has containers"),
+        "{without}"
+    );
 }
 
 #[tokio::test]
 async fn a_config_map_is_read_too_and_a_secret_counts_more() {
     let objects = Objects::default();
     let (from, _) = served(&objects).await;
-    let settings = json!({ "metadata": { "name": "settings" }, "data": { "u": "plain", "p": "old" } });
+    let settings =
+        json!({ "metadata": { "name": "settings" }, "data": { "u": "plain", "p": "old" } });
     objects.put("/api/v1/namespaces/shop/configmaps/settings", settings);
-    objects.secret("shop/credentials", json!({ "p": "bmV3" }));
-    objects.authentication(json!({
+    objects.secret("shop/credentials", &json!({ "p": "bmV3" }));
+    objects.authentication(&json!({
         "secretTargetRef": [{ "parameter": "password", "name": "credentials", "key": "p" }],
         "configMapTargetRef": [
             { "parameter": "username", "name": "settings", "key": "u" },

@@ -14,6 +14,7 @@ use starling_engine::node::Answer;
 use starling_engine::policy::Source;
 use starling_kube::client;
 use starling_kube::metrics::{ANSWER_BYTES_MAX, Metrics, PODS_MAX, SERIES_MAX};
+use tokio::net::TcpListener;
 
 const EXTERNAL: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop";
 const NEW: &str = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop";

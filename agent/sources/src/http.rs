@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -36,7 +36,7 @@ type Plain = Client<HttpConnector, Empty<Bytes>>;
 type Secure = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 /// What is asked, beside the address.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Question {
     pub accept: &'static str,
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -68,9 +68,15 @@ fn builder() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-impl Clients {
+/// The connections that a question goes over.
+#[derive(Debug, Clone)]
+pub(crate) enum Connections {
+    Plain(Plain),
+    Secure(Secure),
+}
+
+impl Connections {
     pub(crate) async fn fetch(&self, uri: Uri, question: Question) -> Result<Bytes, Reason> {
-        let secure = uri.scheme_str() == Some("https");
         let mut request = Request::get(uri)
             .header(header::ACCEPT, question.accept)
             .header(
@@ -85,16 +91,24 @@ impl Clients {
                 .into_iter()
                 .map(|(name, value)| (Some(name), value)),
         );
-        let answer = if secure {
-            self.secure(question.trust)?.request(request).await
-        } else {
-            self.plain.request(request).await
+        let answer = match self {
+            Connections::Secure(client) => client.request(request).await,
+            Connections::Plain(client) => client.request(request).await,
         };
         let response = answer.map_err(|error| Reason::Connection(root_cause(&error)))?;
         if response.status().as_u16() >= 300 {
             return Err(Reason::Status(response.status().as_u16()));
         }
         body(response).await
+    }
+}
+
+impl Clients {
+    pub(crate) fn of(&self, uri: &Uri, question: &Question) -> Result<Connections, Reason> {
+        Ok(match uri.scheme_str() {
+            Some("https") => Connections::Secure(self.secure(question.trust.clone())?),
+            _ => Connections::Plain(self.plain.clone()),
+        })
     }
 
     fn secure(&self, trust: Trust) -> Result<Secure, Reason> {
@@ -105,11 +119,14 @@ impl Clients {
         let config = tls::config(&trust).map_err(Reason::Secret)?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
+        let secure = HttpsConnectorBuilder::new()
             .with_tls_config(config)
-            .https_only()
-            .enable_http1()
-            .wrap_connector(http);
+            .https_only();
+        let secure = match tls::name(&trust).map_err(Reason::Misconfigured)? {
+            Some(name) => secure.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => secure,
+        };
+        let connector = secure.enable_http1().wrap_connector(http);
         let client = builder().build(connector);
         if kept.len() >= TRUSTS_MAX {
             kept.clear();

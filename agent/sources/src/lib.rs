@@ -21,13 +21,14 @@ mod secrets;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use starling_engine::policy::{Source, Trigger};
 
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
-pub use metrics_api::METRICS_API;
+pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
 pub use secrets::{AUTHENTICATION, AUTHENTICATION_KIND, PARAMETERS_MAX, SECRET_BYTES_MAX, Secrets};
 
 /// Whose trigger is asked, and when.
@@ -39,6 +40,18 @@ pub struct Asked<'a> {
     pub wall_ms: i64,
     /// In place of the files that the trigger's reference names.
     pub secrets: Option<&'a Secrets>,
+    /// The ready pods of the [`service`], where the trigger asks those.
+    pub endpoints: Option<&'a [IpAddr]>,
+}
+
+/// The Service whose pods a trigger asks, each by itself; `None` for all other triggers.
+pub fn service(trigger: &Trigger) -> Option<Service<'_>> {
+    match &trigger.source {
+        Source::External { kind, metadata } if kind == METRICS_API => {
+            metrics_api::service(metadata)
+        }
+        _ => None,
+    }
 }
 
 /// What a trigger's `authenticationRef` says.
@@ -82,6 +95,8 @@ pub enum Reason {
     Connection(String),
     /// Secrets that aren't there, or can't be used.
     Secret(String),
+    /// Pods of a Service that aren't there, are too many or didn't all answer.
+    Endpoints(String),
     /// 300 and above; redirects are not followed.
     Status(u16),
     TooLong,
@@ -112,7 +127,9 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Misconfigured(why) | Reason::Secret(why) => f.write_str(why),
+            Reason::Misconfigured(why) | Reason::Secret(why) | Reason::Endpoints(why) => {
+                f.write_str(why)
+            }
             Reason::TimedOut { after_ms } => write!(f, "no answer within {after_ms} ms"),
             Reason::Connection(why) => write!(f, "can't connect: {why}"),
             Reason::Status(code @ 300..=399) => {
@@ -203,7 +220,7 @@ impl Poller {
                 })?;
             &read
         };
-        metrics_api::ask(&self.http, &self.reads, metadata, secrets).await
+        metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await
     }
 
     /// Whether this agent has files of that name to authenticate with.

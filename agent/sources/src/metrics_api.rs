@@ -5,6 +5,7 @@
 
 mod auth;
 mod dotted;
+mod endpoints;
 mod format;
 mod json;
 mod number;
@@ -13,15 +14,18 @@ mod prometheus;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hyper::body::Bytes;
+
 use super::http::Clients;
 use super::reads::Reads;
 use super::secrets::{AUTHENTICATION, AUTHENTICATION_KIND, Secrets};
-use super::{Error, Reason, address, secrets};
+use super::{Asked, Error, Reason, address, secrets};
+pub use endpoints::{ENDPOINTS_MAX, Service};
 use format::Format;
 
 /// KEDA's trigger type for a number in an HTTP answer.
 pub const METRICS_API: &str = "metrics-api";
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "url",
     "valueLocation",
     "targetValue",
@@ -32,11 +36,11 @@ const KEYS: [&str; 10] = [
     "authMode",
     "method",
     "keyParamName",
+    endpoints::AGGREGATE,
+    endpoints::TYPE,
 ];
 /// What a reference that stands beside the settings becomes; nothing that users write.
 const REFERENCE: [&str; 2] = [AUTHENTICATION, AUTHENTICATION_KIND];
-/// KEDA's for asking each pod behind a Service; here agents don't list endpoints.
-const AGGREGATE: [&str; 2] = ["aggregateFromKubeServiceEndpoints", "aggregationType"];
 /// KEDA's default, in milliseconds, and what a user may ask for.
 const TIMEOUT_DEFAULT_MS: u64 = 3_000;
 const TIMEOUT_MS_MAX: u64 = 60_000;
@@ -44,21 +48,9 @@ const TIMEOUT_MS_MAX: u64 = 60_000;
 pub(super) fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut wrong = Vec::new();
     let mut fails = |key: &str, why: String| wrong.push((key.to_owned(), why));
-    let aggregates = metadata.get(AGGREGATE[0]).is_some_and(|it| it != "false");
-    let strange = |key: &&String| !KEYS.contains(&key.as_str()) && !REFERENCE.contains(&key.as_str());
+    let strange =
+        |key: &&String| !KEYS.contains(&key.as_str()) && !REFERENCE.contains(&key.as_str());
     for key in metadata.keys().filter(strange) {
-        // KEDA ignores both where they ask for nothing.
-        if AGGREGATE.contains(&key.as_str()) {
-            if aggregates && key == AGGREGATE[0] {
-                fails(
-                    key,
-                    "is not supported: one address is asked, not each pod behind a Service; ask \
-                     one that knows the sum"
-                        .to_owned(),
-                );
-            }
-            continue;
-        }
         fails(
             key,
             format!("is not supported; allowed: {}", KEYS.join(", ")),
@@ -93,7 +85,13 @@ pub(super) fn check(metadata: &BTreeMap<String, String>) -> Vec<(String, String)
         fails(AUTHENTICATION, why);
     }
     wrong.extend(auth::check(metadata));
+    wrong.extend(endpoints::check(metadata));
     wrong
+}
+
+/// The Service whose pods a trigger asks, if it does.
+pub(super) fn service(metadata: &BTreeMap<String, String>) -> Option<Service<'_>> {
+    endpoints::service(metadata)
 }
 
 pub(super) async fn ask(
@@ -101,6 +99,7 @@ pub(super) async fn ask(
     reads: &Reads,
     metadata: &BTreeMap<String, String>,
     secrets: &Secrets,
+    asked: Asked<'_>,
 ) -> Result<i64, Error> {
     let setting = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
     let (url, location) = (setting("url"), setting("valueLocation"));
@@ -109,18 +108,48 @@ pub(super) async fn ask(
         let after_ms = timeout_ms(metadata).map_err(Reason::Misconfigured)?;
         let (uri, mut question) = auth::question(metadata, url, secrets)?;
         question.accept = format.accept();
-        let fetch = clients.fetch(uri, question);
-        let body = tokio::time::timeout(Duration::from_millis(after_ms), fetch)
+        let reader = Reader {
+            reads,
+            format,
+            location,
+        };
+        let within = Duration::from_millis(after_ms);
+        let late = Reason::TimedOut { after_ms };
+        if endpoints::asked(metadata) {
+            let endpoints = asked.endpoints.ok_or_else(|| {
+                let why = "asks the pods of a Service, and this agent has no Kubernetes to ask for \
+                           them";
+                Reason::Endpoints(why.to_owned())
+            })?;
+            let all = endpoints::ask(clients, metadata, (uri, question), endpoints, &reader);
+            return tokio::time::timeout(within, all).await.unwrap_or(Err(late));
+        }
+        let client = clients.of(&uri, &question)?;
+        let fetch = client.fetch(uri, question);
+        let body = tokio::time::timeout(within, fetch)
             .await
-            .unwrap_or(Err(Reason::TimedOut { after_ms }))?;
-        let location = location.to_owned();
-        let read = move || format.read(&body, &location);
-        reads.run(read).await?
+            .unwrap_or(Err(late))?;
+        reader.read(body).await
     };
     answer.await.map_err(|reason| Error {
         address: address::shown(url),
         reason,
     })
+}
+
+/// Finds the number in an answer.
+struct Reader<'a> {
+    reads: &'a Reads,
+    format: Format,
+    location: &'a str,
+}
+
+impl Reader<'_> {
+    async fn read(&self, body: Bytes) -> Result<i64, Reason> {
+        let (format, location) = (self.format, self.location.to_owned());
+        let read = move || format.read(&body, &location);
+        self.reads.run(read).await?
+    }
 }
 
 fn timeout_ms(metadata: &BTreeMap<String, String>) -> Result<u64, String> {

@@ -15,12 +15,14 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+mod endpoints;
 mod https;
 
 const ASKED: Asked<'_> = Asked {
     namespace: "default",
     wall_ms: 0,
     secrets: None,
+    endpoints: None,
 };
 
 /// Serves the router on a port of the system's choice.

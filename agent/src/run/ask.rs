@@ -11,6 +11,7 @@ use starling_engine::node::platform::Observation;
 use starling_engine::policy::{Form, Name, Source, Trigger};
 use starling_engine::unit::Ms;
 use starling_kube::authentication::{Authentications, NAMESPACED, Wanted};
+use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
 use starling_kube::target;
 use starling_sources::{Asked, Poller, Reference, Secrets};
@@ -30,6 +31,7 @@ impl Agent {
         let metrics = self.health.metrics().clone();
         let apis = self.apis.clone();
         let authentications = self.authentications.clone();
+        let endpoints = self.endpoints.clone();
         // Without an answer it counts as failed after a while, and is asked again.
         let Ok(room) = self.waiting.clone().try_acquire_owned() else {
             return;
@@ -55,6 +57,7 @@ impl Agent {
                 let by = By {
                     poller: &poller,
                     authentications: authentications.as_ref(),
+                    endpoints: endpoints.as_ref(),
                     policy: &policy,
                     target: target.as_ref(),
                 };
@@ -98,6 +101,7 @@ impl Agent {
 struct By<'a> {
     poller: &'a Poller,
     authentications: Option<&'a Authentications>,
+    endpoints: Option<&'a Endpoints>,
     policy: &'a Name,
     target: Option<&'a target::Reference>,
 }
@@ -105,10 +109,15 @@ struct By<'a> {
 impl By<'_> {
     async fn ask(&self, trigger: &Trigger) -> Result<i64, String> {
         let secrets = self.secrets(trigger).await?;
+        let endpoints = match (starling_sources::service(trigger), self.endpoints) {
+            (Some(of), Some(endpoints)) => Some(endpoints.ready(of.namespace, of.name).await?),
+            _ => None,
+        };
         let asked = Asked {
             namespace: &self.policy.namespace,
             wall_ms: wall().0.cast_signed(),
             secrets: secrets.as_ref(),
+            endpoints: endpoints.as_deref(),
         };
         let answer = self.poller.poll(trigger, asked).await;
         answer.map_err(|error| error.to_string())

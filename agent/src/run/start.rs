@@ -16,6 +16,7 @@ use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
 use starling_kube::authentication::Authentications;
+use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies, Reads};
 use starling_kube::targets;
@@ -371,6 +372,7 @@ fn assemble(
         platform_silent: None,
         policies,
         apis: known.connection.as_ref().map(Metrics::new),
+        endpoints: known.connection.as_ref().map(Endpoints::new),
         authentications: known.connection.as_ref().map(|connection| {
             let kubernetes = config.kubernetes.as_ref();
             let namespace = kubernetes.map_or("", |it| it.keda_namespace.as_str());

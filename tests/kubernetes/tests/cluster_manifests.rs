@@ -316,12 +316,14 @@ fn secrets_may_be_read_where_it_is_asked_for_and_nowhere_else() {
     assert!(settings.contains("kedaNamespace: scaler"), "{settings}");
     for kind in ["triggerauthentications", "clustertriggerauthentications"] {
         let crd = format!("CustomResourceDefinition {kind}.keda.sh");
-        assert!(single.contains_key(&crd) && !none.contains_key(&crd), "{crd}");
+        assert!(
+            single.contains_key(&crd) && !none.contains_key(&crd),
+            "{crd}"
+        );
     }
     let all = with(&["--set", "rbac.secrets={*}"]);
     let folder = daemonset().join("components/secrets");
-    let component =
-        objects(&std::fs::read_to_string(folder.join("cluster-role.yaml")).unwrap());
+    let component = objects(&std::fs::read_to_string(folder.join("cluster-role.yaml")).unwrap());
     assert_eq!(component[role]["rules"], all[role]["rules"]);
     let binding = "ClusterRoleBinding starling-secrets";
     assert_eq!(component[binding]["subjects"], all[binding]["subjects"]);
@@ -441,6 +443,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         "create tokenreviews.authentication.k8s.io",
         "list horizontalpodautoscalers.autoscaling -A",
         "watch endpointslices.discovery.k8s.io -n starling-system",
+        "list endpointslices.discovery.k8s.io -n default",
         "get configmaps/starling-cluster -n starling-system",
         "create configmaps -n starling-system",
     ] {
@@ -462,6 +465,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         "update scalingpolicies.starling.sh -n default",
         "get configmaps -n default",
         "list triggerauthentications.keda.sh -A",
+        "watch endpointslices.discovery.k8s.io -n default",
         "update configmaps/starling -n starling-system",
         "delete configmaps/starling-cluster -n starling-system",
         "patch rollouts.argoproj.io --subresource=scale -n default",

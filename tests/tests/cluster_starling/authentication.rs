@@ -70,10 +70,7 @@ fn fails(installed: &Installed, why: &str) {
     until(&installed.cluster, why, SOON, |cluster| {
         let object = cluster.get(["scalingpolicy", "web", "-n", NAMESPACE])?;
         let conditions = object["status"]["conditions"].to_string();
-        Ok(conditions
-            .contains(why)
-            .then_some(())
-            .ok_or(conditions))
+        Ok(conditions.contains(why).then_some(()).ok_or(conditions))
     });
 }
 
@@ -110,7 +107,10 @@ fn a_rotated_secret_counts_at_the_next_question_and_a_missing_one_changes_no_siz
     key("marigold");
     installed.apply(NAMESPACE, QUEUE);
     installed.apply(NAMESPACE, &policy(&address));
-    fails(&installed, "may not read Secret secret/queue: set `rbac.secrets: [secret]`");
+    fails(
+        &installed,
+        "may not read Secret secret/queue: set `rbac.secrets: [secret]`",
+    );
     installed.apply(NAMESPACE, &MAY_READ.replace("SYSTEM", SYSTEM));
     fails(&installed, "there is no Secret secret/queue");
     stays(&installed, 2);
@@ -125,12 +125,19 @@ fn a_rotated_secret_counts_at_the_next_question_and_a_missing_one_changes_no_siz
     installed.await_size(NAMESPACE, "deploy", "web", SOON, |size| size == 6);
     // Nobody was told of either.
     let told = [
-        installed.starling(&["explain", "web", "-n", NAMESPACE]).unwrap(),
+        installed
+            .starling(&["explain", "web", "-n", NAMESPACE])
+            .unwrap(),
         installed.starling(&["policies", "-n", NAMESPACE]).unwrap(),
-        cluster.get(["scalingpolicy", "web", "-n", NAMESPACE]).unwrap(),
+        cluster
+            .get(["scalingpolicy", "web", "-n", NAMESPACE])
+            .unwrap(),
     ];
     for told in told.map(|it| it.to_string()) {
-        assert!(!told.contains("marigold") && !told.contains("larkspur"), "{told}");
+        assert!(
+            !told.contains("marigold") && !told.contains("larkspur"),
+            "{told}"
+        );
     }
     let secret = ["delete", "secret", "queue", "-n", NAMESPACE];
     cluster.kubectl(secret).unwrap();

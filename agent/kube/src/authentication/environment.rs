@@ -28,9 +28,12 @@ pub(super) fn entries(value: &Value) -> Result<Vec<Entry>, String> {
 /// Those of the pods that a target starts.
 pub(super) fn containers(mut target: Value) -> Result<Vec<Container>, String> {
     let template = target["spec"]["template"].take();
-    let template = Option::<PodTemplateSpec>::deserialize(template).ok().flatten();
+    let template = Option::<PodTemplateSpec>::deserialize(template)
+        .ok()
+        .flatten();
     let spec = template.and_then(|template| template.spec);
-    let spec = spec.ok_or("`env` needs a target that has containers; this one has no pod template")?;
+    let spec =
+        spec.ok_or("`env` needs a target that has containers; this one has no pod template")?;
     Ok(spec.containers)
 }
 
@@ -42,7 +45,10 @@ pub(super) async fn value(
     namespace: &str,
     places: &mut Places<'_>,
 ) -> Result<String, String> {
-    let wanted = entry.container_name.as_deref().filter(|name| !name.is_empty());
+    let wanted = entry
+        .container_name
+        .as_deref()
+        .filter(|name| !name.is_empty());
     let mut containers = containers.iter();
     let container = match wanted {
         Some(name) => containers.find(|container| container.name == name),

@@ -62,8 +62,7 @@ impl<'a> Places<'a> {
             let key: String = key.escape_debug().take(80).collect();
             format!("{} {namespace}/{name} has no key `{key}`", place.kind())
         })?;
-        text(found)
-            .map_err(|why| format!("`{key}` of {} {namespace}/{name} {why}", place.kind()))
+        text(found).map_err(|why| format!("`{key}` of {} {namespace}/{name} {why}", place.kind()))
     }
 
     pub(super) async fn data(
@@ -105,7 +104,11 @@ impl<'a> Places<'a> {
                 let found: ConfigMap = answer::get(self.client, &at("configmaps")).await?;
                 let mut data = bytes(found.binary_data);
                 let texts = found.data.unwrap_or_default();
-                data.extend(texts.into_iter().map(|(key, text)| (key, text.into_bytes())));
+                data.extend(
+                    texts
+                        .into_iter()
+                        .map(|(key, text)| (key, text.into_bytes())),
+                );
                 Ok(data)
             }
         }

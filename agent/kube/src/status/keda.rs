@@ -41,9 +41,7 @@ pub fn project(status: &Status, about: &About, failing: Option<&Stated>) -> Stat
     let conditions = status.conditions.iter();
     let conditions = conditions.filter(|it| KINDS.contains(&it.kind.as_str()));
     Status {
-        conditions: conditions
-            .map(|it| condition(it, about, failing))
-            .collect(),
+        conditions: conditions.map(|it| condition(it, about, failing)).collect(),
         ..Status::default()
     }
 }
@@ -276,11 +274,7 @@ mod tests {
         };
         let projected = project(&status, &about(), Some(&failing));
         let shown = &projected.conditions[0];
-        let told = (
-            shown.status.as_str(),
-            shown.reason.as_str(),
-            &shown.message,
-        );
+        let told = (shown.status.as_str(), shown.reason.as_str(), &shown.message);
         assert_eq!(told, ("Unknown", "PartialTriggerError", &failing.message));
     }
 

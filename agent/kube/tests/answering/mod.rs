@@ -26,11 +26,7 @@ pub async fn serve(
     (address, asked)
 }
 
-async fn one(
-    mut stream: TcpStream,
-    answer: Arc<impl Fn(&str) -> (u16, String)>,
-    asked: Asked,
-) {
+async fn one(mut stream: TcpStream, answer: Arc<impl Fn(&str) -> (u16, String)>, asked: Asked) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());

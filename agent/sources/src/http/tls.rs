@@ -21,6 +21,8 @@ pub(crate) struct Trust {
     pub key: Option<String>,
     /// Believe whoever answers: KEDA's `unsafeSsl`.
     pub anyone: bool,
+    /// Whose certificate it must be, where the address doesn't say so.
+    pub name: Option<String>,
 }
 
 /// What there is, never what it holds.
@@ -55,6 +57,12 @@ pub(super) fn config(trust: &Trust) -> Result<ClientConfig, String> {
     trusting
         .with_client_auth_cert(chain, key)
         .map_err(|error| format!("the parameters `cert` and `key` can't be used: {error}"))
+}
+
+/// The name that the certificate must be for, in place of the address.
+pub(super) fn name(trust: &Trust) -> Result<Option<ServerName<'static>>, String> {
+    let name = trust.name.clone().map(ServerName::try_from);
+    name.transpose().map_err(|error| error.to_string())
 }
 
 fn roots(ca: Option<&str>) -> Result<RootCertStore, String> {

@@ -134,16 +134,11 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         assert_eq!(why.is_empty(), sound, "{timeout}: {why}");
     }
     assert!(refused(&[("unsafeSsl", "yes")]).starts_with("unsafeSsl: must be true or false"));
-    assert_eq!(
-        refused(&[("aggregateFromKubeServiceEndpoints", "false")]),
-        ""
-    );
+    let aggregate = "aggregateFromKubeServiceEndpoints";
+    assert_eq!(refused(&[(aggregate, "false")]), "");
     assert!(
-        refused(&[
-            ("aggregateFromKubeServiceEndpoints", "true"),
-            ("aggregationType", "sum")
-        ])
-        .starts_with("aggregateFromKubeServiceEndpoints: is not supported: one address")
+        refused(&[(aggregate, "true"), ("aggregationType", "sum")])
+            .starts_with("url: names no Service, whose pods")
     );
     for name in ["../up", "a/b", "", ".", "UP"] {
         let wrong = refused(&[("authenticationRef", name)]);

@@ -20,6 +20,10 @@ struct Keys {
 
 /// `strict` servers ask for a certificate of the same authority.
 fn keys(strict: bool) -> Keys {
+    keys_of("localhost", strict)
+}
+
+fn keys_of(server: &str, strict: bool) -> Keys {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -28,7 +32,7 @@ fn keys(strict: bool) -> Keys {
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &issuer).unwrap(), key)
     };
-    let (certificate, key) = signed("localhost");
+    let (certificate, key) = signed(server);
     let (client, client_key) = signed("client");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ServerConfig::builder_with_provider(provider.clone())
@@ -165,6 +169,32 @@ async fn who_asks_is_proven_by_certificate_and_token_which_are_read_when_asked()
 }
 
 #[tokio::test]
+async fn a_pod_behind_a_service_has_the_service_s_certificate() {
+    let keys = keys_of("queue.shop", false);
+    let (address, heard) = secure(keys.server).await;
+    let directory = tempfile::tempdir().unwrap();
+    let poller = Poller::new(Some(directory.path().to_owned()));
+    put(directory.path(), &[("ca", &keys.ca)]);
+    let ips = [address.ip()];
+    let ask = async |service: &str| {
+        let url = format!("https://{service}:{}/stats", address.port());
+        let aggregate = ("aggregateFromKubeServiceEndpoints", "true");
+        let asked = Asked {
+            endpoints: Some(&ips),
+            ..ASKED
+        };
+        let answer = poller
+            .poll(&trigger(&url, &[NAMED, aggregate]), asked)
+            .await;
+        answer.map_err(|error| error.to_string())
+    };
+    assert_eq!(ask("queue.shop").await, Ok(7_000));
+    assert!(heard.lock().unwrap().contains("host: queue.shop:"));
+    let error = ask("other.shop").await.unwrap_err();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+}
+
+#[tokio::test]
 async fn a_policy_reaches_its_own_namespace_s_secrets_alone() {
     let directory = tempfile::tempdir().unwrap();
     put(directory.path(), &[("token", "t")]);
@@ -175,6 +205,7 @@ async fn a_policy_reaches_its_own_namespace_s_secrets_alone() {
             namespace,
             wall_ms: 0,
             secrets: None,
+            endpoints: None,
         };
         let error = poller.poll(&asked, asked_by).await.unwrap_err();
         assert_eq!(
@@ -210,6 +241,7 @@ async fn a_calendar_needs_nobody_to_answer() {
             namespace: "default",
             wall_ms: hour * HOUR_MS,
             secrets: None,
+            endpoints: None,
         };
         let value = Poller::default().poll(&calendar, asked).await;
         assert_eq!(value, Ok(milli), "{hour}");

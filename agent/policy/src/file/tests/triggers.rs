@@ -225,7 +225,8 @@ fn questions_that_can_not_be_asked_are_refused() {
         (
             "unsafeSSL: \"true\"",
             "unsafeSSL: is not supported; allowed: url, valueLocation, targetValue, \
-             activationTargetValue, format, timeout, unsafeSsl, authMode, method, keyParamName",
+             activationTargetValue, format, timeout, unsafeSsl, authMode, method, keyParamName, \
+             aggregateFromKubeServiceEndpoints, aggregationType",
         ),
         (
             "authMode: basic",
@@ -292,7 +293,7 @@ fn a_reference_to_what_a_trigger_authenticates_with_is_kept_by_name_alone() {
         (Some("ClusterTriggerAuthentication"), "queue")
     );
     let unknown = problems(&with("authenticationRef: {name: queue, kind: Secret}"));
-    assert!(unknown.contains("unknown variant `Secret`"), "{unknown}");
+    assert!(unknown.contains("`Secret` is not known"), "{unknown}");
     let inside = POLICY.replacen(
         "        valueLocation:",
         "        authenticationRef.kind: TriggerAuthentication\n        valueLocation:",
