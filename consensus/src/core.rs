@@ -34,7 +34,7 @@ use crate::stats::Tally;
 use crate::store::keys::Identity;
 use crate::types::{LogId, Metrics, Raft};
 use crate::version::{self, Versions};
-use crate::{Config, Error, Leadership, codec, propose};
+use crate::{Config, Error, Leadership, codec, leadership, propose};
 
 /// A caller waits no longer for a command or a read; then its outcome is unknown.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
@@ -62,6 +62,8 @@ pub struct Core {
     pub member: OnceLock<Membership>,
     pub vouched: Vouched,
     pub met: Met,
+    /// The cluster goes on in a later generation than this agent's; in words.
+    pub later: watch::Sender<Option<String>>,
     /// What it knows of others' logs.
     pub recall: Arc<Recall>,
     pub standing: Standing,
@@ -118,6 +120,17 @@ impl Core {
             id,
             address: self.peers.book.find(id, &peer.address),
         })
+    }
+
+    /// Whether a leader that a majority answers stands behind what this agent knows.
+    pub fn led(&self) -> bool {
+        let Some(membership) = self.member.get() else {
+            return false;
+        };
+        let within = leadership::led_within(self.config.timing);
+        let (seen, own) = (self.leadership.borrow(), NodeId(membership.own.id));
+        let backing = self.tally.backing(&seen, own, within, Instant::now());
+        backing.led
     }
 
     fn not_leader(&self) -> Error {

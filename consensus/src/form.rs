@@ -336,10 +336,15 @@ impl Form for Admission {
     type Message = wire::Admission;
 
     fn out(&self) -> Result<wire::Admission, Error> {
-        let Admission { cluster, nonce } = self;
+        let Admission {
+            cluster,
+            nonce,
+            after,
+        } = self;
         Ok(wire::Admission {
             cluster: Stored::out(cluster)?,
             nonce: Stored::out(nonce)?,
+            after: *after,
         })
     }
 
@@ -347,6 +352,7 @@ impl Form for Admission {
         Ok(Admission {
             cluster: Stored::back(message.cluster)?,
             nonce: Stored::back(message.nonce)?,
+            after: message.after,
         })
     }
 }

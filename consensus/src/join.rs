@@ -34,6 +34,11 @@ pub async fn identity(core: &Core, opened: &Opened) -> Result<Identity, Error> {
     let config = &core.config;
     let founds = core.may_found;
     let mut admission = opened.admission.clone();
+    if let Some(carried) = &opened.carried {
+        let kept = opened.disk.put(keys::ADMISSION, carried).await;
+        kept.map_err(|e| Error::Unknown(format!("this agent's nonce can't be written: {e}")))?;
+        admission = Some(carried.clone());
+    }
     let mut seeds = config.seeds.clone();
     let mut pause = PAUSE_FIRST;
     let mut patience = Patience::new(config.founding);
@@ -231,6 +236,7 @@ pub async fn identify(core: &Core, address: &str) -> Result<IdentifyReply, Strin
             cluster_id: own.cluster_id.clone(),
             name: core.config.member.name.clone(),
             members,
+            generation: own.generation,
         }
     });
     let answer = tokio::time::timeout(CALL_DEADLINE, client.identify(request)).await;
@@ -266,6 +272,13 @@ async fn join(
             if answer.id == 0 {
                 return Err("it doesn't lead the cluster".into());
             }
+            let after = admission.as_ref().map_or(0, |admission| admission.after);
+            if answer.generation <= after {
+                return Err(format!(
+                    "it is of generation {}, and this agent has left {after} for a later one",
+                    answer.generation
+                ));
+            }
             Ok(Identity {
                 cluster: core.config.cluster.clone(),
                 cluster_id: answer.cluster_id,
@@ -297,6 +310,7 @@ async fn nonce(
     let new = Admission {
         cluster: cluster.to_owned(),
         nonce: format!("{:032x}", rand::random::<u128>()),
+        after: 0,
     };
     disk.put(keys::ADMISSION, &new)
         .await

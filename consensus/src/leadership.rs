@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_millis(25);
 /// for one timeout elects another one.
 const LED_WITHIN_ELECTIONS: u32 = 3;
 
+pub fn led_within(timing: Timing) -> Duration {
+    Duration::from_millis(timing.election_max_ms) * LED_WITHIN_ELECTIONS
+}
+
 /// What [`Leadership`] is computed from.
 #[derive(Clone)]
 pub struct Observer {
@@ -46,7 +50,7 @@ impl Observer {
         let now = Instant::now();
         let metrics = self.raft.metrics();
         let seen = self.see(&metrics.borrow(), now);
-        let within = Duration::from_millis(self.timing.election_max_ms) * LED_WITHIN_ELECTIONS;
+        let within = led_within(self.timing);
         let own = NodeId(metrics.borrow().id);
         self.tally.backing(&seen, own, within, now)
     }

@@ -28,6 +28,7 @@ mod namesake;
 mod net;
 pub mod peers;
 mod propose;
+pub mod rebuild;
 mod recall;
 mod removed;
 mod seeds;
@@ -55,7 +56,7 @@ pub use propose::COMMAND_BYTES_MAX;
 pub use seeds::{SEEDS_MAX, Seeds};
 pub use stats::Stats;
 pub use steward::voters_wanted;
-pub use store::open::{Past, past};
+pub use store::open::{Past, generation, past, supersede};
 pub use tls::Credentials;
 
 /// How this agent takes part.
@@ -211,6 +212,9 @@ pub enum Error {
     },
     #[error("the log on this disk can't be used any more: {0}")]
     Behind(String),
+    /// Nothing was changed, or a new try goes on where it was.
+    #[error("nothing was rebuilt: {0}")]
+    NotRebuilt(String),
     #[error("this agent keeps the lead: {0}")]
     LeadKept(Kept),
     #[error("{field} {why}")]
@@ -425,6 +429,13 @@ impl Log {
             entries_written: self.inner.disk.entries(),
             ..self.inner.observer.stats()
         }
+    }
+
+    /// Ends this agent's part in the log for good, with nothing more written; `why` is
+    /// what [`Log::failed`] says.
+    pub fn give_up(&self, why: String) {
+        let core = self.inner.core.clone();
+        self.inner.on_threads(async move { core.stop(why) });
     }
 
     /// Ends the raft threads; what was acknowledged is on disk.

@@ -2,7 +2,8 @@
 //!
 //! Two agents that may found can each have founded a cluster of the same name,
 //! and a machine whose disk was emptied can have founded it a second time. Then
-//! whoever is alone in its cluster ends; everybody else says it as an error.
+//! whoever is alone in its cluster ends; everybody else says it as an error. Where a cluster
+//! was rebuilt meanwhile, its later generation counts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,7 @@ pub struct Other<'a> {
     pub place: &'a str,
     pub cluster: &'a str,
     pub cluster_id: &'a str,
+    pub generation: u64,
     pub members: u32,
 }
 
@@ -46,6 +48,7 @@ pub async fn run(core: Arc<Core>) {
                     place: &seed,
                     cluster: &answer.cluster,
                     cluster_id: &answer.cluster_id,
+                    generation: answer.generation,
                     members: answer.members,
                 };
                 meet(&core, &other);
@@ -60,6 +63,23 @@ pub async fn run(core: Arc<Core>) {
 /// one's name.
 pub fn meet(core: &Core, other: &Other<'_>) {
     let Some(own) = core.own.get() else { return };
+    if *other.cluster_id == own.cluster_id && other.generation > own.generation {
+        core.later.send_if_modified(|later| {
+            let first = later.is_none();
+            later.get_or_insert_with(|| {
+                format!(
+                    "the cluster was rebuilt: agent {} ({}) goes on with it in generation {}, and \
+                     this one's log is of generation {}",
+                    shorten(other.name),
+                    other.place,
+                    other.generation,
+                    own.generation
+                )
+            });
+            first
+        });
+        return;
+    }
     let nobody = other.cluster_id.is_empty() || other.cluster_id == own.cluster_id;
     if nobody || other.cluster != own.cluster {
         return;

@@ -1,4 +1,5 @@
-//! How an agent learns that it is no member any more.
+//! How an agent learns that it is no member any more, or that its cluster goes on
+//! without its log.
 //!
 //! Whoever is removed from the cluster is sent nothing from then on, and nobody takes
 //! its votes, so it would wait for a leader for ever. While it hears of none it asks
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 use starling_engine::unit::NodeId;
 
 use crate::core::{Core, Membership};
+use crate::join::identify;
+use crate::meet::{Other, meet};
 use crate::recall::{self, Told};
 use crate::store::open::Doubt;
 use crate::types::Peer;
@@ -54,12 +57,19 @@ pub async fn run(core: Arc<Core>, doubt: Doubt) {
     let begin = Instant::now();
     let mut pause = LOOK;
     let mut from = 0;
+    let mut later = core.later.subscribe();
     loop {
-        tokio::time::sleep(pause).await;
+        let told = tokio::time::timeout(pause, later.wait_for(Option::is_some)).await;
+        if let Some(why) = told.ok().and_then(|told| told.ok()?.clone()) {
+            come_over(&core, &doubt, &why).await;
+            std::future::pending::<()>().await;
+        }
         let now = Instant::now();
         let silence = core.tally.silence(now);
         let silence = silence.unwrap_or(now.saturating_duration_since(begin));
-        if membership.leads() || silence < SILENCE {
+        // A leader that no majority answers is told nothing either.
+        let (leads, acting) = (membership.leads(), core.leadership.borrow().acting);
+        if acting || (!leads && silence < SILENCE) {
             pause = LOOK;
             continue;
         }
@@ -70,6 +80,10 @@ pub async fn run(core: Arc<Core>, doubt: Doubt) {
             .skip(from)
             .take(ASKED_MAX.min(others.len()))
         {
+            look_for_later(&core, *id, peer).await;
+            if leads {
+                continue;
+            }
             let asked = recall::question(&core, &membership.own, *id, peer);
             if let (by, Ok(Told::Removed)) = asked.await {
                 give_up(&core, &doubt, &words(by)).await;
@@ -79,6 +93,35 @@ pub async fn run(core: Arc<Core>, doubt: Doubt) {
         from = (from + ASKED_MAX) % others.len().max(1);
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Where this agent hears of no leader, no majority could have gone on with its log.
+async fn look_for_later(core: &Core, id: u64, peer: &Peer) {
+    let address = core.peers.book.find(id, &peer.address);
+    if let Ok(answer) = identify(core, &address).await
+        && answer.id != 0
+    {
+        meet(
+            core,
+            &Other {
+                name: &answer.name,
+                place: &address,
+                cluster: &answer.cluster,
+                cluster_id: &answer.cluster_id,
+                generation: answer.generation,
+                members: answer.members,
+            },
+        );
+    }
+}
+
+async fn come_over(core: &Core, doubt: &Doubt, why: &str) {
+    if let Err(error) = doubt.note_rebuilt(why).await {
+        tracing::error!(%error, "{why}; that can't be noted in the data directory");
+    }
+    core.stop(format!(
+        "{why}; start this agent again: it joins that one and takes the log from there"
+    ));
 }
 
 fn others(membership: &Membership) -> Vec<(u64, Peer)> {

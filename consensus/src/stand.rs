@@ -197,11 +197,7 @@ async fn is_wanted(
         };
         let request = PreVoteRequest {
             envelope: Some(envelope(&membership.own, *id)),
-            last: last_log(membership).map(|last| LogPlace {
-                term: last.leader_id.term,
-                node: last.leader_id.node_id,
-                index: last.index,
-            }),
+            last: place(membership),
         };
         let id = *id;
         asked.spawn(async move {
@@ -232,6 +228,15 @@ async fn is_wanted(
             None => return false,
         }
     }
+}
+
+/// Where this agent's log ends.
+pub fn place(membership: &Membership) -> Option<LogPlace> {
+    last_log(membership).map(|last| LogPlace {
+        term: last.leader_id.term,
+        node: last.leader_id.node_id,
+        index: last.index,
+    })
 }
 
 fn last_log(membership: &Membership) -> Option<LogId> {

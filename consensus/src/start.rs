@@ -156,6 +156,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         member: OnceLock::new(),
         vouched: Vouched::default(),
         met: Met::default(),
+        later: watch::Sender::default(),
         recall: Arc::default(),
         standing: Standing::default(),
         versions: Arc::default(),
@@ -402,6 +403,11 @@ impl Running {
         let task: JoinHandle<Result<T, Error>> = self.handle.spawn(work);
         task.await
             .unwrap_or_else(|_| Err(Error::Unknown("this agent is shutting down".into())))
+    }
+
+    /// For what nobody waits for.
+    pub fn on_threads(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.handle.spawn(work);
     }
 
     pub async fn shutdown(&self) {

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::ChangeMembers;
+use starling_engine::ledger::rebuilt::Rebuilt;
 use starling_engine::ledger::{Command, FOUNDER};
 use starling_engine::unit::NodeId;
 
@@ -129,6 +130,7 @@ fn choose(core: &Core, membership: &Membership, seen: &mut Seen) -> Option<Step>
         own: membership.own.id,
         founded: !ledger.cluster.is_empty(),
         halted: ledger.halted.is_some(),
+        rebuilt: ledger.rebuilt == Some(Rebuilt::Begins),
         admitted: &ledger.members,
         configs: known.get_joint_config(),
         nodes: known
@@ -194,6 +196,7 @@ async fn attempt(core: &Core, membership: &Membership, step: &Step) -> Result<()
             let (node, away) = (NodeId(*id), *away);
             return propose(core, Command::Away { node, away }).await;
         }
+        Step::LookAround => return propose(core, Command::LookAround).await,
         Step::Forget(id, _) => return propose(core, Command::Remove { node: NodeId(*id) }).await,
         Step::HandOver => {
             let given = hand_over::hand_over(core, membership).await;

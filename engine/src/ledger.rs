@@ -12,6 +12,7 @@ mod authority;
 mod digest;
 mod members;
 pub mod part;
+pub mod rebuilt;
 pub mod scaled;
 pub mod summed;
 pub mod version;
@@ -24,6 +25,7 @@ use crate::decide::reason::Report;
 use crate::history::{Change, History};
 use crate::policy::{self, Policy, Target};
 use crate::unit::{Ms, NodeId, Stamp};
+use rebuilt::Rebuilt;
 use scaled::{Scaled, Seen};
 use version::Raised;
 
@@ -82,6 +84,8 @@ pub enum Command {
     /// Puts a higher version of the ledger into force, once every holder of the log
     /// supports it.
     Raise(Raised),
+    /// Somebody leads a rebuilt cluster, and looks around before anything changes.
+    LookAround,
 }
 
 /// A member's name and where it listens.
@@ -236,6 +240,9 @@ pub struct Ledger {
     pub halted: Option<String>,
     /// The version in force; `None` is the first.
     pub raised: Option<Raised>,
+    /// Of a cluster that was rebuilt, also long after that.
+    #[serde(default)]
+    pub rebuilt: Option<Rebuilt>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

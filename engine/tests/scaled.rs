@@ -8,6 +8,8 @@ mod objective;
 #[allow(dead_code, reason = "the random world plays more of it")]
 #[path = "anything/platform.rs"]
 mod platform;
+#[path = "scaled/rebuilt.rs"]
+mod rebuilt;
 #[path = "scaled/rivals.rs"]
 mod rivals;
 #[path = "scaled/unheard.rs"]

@@ -259,6 +259,7 @@ fn may_be_forwarded(command: &Command) -> Result<(), Status> {
         Command::Found { .. } => "a cluster is founded by its first agent",
         Command::Admit { .. } => "an agent is let in where it asks to join",
         Command::Readdress { .. } => "an agent says itself where it listens",
+        Command::LookAround => "whoever leads a rebuilt cluster looks around",
         Command::Away { .. } => "the leader sees itself who is away",
         Command::Pass { .. } => "a pass is the leader's own",
         Command::Raise(_) => "the ledger's version is raised by the leader",
@@ -369,6 +370,7 @@ impl peer_server::Peer for Service {
                 place: "which has called",
                 cluster: &caller.cluster,
                 cluster_id: &caller.cluster_id,
+                generation: caller.generation,
                 members: caller.members,
             },
         );
@@ -383,6 +385,8 @@ impl peer_server::Peer for Service {
             name: core.config.member.name.clone(),
             founds: core.may_found && core.own.get().is_none(),
             members: u32::try_from(core.members()).unwrap_or(u32::MAX),
+            led: core.led(),
+            last: core.member.get().and_then(stand::place),
         }))
     }
 

@@ -32,6 +32,8 @@ pub enum Step {
     AdmitFounder,
     AddLearner(u64, Peer),
     Readdress(u64, Peer),
+    /// The cluster was rebuilt, and this agent is the first to lead it.
+    LookAround,
     /// This agent leads and is no member any more.
     HandOver,
     /// Votes, but is no member any more: another agent has its name, or it was removed.
@@ -67,6 +69,10 @@ impl fmt::Display for Step {
             Step::Readdress(id, peer) => {
                 write!(f, "calling member {id}, {}, at {}", peer.name, peer.address)
             }
+            Step::LookAround => write!(
+                f,
+                "looking around in the rebuilt cluster: nothing changes until two windows were seen"
+            ),
             Step::HandOver => write!(f, "giving the lead away: this agent is no member any more"),
             Step::Demote(id) => write!(f, "taking member {id}'s vote: it is no member any more"),
             Step::Remove(id) => write!(
@@ -102,6 +108,8 @@ pub struct View<'a> {
     pub founded: bool,
     /// The ledger takes nothing more.
     pub halted: bool,
+    /// The cluster was rebuilt, and nobody has led it yet.
+    pub rebuilt: bool,
     pub admitted: &'a BTreeMap<NodeId, Admitted>,
     pub configs: &'a [BTreeSet<u64>],
     pub nodes: BTreeMap<u64, Peer>,
@@ -145,6 +153,9 @@ pub fn next_step(view: &View<'_>) -> Option<Step> {
     }
     if view.admitted.is_empty() {
         return (view.own == FOUNDER_ID).then_some(Step::AdmitFounder);
+    }
+    if view.rebuilt && !view.halted {
+        return Some(Step::LookAround);
     }
     for (NodeId(id), admitted) in view.admitted {
         let peer = peer(&admitted.member);

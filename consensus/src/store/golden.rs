@@ -28,6 +28,8 @@ use super::snapshots::Image;
 use crate::codec;
 use crate::types::{Batch, LogId, Peer, RaftEntry, StoredMembership};
 
+mod second;
+
 /// Of the ledger after all entries.
 const DIGEST: &str = "5b94c9d6ce60c20c2762972da1da2e01";
 const TERM: u64 = 3;
@@ -57,6 +59,7 @@ fn admission() -> Admission {
     Admission {
         cluster: "golden".into(),
         nonce: "ffeeddccbbaa99887766554433221100".into(),
+        after: 0,
     }
 }
 

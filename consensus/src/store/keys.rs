@@ -42,6 +42,9 @@ pub struct Identity {
 pub struct Admission {
     pub cluster: String,
     pub nonce: String,
+    /// The generation of a log that was given up for a rebuilt cluster's: only a later one
+    /// may give the same id again, for in this one it has voted.
+    pub after: u64,
 }
 
 /// Which snapshot file counts.

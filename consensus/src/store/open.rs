@@ -28,6 +28,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 /// Why the log beside it must not be used.
 const DOUBT: &str = "doubt";
+/// Beside a log that is sound, but of a generation before the cluster was rebuilt.
+const REBUILT: &str = "rebuilt";
 /// With more logs moved aside than this, the disk needs a person.
 const ASIDE_MAX: usize = 4;
 
@@ -38,6 +40,9 @@ pub struct Opened {
     pub snapshots: Snapshots,
     pub identity: Option<Identity>,
     pub admission: Option<Admission>,
+    /// What a log asked with that was given up for a rebuilt cluster's: it gives the same
+    /// id there.
+    pub carried: Option<Admission>,
     /// A log was moved aside, now or earlier: founding a cluster here could
     /// split the old one.
     pub moved_aside: Option<PathBuf>,
@@ -69,15 +74,27 @@ pub struct Doubt {
 
 impl Doubt {
     pub async fn note(&self, why: &str) -> io::Result<()> {
-        let (path, why) = (self.raft_dir.join(DOUBT), why.to_owned());
-        tokio::task::spawn_blocking(move || {
-            fs::write(&path, why)?;
-            File::open(&path)?.sync_all()?;
-            File::open(path.parent().unwrap_or(&path))?.sync_all()
-        })
-        .await
-        .map_err(io::Error::other)?
+        self.write(DOUBT, why).await
     }
+
+    /// The cluster was rebuilt without this log: the next start joins it.
+    pub async fn note_rebuilt(&self, why: &str) -> io::Result<()> {
+        self.write(REBUILT, why).await
+    }
+
+    async fn write(&self, name: &'static str, why: &str) -> io::Result<()> {
+        let (raft_dir, why) = (self.raft_dir.clone(), why.to_owned());
+        tokio::task::spawn_blocking(move || note(&raft_dir, name, &why))
+            .await
+            .map_err(io::Error::other)?
+    }
+}
+
+fn note(raft_dir: &Path, name: &str, why: &str) -> io::Result<()> {
+    let path = raft_dir.join(name);
+    fs::write(&path, why)?;
+    File::open(&path)?.sync_all()?;
+    File::open(raft_dir)?.sync_all()
 }
 
 /// What a data directory remembers.
@@ -106,6 +123,26 @@ pub fn past(data_dir: &Path) -> Result<Past, Error> {
     }
 }
 
+/// The generation of the log in a data directory, read without opening it; `None` where
+/// there is none, it is given up, or that can't be read: then opening it says what is wrong.
+pub fn generation(data_dir: &Path) -> Option<u64> {
+    let raft_dir = data_dir.join("raft");
+    if raft_dir.join(REBUILT).exists() || raft_dir.join(DOUBT).exists() {
+        return None;
+    }
+    let noted = marker::read(&raft_dir).ok().flatten();
+    noted.map(|identity| identity.generation)
+}
+
+/// Gives the log of an agent that doesn't run up for that of a rebuilt cluster: its next
+/// start moves it aside and joins with the id that it had.
+pub fn supersede(data_dir: &Path, why: &str) -> Result<(), Error> {
+    note(&data_dir.join("raft"), REBUILT, why).map_err(|source| Error::DataDir {
+        path: data_dir.to_owned(),
+        source,
+    })
+}
+
 /// Blocks; opens `<data_dir>/raft` for this process alone, which supports the ledger up
 /// to that version. What a newer release has written is left as it is.
 pub fn open(data_dir: &Path, cluster: &str, supports: u32) -> Result<Opened, Error> {
@@ -116,10 +153,12 @@ pub fn open(data_dir: &Path, cluster: &str, supports: u32) -> Result<Opened, Err
     fs::create_dir_all(data_dir).map_err(unusable)?;
     let lock = lock(data_dir)?;
     let raft_dir = data_dir.join("raft");
+    let mut carried = None;
     loop {
         let lock = lock.try_clone().map_err(unusable)?;
         match open_checked(&raft_dir, cluster, supports, lock) {
             Ok(mut opened) => {
+                opened.carried = carried.filter(|_| opened.admission.is_none());
                 opened.moved_aside = aside(data_dir).map_err(unusable)?.pop();
                 return Ok(opened);
             }
@@ -130,6 +169,15 @@ pub fn open(data_dir: &Path, cluster: &str, supports: u32) -> Result<Opened, Err
                     path: data_dir.to_owned(),
                     why,
                 });
+            }
+            Err(Failure::Rebuilt(why)) => {
+                carried = former_admission(&raft_dir, cluster, supports);
+                let to = move_aside(data_dir, &raft_dir).map_err(unusable)?;
+                tracing::warn!(
+                    %why, moved_to = %to.display(),
+                    "the log on this disk is of a generation before the cluster was rebuilt and \
+                     was moved aside; this agent joins the rebuilt one"
+                );
             }
             Err(Failure::Doubtful(why)) => {
                 if aside(data_dir).map_err(unusable)?.len() >= ASIDE_MAX {
@@ -152,6 +200,8 @@ enum Failure {
     Refused(Error),
     Io(io::Error),
     Doubtful(String),
+    /// The cluster goes on without this log.
+    Rebuilt(String),
     /// Nothing is damaged, but this release can't read it.
     Unreadable(log::Error),
 }
@@ -164,7 +214,8 @@ fn doubt(error: &io::Error) -> Failure {
     }
 }
 
-fn lock(data_dir: &Path) -> Result<File, Error> {
+/// Keeps every other process, and handle in this one, out of a data directory. Blocks.
+pub fn lock(data_dir: &Path) -> Result<File, Error> {
     let path = data_dir.join("lock");
     let unusable = |source| Error::DataDir {
         path: path.clone(),
@@ -209,6 +260,9 @@ fn open_checked(
     fs::set_permissions(raft_dir, Permissions::from_mode(0o700)).map_err(Failure::Io)?;
     if let Ok(why) = fs::read_to_string(raft_dir.join(DOUBT)) {
         return Err(Failure::Doubtful(why));
+    }
+    if let Ok(why) = fs::read_to_string(raft_dir.join(REBUILT)) {
+        return Err(Failure::Rebuilt(why));
     }
     remove_half_written_indexes(&sled_dir).map_err(Failure::Io)?;
 
@@ -257,6 +311,7 @@ fn open_checked(
         snapshots,
         identity: contents.identity,
         admission: contents.admission,
+        carried: None,
         moved_aside: None,
         raft_dir: raft_dir.to_owned(),
     })
@@ -472,6 +527,17 @@ fn check_marker(raft_dir: &Path, identity: Option<&Identity>) -> Result<(), Fail
     }
 }
 
+/// What the log that is given up asked with; a founder asked nobody.
+fn former_admission(raft_dir: &Path, cluster: &str, supports: u32) -> Option<Admission> {
+    let db = open_sled(&raft_dir.join("sled")).ok()?;
+    let contents = read_contents(&db, cluster, supports).ok()?;
+    let after = contents.identity?.generation;
+    Some(Admission {
+        after,
+        ..contents.admission?
+    })
+}
+
 fn aside(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in fs::read_dir(data_dir)? {
@@ -488,7 +554,8 @@ fn aside(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn move_aside(data_dir: &Path, raft_dir: &Path) -> io::Result<PathBuf> {
+/// Moves a log aside; its directory stays locked by whoever has locked it.
+pub fn move_aside(data_dir: &Path, raft_dir: &Path) -> io::Result<PathBuf> {
     let now_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_millis());

@@ -95,7 +95,8 @@ impl Agent {
                 authority: None,
                 timing: Timing::default(),
                 upkeep: Upkeep::default(),
-                ledger_version: starling_engine::ledger::version::HIGHEST,
+                // A higher one is raised by a command of its own, at any moment.
+                ledger_version: starling_engine::ledger::version::FIRST,
                 credentials: Credentials::new(&authority.sign(&["peer.starling", &name])).unwrap(),
             };
             agents.push(Agent {

@@ -17,6 +17,7 @@ mod killing;
 mod leaving;
 mod network;
 mod process;
+mod rebuilding;
 mod refusing;
 mod renewing;
 mod restarting;

@@ -102,6 +102,7 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 async fn agents_are_upgraded_one_by_one_under_load_and_the_way_back_is_open_until_all_are() {
     let authority = Authority::new();
     let mut agents = Agent::some(&authority, 3);
+    assert_eq!(agents[0].config.ledger_version, FIRST);
     let mut logs = form(&mut agents).await;
     let load = Load::on(logs[2].clone());
     for n in [0, 1] {

@@ -138,7 +138,7 @@ fn message(condition: &Condition, about: &About<'_>, report: &Report) -> String 
     };
     let code = condition.reason.as_ref();
     let words = match (condition.kind, code) {
-        (ConditionKind::AbleToScale, "FailedGetScale" | "AlreadyScaled") => {
+        (ConditionKind::AbleToScale, "FailedGetScale" | "AlreadyScaled" | "ClusterRebuilt") => {
             step(|it| matches!(it, Step::Held(_)))
         }
         (ConditionKind::AbleToScale, "SucceededRescale") => Some(format!(

@@ -168,6 +168,7 @@ fn held(inputs: &Inputs<'_>, report: &Report, step: &Step, outlook: &mut Vec<Out
         }
         Step::Disabled => outlook.push(Outlook::Enable),
         Step::Held(Held::Rival(by)) => outlook.push(Outlook::Rival { by: by.clone() }),
+        Step::Held(Held::Rebuilt { left_ms }) => outlook.push(wait(*left_ms)),
         Step::Held(_) => outlook.push(Outlook::Platform),
         Step::Blocked { wanted, .. } if *wanted > report.from => outlook.push(Outlook::Room),
         Step::AtRest => outlook.extend(wakers(inputs.policy)),

@@ -334,6 +334,7 @@ impl<'a> Pass<'a> {
         let held = self.inputs.platform.held.as_ref();
         let able = match (held, rescaled) {
             (Some(Held::Rival(_)), _) => "AlreadyScaled",
+            (Some(Held::Rebuilt { .. }), _) => "ClusterRebuilt",
             (Some(_), _) => "FailedGetScale",
             (None, true) => "SucceededRescale",
             (None, false) => self.able,

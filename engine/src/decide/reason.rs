@@ -114,7 +114,7 @@ pub enum Failure {
 /// Longer words of a source, or its name, are cut.
 pub const WHY_BYTES_MAX: usize = 200;
 
-/// Why a scaled workload's size can't be known or written just now.
+/// Why a workload's size can't be known, or mustn't change just now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Held {
     /// The platform doesn't answer.
@@ -126,6 +126,8 @@ pub enum Held {
     Gone(String),
     /// Something else scales it; its kind and name, cut to [`WHY_BYTES_MAX`].
     Rival(String),
+    /// The cluster was rebuilt, and looks around for so long before anything changes.
+    Rebuilt { left_ms: u64 },
 }
 
 /// One thing that moved or held the size.
@@ -349,6 +351,7 @@ impl Step {
             Step::Held(Held::Unseen) => "TargetUnseen",
             Step::Held(Held::Gone(_)) => "TargetGone",
             Step::Held(Held::Rival(_)) => "AlreadyScaled",
+            Step::Held(Held::Rebuilt { .. }) => "ClusterRebuilt",
             Step::Blocked { .. } => "ReplicasBlocked",
         }
     }

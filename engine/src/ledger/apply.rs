@@ -60,6 +60,10 @@ impl Ledger {
             }
             Command::DeleteWorkload { target } => self.delete_workload(target),
             Command::Raise(raised) => self.raise(raised),
+            Command::LookAround => {
+                self.look_around();
+                Ok(())
+            }
             Command::Pass { by, items, moves } => {
                 for moved in moves {
                     if let Err(refusal) = self.relocate(index, moved) {

@@ -8,6 +8,7 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::rebuilt::Rebuilt;
 use super::version::Raised;
 use super::{Authority, CHECKPOINT_EVERY, CHECKPOINTS_MAX, Checkpoint, Ledger, summed};
 use crate::canonical;
@@ -28,6 +29,7 @@ struct State<'a> {
     decisions: summed::Sum,
     halted: &'a Option<String>,
     raised: &'a Option<Raised>,
+    rebuilt: &'a Option<Rebuilt>,
 }
 
 impl Ledger {
@@ -68,6 +70,7 @@ impl Ledger {
             checkpoints: _,
             halted,
             raised,
+            rebuilt,
         } = self;
         let state = State {
             cluster,
@@ -81,6 +84,7 @@ impl Ledger {
             decisions: decisions.sum(),
             halted,
             raised,
+            rebuilt,
         };
         let mut form = Vec::with_capacity(4_096);
         canonical::write(&state, &mut form);

@@ -11,8 +11,11 @@ use super::{Ledger, Refusal, Why};
 
 /// The first, in force where none was raised.
 pub const FIRST: u32 = 1;
+/// From which on the ledger says that a cluster was rebuilt, and its leader that it looks
+/// around.
+pub const REBUILT: u32 = 2;
 /// The highest that this release supports.
-pub const HIGHEST: u32 = 1;
+pub const HIGHEST: u32 = REBUILT;
 
 /// A version that is in force, and the release that raised it: whoever doesn't support
 /// it is told so.

@@ -20,6 +20,9 @@ impl Node {
         ledger: &Ledger,
         entry: &mut Entry<'_>,
     ) {
+        if ledger.rests(now.max(ledger.time)) {
+            return;
+        }
         let orphans = ledger.workloads.iter();
         let orphans = orphans.filter(|(_, workload)| {
             workload.policy.is_none() && workload.scaled.is_none() && !workload.is_ungranted()

@@ -12,7 +12,7 @@ use super::{
     FRESH_MS, LOST_AFTER_MS, Lead, Node, Output, PASS_EVERY_MS, PASS_GAP_MS, PROPOSAL_PATIENCE_MS,
     placement,
 };
-use crate::decide::reason::{Held, clip};
+use crate::decide::reason::{Held, Step, clip};
 use crate::decide::{self, Decision, Inputs, Platform, Reading};
 use crate::demand::pick::Pick;
 use crate::ledger::{Command, InForce, Item, Ledger, Move, Workload};
@@ -165,6 +165,7 @@ impl Node {
         });
         let watch = lead.watches.get(&policy.name);
         let current = self.size(target, workload);
+        let rests = ledger.rests_for_ms(policy, now.max(ledger.time));
         decide::decide(Inputs {
             policy,
             now: now.max(ledger.time),
@@ -177,7 +178,7 @@ impl Node {
             signal: watch.and_then(Watch::signal),
             started_ms: watch.map_or(&[], Watch::started_ms),
             history: &workload.history,
-            platform: self.allows(policy, workload),
+            platform: self.allows(policy, workload, rests),
         })
     }
 
@@ -189,10 +190,14 @@ impl Node {
         })
     }
 
-    /// What a workload's platform allows just now.
-    fn allows(&self, policy: &Policy, workload: &Workload) -> Platform<'_> {
+    /// What a workload's platform allows just now, in a cluster that rests for so long.
+    fn allows(&self, policy: &Policy, workload: &Workload, rests_ms: Option<u64>) -> Platform<'_> {
+        let rests = rests_ms.map(|left_ms| Held::Rebuilt { left_ms });
         let Some(scaled) = &workload.scaled else {
-            return Platform::default();
+            return Platform {
+                held: rests,
+                ..Platform::default()
+            };
         };
         let target = &policy.target;
         // A dry run writes nothing, so it may stand beside anything.
@@ -208,7 +213,8 @@ impl Node {
                     after.take_in(workload.size, &seen, Ms::default());
                     after
                 });
-                allows.held = rival.map(|by| Held::Rival(clip(by)));
+                let rival = rival.map(|by| Held::Rival(clip(by)));
+                allows.held = rival.or(rests);
                 allows.off = after.as_ref().unwrap_or(scaled).off;
                 allows.blocked = scale.blocked.as_deref();
             }
@@ -230,6 +236,8 @@ impl Node {
         let (shares, seen) = match &workload.scaled {
             // A dry run moves nothing either.
             None if policy.dry_run => (None, None),
+            // Nor does a cluster that has just been rebuilt.
+            None if rests(decision) => (None, None),
             None => {
                 let shares = self.place(lead, now, policy, workload, to, entry);
                 ((shares != workload.shares).then_some(shares), None)
@@ -305,6 +313,13 @@ impl Lead {
         let missed = self.missed_since.get(&node);
         missed.is_some_and(|since| now.since(*since) >= LOST_AFTER_MS)
     }
+}
+
+/// Nothing changes before a rebuilt cluster has looked around.
+fn rests(decision: &Decision) -> bool {
+    let steps = &decision.report.steps;
+    let rebuilt = |step: &Step| matches!(step, Step::Held(Held::Rebuilt { .. }));
+    steps.iter().any(rebuilt)
 }
 
 /// All policies, from the one on that had no place in the last pass, so that everybody

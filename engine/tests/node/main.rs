@@ -8,6 +8,7 @@ mod gone;
 mod many;
 mod measured;
 mod objective;
+mod rebuilt;
 mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};

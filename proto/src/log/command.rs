@@ -14,7 +14,7 @@ use super::{Error, wire};
 stored! { struct ledger::Entry = wire::Entry { at } needed { command } }
 stored! {
     oneof ledger::Command = wire::Command, wire::command::Kind;
-    unit {}
+    unit { LookAround }
     plain { Raise }
     wrapped {}
     fields {

@@ -40,7 +40,9 @@ stored! {
     unit { Away, Unseen }
     plain { Gone, Rival }
     wrapped {}
-    fields {}
+    fields {
+        Rebuilt = wire::hold::Rebuilt { left_ms } needed {},
+    }
 }
 stored! {
     oneof reason::Step = wire::Step, wire::step::Kind;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use starling_engine::ledger::{
     self, Admitted, CHECKPOINTS_MAX, DECISIONS_MAX, Ledger, MEMBERS_MAX, POLICIES_MAX,
-    WORKLOADS_MAX, scaled, summed,
+    WORKLOADS_MAX, rebuilt, scaled, summed,
 };
 use starling_engine::policy::Target;
 use starling_engine::unit::{self, NodeId};
@@ -32,6 +32,13 @@ stored! {
         Bounds = wire::cause::Bounds { floor, cap } needed {},
     }
 }
+stored! {
+    oneof rebuilt::Rebuilt = wire::Rebuilt, wire::rebuilt::Kind;
+    unit { Begins }
+    plain { Since }
+    wrapped {}
+    fields {}
+}
 stored! { struct ledger::Checkpoint = wire::Checkpoint { index, digest } needed {} }
 
 impl Stored for Ledger {
@@ -51,6 +58,7 @@ impl Stored for Ledger {
             checkpoints,
             halted,
             raised,
+            rebuilt,
         } = self;
         at_most("members", members.len(), MEMBERS_MAX)?;
         at_most("policies", policies.len(), POLICIES_MAX)?;
@@ -76,6 +84,7 @@ impl Stored for Ledger {
             checkpoints: all_out(checkpoints)?,
             halted: halted.out()?,
             raised: raised.out()?,
+            rebuilt: rebuilt.out()?,
         })
     }
 
@@ -102,6 +111,7 @@ impl Stored for Ledger {
             checkpoints: queue_back(wire.checkpoints)?,
             halted: Stored::back(wire.halted)?,
             raised: Stored::back(wire.raised)?,
+            rebuilt: Stored::back(wire.rebuilt)?,
         })
     }
 }

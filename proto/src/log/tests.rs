@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use starling_engine::ledger::rebuilt::Rebuilt;
 use starling_engine::ledger::version::Raised;
 use starling_engine::ledger::{Command, Entry, Ledger, Outcome, Refusal, Why};
 use starling_engine::policy::{Policy, Source, Target};
@@ -22,6 +23,13 @@ fn entry(command: Command) -> Entry {
 #[test]
 fn the_smallest_values_come_back_as_they_were() {
     there_and_back(&Ledger::default());
+    for rebuilt in [Rebuilt::Begins, Rebuilt::Since(Ms(0))] {
+        there_and_back(&Ledger {
+            rebuilt: Some(rebuilt),
+            ..Ledger::default()
+        });
+    }
+    there_and_back(&entry(Command::LookAround));
     there_and_back(&Outcome::default());
     there_and_back(&Policy::default());
     there_and_back(&entry(Command::RemovePolicy {

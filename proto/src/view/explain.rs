@@ -6,7 +6,7 @@
 
 use starling_engine::decide::conditions::Stated;
 use starling_engine::decide::objective;
-use starling_engine::decide::reason::{Input, Outcome, Outlook, Pods, Report, Status, Step};
+use starling_engine::decide::reason::{Held, Input, Outcome, Outlook, Pods, Report, Status, Step};
 use starling_engine::policy::Goal;
 
 use super::policy::{goal, shown_milli};
@@ -117,7 +117,9 @@ fn limit(step: &Step, words: &str) -> v1::Limit {
 
 fn remaining_ms(step: &Step) -> Option<u64> {
     match step {
-        Step::CoolingDown { left_ms } | Step::Settling { left_ms, .. } => Some(*left_ms),
+        Step::CoolingDown { left_ms }
+        | Step::Settling { left_ms, .. }
+        | Step::Held(Held::Rebuilt { left_ms }) => Some(*left_ms),
         Step::Stabilized {
             window_ms, age_ms, ..
         } => Some(window_ms.saturating_sub(*age_ms)),

@@ -23,6 +23,7 @@ struct Scenario<'a> {
     lost: &'a [u64],
     answering: &'a [u64],
     halted: bool,
+    rebuilt: bool,
     voters_max: Option<usize>,
     own: Option<u64>,
 }
@@ -57,6 +58,7 @@ fn step(scenario: &Scenario<'_>) -> Option<Step> {
         own: scenario.own.unwrap_or(1),
         founded: true,
         halted: scenario.halted,
+        rebuilt: scenario.rebuilt,
         admitted: &admitted,
         configs: &[set(scenario.voters)],
         nodes: nodes.collect(),
@@ -397,11 +399,28 @@ fn a_leader_that_was_removed_gives_the_lead_away() {
 }
 
 #[test]
+fn whoever_leads_a_rebuilt_cluster_first_looks_around_before_all_else() {
+    let alone = Scenario {
+        admitted: &all(3),
+        voters: &[1],
+        rebuilt: true,
+        ..Scenario::default()
+    };
+    check(&alone, Some(Step::LookAround));
+    let halted = Scenario {
+        halted: true,
+        ..alone
+    };
+    assert!(matches!(step(&halted), Some(Step::AddLearner(2, _))));
+}
+
+#[test]
 fn a_half_done_change_is_settled_before_anything_else() {
     let view = View {
         own: 1,
         founded: false,
         halted: false,
+        rebuilt: true,
         admitted: &BTreeMap::new(),
         configs: &[set(&[1]), set(&[1, 2, 3])],
         nodes: BTreeMap::new(),

@@ -256,6 +256,10 @@ fn held(held: &Held) -> String {
         Held::Unseen => "The platform hasn't said yet which size the workload has.".into(),
         Held::Gone(why) => format!("There is nothing to size: {why}."),
         Held::Rival(by) => format!("{by} scales the workload already, so it is left alone."),
+        Held::Rebuilt { left_ms } => format!(
+            "The cluster was rebuilt; nothing changes for another {} s, until two windows were seen.",
+            left_ms.div_ceil(1_000)
+        ),
     }
 }
 
