@@ -5,14 +5,16 @@
 //! counts anew, and doing so twice changes nothing. Contains no rule about numbers.
 
 use starling_engine::ledger::part::Part;
+use starling_engine::policy::Target;
 use starling_engine::unit::Stamp;
 use starling_process::Supervisor;
 
 /// Tells the supervisor this node's share of each workload. Call it only with a
 /// part of a ledger that has caught up with the cluster: workers of a workload
 /// that isn't in it are stopped. A workload whose policy is a dry run, or that
-/// was never granted a size, is left as it is.
-pub fn apply(part: &Part<'_>, supervisor: &Supervisor) {
+/// was never granted a size, is left as it is. Of a workload for which `keeps` holds
+/// nothing that runs is ended.
+pub fn apply(part: &Part<'_>, supervisor: &Supervisor, keeps: &dyn Fn(&Target) -> bool) {
     let known = supervisor.names();
     let mut gone = known.clone();
     for target in &part.untouched {
@@ -20,14 +22,26 @@ pub fn apply(part: &Part<'_>, supervisor: &Supervisor) {
     }
     for (target, share) in &part.shares {
         gone.remove(&target.name);
+        let mut count = share.count;
+        if keeps(target) {
+            count = count.max(running(supervisor, &target.name));
+        }
         // What never ran here and needn't is no business of this machine's.
-        if share.count > 0 || known.contains(&target.name) {
-            set(supervisor, share.stamp, &target.name, share.count);
+        if count > 0 || known.contains(&target.name) {
+            set(supervisor, share.stamp, &target.name, count);
         }
     }
     for name in gone {
-        set(supervisor, part.now, &name, 0);
+        if !keeps(&Target::process(&name)) {
+            set(supervisor, part.now, &name, 0);
+        }
     }
+}
+
+fn running(supervisor: &Supervisor, name: &str) -> u32 {
+    let workers = supervisor.workers();
+    let running = workers.iter().filter(|worker| worker.name == name);
+    u32::try_from(running.count()).unwrap_or(u32::MAX)
 }
 
 fn set(supervisor: &Supervisor, stamp: Stamp, name: &str, count: u32) {

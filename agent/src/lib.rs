@@ -18,4 +18,5 @@ pub mod debug;
 pub mod measure;
 pub mod platform;
 pub mod prepare;
+pub mod recover;
 pub mod run;

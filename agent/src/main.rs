@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use starling_agent::config::Adopt;
-use starling_agent::{debug, prepare, run};
+use starling_agent::{debug, prepare, recover, run};
 use starling_cli::Ask;
+use starling_cli::raft::Raft;
+use starling_cli::raft::snapshot::Snapshot;
 use starling_health::logs::Format;
 
 /// The agent's loop has the main thread, and its log has threads of its own. What
@@ -53,6 +55,8 @@ enum Command {
     },
     /// Give an agent's data directory to the user that it runs as
     Prepare(prepare::Args),
+    /// Go on from this agent's log after most voters were lost for good
+    Recover(recover::Args),
     /// Take from this machine what helps to look into a fault elsewhere
     #[command(subcommand)]
     Debug(debug::Debug),
@@ -90,6 +94,10 @@ fn main() -> ExitCode {
         Command::Prepare(args) => prepare::main(&args)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
+        Command::Recover(args) => block_on(recover::main(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Ask(Ask::Raft(Raft::Snapshot(Snapshot::Restore(args)))) => {
+            block_on(recover::restore(&args.config, &args.file)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Debug(what) => debug::main(&what)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),

@@ -154,6 +154,8 @@ struct Agent {
     all_make_keys: watch::Sender<bool>,
     /// Shares are carried out only from here on.
     caught_up: bool,
+    /// The cluster was rebuilt, and nothing that runs here is ended for so long yet.
+    rests_ms: Option<u64>,
     /// This node's ledger differs from the majority's (I7).
     halted: Option<String>,
     events: mpsc::Sender<Event>,
@@ -211,6 +213,9 @@ impl Agent {
                 }
                 _ = tick.tick() => {
                     self.step(Input::Tick);
+                    if self.rests_ms.is_some() {
+                        self.actuate();
+                    }
                     self.keep_objects();
                     self.publish();
                 }
@@ -484,7 +489,9 @@ impl Agent {
         let ledger = read(&ledger);
         let part = ledger.part(self.log.id());
         if self.caught_up && self.halted.is_none() {
-            actuate::apply(&part, &self.supervisor);
+            let now = self.clock.now().max(ledger.time);
+            self.rests_ms = ledger.all_act_in_ms(now);
+            actuate::apply(&part, &self.supervisor, &|it| ledger.keeps(it, now));
         }
         if let Some(platform) = &mut self.platform {
             platform.select(&part);

@@ -99,12 +99,12 @@ async fn this_nodes_share_runs_and_follows_the_ledger() {
     grant(&mut ledger, target(KIND, "b"), 11, 1);
     grant(&mut ledger, target("Deployment", "a"), 12, 4);
     grant(&mut ledger, target(KIND, "elsewhere"), 12, 0);
-    actuate::apply(&ledger.part(ME), &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor, &|_| false);
     until_running(&supervisor, &[("a", 2), ("b", 1)]).await;
     let before = supervisor.workers();
-    actuate::apply(&ledger.part(ME), &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor, &|_| false);
     grant(&mut ledger, target(KIND, "b"), 13, 2);
-    actuate::apply(&ledger.part(ME), &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor, &|_| false);
     until_running(&supervisor, &[("a", 2), ("b", 2)]).await;
     let pids: Vec<u32> = supervisor
         .workers()
@@ -116,10 +116,10 @@ async fn this_nodes_share_runs_and_follows_the_ledger() {
 
     ledger.workloads.remove(&target(KIND, "a"));
     ledger.index = 20;
-    actuate::apply(&ledger.part(ME), &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor, &|_| false);
     until_running(&supervisor, &[("b", 2)]).await;
     grant(&mut ledger, target(KIND, "a"), 21, 1);
-    actuate::apply(&ledger.part(ME), &supervisor);
+    actuate::apply(&ledger.part(ME), &supervisor, &|_| false);
     until_running(&supervisor, &[("a", 1), ("b", 2)]).await;
     supervisor.stop_all().await;
 }
@@ -132,12 +132,12 @@ async fn i1_a_ledger_that_lags_behind_changes_nothing() {
     grant(&mut old, target(KIND, "a"), 10, 3);
     let mut new = Ledger::default();
     grant(&mut new, target(KIND, "a"), 12, 1);
-    actuate::apply(&new.part(ME), &supervisor);
-    actuate::apply(&old.part(ME), &supervisor);
-    actuate::apply(&Ledger::default().part(ME), &supervisor);
+    actuate::apply(&new.part(ME), &supervisor, &|_| false);
+    actuate::apply(&old.part(ME), &supervisor, &|_| false);
+    actuate::apply(&Ledger::default().part(ME), &supervisor, &|_| false);
     // A sentinel that is carried out after whatever the older ones asked for.
     grant(&mut new, target(KIND, "b"), 13, 1);
-    actuate::apply(&new.part(ME), &supervisor);
+    actuate::apply(&new.part(ME), &supervisor, &|_| false);
     until_running(&supervisor, &[("a", 1), ("b", 1)]).await;
     supervisor.stop_all().await;
 }
@@ -149,12 +149,12 @@ async fn a_dry_run_and_a_workload_without_a_grant_are_left_as_they_are() {
     let mut ledger = Ledger::default();
     grant(&mut ledger, target(KIND, "a"), 10, 2);
     put_policy(&mut ledger, "a", false);
-    actuate::apply(&ledger.part(ME), &first);
+    actuate::apply(&ledger.part(ME), &first, &|_| false);
     until_running(&first, &[("a", 2)]).await;
     put_policy(&mut ledger, "a", true);
     grant(&mut ledger, target(KIND, "a"), 11, 0);
     grant(&mut ledger, target(KIND, "b"), 12, 1);
-    actuate::apply(&ledger.part(ME), &first);
+    actuate::apply(&ledger.part(ME), &first, &|_| false);
     until_running(&first, &[("a", 2), ("b", 1)]).await;
     drop(first);
 
@@ -163,10 +163,43 @@ async fn a_dry_run_and_a_workload_without_a_grant_are_left_as_they_are() {
     ledger
         .workloads
         .insert(target(KIND, "b"), Workload::default());
-    actuate::apply(&ledger.part(ME), &second);
+    actuate::apply(&ledger.part(ME), &second, &|_| false);
     until_running(&second, &[("a", 2), ("b", 1)]).await;
     put_policy(&mut ledger, "a", false);
-    actuate::apply(&ledger.part(ME), &second);
+    actuate::apply(&ledger.part(ME), &second, &|_| false);
     until_running(&second, &[("b", 1)]).await;
     second.stop_all().await;
+}
+
+#[tokio::test]
+async fn in_a_rebuilt_cluster_nothing_that_runs_is_ended_before_it_acts_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let supervisor = supervisor(dir.path());
+    let mut ledger = Ledger {
+        generation: 1,
+        ..Ledger::default()
+    };
+    grant(&mut ledger, target(KIND, "a"), 5, 3);
+    grant(&mut ledger, target(KIND, "b"), 5, 1);
+    actuate::apply(&ledger.part(ME), &supervisor, &|_| false);
+    until_running(&supervisor, &[("a", 3), ("b", 1)]).await;
+
+    // What it goes on from knows less of one, more of the other, and of neither's end.
+    let mut former = Ledger {
+        generation: 1,
+        ..Ledger::default()
+    };
+    grant(&mut former, target(KIND, "a"), 2, 1);
+    former.rebuild(2, "0.1.0");
+    drop(supervisor);
+    let supervisor = self::supervisor(dir.path());
+    let rests = |it: &Target| former.keeps(it, former.time);
+    actuate::apply(&former.part(ME), &supervisor, &rests);
+    actuate::apply(&former.part(ME), &supervisor, &rests);
+    until_running(&supervisor, &[("a", 3), ("b", 1)]).await;
+    assert_eq!(supervisor.names().len(), 2);
+
+    actuate::apply(&former.part(ME), &supervisor, &|_| false);
+    until_running(&supervisor, &[("a", 1)]).await;
+    supervisor.stop_all().await;
 }

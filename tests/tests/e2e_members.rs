@@ -282,3 +282,121 @@ async fn operators_see_the_copies_of_the_log_move_the_lead_and_save_a_snapshot()
     let unled = starling(&context, &[&save[..], &["--stale"]].concat()).await;
     assert_eq!(unled.code, Some(0), "{}", unled.err);
 }
+
+#[tokio::test]
+async fn after_the_loss_of_a_majority_one_agent_goes_on_by_command_and_workers_run_on() {
+    let (mut cluster, context) = start().await;
+    until("four workers run", || {
+        let count = cluster.sample().workers.len();
+        async move { (count == 4).then_some(()) }
+    })
+    .await;
+    let names = cluster.names();
+    // A founder that comes over is a new member; the others keep their ids.
+    let survivor = 1;
+    let config = cluster.dir().join(&names[survivor]).join("config.yaml");
+    let config = config.display().to_string();
+    let recover = ["recover", "--config", &config, "--cluster", "demo"];
+    let runs = starling(&context, &recover).await;
+    assert_eq!(runs.code, Some(1), "{}", runs.out);
+    assert!(runs.err.contains("stop the agent first"), "{}", runs.err);
+
+    cluster.kill(survivor).await;
+    let refused = starling(&context, &recover).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(
+        refused.err.contains("hears a leader") || refused.err.contains("a majority"),
+        "{}",
+        refused.err
+    );
+    for position in [0, 2] {
+        cluster.kill(position).await;
+    }
+    let unnamed = starling(&context, &recover[..3]).await;
+    assert_eq!(unnamed.code, Some(1), "{}", unnamed.out);
+    assert!(unnamed.err.contains("--cluster"), "{}", unnamed.err);
+    let wrong = [&recover[..4], &["other"]].concat();
+    let wrong = starling(&context, &wrong).await;
+    assert!(wrong.err.contains("is of cluster demo"), "{}", wrong.err);
+
+    let done = starling(&context, &recover).await;
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("generation 2"), "{}", done.out);
+    cluster.restart(survivor).expect("it starts");
+    let name = names[survivor].clone();
+    let status = until("it leads alone", || async {
+        let status = json(&context, &["status", "--agent", &name]).await;
+        (status["leader"] == name.as_str()).then_some(status)
+    })
+    .await;
+    assert_eq!(status["generation"], 2);
+    assert_eq!(status["voters"].as_array().map(Vec::len), Some(1));
+    assert!(status["safe_mode_left_ms"].as_u64() > Some(0), "{status}");
+    let shown = starling(&context, &["status", "--agent", &name]).await;
+    assert!(shown.out.contains("Safe mode:"), "{}", shown.out);
+    until("its explanation says why nothing changes", || async {
+        let said = starling(&context, &["explain", "web", "--agent", &name]).await;
+        said.out.contains("The cluster was rebuilt").then_some(())
+    })
+    .await;
+    assert_eq!(cluster.sample().workers.len(), 4, "nothing was stopped");
+    let granted: u64 = shares(&context).await.iter().map(|(_, n)| n).sum();
+    assert_eq!(granted, 4, "nothing moves before two windows were seen");
+
+    // Two windows later what the others ran is placed anew.
+    until("all runs here", || async {
+        let shares = shares(&context).await;
+        let here = shares.iter().all(|(node, _)| *node == name);
+        let status = json(&context, &["status", "--agent", &name]).await;
+        (here && status["safe_mode_left_ms"].is_null()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_saved_snapshot_is_restored_on_a_machine_without_a_log() {
+    let (mut cluster, context) = start().await;
+    until("the policy is in force", || async {
+        let shown = json(&context, &["policies"]).await;
+        (shown["policies"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
+    let file = cluster.dir().join("saved.snap").display().to_string();
+    let saved = starling(&context, &["raft", "snapshot", "save", &file]).await;
+    assert_eq!(saved.code, Some(0), "{}", saved.err);
+    for position in 0..3 {
+        cluster.kill(position).await;
+    }
+    let names = cluster.names();
+    let home = cluster.dir().join(&names[1]);
+    let config = home.join("config.yaml").display().to_string();
+    let restore = ["raft", "snapshot", "restore", &file, "--config", &config];
+    let refused = starling(&context, &restore).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(refused.err.contains("holds a log"), "{}", refused.err);
+
+    let data = home.join("data");
+    for name in ["raft", "rebuilt"] {
+        let _ = std::fs::remove_dir_all(data.join(name));
+    }
+    let mut bytes = std::fs::read(&file).expect("a file");
+    bytes.pop();
+    let cut = format!("{file}.cut");
+    std::fs::write(&cut, bytes).expect("a file");
+    let damaged = ["raft", "snapshot", "restore", &cut, "--config", &config];
+    let refused = starling(&context, &damaged).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(refused.err.contains("can't be restored"), "{}", refused.err);
+
+    let done = starling(&context, &restore).await;
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("generation 2"), "{}", done.out);
+    cluster.restart(1).expect("it starts");
+    let name = names[1].clone();
+    until("it leads alone, with the policy", || async {
+        let status = json(&context, &["status", "--agent", &name]).await;
+        let leads = status["leader"] == name.as_str() && status["generation"] == 2;
+        (leads && status["policies"] == 1).then_some(())
+    })
+    .await;
+}

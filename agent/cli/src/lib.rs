@@ -24,7 +24,7 @@ pub mod import;
 mod keys;
 mod log_level;
 pub mod output;
-mod raft;
+pub mod raft;
 mod read;
 mod remove;
 mod scope;

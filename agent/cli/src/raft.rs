@@ -4,7 +4,7 @@
 //! Comes in: a verb. Goes out: who has a copy of the log and how far it is, who leads
 //! now, or what is in a snapshot.
 
-mod snapshot;
+pub mod snapshot;
 
 use serde::Serialize;
 use starling_proto::v1;
@@ -42,7 +42,7 @@ pub enum Raft {
     /// The same as `starling remove`
     #[command(alias = "remove-peer")]
     Remove(remove::Args),
-    /// Save all that the cluster knows to a file, or look into such a file
+    /// Save all that the cluster knows to a file, restore it, or look into such a file
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
 }

@@ -397,6 +397,7 @@ fn assemble(
         renews_itself: known.renews_itself,
         all_make_keys: known.all_make_keys.clone(),
         caught_up: false,
+        rests_ms: None,
         halted: None,
         events,
     };

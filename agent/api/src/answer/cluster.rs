@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use starling_consensus::tls::Validity;
 use starling_engine::demand::About;
+use starling_engine::ledger::rebuilt::Rebuilt;
 use starling_engine::ledger::{Admitted, Checkpoint};
 use starling_engine::unit::{Ms, NodeId};
 use starling_proto::{v1, view};
@@ -32,6 +33,8 @@ impl Sight<'_> {
         let running = self.running().values().map(|n| u64::from(*n)).sum();
         let (state, why) = self.state(digests);
         let (voters, others) = self.missing();
+        let safe_ms = self.ledger.all_act_in_ms(self.now);
+        let looks = matches!(self.ledger.rebuilt, Some(Rebuilt::Since(_)));
         v1::ClusterStatus {
             cluster: self.ledger.cluster.clone(),
             generation: self.ledger.generation,
@@ -54,6 +57,10 @@ impl Sight<'_> {
             missing_voters: voters.iter().map(|id| self.name(*id)).collect(),
             missing_members: others.iter().map(|id| self.name(*id)).collect(),
             warnings: self.warnings(digests, alive),
+            safe_mode_left: safe_ms.map(view::duration),
+            safe_mode_until: safe_ms
+                .filter(|_| looks)
+                .map(|left_ms| view::time(self.now.plus(left_ms))),
             halted_reason: self.snapshot.halted.clone().unwrap_or_default(),
             members: self.ledger.members.len() as u32,
             members_alive: alive as u32,

@@ -37,12 +37,23 @@ pub enum Snapshot {
         #[command(flatten)]
         client: client::Args,
     },
+    /// Make an empty data directory the first one of a cluster that holds what was saved
+    Restore(Restore),
     /// Check a snapshot and show what is in it
     Inspect {
         file: PathBuf,
         #[command(flatten)]
         output: output::Args,
     },
+}
+
+/// The binary does it: it knows an agent's settings.
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    pub file: PathBuf,
+    /// The agent's settings, YAML; the agent mustn't run
+    #[arg(long, value_name = "FILE", default_value = "/etc/starling/agent.yaml")]
+    pub config: PathBuf,
 }
 
 pub async fn snapshot(what: &Snapshot) -> Result<(), Error> {
@@ -65,6 +76,10 @@ pub async fn snapshot(what: &Snapshot) -> Result<(), Error> {
             };
             output::print(&saved, *output)
         }
+        Snapshot::Restore(_) => Err(Error::new(
+            Kind::Usage,
+            "a snapshot is restored by the program that runs agents",
+        )),
         Snapshot::Inspect { file, output } => {
             let sealed = read(file).map_err(|why| {
                 let words = format!("can't read {}: {why}", file.display());
@@ -142,7 +157,8 @@ fn write(file: &Path, sealed: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+/// All of a snapshot's file.
+pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut sealed = Vec::new();
     File::open(file)?
         .take(BYTES_MAX + 1)

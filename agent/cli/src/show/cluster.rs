@@ -41,6 +41,9 @@ pub struct Cluster {
     pub checkpoints: Vec<Checkpoint>,
     pub warnings: Vec<Warning>,
     pub halted: Option<String>,
+    /// The cluster was rebuilt, and nothing changes for so long yet.
+    pub safe_mode_left_ms: Option<u64>,
+    pub safe_mode_until: Option<String>,
     pub members: u32,
     pub members_alive: u32,
     pub policies: u32,
@@ -149,6 +152,8 @@ impl From<v1::ClusterStatus> for Cluster {
                 .collect(),
             warnings: status.warnings.into_iter().map(Warning::from).collect(),
             halted: some(status.halted_reason),
+            safe_mode_left_ms: status.safe_mode_left.as_ref().map(view::duration_ms),
+            safe_mode_until: time(status.safe_mode_until.as_ref()),
             members: status.members,
             members_alive: status.members_alive,
             policies: status.policies,
@@ -216,6 +221,15 @@ fn names(of: &[&Agent]) -> String {
         names.push(&more);
     }
     names.join(", ")
+}
+
+fn safe_mode(left_ms: u64, until: Option<&str>) -> String {
+    let left = human::age(left_ms);
+    let until = match until {
+        Some(until) => format!("until {until}, another {left}"),
+        None => format!("for {left} from the moment on at which an agent leads"),
+    };
+    format!("the cluster was rebuilt; nothing grows, shrinks or moves {until}")
 }
 
 impl Show for Status {
@@ -293,6 +307,12 @@ impl Show for Status {
         ];
         if let Some(certificates) = of.certificates() {
             rows.push(("Identity", certificates));
+        }
+        if let Some(left_ms) = of.safe_mode_left_ms {
+            rows.push((
+                "Safe mode",
+                safe_mode(left_ms, of.safe_mode_until.as_deref()),
+            ));
         }
         if let Some(halted) = &of.halted {
             rows.push(("Halted", halted.clone()));
