@@ -2,8 +2,12 @@
 //! which a lost cluster goes on.
 //!
 //! Comes in: an agent's settings, what it knows of its cluster, who answers, and the
-//! cluster's name once more. Goes out: a log of a later generation, and what to do next.
-//! Refuses while a majority of the voters could go on without it.
+//! cluster's name once more. Goes out: a log of a later generation, or, in a pod, a note
+//! that its agent carries out; and what to do next. Refuses while a majority of the
+//! voters could go on without it.
+
+pub mod note;
+mod pod;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -36,12 +40,10 @@ pub struct Args {
 
 pub async fn main(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
-    ensure!(
-        config.kubernetes.is_none(),
-        "an agent in a pod can't be recovered by this command yet: its cluster object says which \
-         generation there is"
-    );
-    offline(args, &config).await
+    match &config.kubernetes {
+        Some(kubernetes) => pod::main(args, &config, kubernetes).await,
+        None => offline(args, &config).await,
+    }
 }
 
 async fn offline(args: &Args, config: &Config) -> anyhow::Result<()> {

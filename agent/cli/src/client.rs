@@ -25,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A quiet connection is checked this often, so that a stream notices that its
 /// agent's machine is gone.
 const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Where no other limit is given; as the command line's default has it.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the command line says about whom to ask.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,6 +47,19 @@ pub struct Args {
     /// Give up after this long
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = human::duration)]
     pub timeout: Duration,
+}
+
+impl Args {
+    /// As by this context's file alone.
+    pub fn at(context: PathBuf) -> Args {
+        Args {
+            context: Some(context),
+            demo: false,
+            agent: None,
+            server: None,
+            timeout: TIMEOUT,
+        }
+    }
 }
 
 /// Agents that can be asked.

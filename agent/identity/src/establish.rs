@@ -125,7 +125,14 @@ impl Way<'_> {
                     self.store.belong(&cluster)?;
                     return Ok(cluster);
                 }
-                (Ok(Some(object)), Some(ours)) if object.id == ours.id => return Ok(ours.clone()),
+                (Ok(Some(object)), Some(ours)) if object.id == ours.id => {
+                    // It was rebuilt meanwhile, or the object was made again from before that.
+                    if object.generation <= ours.generation {
+                        return Ok(ours.clone());
+                    }
+                    self.store.belong(&object)?;
+                    return Ok(object);
+                }
                 (Ok(Some(object)), Some(ours)) => return Err(self.other(ours, &object)),
                 (Ok(None), Some(ours)) => {
                     tracing::warn!(
@@ -224,6 +231,7 @@ impl Way<'_> {
                 generation: FIRST_GENERATION,
                 founder: settings.node.clone(),
                 authority: certificate,
+                recovered_by: String::new(),
             },
             authority,
             gossip,

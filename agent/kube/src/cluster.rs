@@ -3,7 +3,8 @@
 //!
 //! Comes in: what a founder would have it say. Goes out: what it says. It is made
 //! by one create, which fails for all but the first, so two agents never both
-//! found. Never changes one that is there.
+//! found. Of one that is there only the generation is changed, from one that is known
+//! to a higher one, so that of two agents that would rebuild the cluster one does.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ const ID: &str = "id";
 const NAME: &str = "name";
 const GENERATION: &str = "generation";
 const FOUNDER: &str = "founder";
+const RECOVERED_BY: &str = "recoveredBy";
 const AUTHORITY: &str = "ca.crt";
 /// For whoever finds the object and wonders.
 const ABOUT: &str = "Made by the Starling agents: whoever made it founded the cluster, and new \
@@ -38,6 +40,17 @@ pub struct Cluster {
     pub founder: String,
     /// PEM: the certificate by which agents are known.
     pub authority: String,
+    /// The node whose log that generation goes on from; empty in the first one.
+    #[serde(default)]
+    pub recovered_by: String,
+}
+
+/// What became of raising the generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Raised {
+    Done,
+    /// The object says something else by now.
+    Other(Box<Cluster>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +108,69 @@ impl ClusterObject {
         }
     }
 
+    /// Has the object say `to`, where it still says `from` (`None` where there is none): a
+    /// compare and swap by the object's version. Where the answer is lost the object is
+    /// read again, so an error says that it is as it was, or can't be read.
+    pub async fn raise(&self, from: Option<&Cluster>, to: &Cluster) -> Result<Raised, Error> {
+        let Some(from) = from else {
+            return match self.create(to).await {
+                Ok(true) => Ok(Raised::Done),
+                Ok(false) => self.became(to, None).await,
+                Err(why) => self.became(to, Some(why)).await,
+            };
+        };
+        let found = call(READ_DEADLINE, self.api.get_opt(&self.name))
+            .await
+            .map_err(|failure| self.failed("read", failure))?;
+        let Some(mut object) = found else {
+            return self.became(to, None).await;
+        };
+        let now = self.parse(object.clone())?;
+        if now != *from {
+            return Ok(Raised::Other(Box::new(now)));
+        }
+        object.data = self.object(to).data;
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        // With the version that was read: whoever writes first wins.
+        let replaced = self.api.replace(&self.name, &params, &object);
+        match call(WRITE_DEADLINE, replaced).await {
+            Ok(_) => Ok(Raised::Done),
+            Err(Failure::Conflict(_)) => self.became(to, None).await,
+            Err(failure) => {
+                let why = self.failed("changed", failure);
+                self.became(to, Some(why)).await
+            }
+        }
+    }
+
+    /// What a write of `to` came to, by what the object says now.
+    async fn became(&self, to: &Cluster, why: Option<Error>) -> Result<Raised, Error> {
+        match (self.get().await?, why) {
+            (Some(now), _) if now == *to => Ok(Raised::Done),
+            (_, Some(why)) => Err(why),
+            (Some(now), None) => Ok(Raised::Other(Box::new(now))),
+            (None, None) => Err(Error::Unsound {
+                object: self.to_string(),
+                why: "it was deleted a moment ago".into(),
+            }),
+        }
+    }
+
     fn object(&self, cluster: &Cluster) -> ConfigMap {
         let text = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let mut data = BTreeMap::from([
+            text(ID, &cluster.id),
+            text(NAME, &cluster.name),
+            text(GENERATION, &cluster.generation.to_string()),
+            text(FOUNDER, &cluster.founder),
+            text(AUTHORITY, &cluster.authority),
+        ]);
+        if !cluster.recovered_by.is_empty() {
+            data.extend([text(RECOVERED_BY, &cluster.recovered_by)]);
+        }
         ConfigMap {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
@@ -108,13 +182,7 @@ impl ClusterObject {
                 annotations: Some(BTreeMap::from([text("starling.sh/about", ABOUT)])),
                 ..ObjectMeta::default()
             },
-            data: Some(BTreeMap::from([
-                text(ID, &cluster.id),
-                text(NAME, &cluster.name),
-                text(GENERATION, &cluster.generation.to_string()),
-                text(FOUNDER, &cluster.founder),
-                text(AUTHORITY, &cluster.authority),
-            ])),
+            data: Some(data),
             ..ConfigMap::default()
         }
     }
@@ -125,6 +193,8 @@ impl ClusterObject {
             why,
         };
         let mut data = object.data.unwrap_or_default();
+        let recovered_by = data.remove(RECOVERED_BY);
+        let recovered_by = recovered_by.filter(|by| by.len() <= TEXT_BYTES_MAX);
         let mut take = |key: &str| match data.remove(key) {
             Some(text) if text.is_empty() => Err(unsound(format!("`{key}` is empty"))),
             Some(text) if text.len() > TEXT_BYTES_MAX => {
@@ -141,6 +211,7 @@ impl ClusterObject {
                 .map_err(|_| unsound("`generation` is no number".into()))?,
             founder: take(FOUNDER)?,
             authority: take(AUTHORITY)?,
+            recovered_by: recovered_by.unwrap_or_default(),
         })
     }
 

@@ -22,7 +22,7 @@ use starling_identity::{
 use starling_keys::watch::Watcher;
 use starling_keys::{self as keys, Key};
 use starling_kube::client::{Connection, Source, connect};
-use starling_kube::cluster::ClusterObject;
+use starling_kube::cluster::{Cluster, ClusterObject};
 use starling_kube::discovery::Wanted;
 use starling_proto::enrol::enrol_service_server::EnrolService;
 use tokio::sync::watch;
@@ -96,7 +96,7 @@ fn tell(said: &Mutex<String>, words: &str) {
     }
 }
 
-async fn settings(config: &Config, kubernetes: &Kubernetes) -> anyhow::Result<Settings> {
+pub async fn settings(config: &Config, kubernetes: &Kubernetes) -> anyhow::Result<Settings> {
     let connection = connect(&Source::here()).await?;
     let namespace = kubernetes.namespace();
     let object = ClusterObject::new(
@@ -146,6 +146,12 @@ impl Identity {
     pub fn cluster_id(&self) -> Option<String> {
         let (_, established) = self.in_cluster.as_ref()?;
         Some(established.cluster.id.clone())
+    }
+
+    /// What the cluster object says; `None` on bare machines.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        let (_, established) = self.in_cluster.as_ref()?;
+        Some(&established.cluster)
     }
 
     /// Who certifies others, where agents do that.

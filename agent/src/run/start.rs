@@ -33,12 +33,14 @@ use super::aside::Aside;
 use super::ask::{POLLS_MAX, POLLS_WAITING_MAX, wall};
 use super::identity::{self, Identity, Known};
 use super::life;
+use super::outdated;
 use super::shown::Shown;
 use super::tell::Told;
 use super::watchdog::{self, Pulse};
 use super::{Agent, Args, EVENTS_MAX, Meters};
 use crate::config::{Adopt, Config, WorkersOnExit};
 use crate::platform::{Meter as PodMeter, Platform, reader};
+use crate::recover::note;
 
 /// Time for open API calls to end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -73,10 +75,12 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let probe = addresses::bind_health(&config.listen, &config.data_dir)?;
     let probes = health::serve(listener(&probe)?, health.clone(), pending());
     let mut probes = tokio::spawn(probes);
+    note::carry_out(&config).await?;
     // The other listeners come later: whoever calls an agent that can't answer
     // yet is better refused than kept waiting.
     let identity = tokio::select! {
-        prepared = identity::prepare(&config, &health) => prepared?,
+        prepared = prepare(&config, &health) => prepared?,
+        gone = asked_to_recover(&config) => return Err(gone.into()),
         _ = &mut shutdown => return Ok(()),
     };
     let sockets = addresses::bind(
@@ -95,6 +99,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     );
     let (log, rest) = tokio::select! {
         started = start_log(&config, &name, &identity, sockets) => started?,
+        gone = asked_to_recover(&config) => return Err(gone.into()),
         _ = &mut shutdown => return Ok(()),
     };
 
@@ -136,6 +141,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             gone = tokio::select! {
                 _ = &mut shutdown => None,
                 gone = missed(&mut api, &mut probes, log.failed()) => Some(gone),
+                gone = asked_to_recover(&config) => Some(gone),
             };
             match &gone {
                 None => info!("ending"),
@@ -168,6 +174,30 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 struct Gone {
     part: &'static str,
     why: String,
+}
+
+/// Returns once `starling recover` was given in this agent's pod.
+async fn asked_to_recover(config: &Config) -> Gone {
+    if config.kubernetes.is_none() {
+        // There it is done while the agent doesn't run.
+        pending::<()>().await;
+    }
+    note::noted(&config.data_dir).await;
+    Gone {
+        part: "this agent's part in the former generation of the cluster",
+        why: "it was asked to go on with the cluster from its log, which its next start does"
+            .into(),
+    }
+}
+
+/// Who this agent is, once its log is of the cluster's present generation or given up.
+async fn prepare(config: &Config, health: &Health) -> anyhow::Result<Identity> {
+    let identity = identity::prepare(config, health).await?;
+    if let Some(cluster) = identity.cluster() {
+        let (seeds, credentials) = (&identity.seeds, &identity.credentials);
+        outdated::wait(config, cluster, seeds, credentials, health).await?;
+    }
+    Ok(identity)
 }
 
 /// Waits until one of them ends, which none should.

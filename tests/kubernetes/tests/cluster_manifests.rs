@@ -446,6 +446,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
         "list endpointslices.discovery.k8s.io -n default",
         "get configmaps/starling-cluster -n starling-system",
         "create configmaps -n starling-system",
+        "update configmaps/starling-cluster -n starling-system",
     ] {
         let words: Vec<_> = allowed.split(' ').collect();
         assert_eq!(may(&cluster, &words), "yes", "{allowed}");

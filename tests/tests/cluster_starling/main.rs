@@ -15,6 +15,7 @@ mod measured;
 mod metrics;
 mod moving;
 mod nodes;
+mod recover;
 mod refuse;
 mod roll;
 mod signals;

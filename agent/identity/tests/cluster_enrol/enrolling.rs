@@ -229,6 +229,7 @@ async fn one_of_many_makes_the_cluster_object_and_pods_are_found_by_their_servic
                 generation: 1,
                 founder: format!("node-{n}"),
                 authority: "PEM".into(),
+                recovered_by: String::new(),
             };
             (object.create(&says).await.unwrap(), says)
         }));

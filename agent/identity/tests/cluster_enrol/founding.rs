@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use starling_identity::{Error, Established, Settings, establish};
+use starling_kube::cluster::{Cluster as Said, Raised};
 use starling_kubernetes_rig::{Cluster, left_out};
 use tempfile::TempDir;
 
@@ -92,4 +93,56 @@ async fn an_object_of_a_cluster_of_another_name_is_an_error_that_says_what_to_do
         error.contains("is of cluster test") && error.contains("kubernetes.clusterObject"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_raise_the_generation_at_once_one_does_and_the_other_hears_who() {
+    if left_out() {
+        return;
+    }
+    let cluster = Cluster::start(0).unwrap();
+    cluster.apply(OBJECTS).unwrap();
+    let homes = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let first = node(&cluster, "node-1", &homes[0]).await;
+    let second = node(&cluster, "node-2", &homes[1]).await;
+    start(&first).await.unwrap();
+    let mut now = first.object.get().await.unwrap().unwrap();
+    assert_eq!((now.generation, now.recovered_by.as_str()), (1, ""));
+    for generation in 2..8 {
+        let by = |node: &str| Said {
+            generation,
+            recovered_by: node.into(),
+            ..now.clone()
+        };
+        let (one, other) = (by("node-1"), by("node-2"));
+        let (first, second) = tokio::join!(
+            first.object.raise(Some(&now), &one),
+            second.object.raise(Some(&now), &other)
+        );
+        let (first, second) = (first.unwrap(), second.unwrap());
+        let said = match (&first, &second) {
+            (Raised::Done, Raised::Other(said)) => {
+                assert_eq!(**said, one);
+                one
+            }
+            (Raised::Other(said), Raised::Done) => {
+                assert_eq!(**said, other);
+                other
+            }
+            both => panic!("{both:?}"),
+        };
+        now = said;
+    }
+    // From what it doesn't say any more nothing is raised, and what was deleted is made.
+    let stale = Said {
+        generation: 1,
+        ..now.clone()
+    };
+    let raised = first.object.raise(Some(&stale), &now).await.unwrap();
+    assert_eq!(raised, Raised::Other(Box::new(now.clone())));
+    delete(&cluster);
+    assert!(first.object.raise(Some(&now), &stale).await.is_err());
+    let made = first.object.raise(None, &now).await.unwrap();
+    assert_eq!(made, Raised::Done);
+    assert_eq!(first.object.get().await.unwrap(), Some(now));
 }

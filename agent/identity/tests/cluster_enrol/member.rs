@@ -113,6 +113,7 @@ impl Member {
                     generation: 1,
                     founder: node.into(),
                     authority: authority.certificate.clone(),
+                    recovered_by: String::new(),
                 },
                 credentials,
                 gossip: Vec::new(),

@@ -1,0 +1,165 @@
+//! The nodes of most voters are gone for good; the cluster goes on from an agent's log by
+//! command.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use starling_kubernetes_rig::Cluster;
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, text, until};
+use starling_tests::workload::{cpu_policy, deployment};
+
+const SOON: Duration = Duration::from_mins(3);
+const SIZE: u64 = 3;
+
+/// As a person would do it.
+fn recover(cluster: &Cluster, pod: &str) -> Result<String, String> {
+    let words = ["exec", pod, "-n", SYSTEM, "--container", "agent", "--"];
+    let recover = ["starling", "recover", "--cluster", "starling"];
+    let said = cluster.kubectl([&words[..], &recover].concat());
+    said.map_err(|why| why.to_string())
+}
+
+/// Name, role and whether it answers, as far as any agent says.
+fn members(installed: &Installed) -> Result<Vec<(String, String, bool)>, String> {
+    let answer = installed.starling(&["members"])?;
+    let list = answer["members"].as_array().into_iter().flatten();
+    let alive = |it: &Value| it["alive"].as_bool().unwrap_or_default();
+    let member = |it: &Value| (text(&it["name"]), text(&it["role"]), alive(it));
+    Ok(list.map(member).collect())
+}
+
+/// What the cluster object says: the generation, and whose log it goes on from.
+fn object(cluster: &Cluster) -> (String, String) {
+    let object = cluster.get(["configmap", "starling-cluster", "-n", SYSTEM]);
+    let data = &object.unwrap()["data"];
+    (text(&data["generation"]), text(&data["recoveredBy"]))
+}
+
+fn await_status(
+    installed: &Installed,
+    what: &str,
+    right: impl Fn(&Value) -> bool,
+    always: impl Fn(),
+) -> Value {
+    until(&installed.cluster, what, SOON, |_| {
+        always();
+        Ok(installed.starling(&["status"]).and_then(|status| {
+            if right(&status) {
+                Ok(status)
+            } else {
+                Err(status.to_string())
+            }
+        }))
+    })
+}
+
+#[test]
+fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes_stay() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "recover");
+    installed.namespace(namespace);
+    // Each pod uses 60 % whatever happens to the others, so that this size is right.
+    installed.apply(namespace, &deployment("web", 3, 60));
+    installed.await_rollout(namespace, "web");
+    let steady = "  behavior: {scaleUp: {stabilizationWindowSeconds: 15}}";
+    installed.apply(namespace, &cpu_policy("Deployment", "web", steady));
+    installed.await_condition(namespace, "web", "Ready");
+    let before = until(cluster, "three members vote", SOON, |_| {
+        Ok(members(&installed).and_then(|all| {
+            let learning = all.iter().filter(|(_, role, _)| role == "learner");
+            match (learning.count(), all.len()) {
+                (2, 5) => Ok(all),
+                (learning, all) => Err(format!("{learning} of {all} don't")),
+            }
+        }))
+    });
+    let with = |votes: bool| -> Vec<String> {
+        let of = before.iter();
+        let of = of.filter(|(_, role, _)| (role != "learner") == votes);
+        of.map(|(name, ..)| name.clone()).collect()
+    };
+    let (voters, learners) = (with(true), with(false));
+    let pods: Vec<String> = [&voters[2], &learners[0]]
+        .iter()
+        .map(|node| installed.agent_on(node))
+        .collect();
+    let early = recover(cluster, &pods[0]).unwrap_err();
+    assert!(early.contains("hears a leader"), "{early}");
+    assert_eq!(object(cluster), ("1".into(), String::new()));
+
+    for node in &voters[..2] {
+        cluster.delete_node(node).unwrap();
+    }
+    let stays = || assert_eq!(installed.size(namespace, "deploy", "web"), SIZE);
+    let unled = |status: &Value| status["state"] == "no_quorum";
+    await_status(&installed, "no quorum is left", unled, stays);
+
+    // Two people at once: one goes on, the other hears of it.
+    let said = thread::scope(|scope| {
+        let both = pods.iter().map(|pod| scope.spawn(|| recover(cluster, pod)));
+        let both: Vec<_> = both.collect();
+        both.into_iter()
+            .map(|one| one.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let (generation, by) = object(cluster);
+    assert_eq!(generation, "2", "{said:?}");
+    let loser = usize::from(by == voters[2]);
+    assert!(by == voters[2] || by == learners[0], "{by}: {said:?}");
+    let why = said[loser].as_ref().unwrap_err();
+    let clear = [
+        "was first",
+        "goes on with the cluster",
+        "rebuilt already",
+        "holds more",
+    ];
+    assert!(clear.iter().any(|words| why.contains(words)), "{why}");
+
+    let goes_on = |status: &Value| status["generation"] == 2 && status["leader"].is_string();
+    let status = await_status(&installed, "it goes on", goes_on, stays);
+    eprintln!("{status}");
+    let acts = |status: &Value| goes_on(status) && status["safe_mode_left_ms"].is_null();
+    let mut told = !status["safe_mode_left_ms"].is_null();
+    if told {
+        let explained = installed.starling(&["explain", "web", "-n", namespace]);
+        told = explained.is_ok_and(|it| it.to_string().contains("ClusterRebuilt"));
+    }
+    assert!(told, "safe mode is said: {status}");
+    await_status(&installed, "two windows were seen", acts, stays);
+    installed.await_rollout(namespace, "web");
+    stays();
+
+    // The others have come over, and the dead are taken out.
+    until(cluster, "the survivors are members", SOON, |_| {
+        Ok(members(&installed).and_then(|all| {
+            let alive = all.iter().filter(|(.., alive)| *alive).count();
+            (alive == 3).then_some(()).ok_or(format!("{all:?}"))
+        }))
+    });
+    for node in &voters[..2] {
+        until(cluster, "a dead member is removed", SOON, |_| {
+            Ok(installed.starling(&["remove", node]))
+        });
+    }
+    installed.burn(namespace, "web", 250);
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size > SIZE);
+
+    let added = cluster.add_nodes(2).unwrap();
+    await_agents(cluster, NODES);
+    until(
+        cluster,
+        "new nodes are members, and three vote",
+        SOON,
+        |_| {
+            Ok(members(&installed).and_then(|all| {
+                let there =
+                    |node: &String| all.iter().any(|(name, _, alive)| name == node && *alive);
+                let voting = all.iter().filter(|(_, role, _)| role != "learner").count();
+                let right = added.iter().all(there) && all.len() == 5 && voting == 3;
+                right.then_some(()).ok_or(format!("{all:?}"))
+            }))
+        },
+    );
+    installed.forget(namespace);
+}
