@@ -1,10 +1,11 @@
-//! What the end-to-end tests share: the binary under test and its commands, workloads to
-//! size, and waiting for a condition with a deadline.
+//! What the end-to-end tests share: the binary under test and its commands, workers and workloads
+//! to size, and waiting for a condition with a deadline.
 
 pub mod adapter;
 pub mod command;
 pub mod cost;
 pub mod installed;
+pub mod sleepers;
 pub mod workload;
 
 use std::path::{Path, PathBuf};

@@ -8,25 +8,8 @@ use std::time::{Duration, Instant};
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::{Documents, Files};
 use starling_rig::observe::Observer;
+use starling_tests::sleepers::{self, PROCESS, policy};
 use starling_tests::{DEADLINE, binary, until};
-
-const PROCESS: &str = "\
-apiVersion: starling.sh/v1alpha1
-kind: Process
-metadata: {name: web}
-spec:
-  command: [sleep, '600']
-  requests: {cpu: 100m}
-";
-
-fn policy(min: u32, max: u32) -> String {
-    format!(
-        "apiVersion: starling.sh/v1alpha1\nkind: ScalingPolicy\nmetadata: {{name: web}}\nspec:\n  \
-         scaleTargetRef: {{kind: Process, name: web}}\n  minReplicaCount: {min}\n  \
-         maxReplicaCount: {max}\n  triggers:\n  - type: cpu\n    metricType: Utilization\n    \
-         metadata: {{value: '60'}}\n"
-    )
-}
 
 struct Bench {
     cluster: Cluster,
@@ -36,15 +19,9 @@ struct Bench {
 impl Bench {
     /// Three agents that run `min` workers, which need no CPU.
     async fn start(min: u32) -> Bench {
-        let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
-        let documents = Documents {
-            each: PROCESS.into(),
-            first: policy(min, 12),
-        };
-        let observer = cluster.start(&documents).await.expect("it forms");
-        let mut bench = Bench { cluster, observer };
-        bench.workers(min as usize).await;
-        bench
+        let mut cluster = sleepers::three();
+        let observer = sleepers::start(&mut cluster, min as usize).await;
+        Bench { cluster, observer }
     }
 
     /// Waits until so many workers are in the process table, and gives their pids.
@@ -55,8 +32,7 @@ impl Bench {
     async fn workers(&mut self, count: usize) -> BTreeSet<u32> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let workers = self.cluster.sample().workers;
-            let pids: BTreeSet<u32> = workers.iter().map(|worker| worker.pid).collect();
+            let pids = sleepers::workers(&mut self.cluster);
             if pids.len() == count {
                 return pids;
             }

@@ -5,33 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use starling_rig::cluster::files::Documents;
 use starling_rig::cluster::{Cluster, Launch};
 use starling_rig::observe::Observer;
-use starling_tests::{binary, until};
-
-const PROCESS: &str = "\
-apiVersion: starling.sh/v1alpha1
-kind: Process
-metadata: {name: web}
-spec:
-  command: [sleep, '600']
-  requests: {cpu: 100m}
-";
-
-const POLICY: &str = "\
-apiVersion: starling.sh/v1alpha1
-kind: ScalingPolicy
-metadata: {name: web}
-spec:
-  scaleTargetRef: {kind: Process, name: web}
-  minReplicaCount: 4
-  maxReplicaCount: 12
-  triggers:
-  - type: cpu
-    metricType: Utilization
-    metadata: {value: '60'}
-";
+use starling_tests::sleepers::{self, workers};
+use starling_tests::until;
 
 const WORKERS: usize = 4;
 /// What is too old to be believed is older than 5 s; each of these takes a second or two.
@@ -79,29 +56,15 @@ fn set_clock(cluster: &Cluster, position: usize, seconds: i64) {
 /// Three agents, each with a clock of its own, and as many workers as are wanted.
 async fn start(offsets: [i64; 3]) -> Option<(Cluster, Observer)> {
     let library = faketime()?;
-    let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
+    let mut cluster = sleepers::three();
     for (position, seconds) in offsets.into_iter().enumerate() {
         set_clock(&cluster, position, seconds);
         let offset = offset(&cluster, position);
         cluster.launch(position, launch(&library, &offset));
     }
-    let documents = Documents {
-        each: PROCESS.into(),
-        first: POLICY.into(),
-    };
-    let observer = cluster.start(&documents).await.expect("it forms");
-    until("all workers run", || {
-        let pids = workers(&mut cluster);
-        async move { (pids.len() == WORKERS).then_some(()) }
-    })
-    .await;
+    let observer = sleepers::start(&mut cluster, WORKERS).await;
     counted(&observer).await;
     Some((cluster, observer))
-}
-
-fn workers(cluster: &mut Cluster) -> BTreeSet<u32> {
-    let workers = cluster.sample().workers;
-    workers.iter().map(|worker| worker.pid).collect()
 }
 
 /// Waits until whoever leads has fresh word of every worker, and says who it is.

@@ -6,53 +6,16 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use starling_rig::cluster::Cluster;
-use starling_rig::cluster::files::Documents;
 use starling_rig::observe::{Observer, Status};
+use starling_tests::sleepers::{self, workers};
 use starling_tests::{binary, until};
-
-const PROCESS: &str = "\
-apiVersion: starling.sh/v1alpha1
-kind: Process
-metadata: {name: web}
-spec:
-  command: [sleep, '600']
-  requests: {cpu: 100m}
-";
-
-const POLICY: &str = "\
-apiVersion: starling.sh/v1alpha1
-kind: ScalingPolicy
-metadata: {name: web}
-spec:
-  scaleTargetRef: {kind: Process, name: web}
-  minReplicaCount: 4
-  maxReplicaCount: 12
-  triggers:
-  - type: cpu
-    metricType: Utilization
-    metadata: {value: '60'}
-";
 
 const WORKERS: usize = 4;
 
 async fn start() -> (Cluster, Observer) {
-    let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
-    let documents = Documents {
-        each: PROCESS.into(),
-        first: POLICY.into(),
-    };
-    let observer = cluster.start(&documents).await.expect("it forms");
-    until("all workers run", || {
-        let pids = workers(&mut cluster);
-        async move { (pids.len() == WORKERS).then_some(()) }
-    })
-    .await;
+    let mut cluster = sleepers::three();
+    let observer = sleepers::start(&mut cluster, WORKERS).await;
     (cluster, observer)
-}
-
-fn workers(cluster: &mut Cluster) -> BTreeSet<u32> {
-    let workers = cluster.sample().workers;
-    workers.iter().map(|worker| worker.pid).collect()
 }
 
 /// Waits until every agent knows of a leader and of all members, and that `watch` runs on.

@@ -1,35 +1,10 @@
 //! Real agents that may have few files open, and strangers that take as many as they can.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
-use std::collections::BTreeSet;
-
-use starling_rig::cluster::files::Documents;
-use starling_rig::cluster::{Cluster, Launch};
-use starling_tests::{binary, until};
+use starling_rig::cluster::Launch;
+use starling_tests::sleepers::{self, workers};
+use starling_tests::until;
 use tokio::net::TcpStream;
-
-const PROCESS: &str = "\
-apiVersion: starling.sh/v1alpha1
-kind: Process
-metadata: {name: web}
-spec:
-  command: [sleep, '600']
-  requests: {cpu: 100m}
-";
-
-const POLICY: &str = "\
-apiVersion: starling.sh/v1alpha1
-kind: ScalingPolicy
-metadata: {name: web}
-spec:
-  scaleTargetRef: {kind: Process, name: web}
-  minReplicaCount: 6
-  maxReplicaCount: 12
-  triggers:
-  - type: cpu
-    metricType: Utilization
-    metadata: {value: '60'}
-";
 
 const WORKERS: usize = 6;
 /// Twice as many as an agent needs.
@@ -37,14 +12,9 @@ const FILES: &str = "--nofile=256:256";
 /// To each port of each agent.
 const STRANGERS: usize = 400;
 
-fn workers(cluster: &mut Cluster) -> BTreeSet<u32> {
-    let workers = cluster.sample().workers;
-    workers.iter().map(|worker| worker.pid).collect()
-}
-
 #[tokio::test]
 async fn strangers_that_take_connections_stop_no_worker_and_keep_no_user_out() {
-    let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
+    let mut cluster = sleepers::three();
     for position in 0..3 {
         let by = ["prlimit", FILES].map(str::to_owned).to_vec();
         let launch = Launch {
@@ -53,16 +23,7 @@ async fn strangers_that_take_connections_stop_no_worker_and_keep_no_user_out() {
         };
         cluster.launch(position, launch);
     }
-    let documents = Documents {
-        each: PROCESS.into(),
-        first: POLICY.into(),
-    };
-    let observer = cluster.start(&documents).await.expect("it forms");
-    until("all workers run", || {
-        let pids = workers(&mut cluster);
-        async move { (pids.len() == WORKERS).then_some(()) }
-    })
-    .await;
+    let observer = sleepers::start(&mut cluster, WORKERS).await;
     let before = workers(&mut cluster);
     let mut ports = cluster.api_addresses();
     ports.extend(cluster.health_addresses());
