@@ -1,6 +1,6 @@
 //! One real cluster of five nodes on which Starling is installed as users install
 //! it: the project's manifests, image and entry point. The tests of this binary
-//! share it, one after another; it ends with the process.
+//! share it, most of them side by side; it ends with the process.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -11,11 +11,13 @@ use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use starling_kubernetes_rig::{self as rig, Cluster, Settings, image, left_out};
+use starling_kubernetes_rig::turn::{self, Turn};
+use starling_kubernetes_rig::{self as rig, Cluster, Settings, image};
 
 use crate::workload::{AT_ONCE, cpu_policy, deployment, source};
 
@@ -29,44 +31,102 @@ const READY: Duration = Duration::from_mins(3);
 /// An agent that is cut off costs the plugin some seconds before it asks the next.
 const ANSWER: Duration = Duration::from_mins(1);
 
+/// Where the agents' own containers have it.
+const CONTEXT: &str = "/var/lib/starling/client/context.yaml";
+
 pub struct Installed {
     pub cluster: Cluster,
     /// From `kubectl apply` to the last agent's readiness.
     pub ready_after: Duration,
+    /// Made by which test.
+    namespaces: Mutex<Vec<(ThreadId, String)>>,
 }
 
-static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
+static INSTALLED: RwLock<Option<Installed>> = RwLock::new(None);
 
-/// The shared cluster, while one test has it.
-pub struct Shared(MutexGuard<'static, Option<Installed>>);
+/// HPA's own 15 s are for clusters that nobody waits for.
+const HPA_PERIOD: &str = "--horizontal-pod-autoscaler-sync-period=5s";
+
+/// The shared cluster, for a test's turn.
+pub struct Shared {
+    // In the order in which they end.
+    held: RwLockReadGuard<'static, Option<Installed>>,
+    alone: bool,
+    _turn: Turn,
+}
 
 impl Deref for Shared {
     type Target = Installed;
 
     fn deref(&self) -> &Installed {
-        self.0.as_ref().unwrap()
+        self.held.as_ref().unwrap()
     }
 }
 
-/// The cluster, for this test alone; `None` where tests on clusters are left out.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        // What a test that failed leaves behind is no fault of the next: pods that go on
+        // working, and what is broken. What can't be mended the next one says.
+        let cluster = &self.cluster;
+        for namespace in self.namespaces() {
+            let words = ["delete", "namespace", &namespace, "--wait=false"];
+            let _ = cluster.kubectl(words);
+        }
+        if !self.alone {
+            return;
+        }
+        let _ = cluster.resume_api_server();
+        cluster.slow_api_server(Duration::ZERO);
+        for node in cluster.nodes() {
+            let _ = cluster.heal(&node);
+        }
+    }
+}
+
+/// The cluster with no other test at work: for what breaks it, changes the agents, or holds
+/// times and measurements to a bound. `None` where tests on clusters are left out.
 pub fn installed() -> Option<Shared> {
-    if left_out() {
-        return None;
+    shared(turn::alone()?, true)
+}
+
+/// The cluster with others at work beside it: for tests that keep to namespaces of their own.
+pub fn beside() -> Option<Shared> {
+    shared(turn::beside()?, false)
+}
+
+/// The cluster for this test alone, after all others: what it leaves isn't of [`NODES`] nodes.
+pub fn last() -> Option<Shared> {
+    shared(turn::last()?, true)
+}
+
+fn shared(turn: Turn, alone: bool) -> Option<Shared> {
+    let fits = |it: &Option<Installed>| {
+        let nodes = it.as_ref().map(|it| it.cluster.nodes().len());
+        nodes == Some(usize::from(NODES))
+    };
+    let mut held = INSTALLED.read().unwrap_or_else(PoisonError::into_inner);
+    if !fits(&held) {
+        drop(held);
+        let mut place = INSTALLED.write().unwrap_or_else(PoisonError::into_inner);
+        // Unless another test was faster.
+        if !fits(&place) {
+            // One with other nodes ends before the next begins.
+            *place = None;
+            let began = Instant::now();
+            let flags = vec![HPA_PERIOD.to_owned()];
+            *place = Some(Installed::start_with(NODES, &manifests(), flags));
+            turn::say(&format!("started the cluster in {:?}", began.elapsed()));
+        }
+        held = RwLockWriteGuard::downgrade(place);
     }
-    let mut shared = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    let nodes = |it: &Installed| it.cluster.nodes().len();
-    if shared.as_ref().map(nodes) != Some(usize::from(NODES)) {
-        // None yet, or one with other nodes: it ends before the next begins.
-        *shared = None;
-        *shared = Some(Installed::start(NODES, &manifests()));
-    }
-    let shared = Shared(shared);
-    // What a test that failed may have left broken is no fault of the next.
-    shared.cluster.slow_api_server(Duration::ZERO);
-    for node in shared.cluster.nodes() {
-        shared.cluster.heal(&node).unwrap();
-    }
-    Some(shared)
+    Some(Shared {
+        held,
+        alone,
+        _turn: turn,
+    })
 }
 
 /// The manifests as they are shipped.
@@ -181,6 +241,7 @@ impl Installed {
         Installed {
             ready_after: began.elapsed(),
             cluster,
+            namespaces: Mutex::default(),
         }
     }
 
@@ -241,6 +302,21 @@ impl Installed {
         serde_json::from_str(&said).map_err(|e| format!("{e}: {said}"))
     }
 
+    /// The same in an agent's container, past kubectl and the API server: a fraction of the
+    /// work, for what is asked again and again.
+    pub fn ask(&self, words: &[&str]) -> Result<Value, String> {
+        let nodes = self.cluster.nodes();
+        let agent = nodes.iter().find_map(|node| {
+            let mut all = self.cluster.containers(node).ok()?.into_iter();
+            all.find(|it| (it.namespace.as_str(), it.name.as_str()) == (SYSTEM, "agent"))
+        });
+        let agent = agent.ok_or("no agent runs")?;
+        let as_json = ["--context", CONTEXT, "-o", "json"];
+        let words = [&["/usr/local/bin/starling"], words, &as_json].concat();
+        let said = agent.exec(&words).map_err(|e| e.to_string())?;
+        serde_json::from_str(&said).map_err(|e| format!("{e}: {said}"))
+    }
+
     /// The node whose agent leads.
     pub fn leader(&self) -> String {
         until(&self.cluster, "an agent leads", READY, |_| {
@@ -287,6 +363,19 @@ impl Installed {
     pub fn namespace(&self, name: &str) {
         let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
         self.cluster.apply(&yaml).unwrap();
+        let made = (thread::current().id(), name.to_owned());
+        self.namespaces.lock().unwrap().push(made);
+    }
+
+    /// Those of the running test.
+    fn namespaces(&self) -> Vec<String> {
+        let test = thread::current().id();
+        let all = self
+            .namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let own = all.iter().filter(|(by, _)| *by == test);
+        own.map(|(_, name)| name.clone()).collect()
     }
 
     /// Ends what a test made; nobody waits for it.
@@ -332,9 +421,9 @@ impl Installed {
         }
     }
 
-    /// What `kubectl starling explain` says of the first trigger of a policy just now.
+    /// What `starling explain` says of the first trigger of a policy just now.
     pub fn input(&self, namespace: &str, policy: &str) -> Result<Value, String> {
-        let answer = self.starling(&["explain", policy, "-n", namespace])?;
+        let answer = self.ask(&["explain", policy, "-n", namespace])?;
         match &answer["live"]["inputs"][0] {
             Value::Null => Err(format!("no live input in {answer}")),
             input => Ok(input.clone()),
@@ -343,7 +432,7 @@ impl Installed {
 
     /// The changes of size of a policy's target, each as from and to, the first first.
     pub fn changes(&self, namespace: &str, policy: &str) -> Vec<(u64, u64)> {
-        let answer = self.starling(&["decisions", policy, "-n", namespace]);
+        let answer = self.ask(&["decisions", policy, "-n", namespace]);
         let answer = answer.unwrap();
         let changes = answer["decisions"].as_array().unwrap().iter().rev();
         let size = |change: &Value, field: &str| change[field].as_u64().unwrap();

@@ -16,7 +16,7 @@ use starling_kube::client::calls::Verb;
 use starling_kube::client::{self, Connection};
 use starling_kube::crd;
 use starling_kube::policies::{Dated, Policies, Reads};
-use starling_kubernetes_rig::{Cluster, left_out};
+use starling_kubernetes_rig::{Cluster, turn};
 use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -311,9 +311,7 @@ fn prepare() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_put_into_force_told_of_and_left_alone_at_rest() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     prepare();
     let mut world = World::new();
     world.deploy();
@@ -396,9 +394,7 @@ async fn an_object_is_put_into_force_told_of_and_left_alone_at_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_in_force_says_why_and_comes_by_itself_once_it_can() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     prepare();
     let mut world = World::new();
     world.deploy();
@@ -492,9 +488,7 @@ async fn what_cannot_be_in_force_says_why_and_comes_by_itself_once_it_can() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_an_api_server_that_is_away_removes_nothing_and_what_went_meanwhile_goes() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     prepare();
     let mut world = World::new();
     world.deploy();
@@ -568,9 +562,7 @@ fn of_keda(world: &World, kind: &str) -> Result<[String; 3], String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scaled_object_is_decided_for_as_it_is_and_given_back() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     prepare();
     let mut world = World::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../daemonset/components/keda");

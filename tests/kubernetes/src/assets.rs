@@ -144,7 +144,7 @@ pub fn check() -> Result<Assets> {
 
 /// Whether a test of the cluster is to be left out, which it then says on stderr. Where
 /// `STARLING_REQUIRE_CLUSTER` is 1 nothing is left out, and what is missing fails the test.
-pub fn left_out() -> bool {
+pub(crate) fn left_out() -> bool {
     if required() {
         if let Err(why) = check() {
             panic!("{REQUIRED} is 1, and {why}");

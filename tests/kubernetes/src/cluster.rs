@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::assets::{self, Assets};
+use crate::client;
 use crate::control::{Configs, Control};
 use crate::crowd::{self, FakePods};
 use crate::error::{Error, Result};
@@ -151,6 +152,9 @@ impl Cluster {
 
     /// What `kubectl get ... -o json` shows.
     pub fn get<'a>(&self, words: impl AsRef<[&'a str]>) -> Result<Value> {
+        if let Some(path) = client::path(words.as_ref()) {
+            return client::read(self.kubeconfig(), &path);
+        }
         let mut all = vec!["get", "-o", "json"];
         all.extend_from_slice(words.as_ref());
         let text = self.kubectl(all)?;

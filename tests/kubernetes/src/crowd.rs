@@ -3,18 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::thread;
 
+use kube::Client;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
     PatchParams, PostParams,
 };
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::error::{Error, Result, Trying};
+use crate::client::in_own_runtime;
+use crate::error::{Error, Result};
 
 /// Writes that are under way at a time: enough to keep an API server on two cores busy.
 /// More wait.
@@ -218,36 +217,4 @@ async fn write_one(api: &Api<DynamicObject>, object: Value) -> kube::Result<()> 
     api.patch_status(&name, &PatchParams::default(), &patch)
         .await
         .map(|_| ())
-}
-
-/// Runs to the end on a thread with a runtime of its own, so that callers may be in one.
-fn in_own_runtime<F: Future<Output = kube::Result<()>>>(
-    config: &Path,
-    act: impl FnOnce(Client) -> F + Send,
-) -> Result<()> {
-    let failed = |source: kube::Error| Error::Api {
-        source: Box::new(source),
-    };
-    let run = || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .trying(|| "start a runtime for fake objects".into())?;
-        runtime.block_on(async {
-            let file = Kubeconfig::read_from(config).map_err(kube::Error::from);
-            let file = file.map_err(failed)?;
-            let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(|e| failed(e.into()))?;
-            act(Client::try_from(config).map_err(failed)?)
-                .await
-                .map_err(failed)
-        })
-    };
-    thread::scope(|scope| {
-        let thread = scope.spawn(run);
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }

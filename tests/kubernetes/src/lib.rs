@@ -5,6 +5,7 @@
 //! crates. The next fault goes beside `network` and `proxy`, the next image under `images/`.
 
 mod assets;
+mod client;
 mod cluster;
 mod component;
 mod container;
@@ -18,8 +19,9 @@ mod pki;
 mod proxy;
 mod run;
 pub mod shell;
+pub mod turn;
 
-pub use assets::{REQUIRED, check, left_out};
+pub use assets::{REQUIRED, check};
 pub use cluster::{Cluster, Settings};
 pub use container::{Container, Signal};
 pub use crowd::FakePods;

@@ -14,6 +14,11 @@ pub const COMMAND_LIMIT: Duration = Duration::from_mins(3);
 /// So much of a failed command's output goes into its error: the end says why.
 const OUTPUT_SHOWN_BYTES: usize = 4_000;
 
+/// The least between two looks; one that takes longer itself is repeated after as long
+/// again, up to the most: whoever is looked at needs the machine too.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Waits until `probe` succeeds, at most so long. Its error says what is still amiss.
 pub fn until<T>(
     what: &str,
@@ -22,6 +27,7 @@ pub fn until<T>(
 ) -> Result<T> {
     let began = Instant::now();
     loop {
+        let looked = Instant::now();
         match probe() {
             Ok(value) => return Ok(value),
             Err(last) if began.elapsed() > limit => {
@@ -31,7 +37,7 @@ pub fn until<T>(
                     last,
                 });
             }
-            Err(_) => thread::sleep(Duration::from_millis(100)),
+            Err(_) => thread::sleep(looked.elapsed().clamp(PAUSE_MIN, PAUSE_MAX)),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use starling_kubernetes_rig::{Cluster, Cut, Settings, Signal, image, left_out};
+use starling_kubernetes_rig::{Cluster, Cut, Settings, Signal, image, turn};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -83,9 +83,7 @@ fn api_server(cluster: &Cluster) -> (String, u16) {
 
 #[test]
 fn a_cut_holds_for_what_it_names_and_is_healed() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let cluster = cluster();
     let (api, port) = api_server(cluster);
     let (_, own) = pod(cluster, "node1");
@@ -124,9 +122,7 @@ fn a_cut_holds_for_what_it_names_and_is_healed() {
 
 #[test]
 fn a_cut_in_one_direction_lets_the_other_pass() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let cluster = cluster();
     let target = cluster.node_address("node2").unwrap().to_string();
     // How many datagrams to node2 node1's link has sent, and node2's has taken.
@@ -166,9 +162,7 @@ fn a_cut_in_one_direction_lets_the_other_pass() {
 
 #[test]
 fn the_api_server_freezes_dies_slows_down_and_comes_back() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let cluster = cluster();
     let ask = || cluster.kubectl(["get", "--raw=/readyz", "--request-timeout=2s"]);
     let through_proxy = || {
@@ -240,9 +234,7 @@ fn the_api_server_freezes_dies_slows_down_and_comes_back() {
 
 #[test]
 fn broken_connections_are_made_anew() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let cluster = cluster();
     let (name, _) = pod(cluster, "node3");
     cluster.break_connections();
@@ -255,9 +247,7 @@ fn broken_connections_are_made_anew() {
 
 #[test]
 fn a_killed_container_is_started_again_in_its_pod() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let cluster = cluster();
     let (name, address) = pod(cluster, "node2");
     let restarts = |cluster: &Cluster| {
@@ -288,9 +278,7 @@ fn a_killed_container_is_started_again_in_its_pod() {
 
 #[test]
 fn nodes_are_added_stopped_started_drained_and_deleted() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let cluster = cluster();
     let began = Instant::now();
     let added = cluster.add_nodes(2).unwrap();

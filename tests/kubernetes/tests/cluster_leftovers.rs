@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use starling_kubernetes_rig::{Cluster, left_out, shell};
+use starling_kubernetes_rig::{Cluster, shell, turn};
 
 /// What is on this machine that bears the name of this run.
 fn names(id: &str) -> Vec<String> {
@@ -52,9 +52,7 @@ fn processes(id: &str) -> Vec<String> {
 
 #[test]
 fn what_a_killed_rig_leaves_is_swept_by_the_next_start() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let mut rig = Command::new(env!("CARGO_BIN_EXE_starling-kubernetes-rig"))
         .args(["up", "--nodes", "1"])
         .stdout(Stdio::piped())
@@ -90,9 +88,7 @@ fn what_a_killed_rig_leaves_is_swept_by_the_next_start() {
 
 #[test]
 fn two_clusters_stand_side_by_side() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let (one, two) = std::thread::scope(|scope| {
         let one = scope.spawn(|| Cluster::start(1).unwrap());
         let two = scope.spawn(|| Cluster::start(1).unwrap());

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use starling_kubernetes_rig::{Cluster, check, left_out};
+use starling_kubernetes_rig::{Cluster, check, turn};
 
 /// What the chart adds for Helm's own use, or for people who look with kubectl.
 const HELM_LABELS: [&str; 3] = [
@@ -147,18 +147,14 @@ fn same(manifests: &str, chart: &str) {
 
 #[test]
 fn what_is_derived_from_the_manifests_is_up_to_date() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let mut render = Command::new(daemonset().join("render"));
     text(render.arg("--check").env("KUBECTL", binary("kubectl")));
 }
 
 #[test]
 fn the_chart_and_the_manifests_say_the_same() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     same(&kustomize("base"), &text(&mut helm(&[])));
     same(
         &kustomize("examples/kustomize"),
@@ -172,9 +168,7 @@ fn the_chart_and_the_manifests_say_the_same() {
 
 #[test]
 fn values_that_the_chart_doesn_t_know_or_can_t_follow_are_refused() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let refusals = [
         ("replicas=3", "'replicas' not allowed"),
         ("image.tagg=dev", "'tagg' not allowed"),
@@ -218,9 +212,7 @@ fn values_that_the_chart_doesn_t_know_or_can_t_follow_are_refused() {
 
 #[test]
 fn values_that_are_set_are_followed() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let digest = format!("sha256:{}", "a".repeat(64));
     let chart = text(&mut helm(&[
         "--set-json",
@@ -268,9 +260,7 @@ fn values_that_are_set_are_followed() {
 
 #[test]
 fn what_comes_with_keda_s_objects_is_the_same_in_both_forms() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let chart = text(&mut helm(&KEDA));
     assert!(chart.contains("authentications: /etc/starling-authentications\n"));
     let objects = self::objects(&chart);
@@ -366,9 +356,7 @@ fn may(cluster: &Cluster, words: &[&str]) -> String {
 
 #[test]
 fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     let monitoring = [
         ("servicemonitors", "ServiceMonitor"),
@@ -481,9 +469,7 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
 
 #[test]
 fn helm_installs_upgrades_and_uninstalls() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     let chart = daemonset().join("chart/starling");
     let helm = |words: &[&str]| {

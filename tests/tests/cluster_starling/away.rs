@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use starling_kube::targets::AWAY_AFTER;
 use starling_tests::installed::{NODES, await_agents, installed, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
 
@@ -32,8 +33,8 @@ fn i8_while_the_api_server_is_away_sizes_stay_and_afterwards_they_follow_the_loa
         // One that the policy has ended meanwhile needs no telling.
         let _ = cluster.pod_exec(namespace, name, &end);
     }
-    // Longer than a dead connection takes to be noticed.
-    std::thread::sleep(Duration::from_secs(30));
+    // Longer than silence takes to count as an outage.
+    std::thread::sleep(AWAY_AFTER + Duration::from_secs(5));
     cluster.resume_api_server().unwrap();
     let after = until(cluster, "the API server answers", SOON, |cluster| {
         Ok(match cluster.get(["deploy", "web", "-n", namespace]) {

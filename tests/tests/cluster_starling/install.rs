@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use starling_kubernetes_rig::left_out;
-use starling_tests::installed::{Installed, NODES, SYSTEM, chart, installed, until};
+use starling_kubernetes_rig::turn;
+use starling_tests::installed::{Installed, NODES, SYSTEM, beside, chart, until};
 
 const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn five_nodes_have_five_agents_three_voters_and_one_leader() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     eprintln!(
         "agents were ready {:?} after kubectl apply",
         installed.ready_after
@@ -38,7 +38,7 @@ fn five_nodes_have_five_agents_three_voters_and_one_leader() {
 
 #[test]
 fn an_agent_runs_without_rights() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     let pod = installed.agent_on("node1");
     let status =
         installed
@@ -54,9 +54,7 @@ fn an_agent_runs_without_rights() {
 
 #[test]
 fn what_the_chart_gives_is_applied_and_sizes_a_deployment() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     // A cluster of its own, which ends with the test.
     let installed = Installed::start(2, &chart(&[]));
     eprintln!("agents were ready after {:?}", installed.ready_after);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use starling_kubernetes_rig::left_out;
+use starling_kubernetes_rig::turn;
 use starling_tests::installed::{Installed, SYSTEM, chart, installed, text, until};
 use starling_tests::workload::{cpu_policy, deployment};
 
@@ -63,7 +63,7 @@ fn kubelets(installed: &Installed, namespace: &str) -> Result<AllSaid, String> {
 /// What agents say that the pods of the namespace's one workload use: thousandths of a
 /// core and bytes.
 fn agents(installed: &Installed, namespace: &str) -> Result<(f64, f64), String> {
-    let answer = installed.starling(&["top", "workloads", "-n", namespace])?;
+    let answer = installed.ask(&["top", "workloads", "-n", namespace])?;
     let usage = &answer["workloads"][0]["usage"];
     let used = |resource: &str| usage[resource]["used"].as_f64();
     let both = used("cpu").zip(used("memory"));
@@ -164,9 +164,7 @@ fn what_agents_measure_of_a_steady_load_is_within_a_twentieth_of_what_kubelets_m
 
 #[test]
 fn agents_that_see_nothing_of_their_node_measure_by_its_kubelet_and_size_by_that() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     // A cluster of its own, which ends with the test.
     let installed = Installed::start(2, &chart(&["measure=kubelet"]));
     let agents = installed.pods(SYSTEM, "app.kubernetes.io/name=starling");

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use starling_tests::adapter::Adapter;
-use starling_tests::installed::{Installed, installed, until};
+use starling_tests::installed::{Installed, beside, until};
 use starling_tests::workload::{AT_ONCE, deployment};
 
-/// The twin's turn comes every 15 s.
+/// The twin's turn comes every 5 s.
 const SOON: Duration = Duration::from_mins(2);
 const NAMESPACE: &str = "metrics";
 
@@ -110,7 +110,7 @@ fn await_scaling_active(installed: &Installed, policy: &str, reason: &str) {
 fn await_explained(installed: &Installed, policy: &str, words: &str) {
     let what = format!("{policy} is explained with: {words}");
     until(&installed.cluster, &what, SOON, |_| {
-        let said = match installed.starling(&["explain", policy, "-n", NAMESPACE]) {
+        let said = match installed.ask(&["explain", policy, "-n", NAMESPACE]) {
             Ok(said) => said["live"]["lines"].clone(),
             Err(why) => return Ok(Err(why)),
         };
@@ -127,7 +127,7 @@ fn await_explained(installed: &Installed, policy: &str, words: &str) {
 
 #[test]
 fn what_an_adapter_knows_sizes_workloads_as_hpa_does_and_its_silence_changes_nothing() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     let adapter = Adapter::start(&installed.cluster);
     installed.namespace(NAMESPACE);
     installed.apply(NAMESPACE, SERVICE);

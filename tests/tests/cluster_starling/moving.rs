@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use starling_kubernetes_rig::shell;
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, until};
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, beside, installed, until};
 use starling_tests::workload::deployment;
 
 /// An answer of the command line, with an API server that is busy.
@@ -49,7 +49,7 @@ fn stays(installed: &Installed, namespace: &str, as_it_was: (i64, u64)) {
 
 #[test]
 fn an_hpa_is_imported_while_it_runs_and_hands_over_without_a_change_of_size() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     let namespace = "moving";
     three(namespace, &installed);
     installed.apply(
@@ -116,19 +116,20 @@ spec:
     metadata: {value: '70'}
 ";
 
-/// Changes the agents' arguments, and waits until all of them have them.
+/// Changes the agents' arguments, and waits until all of them have them. All end at the same
+/// time, in place of one after another.
 fn patch_agents(installed: &Installed, patch: &str) {
     let cluster = &installed.cluster;
-    let agents = [
-        "patch",
-        "daemonset/starling",
-        "-n",
-        SYSTEM,
-        "--type=json",
-        "-p",
-        patch,
-    ];
-    cluster.kubectl(agents).unwrap();
+    let agents = ["patch", "daemonset/starling", "-n", SYSTEM];
+    let at_a_time = |most: &str| {
+        let path = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
+        let patch = format!(r#"[{{"op": "replace", "path": "{path}", "value": {most}}}]"#);
+        let words = ["--type=json", "-p", &patch];
+        cluster.kubectl([&agents[..], &words].concat()).unwrap();
+    };
+    at_a_time("\"100%\"");
+    let words = ["--type=json", "-p", patch];
+    cluster.kubectl([&agents[..], &words].concat()).unwrap();
     let done = [
         "rollout",
         "status",
@@ -138,12 +139,13 @@ fn patch_agents(installed: &Installed, patch: &str) {
         "--timeout=180s",
     ];
     cluster.kubectl(done).unwrap();
+    at_a_time("1");
     await_agents(cluster, NODES);
 }
 
 #[test]
 fn a_scaled_object_is_imported_and_hands_over_without_a_change_of_size() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     let (cluster, namespace) = (&installed.cluster, "moving-keda");
     know_scaled_objects(&installed);
     three(namespace, &installed);
@@ -200,7 +202,7 @@ fn a_scaled_object_is_adopted_as_it_is_and_given_back_without_a_change_of_size()
             {"op": "remove", "path": "/spec/template/spec/containers/0/args/3"}]"#,
     );
     until(cluster, "it is nobody's policy any more", SOON, |_| {
-        let policies = installed.starling(&["policies", "-n", namespace]);
+        let policies = installed.ask(&["policies", "-n", namespace]);
         Ok(policies.and_then(|policies| {
             let text = policies.to_string();
             let gone = !text.contains("web.scaledobject");

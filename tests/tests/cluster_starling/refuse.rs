@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{installed, until};
+use starling_tests::installed::{beside, until};
 use starling_tests::workload::{cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(1);
 /// Many passes, and more than one of the HPA's.
-const A_WHILE: Duration = Duration::from_secs(20);
+const A_WHILE: Duration = Duration::from_secs(12);
 
 /// An HPA for the Deployment of its name, which it gives two replicas at most.
 fn hpa(name: &str, replicas_min: u32) -> String {
@@ -29,7 +29,7 @@ spec:
 
 #[test]
 fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     let (cluster, namespace) = (&installed.cluster, "rivals");
     installed.namespace(namespace);
     let first = cpu_policy("Deployment", "web", "");
@@ -53,15 +53,15 @@ fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
 
 #[test]
 fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_gone() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     let (cluster, namespace) = (&installed.cluster, "taken");
     installed.namespace(namespace);
     // Each of its pods uses twice as much as the policy allows, so that it wants to
     // grow whatever size it has.
-    let policy = cpu_policy("Deployment", "web", "");
+    let policy = cpu_policy("Deployment", "web", "").replace("\"70\"", "\"20\"");
     installed.apply(
         namespace,
-        &format!("{}---{policy}", deployment("web", 1, 150)),
+        &format!("{}---{policy}", deployment("web", 1, 45)),
     );
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 6);
     installed.apply(namespace, &hpa("web", 2));
@@ -88,7 +88,7 @@ fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_go
 
 #[test]
 fn a_quota_of_the_namespace_keeps_a_target_from_growing_and_the_reason_says_so() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = beside() else { return };
     let (cluster, namespace) = (&installed.cluster, "quota");
     installed.namespace(namespace);
     let quota = "
@@ -99,7 +99,7 @@ spec: {hard: {pods: \"2\"}}
 ---";
     let yaml = format!(
         "{quota}{}---{}",
-        deployment("web", 1, 300),
+        deployment("web", 1, 150),
         cpu_policy("Deployment", "web", "").replace("Count: 6", "Count: 50")
     );
     installed.apply(namespace, &yaml);

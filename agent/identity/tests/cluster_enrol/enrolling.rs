@@ -6,7 +6,7 @@ use starling_identity::CERTIFICATES_AT_ONCE_MAX;
 use starling_keys::{file, unsigned, validity};
 use starling_kube::cluster::Cluster as Object;
 use starling_kube::discovery::Discovery;
-use starling_kubernetes_rig::{Cluster, left_out};
+use starling_kubernetes_rig::{Cluster, turn};
 use starling_proto::enrol::CertifyRequest;
 use tempfile::TempDir;
 use tonic::Code;
@@ -15,9 +15,7 @@ use crate::harness::{AUDIENCE, Holder, OBJECTS, SYSTEM, expired, request, settin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_for_the_node_that_the_api_server_names_and_for_nobody_else() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     cluster.apply(OBJECTS).unwrap();
     let good = token(&cluster, "starling", Some("agent"), AUDIENCE);
@@ -187,9 +185,7 @@ async fn limits(holder: &Holder, good: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_api_server_away_nobody_is_certified_and_it_says_why() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let cluster = Cluster::start(0).unwrap();
     cluster.apply(OBJECTS).unwrap();
     let good = token(&cluster, "starling", Some("agent"), AUDIENCE);
@@ -210,9 +206,7 @@ async fn with_the_api_server_away_nobody_is_certified_and_it_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_many_makes_the_cluster_object_and_pods_are_found_by_their_service() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     cluster.apply(OBJECTS).unwrap();
     let home = TempDir::new().unwrap();

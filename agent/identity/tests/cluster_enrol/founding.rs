@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use starling_identity::{Error, Established, Settings, establish};
 use starling_kube::cluster::{Cluster as Said, Raised};
-use starling_kubernetes_rig::{Cluster, left_out};
+use starling_kubernetes_rig::{Cluster, turn};
 use tempfile::TempDir;
 
 use crate::harness::{OBJECTS, SYSTEM, settings};
@@ -27,9 +27,7 @@ fn delete(cluster: &Cluster) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_that_ends_before_it_has_founded_goes_on_and_nobody_else_founds() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     cluster.apply(OBJECTS).unwrap();
     let homes = [TempDir::new().unwrap(), TempDir::new().unwrap()];
@@ -77,9 +75,7 @@ async fn a_founder_that_ends_before_it_has_founded_goes_on_and_nobody_else_found
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_a_cluster_of_another_name_is_an_error_that_says_what_to_do() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     cluster.apply(OBJECTS).unwrap();
     let homes = [TempDir::new().unwrap(), TempDir::new().unwrap()];

@@ -9,7 +9,7 @@ use starling_consensus::tls::Callers;
 use starling_engine::ledger;
 use starling_identity::{Attendant, Troubles};
 use starling_keys::{Authority, Expired, validity};
-use starling_kubernetes_rig::{Cluster, left_out};
+use starling_kubernetes_rig::{Cluster, turn};
 use tokio::sync::watch;
 
 use crate::harness::{AUDIENCE, Holder, OBJECTS, settings, token};
@@ -24,9 +24,7 @@ async fn until(troubles: &mut watch::Receiver<Troubles>, is: impl FnMut(&Trouble
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_renewed_in_time_and_the_former_one_kept_where_nobody_certifies() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     cluster.apply(OBJECTS).unwrap();
     let good = token(&cluster, "starling", Some("agent"), AUDIENCE);

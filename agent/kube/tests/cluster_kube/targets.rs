@@ -13,7 +13,7 @@ use starling_kube::patches::{self, Patch};
 use starling_kube::scale::Scales;
 use starling_kube::target::Reference;
 use starling_kube::targets::{self, Event};
-use starling_kubernetes_rig::{Cluster, left_out};
+use starling_kubernetes_rig::{Cluster, turn};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -159,9 +159,7 @@ impl Follower {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_are_followed_through_all_that_happens_to_them() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     rig::prepare();
     let cluster = Cluster::start(0).unwrap();
     let connection = connect(cluster.kubeconfig()).await.unwrap();
