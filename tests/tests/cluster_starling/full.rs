@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use starling_kubernetes_rig::{Cluster, left_out, shell};
+use starling_kubernetes_rig::{Cluster, shell, turn};
 use starling_tests::installed::{Installed, SYSTEM, await_agents, manifests, text, until};
 use starling_tests::workload::{AT_ONCE, deployment, number_policy};
 use tempfile::TempDir;
@@ -95,9 +95,7 @@ fn member(installed: &Installed, name: &str) -> Result<(u64, String), String> {
 
 #[test]
 fn a_leader_whose_disk_runs_full_ends_nothing_is_lost_and_it_comes_back_once_there_is_room() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::alone() else { return };
     let installed = Installed::start(NODES, &manifests());
     let (cluster, namespace) = (&installed.cluster, "full");
     installed.namespace(namespace);

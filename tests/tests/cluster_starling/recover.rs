@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use starling_kubernetes_rig::Cluster;
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, text, until};
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, last, text, until};
 use starling_tests::workload::{cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(3);
@@ -56,7 +56,7 @@ fn await_status(
 
 #[test]
 fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes_stay() {
-    let Some(installed) = installed() else { return };
+    let Some(installed) = last() else { return };
     let (cluster, namespace) = (&installed.cluster, "recover");
     installed.namespace(namespace);
     // Each pod uses 60 % whatever happens to the others, so that this size is right.

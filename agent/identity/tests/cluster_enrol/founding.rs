@@ -93,9 +93,7 @@ async fn an_object_of_a_cluster_of_another_name_is_an_error_that_says_what_to_do
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_raise_the_generation_at_once_one_does_and_the_other_hears_who() {
-    if left_out() {
-        return;
-    }
+    let Some(_turn) = turn::beside() else { return };
     let cluster = Cluster::start(0).unwrap();
     cluster.apply(OBJECTS).unwrap();
     let homes = [TempDir::new().unwrap(), TempDir::new().unwrap()];
