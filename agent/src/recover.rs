@@ -161,39 +161,39 @@ fn refuse(known: &Known, said: &[Said], force: bool) -> anyhow::Result<()> {
 
 /// Whoever recovers the wrong cluster loses what the right one decides meanwhile.
 fn confirm(given: Option<&str>, known: &Known, said: &[Said]) -> anyhow::Result<()> {
-    let given = match given {
-        Some(given) => given.to_owned(),
-        None => {
-            ensure!(
-                std::io::stdin().is_terminal(),
-                "name the cluster with --cluster: nobody is there to be asked"
-            );
-            let voters: Vec<&Holder> = known.holders.iter().filter(|it| it.votes).collect();
-            let silent: Vec<&str> = voters
-                .iter()
-                .filter(|it| it.id.0 != known.id && said.iter().all(|said| said.id != it.id.0))
-                .map(|it| it.name.as_str())
-                .collect();
-            eprint!(
-                "{} of {} voters don't answer: {}. What they decided last may be lost, and if they \
-                 run on elsewhere, two clusters act. To go on from this agent's log, write the \
-                 cluster's name: ",
-                silent.len(),
-                voters.len(),
-                silent.join(", ")
-            );
-            std::io::stderr().flush()?;
-            let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line)?;
-            line.trim().to_owned()
-        }
-    };
+    let given = given.map(str::to_owned);
+    let given = given.map_or_else(|| read_name(known, said), Ok)?;
     ensure!(
         given == known.cluster,
         "this data directory is of cluster {}, not of {given:?}; nothing was changed",
         known.cluster
     );
     Ok(())
+}
+
+/// From the terminal.
+fn read_name(known: &Known, said: &[Said]) -> anyhow::Result<String> {
+    ensure!(
+        std::io::stdin().is_terminal(),
+        "name the cluster with --cluster: nobody is there to be asked"
+    );
+    let voters: Vec<&Holder> = known.holders.iter().filter(|it| it.votes).collect();
+    let silent: Vec<&str> = voters
+        .iter()
+        .filter(|it| it.id.0 != known.id && said.iter().all(|said| said.id != it.id.0))
+        .map(|it| it.name.as_str())
+        .collect();
+    eprint!(
+        "{} of {} voters don't answer: {}. What they decided last may be lost, and if they run on \
+         elsewhere, two clusters act. To go on from this agent's log, write the cluster's name: ",
+        silent.len(),
+        voters.len(),
+        silent.join(", ")
+    );
+    std::io::stderr().flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
 }
 
 /// What a restored agent says of itself until it starts; then it corrects the ports.

@@ -89,20 +89,20 @@ impl Drop for Shared {
 /// The cluster with no other test at work: for what breaks it, changes the agents, or holds
 /// times and measurements to a bound. `None` where tests on clusters are left out.
 pub fn installed() -> Option<Shared> {
-    shared(turn::alone()?, true)
+    turn::alone().map(|turn| shared(turn, true))
 }
 
 /// The cluster with others at work beside it: for tests that keep to namespaces of their own.
 pub fn beside() -> Option<Shared> {
-    shared(turn::beside()?, false)
+    turn::beside().map(|turn| shared(turn, false))
 }
 
 /// The cluster for this test alone, after all others: what it leaves isn't of [`NODES`] nodes.
 pub fn last() -> Option<Shared> {
-    shared(turn::last()?, true)
+    turn::last().map(|turn| shared(turn, true))
 }
 
-fn shared(turn: Turn, alone: bool) -> Option<Shared> {
+fn shared(turn: Turn, alone: bool) -> Shared {
     let fits = |it: &Option<Installed>| {
         let nodes = it.as_ref().map(|it| it.cluster.nodes().len());
         nodes == Some(usize::from(NODES))
@@ -122,11 +122,11 @@ fn shared(turn: Turn, alone: bool) -> Option<Shared> {
         }
         held = RwLockWriteGuard::downgrade(place);
     }
-    Some(Shared {
+    Shared {
         held,
         alone,
         _turn: turn,
-    })
+    }
 }
 
 /// The manifests as they are shipped.

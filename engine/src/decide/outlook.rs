@@ -1,11 +1,9 @@
 //! What would have to change for the size to change: each hold that the report
-//! names, turned round.
+//! names, turned round, and the values that would change a size that nothing holds.
+//! These take as long to find as the decision, so they wait for somebody to ask.
 //!
-//! Comes in: the finished report. Goes out: conditions in the order of their
-//! causes. What holds a size follows from the report's steps and is said in each pass;
-//! which values would change one that nothing holds takes as long to find as the
-//! decision itself, so it is worked out from the [`Evidence`] once somebody asks. Never
-//! says more than the report's own steps and inputs bear out.
+//! Comes in: the finished report, [`Evidence`]. Goes out: conditions in the order of their
+//! causes. Never says more than the report's own steps and inputs bear out.
 
 mod value;
 

@@ -183,7 +183,7 @@ mod tests {
         let numbers = |n: u32| [n % 2 + 2, n / 2 % 2 + 2, n / 4 % 2 + 2, n / 8 % 2 + 2];
         (0..1_u32 << 10).map(move |n| {
             let [size, carried, superseded, replicas] = numbers(n);
-            let bit = |at: u32| n >> at & 1 == 1;
+            let bit = |at: u32| (n >> at) & 1 == 1;
             let text = |differs: bool| if differs { "b" } else { "a" }.to_owned();
             let scaled = Scaled {
                 uid: "a".into(),

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_mins(1);
 const HOLD_MAX: Duration = Duration::from_mins(5);
 /// What may come on top: the rate is known after 8 s, a hold ends with its last stretch,
 /// an eighth of it, and a pass and a write follow.
-const AFTER_HOLD: Duration = Duration::from_secs(60);
+const AFTER_HOLD: Duration = Duration::from_mins(1);
 
 /// Until the policy's one trigger proposes this size, at a value within these percents.
 fn await_proposal(
@@ -115,7 +115,7 @@ spec:
     });
     let left = Duration::from_millis(left);
     assert!(left <= HOLD_MAX, "{left:?}");
-    let less = |size| size < grown;
+    let less = |size: u64| size < grown;
     let shrunk = installed.await_size(namespace, "deploy", "checkout", left + AFTER_HOLD, less);
     eprintln!(
         "{shrunk} replicas {:?} after there was less work, {left:?} were said",

@@ -302,8 +302,8 @@ mod tests {
         assert_eq!(second.object, first.object);
         assert_eq!(second.status.size, Some(3));
         let mut noted = object(1, 9, &Value::Null);
-        let notes = noted.metadata.annotations.as_mut().unwrap();
-        notes.insert("autoscaling.keda.sh/paused".into(), "true".into());
+        let annotations = noted.metadata.annotations.as_mut().unwrap();
+        annotations.insert("autoscaling.keda.sh/paused".into(), "true".into());
         let (_, paused) = reader.read(noted).unwrap();
         assert!(paused.object.wish.unwrap().annotations.paused);
         let (_, third) = reader.read(object(2, 9, &json!("nonsense"))).unwrap();
