@@ -9,6 +9,7 @@
 pub mod canonical;
 pub mod decide;
 pub mod demand;
+pub mod formula;
 pub mod history;
 pub mod ledger;
 pub mod node;

@@ -3,6 +3,7 @@
 
 mod executor;
 mod fallback;
+mod formulas;
 mod rest;
 
 use crate::scenario::{Scenario, cpu, failed, fallback, named, queue, ten_each, usage, value};
