@@ -6,6 +6,7 @@
 
 pub mod activation;
 mod banded;
+mod compose;
 pub mod conditions;
 pub mod health;
 pub mod limit;

@@ -120,6 +120,9 @@ pub enum Source {
     },
     /// A type that this version doesn't know. It counts as failing.
     Unknown { kind: String },
+    /// What a formula makes of the external triggers beside it, which then say nothing
+    /// by themselves (KEDA's `scalingModifiers`). One of them at most.
+    Formula { text: String },
 }
 
 /// What a trigger's value is held against.
@@ -149,6 +152,9 @@ pub enum FallbackBehavior {
     CurrentReplicas,
     CurrentReplicasIfHigher,
     CurrentReplicasIfLower,
+    /// What fails is nil in the formula, whose `??` says what counts instead; where the
+    /// formula comes to nil, as `Static`.
+    ScalingModifiers,
 }
 
 /// HPA v2's `behavior`, with its defaults filled in (hpa.md rules 12 and 14).
@@ -274,6 +280,17 @@ impl Policy {
             (Zero::Activation, None) => self.replicas_min,
         };
         floor.min(cap)..=cap
+    }
+
+    /// The formula that stands in for the external triggers, and its place among the
+    /// triggers.
+    pub fn formula(&self) -> Option<(usize, &str)> {
+        let triggers = self.triggers.iter().enumerate();
+        let mut formulas = triggers.filter_map(|(at, trigger)| match &trigger.source {
+            Source::Formula { text } => Some((at, text.as_str())),
+            _ => None,
+        });
+        formulas.next()
     }
 
     /// Whether there is a size for the time when no trigger is active (KEDA).

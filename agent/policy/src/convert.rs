@@ -9,6 +9,7 @@ mod annotations;
 mod behavior;
 mod measured;
 mod metric;
+mod modifiers;
 mod objective;
 mod process;
 mod target;
@@ -17,6 +18,7 @@ mod trigger;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use starling_engine::formula;
 use starling_engine::policy::{
     Banded, Fallback, FallbackBehavior, NAME_BYTES_MAX, Policy, Strategy, Violation, Zero,
 };
@@ -70,8 +72,13 @@ fn build(check: &mut Check, document: &schema::ScalingPolicy) -> Policy {
     let annotations = annotations::annotations(check, &document.metadata.annotations);
     let (target, target_version) = target::target(check, &name, &spec.scale_target_ref);
     let mut names = BTreeSet::new();
-    let mut triggers = trigger::triggers(check, &spec.triggers, &mut names);
+    let composed = spec.scaling_modifiers.is_some();
+    let mut triggers = trigger::triggers(check, &spec.triggers, &mut names, composed);
     triggers.extend(metric::metrics(check, &spec.metrics, &mut names));
+    if let Some(written) = &spec.scaling_modifiers {
+        let formula = modifiers::formula(check, written, &triggers, &mut names);
+        triggers.push(formula);
+    }
     target::measurable(check, &target, &triggers);
     let zero = zero(check, spec);
     // Usage can't wake a workload that has no replicas, so a policy without any
@@ -168,6 +175,7 @@ fn fallback(check: &mut Check, fallback: &schema::Fallback) -> Fallback {
             Written::CurrentReplicas => FallbackBehavior::CurrentReplicas,
             Written::CurrentReplicasIfHigher => FallbackBehavior::CurrentReplicasIfHigher,
             Written::CurrentReplicasIfLower => FallbackBehavior::CurrentReplicasIfLower,
+            Written::ScalingModifiers => FallbackBehavior::ScalingModifiers,
         },
     }
 }
@@ -317,6 +325,22 @@ impl Check {
                 format!(
                     "`{}` is not a name: 1 to {NAME_BYTES_MAX} printable characters",
                     clip(text)
+                ),
+            );
+        }
+    }
+
+    /// One label, or what a formula can use.
+    fn trigger_name(&mut self, field: &str, name: &str) {
+        let usable = name.len() <= LABEL_BYTES_MAX && formula::is_name(name);
+        if !is_label(name) && !usable {
+            self.fails(
+                field,
+                format!(
+                    "`{}` is not a name: at most {LABEL_BYTES_MAX} of a-z, 0-9 and `-`, beginning \
+                     and ending with a letter or digit; or letters, digits and `_`, as a formula \
+                     can use it",
+                    clip(name)
                 ),
             );
         }

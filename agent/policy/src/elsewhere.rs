@@ -11,7 +11,7 @@ use super::yaml::Outline;
 pub const IMPORT: &str = "starling import -f FILE";
 
 /// The fields of a policy's `spec`; a test holds them against the schema.
-const SPEC: [&str; 15] = [
+const SPEC: [&str; 16] = [
     "scaleTargetRef",
     "minReplicaCount",
     "maxReplicaCount",
@@ -21,6 +21,7 @@ const SPEC: [&str; 15] = [
     "initialCooldownPeriod",
     "triggers",
     "metrics",
+    "scalingModifiers",
     "fallback",
     "behavior",
     "strategy",
@@ -77,9 +78,7 @@ pub(crate) fn in_a_policy(path: &str) -> Option<String> {
             "has no equivalent: a workload keeps the size that it has when its policy is removed; \
              leave it out"
         }
-        "spec.advanced.scalingModifiers" => {
-            "has no equivalent in this version: the trigger that asks for most counts"
-        }
+        "spec.advanced.scalingModifiers" => "is `spec.scalingModifiers` here",
         "spec.scaleTargetRef.envSourceContainerName" => {
             "has no equivalent: settings aren't read from a container's environment; write them \
              into the trigger's `metadata`"

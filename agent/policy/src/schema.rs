@@ -100,6 +100,9 @@ pub struct PolicySpec {
     #[serde(default)]
     #[schemars(length(max = limits::TRIGGERS_MAX))]
     pub metrics: Vec<Metric>,
+    /// One value in place of those of `metrics-api`, `cron` and external metrics, as KEDA
+    /// computes it.
+    pub scaling_modifiers: Option<ScalingModifiers>,
     pub fallback: Option<Fallback>,
     pub behavior: Option<Behavior>,
     #[serde(default)]
@@ -199,6 +202,29 @@ pub enum MetricType {
     Utilization,
 }
 
+/// A formula over the triggers' values, and what its result is held against. Triggers of
+/// what agents measure aren't part of it, and count beside it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ScalingModifiers {
+    /// In the language Expr, such as `queue / 2 + max(orders, mails)`; it names triggers
+    /// by their names.
+    #[schemars(length(min = 1, max = limits::FORMULA_BYTES_MAX))]
+    pub formula: String,
+    pub target: Amount,
+    /// Active means a result strictly above this; 0 where it is left out.
+    pub activation_target: Option<Amount>,
+    /// Whether the target is for each replica, which it is where this is left out, or in
+    /// all.
+    pub metric_type: Option<ComposedType>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ComposedType {
+    AverageValue,
+    Value,
+}
+
 /// The size to hold while a trigger fails.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -221,4 +247,5 @@ pub enum FallbackBehavior {
     CurrentReplicas,
     CurrentReplicasIfHigher,
     CurrentReplicasIfLower,
+    ScalingModifiers,
 }

@@ -186,10 +186,10 @@ fn winner(report: &Report) -> Option<String> {
 
 /// The words of the first trigger that says nothing.
 fn failed(report: &Report) -> Option<String> {
-    let silent = report
-        .inputs
-        .iter()
-        .position(|input| input.outcome.proposal().is_none())?;
+    let silent = report.inputs.iter().position(|input| {
+        let composed = input.outcome == Outcome::Composed;
+        input.outcome.proposal().is_none() && !composed
+    })?;
     report.reasons().nth(silent).map(|(_, words)| words)
 }
 

@@ -329,7 +329,11 @@ fn switched_off(policy: &Policy, by: Limited) -> bool {
 
 /// The triggers that could wake a workload at rest.
 fn wakers(policy: &Policy) -> impl Iterator<Item = Outlook> {
-    let outside = policy.triggers.iter().filter(|t| t.source.is_outside());
+    let composed = policy.formula().is_some();
+    let outside = policy.triggers.iter().filter(move |trigger| {
+        let source = &trigger.source;
+        source.is_outside() && !(composed && source.feeds_formulas())
+    });
     outside.map(|trigger| Outlook::Activity {
         trigger: trigger.name.clone(),
         above: trigger.activation_milli,

@@ -13,7 +13,7 @@ use super::objective::Wanted;
 use super::outlook::Evidence;
 use super::ratio::Tolerance;
 use super::reason::{self, Condition, ConditionKind, Held, Outcome, Report, Status, Step};
-use super::{Decision, Inputs, outlook, trigger};
+use super::{Decision, Inputs, compose, outlook, trigger};
 use crate::history::{Activity, Change, runs};
 use crate::policy::{Policy, TRIGGERS_MAX, Zero};
 use crate::unit::Ms;
@@ -85,9 +85,22 @@ impl<'a> Pass<'a> {
             ready: self.inputs.ready,
             tolerance: Tolerance::of(self.policy),
         };
+        let formula = self.policy.formula();
+        let parts = formula.map_or_else(Vec::new, |_| compose::parts(self.inputs));
+        let mut heard = parts.iter();
         let triggers = self.policy.triggers.iter().take(TRIGGERS_MAX);
         for (index, each) in triggers.enumerate() {
-            let said = trigger::evaluate(self.inputs, index, each, &scale);
+            let said = match formula {
+                Some((at, text)) if at == index => {
+                    compose::evaluate(self.inputs, each, text, &scale, &parts)
+                }
+                Some(_) if each.source.feeds_formulas() => match heard.next() {
+                    Some(part) => part.said.clone(),
+                    // There is one for each of them.
+                    None => continue,
+                },
+                _ => trigger::evaluate(self.inputs, index, each, &scale),
+            };
             self.active |= said.active;
             if said.active && self.inputs.current < self.policy.replicas_min.max(1) {
                 self.wakers.push(each.name.clone());

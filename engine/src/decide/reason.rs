@@ -97,6 +97,8 @@ pub enum Outcome {
     Unheard,
     /// There are no replicas to measure.
     NoReplicas,
+    /// Its value goes into the policy's formula; by itself it asks for nothing.
+    Composed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -384,6 +386,7 @@ impl Outcome {
             Outcome::Stale => "TriggerStale",
             Outcome::Unheard => "TriggerUnheard",
             Outcome::NoReplicas => "NoReplicas",
+            Outcome::Composed => "FormulaInput",
         }
     }
 
@@ -455,6 +458,8 @@ pub(crate) fn source_name(source: &Source) -> Cow<'static, str> {
         Source::Object { kind, .. } | Source::External { kind, .. } | Source::Unknown { kind } => {
             clip(kind).into()
         }
+        // What agents measure has no such name.
+        Source::Formula { text } => clip(&format!("= {text}")).into(),
     }
 }
 
@@ -472,7 +477,7 @@ pub(crate) fn failure_code(source: &Source, outcome: Option<&Outcome>) -> &'stat
         Source::Container { .. } => "FailedGetContainerResourceMetric",
         Source::Pods { .. } => "FailedGetPodsMetric",
         Source::Object { .. } => "FailedGetObjectMetric",
-        Source::External { .. } => "FailedGetExternalMetric",
+        Source::External { .. } | Source::Formula { .. } => "FailedGetExternalMetric",
         Source::Unknown { .. } => "InvalidMetricSourceType",
     }
 }

@@ -82,7 +82,7 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
 }
 
 /// The outcome, whether the trigger is active, and whether it counts as failing.
-fn judge(
+pub(super) fn judge(
     result: Verdict,
     stand_in: Option<StandIn>,
     state: Health,
@@ -122,11 +122,11 @@ fn proposes(proposal: Proposal) -> Outcome {
 
 /// What a fallback asks for.
 #[derive(Debug, Clone, Copy)]
-struct StandIn {
+pub(super) struct StandIn {
     /// By the policy.
     stated: u32,
     /// After the tolerance that applies to it as to any other answer.
-    replicas: u32,
+    pub replicas: u32,
     behavior: FallbackBehavior,
 }
 
@@ -152,7 +152,7 @@ fn band(policy: &Policy, goal: Goal) -> Option<(u32, u32)> {
     }
 }
 
-enum Verdict {
+pub(super) enum Verdict {
     Good(Proposal),
     Bad(Failure),
     Stale,
@@ -223,7 +223,7 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
 }
 
 /// Whether an answer of that time is too old to act on.
-fn expired(inputs: &Inputs<'_>, at: Ms) -> bool {
+pub(super) fn expired(inputs: &Inputs<'_>, at: Ms) -> bool {
     let limit_ms = inputs
         .policy
         .polling_interval_ms
@@ -232,12 +232,17 @@ fn expired(inputs: &Inputs<'_>, at: Ms) -> bool {
     inputs.now.since(at) > limit_ms
 }
 
-fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
-    let proposal = match goal {
+/// What a value asks for.
+pub(super) fn proposal(goal: Goal, milli: i64, scale: &Scale) -> Result<Proposal, metric::Error> {
+    match goal {
         Goal::Value { milli: target } => metric::value(milli, target, scale),
         Goal::AverageValue { milli: target } => metric::value_per_replica(milli, target, scale),
         Goal::Utilization { .. } => Err(metric::Error::NoMetricsForKnownPods),
-    };
+    }
+}
+
+fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
+    let proposal = proposal(goal, milli, scale);
     let expired = expired(inputs, at);
     let result = match proposal {
         _ if expired => Verdict::Stale,
@@ -282,7 +287,7 @@ fn replicas(inputs: &Inputs<'_>, trigger: &Trigger, sums: &Sums, scale: &Scale) 
 }
 
 /// Replicas are measured all the time; that counts as one poll for each interval.
-fn polled(inputs: &Inputs<'_>, name: &str, policy: &Policy) -> Option<Ms> {
+pub(super) fn polled(inputs: &Inputs<'_>, name: &str, policy: &Policy) -> Option<Ms> {
     let last = inputs.history.health.get(name).map(|health| health.at);
     let (now, interval_ms) = (inputs.now, policy.polling_interval_ms);
     let due = last.is_none_or(|at| at > now || now.since(at) >= interval_ms);
@@ -292,10 +297,10 @@ fn polled(inputs: &Inputs<'_>, name: &str, policy: &Policy) -> Option<Ms> {
 /// The size that a fallback gives, by KEDA's arithmetic: the value that makes
 /// the trigger's own formula yield it, so that tolerance applies to it as well.
 /// `None` where it can't be formed (no replica is ready to divide a value by).
-fn stand_in(fallback: &Fallback, goal: Goal, scale: &Scale) -> Option<StandIn> {
+pub(super) fn stand_in(fallback: &Fallback, goal: Goal, scale: &Scale) -> Option<StandIn> {
     let (fixed, current) = (fallback.replicas, scale.current);
     let stated = match fallback.behavior {
-        FallbackBehavior::Static => fixed,
+        FallbackBehavior::Static | FallbackBehavior::ScalingModifiers => fixed,
         FallbackBehavior::CurrentReplicas => current,
         FallbackBehavior::CurrentReplicasIfHigher => current.max(fixed),
         FallbackBehavior::CurrentReplicasIfLower => current.min(fixed),

@@ -47,7 +47,8 @@ impl<'a> Pick<'a> {
             Source::Pods { .. }
             | Source::Object { .. }
             | Source::External { .. }
-            | Source::Unknown { .. } => return None,
+            | Source::Unknown { .. }
+            | Source::Formula { .. } => return None,
         };
         let window_ms = trigger.window_ms;
         Some(Pick { of, window_ms })

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Banded, FAILURES_MAX, Form, Goal, MISS_PPM_MAX, NAME_BYTES_MAX, OBJECTIVE_WAIT_MS_MAX,
-    Objective, PERIOD_MS_MAX, Policy, RATES_MAX, REPLICAS_MAX, Rate, RateKind, Resource, Rules,
-    SLOTS_MAX, Source, Strategy, TRIGGERS_MAX, Trigger, Violation, WAIT_MS_MAX, WINDOW_MS_MAX,
-    Zero,
+    Banded, FAILURES_MAX, FallbackBehavior, Form, Goal, MISS_PPM_MAX, NAME_BYTES_MAX,
+    OBJECTIVE_WAIT_MS_MAX, Objective, PERIOD_MS_MAX, Policy, RATES_MAX, REPLICAS_MAX, Rate,
+    RateKind, Resource, Rules, SLOTS_MAX, Source, Strategy, TRIGGERS_MAX, Trigger, Violation,
+    WAIT_MS_MAX, WINDOW_MS_MAX, Zero,
 };
 use crate::demand::series::{MEAN_MS_MAX, MEAN_MS_MIN};
+use crate::formula::Formula;
 
 /// Collects violations under a path.
 struct Findings(Vec<Violation>);
@@ -43,6 +44,7 @@ pub(super) fn policy(policy: &Policy) -> Vec<Violation> {
     replicas(&mut found, policy);
     waits(&mut found, policy);
     triggers(&mut found, policy);
+    formula(&mut found, policy);
     fallback(&mut found, policy);
     behavior(&mut found, policy);
     match &policy.strategy {
@@ -164,7 +166,50 @@ fn triggers(found: &mut Findings, policy: &Policy) {
     );
 }
 
+fn formula(found: &mut Findings, policy: &Policy) {
+    let field = "spec.scalingModifiers";
+    let formulas = policy.triggers.iter().filter(|t| t.source.is_formula());
+    found.require(formulas.count() <= 1, field, || "stands twice".into());
+    let composed = policy.formula();
+    let routed = policy
+        .fallback
+        .is_some_and(|it| it.behavior == FallbackBehavior::ScalingModifiers);
+    found.require(
+        composed.is_some() || !routed,
+        "spec.fallback.behavior",
+        || "needs spec.scalingModifiers, whose formula says what counts instead".into(),
+    );
+    let Some((at, text)) = composed else {
+        return;
+    };
+    let fed = policy.triggers.iter().filter(|t| t.source.feeds_formulas());
+    let names: Vec<&str> = fed.map(|t| t.name.as_str()).collect();
+    found.require(!names.is_empty(), field, || {
+        "needs triggers that are asked, such as metrics-api: a formula is made of their values"
+            .into()
+    });
+    // Not tried here: every agent must come to the same end.
+    let read = Formula::parse(text, &names);
+    found.require(read.is_ok(), format!("{field}.formula"), || {
+        read.err().map(|why| why.to_string()).unwrap_or_default()
+    });
+    let sound = match policy.triggers[at].goal {
+        Goal::AverageValue { milli } | Goal::Value { milli } => milli > 0,
+        Goal::Utilization { .. } => false,
+    };
+    found.require(sound, format!("{field}.target"), || {
+        "must be more than 0, for each replica or in all".into()
+    });
+    let by_goals = policy.strategy == Strategy::Target;
+    found.require(by_goals, "spec.strategy", || {
+        "must be target beside spec.scalingModifiers".into()
+    });
+}
+
 fn goal(found: &mut Findings, path: &str, trigger: &Trigger) {
+    if trigger.source.is_formula() {
+        return;
+    }
     let positive = match trigger.goal {
         Goal::Utilization { percent } => percent > 0,
         Goal::AverageValue { milli } | Goal::Value { milli } => milli > 0,
@@ -394,7 +439,10 @@ impl Source {
     pub fn is_outside(&self) -> bool {
         matches!(
             self,
-            Source::Object { .. } | Source::External { .. } | Source::Unknown { .. }
+            Source::Object { .. }
+                | Source::External { .. }
+                | Source::Unknown { .. }
+                | Source::Formula { .. }
         )
     }
 
@@ -421,6 +469,18 @@ impl Source {
 
     /// Whether HPA lets the source bring a workload to zero and back (hpa.md rule 17).
     pub fn spans_zero(&self) -> bool {
-        matches!(self, Source::Object { .. } | Source::External { .. })
+        matches!(
+            self,
+            Source::Object { .. } | Source::External { .. } | Source::Formula { .. }
+        )
+    }
+
+    pub fn is_formula(&self) -> bool {
+        matches!(self, Source::Formula { .. })
+    }
+
+    /// Whether its value goes into the policy's formula, where it has one.
+    pub fn feeds_formulas(&self) -> bool {
+        matches!(self, Source::External { .. } | Source::Unknown { .. })
     }
 }

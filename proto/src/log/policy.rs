@@ -42,6 +42,7 @@ stored! {
         Object = wire::source::Object { kind, metadata } needed {},
         External = wire::source::External { kind, metadata } needed {},
         Unknown = wire::source::Unknown { kind } needed {},
+        Formula = wire::source::Formula { text } needed {},
     }
 }
 stored! {
@@ -57,7 +58,7 @@ stored! {
 }
 stored! { struct policy::Fallback = wire::Fallback { failure_threshold, replicas, behavior } needed {} }
 stored! { enum policy::FallbackBehavior = wire::FallbackBehavior {
-    Static, CurrentReplicas, CurrentReplicasIfHigher, CurrentReplicasIfLower,
+    Static, CurrentReplicas, CurrentReplicasIfHigher, CurrentReplicasIfLower, ScalingModifiers,
 } }
 stored! { struct policy::Behavior = wire::Behavior {} needed { up, down } }
 stored! { struct policy::Rules = wire::Rules { window_ms, select, rates, tolerance_ppm } needed {} }

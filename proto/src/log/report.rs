@@ -15,7 +15,7 @@ stored! { struct reason::Input = wire::Input { trigger, source, value, age_ms, p
 stored! { struct reason::Pods = wire::InputPods { counted, unready, missing, ignored } needed {} }
 stored! {
     oneof reason::Outcome = wire::Said, wire::said::Kind;
-    unit { Stale, Unheard, NoReplicas }
+    unit { Stale, Unheard, NoReplicas, Composed }
     plain {}
     wrapped {}
     fields {

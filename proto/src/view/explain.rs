@@ -47,7 +47,7 @@ fn input(input: &Input, words: &str) -> v1::Input {
             within_tolerance, ..
         } => (*within_tolerance, 0),
         Outcome::Fallback { failures, .. } | Outcome::Failed { failures, .. } => (false, *failures),
-        Outcome::Stale | Outcome::Unheard | Outcome::NoReplicas => (false, 0),
+        Outcome::Stale | Outcome::Unheard | Outcome::NoReplicas | Outcome::Composed => (false, 0),
     };
     v1::Input {
         trigger: input.trigger.clone(),

@@ -97,6 +97,10 @@ fn trigger(trigger: &Trigger, health: Health) -> v1::Trigger {
             "pods".into()
         }
         Source::Object { .. } => "object".into(),
+        Source::Formula { text } => {
+            shown.formula.clone_from(text);
+            "formula".into()
+        }
         Source::Unknown { kind } | Source::External { kind, .. } => kind.clone(),
     };
     shown
@@ -138,7 +142,10 @@ pub fn read(triggers: &mut [v1::Trigger], report: &Report, now: Ms) {
             .map(|age_ms| duration(age_ms.saturating_add(elapsed_ms)));
         trigger.error = match input.outcome {
             Outcome::Failed { .. } | Outcome::Fallback { .. } | Outcome::Stale => clean(&words),
-            Outcome::Proposes { .. } | Outcome::Unheard | Outcome::NoReplicas => String::new(),
+            Outcome::Proposes { .. }
+            | Outcome::Unheard
+            | Outcome::NoReplicas
+            | Outcome::Composed => String::new(),
         };
     }
 }

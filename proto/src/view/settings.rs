@@ -143,6 +143,7 @@ pub fn fallback(fallback: &Fallback, active: bool) -> v1::Fallback {
             FallbackBehavior::CurrentReplicasIfLower => {
                 v1::FallbackBehavior::CurrentReplicasIfLower
             }
+            FallbackBehavior::ScalingModifiers => v1::FallbackBehavior::ScalingModifiers,
         }
         .into(),
         active,

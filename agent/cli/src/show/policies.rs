@@ -73,6 +73,8 @@ pub struct Trigger {
     /// The mean over so long; absent where it adapts.
     pub window_ms: Option<u64>,
     pub metric: Option<String>,
+    /// What it makes of the external triggers' values.
+    pub formula: Option<String>,
     pub goal: &'static str,
     /// Percent or units, each in thousandths.
     pub goal_milli: i64,
@@ -196,6 +198,7 @@ impl From<v1::Trigger> for Trigger {
             of_nodes: trigger.of_nodes,
             window_ms: trigger.window.as_ref().map(view::duration_ms),
             metric: some(trigger.metric),
+            formula: some(trigger.formula),
             value_milli: trigger.value_milli,
             value_age_ms: trigger.value_age.as_ref().map(view::duration_ms),
             value_shared: trigger.value_shared,
@@ -214,6 +217,7 @@ impl From<v1::Fallback> for Fallback {
                 v1::FallbackBehavior::CurrentReplicas => "current_replicas",
                 v1::FallbackBehavior::CurrentReplicasIfHigher => "current_replicas_if_higher",
                 v1::FallbackBehavior::CurrentReplicasIfLower => "current_replicas_if_lower",
+                v1::FallbackBehavior::ScalingModifiers => "scaling_modifiers",
             },
             failure_threshold: fallback.failure_threshold,
             replicas: fallback.replicas,

@@ -157,7 +157,10 @@ fn fixed(spec: &Value) -> Value {
             types.push(kind);
         }
     }
+    let formula = &spec["advanced"]["scalingModifiers"]["formula"];
+    let composed = formula.as_str().is_some_and(|formula| !formula.is_empty());
     json!({
+        "compositeScalerName": composed.then_some("composite-metric"),
         "scaleTargetKind": format!("{version}.{kind}"),
         "scaleTargetGVKR": {
             "group": group,

@@ -227,7 +227,7 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
         ),
         (
             t(),
-            usage(json!({ "name": "A" })),
+            usage(json!({ "name": "-a" })),
             "spec.triggers[0].name: Invalid value: is not a name",
         ),
         (

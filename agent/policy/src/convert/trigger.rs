@@ -11,11 +11,13 @@ use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
 use starling_sources::{AUTHENTICATION, AUTHENTICATION_KIND, CRON, METRICS_API};
 
-/// Puts the names that it gives away into `taken`.
+/// Puts the names that it gives away into `taken`. Where they are `composed` by a formula,
+/// their own goals mean nothing and may be left out.
 pub(super) fn triggers(
     check: &mut Check,
     written: &[schema::Trigger],
     taken: &mut BTreeSet<String>,
+    composed: bool,
 ) -> Vec<Trigger> {
     taken.extend(written.iter().filter_map(|trigger| trigger.name.clone()));
     written
@@ -28,10 +30,10 @@ pub(super) fn triggers(
                 .unwrap_or_else(|| free_name(taken, &trigger.kind));
             let field = format!("spec.triggers[{index}]");
             if trigger.name.is_some() {
-                check.label(&format!("{field}.name"), &name);
+                check.trigger_name(&format!("{field}.name"), &name);
             }
             settings(check, &field, &trigger.metadata);
-            self::trigger(check, &field, name, trigger)
+            self::trigger(check, &field, name, trigger, composed)
         })
         .collect()
 }
@@ -63,7 +65,13 @@ pub(super) fn free_name(taken: &mut BTreeSet<String>, base: &str) -> String {
     name
 }
 
-fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigger) -> Trigger {
+fn trigger(
+    check: &mut Check,
+    field: &str,
+    name: String,
+    written: &schema::Trigger,
+    composed: bool,
+) -> Trigger {
     if let Some(measures) = measured::measures(&written.kind) {
         let (source, goal, window_ms) = measured::trigger(check, field, measures, written);
         return Trigger {
@@ -75,7 +83,7 @@ fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigg
         };
     }
     let (source, goal, activation_milli) = match written.kind.as_str() {
-        METRICS_API => metrics_api(check, field, written),
+        METRICS_API => metrics_api(check, field, written, composed),
         CRON => cron(check, field, written),
         other => {
             check.fails(
@@ -98,7 +106,12 @@ fn trigger(check: &mut Check, field: &str, name: String, written: &schema::Trigg
     }
 }
 
-fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (Source, Goal, i64) {
+fn metrics_api(
+    check: &mut Check,
+    field: &str,
+    written: &schema::Trigger,
+    composed: bool,
+) -> (Source, Goal, i64) {
     let mut metadata = written.metadata.clone();
     // The reference stands beside the settings where it is written, and among them
     // where it is kept.
@@ -122,7 +135,11 @@ fn metrics_api(check: &mut Check, field: &str, written: &schema::Trigger) -> (So
         }
     }
     let goal_field = format!("{field}.metadata.targetValue");
-    let milli = required(check, field, &written.metadata, "targetValue").map_or(1, |text| {
+    let target = match written.metadata.get("targetValue") {
+        None if composed => None,
+        _ => required(check, field, &written.metadata, "targetValue"),
+    };
+    let milli = target.map_or(1, |text| {
         check.some_amount(&goal_field, text, Quantity::milli)
     });
     let goal = match written.metric_type {

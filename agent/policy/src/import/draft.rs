@@ -59,6 +59,8 @@ pub(super) struct Spec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<Metric>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling_modifiers: Option<Modifiers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
     #[serde(skip_serializing_if = "absent", serialize_with = "json")]
     pub behavior: Value,
@@ -109,6 +111,19 @@ pub(super) struct Metric {
     pub written: Value,
     #[serde(skip)]
     pub from: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Modifiers {
+    #[serde(serialize_with = "text")]
+    pub formula: String,
+    #[serde(serialize_with = "text")]
+    pub target: String,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option")]
+    pub activation_target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option")]
+    pub metric_type: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::draft::{Draft, Fallback, Spec, TargetRef};
-use super::{Told, metadata};
+use super::{Told, draft, metadata};
 use crate::convert::ANNOTATIONS;
 use crate::elsewhere;
 
@@ -87,12 +87,9 @@ struct AutoscalerConfig {
 #[serde(rename_all = "camelCase", default)]
 struct Modifiers {
     formula: Option<String>,
-    #[serde(rename = "target")]
-    _target: IgnoredAny,
-    #[serde(rename = "activationTarget")]
-    _activation_target: IgnoredAny,
-    #[serde(rename = "metricType")]
-    _metric_type: IgnoredAny,
+    target: Option<String>,
+    activation_target: Option<String>,
+    metric_type: Option<String>,
 }
 
 pub(super) fn draft(told: &mut Told<'_>) -> Option<Draft> {
@@ -111,20 +108,12 @@ pub(super) fn draft(told: &mut Told<'_>) -> Option<Draft> {
         let why = elsewhere::in_a_policy(field).unwrap_or_default();
         told.warn(field, why);
     }
-    let formula = advanced.scaling_modifiers.and_then(|it| it.formula);
-    let formula = formula.filter(|formula| !formula.is_empty());
-    if formula.is_some() {
-        told.warn(
-            "spec.advanced.scalingModifiers.formula",
-            "has no equivalent in this version: of several triggers the one that asks for most \
-             counts. The triggers whose values it combines are left out",
-        );
-    }
+    let modifiers = advanced.scaling_modifiers.and_then(modifiers);
     let cached = trigger::all_cached(&spec.triggers);
     let mut triggers = Vec::new();
     for (index, written) in spec.triggers.into_iter().enumerate() {
         let from = format!("spec.triggers[{index}]");
-        triggers.extend(trigger::trigger(told, from, written, formula.is_some()));
+        triggers.extend(trigger::trigger(told, from, written, modifiers.is_some()));
     }
     let asked = triggers.iter().any(|it| trigger::is_asked(&it.kind));
     let target = spec.scale_target_ref;
@@ -143,7 +132,8 @@ pub(super) fn draft(told: &mut Told<'_>) -> Option<Draft> {
             cooldown_period: spec.cooldown_period,
             initial_cooldown_period: spec.initial_cooldown_period,
             triggers,
-            fallback: spec.fallback.map(|it| fallback(told, it)),
+            scaling_modifiers: modifiers,
+            fallback: spec.fallback.map(fallback),
             behavior: advanced
                 .horizontal_pod_autoscaler_config
                 .map(|it| it.behavior)
@@ -168,21 +158,22 @@ fn polling(written: Option<i64>, cached: bool) -> i64 {
     }
 }
 
-fn fallback(told: &mut Told<'_>, written: WantedFallback) -> Fallback {
-    let behavior = written.behavior.filter(|behavior| {
-        let composed = behavior == "scalingModifiers";
-        if composed {
-            told.warn(
-                "spec.fallback.behavior",
-                "`scalingModifiers` has no equivalent in this version; `static` stands in for it",
-            );
-        }
-        !composed
-    });
+/// The target is checked with all the rest.
+fn modifiers(written: Modifiers) -> Option<draft::Modifiers> {
+    let given = |text: &String| !text.is_empty();
+    Some(draft::Modifiers {
+        formula: written.formula.filter(given)?,
+        target: written.target.unwrap_or_default(),
+        activation_target: written.activation_target.filter(given),
+        metric_type: written.metric_type.filter(given),
+    })
+}
+
+fn fallback(written: WantedFallback) -> Fallback {
     Fallback {
         failure_threshold: written.failure_threshold,
         replicas: written.replicas,
-        behavior,
+        behavior: written.behavior,
     }
 }
 

@@ -193,6 +193,41 @@ spec:
 }
 
 #[test]
+fn a_formula_its_names_and_who_asks_are_taken_as_they_are() {
+    let yaml = clean(&scaled_object(
+        "  scaleTargetRef: {name: web}\n  fallback: {failureThreshold: 3, replicas: 4, behavior: \
+         scalingModifiers}\n  advanced:\n    scalingModifiers:\n      formula: trig_One + (two ?? \
+         5)\n      target: '2.5'\n      activationTarget: '1'\n      metricType: Value\n  \
+         triggers:\n    - type: metrics-api\n      name: trig_One\n      metadata: {url: \
+         'http://q/', valueLocation: n, authMode: bearer}\n      authenticationRef: {name: a, \
+         kind: ClusterTriggerAuthentication}\n    - type: metrics-api\n      name: two\n      \
+         metadata: {url: 'http://q/', valueLocation: m}\n      authenticationRef: {name: b}\n",
+    ));
+    for kept in [
+        "  - type: metrics-api\n    name: trig_One\n",
+        "    authenticationRef:\n      name: a\n      kind: ClusterTriggerAuthentication\n",
+        "    authenticationRef:\n      name: b\n  scalingModifiers:\n    formula: \"trig_One + (two ?? 5)\"\n",
+        "    target: \"2.5\"\n    activationTarget: \"1\"\n    metricType: Value\n",
+        "    behavior: scalingModifiers\n",
+    ] {
+        assert!(yaml.contains(kept), "{kept}\nin\n{yaml}");
+    }
+}
+
+#[test]
+fn a_formula_of_a_trigger_that_is_left_out_makes_no_policy() {
+    let import = import(&scaled_object(
+        "  scaleTargetRef: {name: web}\n  advanced: {scalingModifiers: {formula: a + b, target: \
+         '1'}}\n  triggers:\n    - {type: kafka, name: a, metadata: {topic: a}}\n    - {type: \
+         cron, name: b, metadata: {timezone: Etc/UTC, start: 0 8 * * *, end: 0 9 * * *, \
+         desiredReplicas: '1'}}\n",
+    ));
+    assert_eq!(import.policies, []);
+    let last = import.warnings.last().unwrap().to_string();
+    assert!(last.contains("names `a`, which is no trigger"), "{last}");
+}
+
+#[test]
 fn what_usage_alone_can_t_wake_is_kept_at_one() {
     let import = import(&scaled_object(
         "  scaleTargetRef: {name: web}\n  minReplicaCount: 0\n  triggers:\n    - {type: kafka, \

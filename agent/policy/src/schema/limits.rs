@@ -4,7 +4,7 @@
 //! Longer lists and texts than anybody needs are refused, which also keeps the
 //! CRD's rules within what an API server allows them to cost.
 
-use starling_engine::policy;
+use starling_engine::{formula, policy};
 
 pub const REPLICAS_MAX: i64 = policy::REPLICAS_MAX as i64;
 /// A week, in seconds.
@@ -30,6 +30,7 @@ pub const STEP_DOWN_MAX: i64 = 100;
 pub const SLOTS_MAX: i64 = policy::SLOTS_MAX as i64;
 /// Of an amount, a duration or a ratio.
 pub const AMOUNT_BYTES_MAX: usize = 64;
+pub const FORMULA_BYTES_MAX: usize = formula::BYTES_MAX;
 /// Names of objects and metrics.
 pub const NAME_BYTES_MAX: usize = policy::NAME_BYTES_MAX;
 /// Names of namespaces, containers, processes and triggers: one DNS label.

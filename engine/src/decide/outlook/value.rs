@@ -104,6 +104,9 @@ fn active(case: Case<'_>, report: &Report) -> Vec<usize> {
     let active = pairs.enumerate().filter(|(index, (input, trigger))| {
         let answer = match case.evidence.readings.get(*index) {
             Some(Reading::Value { milli, .. }) => *milli > trigger.activation_milli,
+            _ if trigger.source.is_formula() => input
+                .value
+                .is_some_and(|milli| milli > trigger.activation_milli),
             _ => false,
         };
         match input.outcome {

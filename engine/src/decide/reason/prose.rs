@@ -80,6 +80,9 @@ impl Report {
                 Some(value) => unit.show(value),
                 None => "unknown".to_owned(),
             };
+            if input.outcome == Outcome::Composed {
+                return format!("{}: {value}", input.trigger);
+            }
             let goal = match input.goal {
                 Goal::Utilization { percent } => unit.show(i64::from(percent)),
                 Goal::AverageValue { milli } | Goal::Value { milli } => unit.show(milli),

@@ -2,7 +2,7 @@
 
 use starling_policy::schema::limits::TRIGGERS_MAX;
 
-use super::Rule;
+use super::{AMOUNT, Rule, above_zero};
 
 /// Whether there is something besides what the replicas themselves use.
 const WAKES: &str = "(has(self.triggers) && \
@@ -15,6 +15,7 @@ pub(super) fn rules() -> Vec<Rule> {
     let mut rules = bounds();
     rules.extend(measures());
     rules.extend(target());
+    rules.extend(modifiers());
     rules.extend(behavior());
     rules
 }
@@ -83,6 +84,41 @@ fn measures() -> Vec<Rule> {
             "self.all(t, !has(t.name) || self.exists_one(o, has(o.name) && o.name == t.name))",
             "two triggers have the same name",
         ),
+    ]
+}
+
+fn modifiers() -> Vec<Rule> {
+    let amount = "self.scalingModifiers.target";
+    vec![
+        Rule::new(
+            "",
+            "has(self.scalingModifiers) || !has(self.triggers) || \
+             self.triggers.all(t, t.type != 'metrics-api' || 'targetValue' in t.metadata)",
+            "metrics-api needs targetValue: what the value is held against",
+        )
+        .blames(".triggers"),
+        Rule::new(
+            "",
+            format!(
+                "!has(self.scalingModifiers) || ({})",
+                above_zero(&format!("string({amount})"))
+            ),
+            format!("target {AMOUNT}"),
+        )
+        .blames(".scalingModifiers"),
+        Rule::new(
+            "",
+            "!has(self.scalingModifiers) || !has(self.strategy) || self.strategy == 'target'",
+            "must be target beside scalingModifiers",
+        )
+        .blames(".strategy"),
+        Rule::new(
+            "",
+            "has(self.scalingModifiers) || !has(self.fallback) || !has(self.fallback.behavior) || \
+             self.fallback.behavior != 'scalingModifiers'",
+            "needs scalingModifiers, whose formula says what counts instead",
+        )
+        .blames(".fallback.behavior"),
     ]
 }
 

@@ -25,8 +25,10 @@ pub(super) fn rules() -> Vec<Rule> {
         .blames(".type"),
         Rule::new(
             AT,
-            "!has(self.name) || self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-            "is not a name: only a-z, 0-9 and -, beginning and ending with a letter or digit",
+            "!has(self.name) || \
+             self.name.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[A-Za-z_][A-Za-z0-9_]*)$')",
+            "is not a name: only a-z, 0-9 and -, beginning and ending with a letter or digit; or \
+             letters, digits and _",
         )
         .blames(".name"),
         Rule::new(
@@ -115,7 +117,6 @@ fn metrics_api() -> Vec<Rule> {
             "valueLocation",
             "where the number stands in the answer, such as queue.waiting",
         ),
-        need("targetValue", "what the value is held against"),
         Rule::new(
             AT,
             format!(

@@ -74,7 +74,7 @@ fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
         &[
             "9:3: spec.least: unknown field `least`; allowed: scaleTargetRef, \
          minReplicaCount, maxReplicaCount, idleReplicaCount, pollingInterval, cooldownPeriod, \
-         initialCooldownPeriod, triggers, metrics, fallback, behavior, strategy, banded, \
+         initialCooldownPeriod, triggers, metrics, scalingModifiers, fallback, behavior, strategy, banded, \
          objective, dryRun",
         ],
     );
@@ -315,8 +315,15 @@ fn fallbacks_that_are_incomplete_or_out_of_bounds_are_refused() {
     refused_with(
         "fallback: {replicas: 3, failureThreshold: 3, behavior: scalingModifiers}",
         &[
-            "9:58: spec.fallback.behavior: `scalingModifiers` is not known; allowed: static, \
-         currentReplicas, currentReplicasIfHigher, currentReplicasIfLower",
+            "9:58: spec.fallback.behavior: needs spec.scalingModifiers, whose formula says what \
+             counts instead",
+        ],
+    );
+    refused_with(
+        "fallback: {replicas: 3, failureThreshold: 3, behavior: guess}",
+        &[
+            "9:58: spec.fallback.behavior: `guess` is not known; allowed: static, \
+         currentReplicas, currentReplicasIfHigher, currentReplicasIfLower, scalingModifiers",
         ],
     );
 }

@@ -338,3 +338,82 @@ fn a_calendar_wants_one_replica_for_each_of_its_value() {
          Etc/UTC\n"
     );
 }
+
+/// A policy with two named queues and a formula of these fields.
+fn composed(modifiers: &str) -> String {
+    let queue = |name: &str| {
+        format!(
+            "    - type: metrics-api\n      name: {name}\n      metadata: {{url: \"http://q/\", \
+             valueLocation: n}}\n"
+        )
+    };
+    let head = POLICY.split_once("    - type: metrics-api\n").unwrap().0;
+    format!(
+        "{head}{}{}  scalingModifiers: {{{modifiers}}}\n",
+        queue("orders"),
+        queue("slow_mails")
+    )
+}
+
+#[test]
+fn a_formula_is_one_more_trigger_and_needs_no_targets_of_the_others() {
+    let policy = policy(&composed(
+        "formula: \"orders + slow_mails / 2\", target: \"2.5\", activationTarget: 1, metricType: Value",
+    ));
+    let formula = policy.triggers.last().unwrap();
+    assert_eq!(formula.name, "formula");
+    assert_eq!(
+        formula.source,
+        Source::Formula {
+            text: "orders + slow_mails / 2".to_owned()
+        }
+    );
+    assert_eq!(formula.goal, Goal::Value { milli: 2_500 });
+    assert_eq!(formula.activation_milli, 1_000);
+    let plain = self::policy(&composed("formula: \"orders\", target: 3"));
+    let formula = plain.triggers.last().unwrap();
+    assert_eq!(formula.goal, Goal::AverageValue { milli: 3_000 });
+    assert_eq!(formula.activation_milli, 0);
+}
+
+#[test]
+fn a_formula_that_can_t_work_is_refused_with_its_place() {
+    for (modifiers, told) in [
+        (
+            "formula: orders * carts, target: 1",
+            "spec.scalingModifiers.formula: names `carts`, which is no trigger that is asked; there \
+             are orders, slow_mails (at character 10)",
+        ),
+        (
+            "formula: orders > 1, target: 1",
+            "spec.scalingModifiers.formula: gives true or false, not a number",
+        ),
+        (
+            "formula: \"1 % int(orders + 1)\", target: 1",
+            "spec.scalingModifiers.formula: divides a whole number by 0",
+        ),
+        (
+            "formula: orders, target: 0",
+            "spec.scalingModifiers.target: must be above 0, is 0",
+        ),
+        (
+            "formula: orders",
+            "spec.scalingModifiers: `target` is missing",
+        ),
+        (
+            "formula: orders, target: 1, metricType: Utilization",
+            "spec.scalingModifiers.metricType: `Utilization` is not known",
+        ),
+    ] {
+        let problems = problems(&composed(modifiers));
+        assert!(problems.contains(told), "{modifiers}: {problems}");
+    }
+    let named = composed("formula: orders, target: 1").replace("name: orders", "name: -a");
+    assert!(problems(&named).contains("as a formula can use it"));
+    let advanced = POLICY.replacen(
+        "  triggers:\n",
+        "  advanced: {scalingModifiers: {formula: a, target: 1}}\n  triggers:\n",
+        1,
+    );
+    assert!(!problems(&advanced).is_empty());
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use starling_engine::formula;
 
 use crate::import::Told;
 use crate::import::draft::{AuthenticationRef, Trigger};
@@ -45,8 +46,7 @@ pub(super) fn all_cached(triggers: &[Written]) -> bool {
     asked.all(|it| it.use_cached_metrics)
 }
 
-/// `composed` says that a formula stands in for all triggers but those of the
-/// replicas' own usage.
+/// A name that a formula can use stays as it is where triggers are `composed` by one.
 pub(super) fn trigger(
     told: &mut Told<'_>,
     from: String,
@@ -63,9 +63,6 @@ pub(super) fn trigger(
                 clip(&kind)
             ),
         );
-        return None;
-    }
-    if composed && !MEASURED.contains(&kind.as_str()) {
         return None;
     }
     let reference = written.authentication_ref;
@@ -86,7 +83,13 @@ pub(super) fn trigger(
     }
     Some(Trigger {
         kind,
-        name: written.name.map(|name| label(&name)),
+        name: written.name.map(|name| {
+            if composed && formula::is_name(&name) {
+                name
+            } else {
+                label(&name)
+            }
+        }),
         metric_type,
         metadata,
         authentication_ref,

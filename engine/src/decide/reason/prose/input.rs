@@ -42,6 +42,10 @@ pub fn sentence(input: &Input) -> String {
         ),
         Outcome::Unheard => format!("{what} has not answered yet."),
         Outcome::NoReplicas => format!("{what} can't be measured while there are no replicas."),
+        Outcome::Composed => {
+            let value = Unit::Plain.show(input.value.unwrap_or(0));
+            format!("{what} goes into the formula: {value}{}.", taken(input))
+        }
     }
 }
 
@@ -64,7 +68,9 @@ fn stands_in(input: &Input) -> String {
         format!(", near enough to keep {n}")
     };
     let size = match behavior {
-        FallbackBehavior::Static => format!("the fallback of {stated} stands in{near}"),
+        FallbackBehavior::Static | FallbackBehavior::ScalingModifiers => {
+            format!("the fallback of {stated} stands in{near}")
+        }
         FallbackBehavior::CurrentReplicas => format!("the fallback keeps the current {stated}"),
         FallbackBehavior::CurrentReplicasIfHigher => {
             format!("the fallback asks for at least its own size: {stated}{near}")
@@ -96,11 +102,16 @@ fn stands_in(input: &Input) -> String {
 fn facts(input: &Input) -> String {
     let mut parts = vec![value_and_target(input)];
     parts.extend(input.pods.map(counted));
-    parts.extend(input.age_ms.map(|age_ms| match age_ms {
-        0..1_000 => "measured just now".to_owned(),
-        _ => format!("measured {} ago", duration(age_ms)),
-    }));
-    parts.join("; ")
+    parts.join("; ") + &taken(input)
+}
+
+/// When the value was.
+fn taken(input: &Input) -> String {
+    match input.age_ms {
+        None => String::new(),
+        Some(0..1_000) => "; measured just now".to_owned(),
+        Some(age_ms) => format!("; measured {} ago", duration(age_ms)),
+    }
 }
 
 fn value_and_target(input: &Input) -> String {

@@ -1,0 +1,228 @@
+//! A formula in place of the external triggers (KEDA's `scalingModifiers`, keda.md 1.7).
+//!
+//! Comes in: the readings of the triggers that go into it, and the history. Goes out:
+//! what each of those says, and the one proposal that the formula's value makes. A
+//! trigger that fails makes the value unknown, never 0: nothing shrinks until it answers
+//! or the fallback stands in, or, where the policy says so, it is nil in the formula.
+
+use super::metric::Scale;
+use super::reason::{Failure, Input, Outcome, source_name};
+use super::trigger::{Said, StandIn, Verdict, expired, judge, polled, proposal, stand_in};
+use super::{Inputs, Reading, health};
+use crate::formula::Formula;
+use crate::history::{Change, Health};
+use crate::policy::{FallbackBehavior, Source, Trigger};
+use crate::unit::Ms;
+
+/// One trigger that goes into the formula.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub said: Said,
+    /// Fresh, in milli-units; `None` where it isn't known.
+    milli: Option<i64>,
+    at: Option<Ms>,
+    health: Health,
+    /// It failed more often in a row than the fallback's threshold, and hasn't answered
+    /// well often enough since.
+    fallen: bool,
+}
+
+/// Those of the policy, in its order.
+pub fn parts(inputs: &Inputs<'_>) -> Vec<Part> {
+    let triggers = inputs.policy.triggers.iter().enumerate();
+    let fed = triggers.filter(|(_, trigger)| trigger.source.feeds_formulas());
+    fed.map(|(index, trigger)| part(inputs, index, trigger))
+        .collect()
+}
+
+fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> Part {
+    let fallback = inputs.policy.fallback.as_ref();
+    let before = known(inputs, &trigger.name);
+    let (outcome, milli, at, good) = match inputs.readings.get(index) {
+        _ if matches!(trigger.source, Source::Unknown { .. }) => {
+            (failed(Failure::UnknownType), None, None, false)
+        }
+        Some(Reading::Value { milli, at }) if expired(inputs, *at) => {
+            (Outcome::Stale, Some(*milli), Some(*at), true)
+        }
+        Some(Reading::Value { milli, at }) => (Outcome::Composed, Some(*milli), Some(*at), true),
+        Some(Reading::Failed { why, at }) => (failed(Failure::source(why)), None, Some(*at), false),
+        _ => (Outcome::Unheard, None, None, false),
+    };
+    // An answer that is too old to act on isn't counted again.
+    let counts = at.filter(|_| outcome != Outcome::Stale);
+    let state = counts.map_or(before, |at| {
+        health::after(before, health::Poll { good, at }, inputs.now, fallback)
+    });
+    let change = (state != before).then(|| Change::Answered {
+        trigger: trigger.name.clone(),
+        health: state,
+    });
+    let outcome = match outcome {
+        Outcome::Failed { reason, .. } => Outcome::Failed {
+            reason,
+            failures: state.failures,
+        },
+        other => other,
+    };
+    let fresh = outcome == Outcome::Composed;
+    Part {
+        said: Said {
+            input: Input {
+                trigger: trigger.name.clone(),
+                source: source_name(&trigger.source),
+                goal: trigger.goal,
+                value: milli,
+                age_ms: at.map(|at| inputs.now.since(at)),
+                pods: None,
+                band: None,
+                outcome,
+            },
+            active: false,
+            failing: false,
+            floor: None,
+            change,
+        },
+        milli: milli.filter(|_| fresh),
+        at,
+        health: state,
+        fallen: health::fallen_back(state, fallback),
+    }
+}
+
+fn failed(reason: Failure) -> Outcome {
+    Outcome::Failed {
+        reason,
+        failures: 0,
+    }
+}
+
+fn known(inputs: &Inputs<'_>, name: &str) -> Health {
+    let known = inputs.history.health.get(name);
+    known.copied().unwrap_or_default()
+}
+
+/// What the formula itself says, given all that goes into it.
+pub fn evaluate(
+    inputs: &Inputs<'_>,
+    trigger: &Trigger,
+    text: &str,
+    scale: &Scale,
+    parts: &[Part],
+) -> Said {
+    let fallback = inputs.policy.fallback.as_ref();
+    let routes = fallback.is_some_and(|it| it.behavior == FallbackBehavior::ScalingModifiers);
+    let before = known(inputs, &trigger.name);
+    let made = match silent(parts, routes) {
+        Some(part) => Made::unknown(part),
+        None => Made::of(trigger, text, scale, parts),
+    };
+    // A formula that has no result counts as one failed question for each interval.
+    let polled = made.computed.and_then(|good| {
+        let at = polled(inputs, &trigger.name, inputs.policy)?;
+        Some(health::Poll { good, at })
+    });
+    let state = polled.map_or(before, |poll| {
+        health::after(before, poll, inputs.now, fallback)
+    });
+    let change = (state != before).then(|| Change::Answered {
+        trigger: trigger.name.clone(),
+        health: state,
+    });
+    let fallen = parts.iter().find(|part| part.fallen && !routes);
+    let stands = fallen.is_some() || made.nothing || health::fallen_back(state, fallback);
+    let floor = fallback
+        .filter(|_| stands)
+        .and_then(|it| stand_in(it, trigger.goal, scale));
+    let above = made.milli.is_some_and(|it| it > trigger.activation_milli);
+    // What the formula makes of a failure wakes the workload as a fallback does, so that
+    // not even that puts it to rest.
+    let nil = made.computed == Some(true) && parts.iter().any(|part| part.milli.is_none());
+    let health = fallen.map_or(made.health.unwrap_or(state), |part| part.health);
+    let (outcome, active, failing) = judge(made.verdict, floor, health, above || nil);
+    let oldest = parts.iter().filter_map(|part| part.at).min();
+    Said {
+        input: Input {
+            trigger: trigger.name.clone(),
+            source: source_name(&trigger.source),
+            goal: trigger.goal,
+            value: made.milli,
+            age_ms: oldest.map(|at| inputs.now.since(at)),
+            pods: None,
+            band: None,
+            outcome,
+        },
+        active,
+        failing,
+        floor: floor.map(|it: StandIn| it.replicas),
+        change,
+    }
+}
+
+/// The first trigger without which the formula can't be computed; one that failed comes
+/// before one that wasn't heard yet.
+fn silent(parts: &[Part], routes: bool) -> Option<&Part> {
+    let lacks = |part: &&Part| part.milli.is_none() && !(routes && part.fallen);
+    let unheard = |part: &&Part| part.said.input.outcome == Outcome::Unheard;
+    let mut silent = parts.iter().filter(lacks);
+    let mut failed = silent.clone().filter(|part| !unheard(part));
+    failed.next().or_else(|| silent.next())
+}
+
+/// What came of the formula.
+struct Made {
+    verdict: Verdict,
+    milli: Option<i64>,
+    /// Whether it has a result; `None` where it wasn't computed.
+    computed: Option<bool>,
+    /// It says itself that it has nothing to say.
+    nothing: bool,
+    /// Of the trigger that it lacks.
+    health: Option<Health>,
+}
+
+impl Made {
+    fn unknown(part: &Part) -> Made {
+        let name = &part.said.input.trigger;
+        let verdict = match &part.said.input.outcome {
+            Outcome::Stale => Verdict::Stale,
+            Outcome::Failed { .. } => Verdict::Bad(Failure::source(&format!(
+                "its value isn't known without {name}"
+            ))),
+            _ => Verdict::Unheard,
+        };
+        Made {
+            verdict,
+            milli: None,
+            computed: None,
+            nothing: false,
+            health: Some(part.health),
+        }
+    }
+
+    fn of(trigger: &Trigger, text: &str, scale: &Scale, parts: &[Part]) -> Made {
+        let names = parts.iter().map(|part| part.said.input.trigger.as_str());
+        let names: Vec<&str> = names.collect();
+        let values: Vec<Option<i64>> = parts.iter().map(|part| part.milli).collect();
+        let result = Formula::parse(text, &names).and_then(|it| it.milli(&values));
+        let (verdict, milli) = match result {
+            Ok(Some(milli)) => match proposal(trigger.goal, milli, scale) {
+                Ok(proposal) => (Verdict::Good(proposal), Some(milli)),
+                Err(error) => (Verdict::Bad(Failure::Metric(error)), Some(milli)),
+            },
+            Ok(None) => (Verdict::Bad(Failure::source("the formula gives nil")), None),
+            Err(why) => (
+                Verdict::Bad(Failure::source(&format!("the formula {why}"))),
+                None,
+            ),
+        };
+        let nothing = milli.is_none() && parts.iter().any(|part| part.milli.is_none());
+        Made {
+            computed: Some(milli.is_some()),
+            verdict,
+            milli,
+            nothing,
+            health: None,
+        }
+    }
+}
