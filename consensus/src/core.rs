@@ -148,6 +148,7 @@ impl Core {
             if !membership.leads() {
                 return Err(self.not_leader());
             }
+            self.check_in_force(&command)?;
             let proposal = Proposal::new(command, reply)?;
             membership
                 .proposals
@@ -161,6 +162,16 @@ impl Core {
         tokio::time::timeout(CALL_DEADLINE, wait)
             .await
             .unwrap_or_else(|_| Err(no_answer()))
+    }
+
+    /// Nothing of a version is proposed before that is in force.
+    fn check_in_force(&self, command: &Command) -> Result<(), Error> {
+        let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
+        let (needs, in_force) = (command.version(), ledger.version());
+        if needs > in_force {
+            return Err(Error::TooEarly { needs, in_force });
+        }
+        Ok(())
     }
 
     /// At the leader, wherever it is.

@@ -201,6 +201,12 @@ pub enum Error {
     /// It isn't in the log: it holds more of something than a command may.
     #[error("the command can't be written: {0}")]
     Unfit(String),
+    /// It isn't in the log, and may be proposed again.
+    #[error(
+        "it needs version {needs} of the ledger and {in_force} is in force, until every agent runs a \
+         release that supports {needs}"
+    )]
+    TooEarly { needs: u32, in_force: u32 },
     #[error(
         "the data directory {} was written by another release, and stays as it is: {why}; start a \
          release that supports it",

@@ -18,7 +18,7 @@ use starling_engine::decide::reason::{Held, Report, Step};
 use starling_engine::ledger::rebuilt::Rebuilt;
 use starling_engine::ledger::version::{REBUILT, Raised};
 use starling_engine::ledger::{Command, Entry, FOUNDER, Item, Ledger, Member};
-use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
+use starling_engine::policy::{Goal, Policy, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 use starling_proto::log::{self, Stored};
 use world::Ways;
@@ -127,19 +127,33 @@ fn read_golden(version: u32, ledger: &mut Ledger) {
     );
 }
 
-/// What came with version 2: a rebuilt cluster, which looks around. The policy is refused
-/// (what it measures couldn't wake its workload), and with it the pass; their bytes count.
+/// What came with version 2: a rebuilt cluster, which looks around, and policies that have a
+/// formula.
 fn second() -> Vec<Entry> {
     let trial = Policy {
         name: "trial".into(),
         target: Target::process("trial"),
-        triggers: vec![Trigger {
-            name: "cpu".into(),
-            source: Source::Resource(Resource::Cpu),
-            goal: Goal::AverageValue { milli: 500 },
-            activation_milli: 0,
-            window_ms: None,
-        }],
+        triggers: vec![
+            Trigger {
+                name: "queue".into(),
+                source: Source::External {
+                    kind: "metrics-api".into(),
+                    metadata: [("url".into(), "http://queue/length".into())].into(),
+                },
+                goal: Goal::AverageValue { milli: 500 },
+                activation_milli: 0,
+                window_ms: None,
+            },
+            Trigger {
+                name: "formula".into(),
+                source: Source::Formula {
+                    text: "queue / 2".into(),
+                },
+                goal: Goal::AverageValue { milli: 500 },
+                activation_milli: 0,
+                window_ms: None,
+            },
+        ],
         replicas_min: 0,
         replicas_max: 10,
         dry_run: true,
@@ -213,7 +227,7 @@ fn rebuilt() -> Ledger {
 }
 
 /// Of [`rebuilt`] after [`second`].
-const DIGEST_SECOND: &str = "e226f7831154ad1dd22472add2344207";
+const DIGEST_SECOND: &str = "f53d4cc04f246936393a10256026c01c";
 
 #[test]
 #[ignore = "writes the file that the next one reads"]
@@ -234,6 +248,7 @@ fn what_came_with_the_second_version_means_the_same_in_every_later_release() {
     read_golden(2, &mut ledger);
     let looked_at = Ms(1_700_000_100_000);
     assert_eq!(ledger.rebuilt, Some(Rebuilt::Since(looked_at)));
+    assert!(ledger.policies[&"trial".into()].policy.formula().is_some());
     assert_eq!(hex(ledger.digest()), DIGEST_SECOND);
     assert_eq!(through(&ledger), ledger);
 }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, Refusal, Why};
+use super::{Command, Ledger, Refusal, Why};
 
 /// The first, in force where none was raised.
 pub const FIRST: u32 = 1;
@@ -16,6 +16,8 @@ pub const FIRST: u32 = 1;
 pub const REBUILT: u32 = 2;
 /// The highest that this release supports.
 pub const HIGHEST: u32 = REBUILT;
+/// From which on policies have formulas.
+pub const FORMULAS: u32 = 2;
 
 /// A version that is in force, and the release that raised it: whoever doesn't support
 /// it is told so.
@@ -23,6 +25,18 @@ pub const HIGHEST: u32 = REBUILT;
 pub struct Raised {
     pub version: u32,
     pub release: String,
+}
+
+impl Command {
+    /// The lowest version with which this may be proposed: an agent that supports no such
+    /// version couldn't read it.
+    pub fn version(&self) -> u32 {
+        match self {
+            Command::PutPolicy { policy, .. } if policy.formula().is_some() => FORMULAS,
+            Command::LookAround => REBUILT,
+            _ => FIRST,
+        }
+    }
 }
 
 impl Ledger {

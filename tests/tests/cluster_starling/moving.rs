@@ -122,8 +122,8 @@ fn patch_agents(installed: &Installed, patch: &str) {
     let cluster = &installed.cluster;
     let agents = ["patch", "daemonset/starling", "-n", SYSTEM];
     let at_a_time = |most: &str| {
-        let path = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
-        let patch = format!(r#"[{{"op": "replace", "path": "{path}", "value": {most}}}]"#);
+        let pointer = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
+        let patch = format!(r#"[{{"op": "replace", "pointer": "{pointer}", "value": {most}}}]"#);
         let words = ["--type=json", "-p", &patch];
         cluster.kubectl([&agents[..], &words].concat()).unwrap();
     };
