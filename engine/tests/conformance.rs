@@ -8,6 +8,8 @@
 mod calculators;
 #[path = "vectors/edges.rs"]
 mod edges;
+#[path = "vectors/formulas.rs"]
+mod formulas;
 #[path = "vectors/histories.rs"]
 mod histories;
 #[path = "vectors/pods.rs"]
@@ -89,6 +91,7 @@ fn compare(vector: &Value) -> Result<(), String> {
         | "object_per_pod"
         | "external"
         | "external_per_pod" => calculators::answer(kind, inputs),
+        "formula" => formulas::answer(inputs),
         "pod_grouping" => Ok(pods::grouping(inputs)),
         "pod_requests" => pods::requests(inputs),
         "behavior" => Ok(histories::behavior(inputs)),

@@ -395,24 +395,28 @@ pub fn agree(writers: &mut [Writer]) -> State {
     for writer in writers.iter_mut() {
         writer.tell("rest");
     }
-    let seen = eventually("all have the same ledger", || {
-        let states: Vec<State> = writers.iter_mut().filter_map(Writer::state).collect();
-        let ledger = |state: &State| (state.index, state.digest.clone());
-        if states.len() == writers.len() && states.iter().all(|s| ledger(s) == ledger(&states[0])) {
-            Ok(states[0].clone())
-        } else {
-            Err(format!("{states:?}"))
-        }
-    });
-    for writer in writers.iter() {
-        let (held, last) = (seen.numbers.get(&writer.name), writer.acknowledged());
-        assert!(
-            held.copied().unwrap_or(0) >= last,
-            "{} was told of {last}: {seen:?}",
-            writer.name
-        );
-    }
-    seen
+    eventually(
+        "all have the same ledger, with all that was acknowledged",
+        || {
+            let states: Vec<State> = writers.iter_mut().filter_map(Writer::state).collect();
+            let ledger = |state: &State| (state.index, state.digest.clone());
+            if states.len() != writers.len()
+                || states.iter().any(|s| ledger(s) != ledger(&states[0]))
+            {
+                return Err(format!("{states:?}"));
+            }
+            let seen = &states[0];
+            // What is under way when they are told to rest may still come, and is looked at
+            // again then; what is lost never comes.
+            for writer in writers.iter() {
+                let (held, last) = (seen.numbers.get(&writer.name), writer.acknowledged());
+                if held.copied().unwrap_or(0) < last {
+                    return Err(format!("{} was told of {last}: {seen:?}", writer.name));
+                }
+            }
+            Ok(seen.clone())
+        },
+    )
 }
 
 /// A number of milliseconds out of `range`.

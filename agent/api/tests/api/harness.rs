@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
 use starling_consensus::{Config, Credentials, Founding, Log, Timing, Tls, Upkeep};
+use starling_engine::ledger::version::HIGHEST;
 use starling_engine::ledger::{Command, Member};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
 use starling_engine::unit::Ms;
@@ -122,8 +123,9 @@ impl Home {
     /// One agent that leads.
     pub async fn leader(&self) -> Agent {
         let agent = self.agent("a", &[]).await;
-        eventually("the agent may act", || async {
-            agent.log.acting().then_some(())
+        eventually("the agent may act, and has raised the ledger", || async {
+            let version = agent.log.ledger().read().unwrap().version();
+            (agent.log.acting() && version == HIGHEST).then_some(())
         })
         .await;
         agent
