@@ -1,6 +1,6 @@
 //! One real cluster of five nodes on which Starling is installed as users install
 //! it: the project's manifests, image and entry point. The tests of this binary
-//! share it, most of them side by side; it ends with the process.
+//! share it, one after the other; it ends with the process.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -11,7 +11,7 @@ use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ pub struct Installed {
     namespaces: Mutex<Vec<(ThreadId, String)>>,
 }
 
-static INSTALLED: RwLock<Option<Installed>> = RwLock::new(None);
+static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
 
 /// HPA's own 15 s are for clusters that nobody waits for.
 const HPA_PERIOD: &str = "--horizontal-pod-autoscaler-sync-period=5s";
@@ -50,8 +50,7 @@ const HPA_PERIOD: &str = "--horizontal-pod-autoscaler-sync-period=5s";
 /// The shared cluster, for a test's turn.
 pub struct Shared {
     // In the order in which they end.
-    held: RwLockReadGuard<'static, Option<Installed>>,
-    alone: bool,
+    held: MutexGuard<'static, Option<Installed>>,
     _turn: Turn,
 }
 
@@ -75,9 +74,6 @@ impl Drop for Shared {
             let words = ["delete", "namespace", &namespace, "--wait=false"];
             let _ = cluster.kubectl(words);
         }
-        if !self.alone {
-            return;
-        }
         let _ = cluster.resume_api_server();
         cluster.slow_api_server(Duration::ZERO);
         for node in cluster.nodes() {
@@ -86,47 +82,30 @@ impl Drop for Shared {
     }
 }
 
-/// The cluster with no other test at work: for what breaks it, changes the agents, or holds
-/// times and measurements to a bound. `None` where tests on clusters are left out.
+/// The cluster with no other test at work: agents are held to a second, and on two cores
+/// tests beside each other would cost more than that. `None` where tests on clusters are
+/// left out.
 pub fn installed() -> Option<Shared> {
-    turn::alone().map(|turn| shared(turn, true))
+    turn::alone().map(shared)
 }
 
-/// The cluster with others at work beside it: for tests that keep to namespaces of their own.
-pub fn beside() -> Option<Shared> {
-    turn::beside().map(|turn| shared(turn, false))
-}
-
-/// The cluster for this test alone, after all others: what it leaves isn't of [`NODES`] nodes.
+/// The same after all others: what such a test leaves isn't of [`NODES`] nodes.
 pub fn last() -> Option<Shared> {
-    turn::last().map(|turn| shared(turn, true))
+    turn::last().map(shared)
 }
 
-fn shared(turn: Turn, alone: bool) -> Shared {
-    let fits = |it: &Option<Installed>| {
-        let nodes = it.as_ref().map(|it| it.cluster.nodes().len());
-        nodes == Some(usize::from(NODES))
-    };
-    let mut held = INSTALLED.read().unwrap_or_else(PoisonError::into_inner);
-    if !fits(&held) {
-        drop(held);
-        let mut place = INSTALLED.write().unwrap_or_else(PoisonError::into_inner);
-        // Unless another test was faster.
-        if !fits(&place) {
-            // One with other nodes ends before the next begins.
-            *place = None;
-            let began = Instant::now();
-            let flags = vec![HPA_PERIOD.to_owned()];
-            *place = Some(Installed::start_with(NODES, &manifests(), flags));
-            turn::say(&format!("started the cluster in {:?}", began.elapsed()));
-        }
-        held = RwLockWriteGuard::downgrade(place);
+fn shared(turn: Turn) -> Shared {
+    let mut held = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let nodes = held.as_ref().map(|it| it.cluster.nodes().len());
+    if nodes != Some(usize::from(NODES)) {
+        // One with other nodes ends before the next begins.
+        *held = None;
+        let began = Instant::now();
+        let flags = vec![HPA_PERIOD.to_owned()];
+        *held = Some(Installed::start_with(NODES, &manifests(), flags));
+        turn::say(&format!("started the cluster in {:?}", began.elapsed()));
     }
-    Shared {
-        held,
-        alone,
-        _turn: turn,
-    }
+    Shared { held, _turn: turn }
 }
 
 /// The manifests as they are shipped.

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{beside, until};
+use starling_tests::installed::{installed, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn load_on_its_pods_makes_a_deployment_grow_and_rest_lets_it_shrink() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "grow";
     installed.namespace(namespace);
     installed.apply(namespace, &deployment("web", 1, 0));
@@ -35,7 +35,7 @@ fn load_on_its_pods_makes_a_deployment_grow_and_rest_lets_it_shrink() {
 
 #[test]
 fn a_number_brings_a_deployment_from_zero_and_back() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "numbers";
     installed.namespace(namespace);
     installed.apply(namespace, &deployment("worker", 0, 0));
@@ -55,7 +55,7 @@ fn a_number_brings_a_deployment_from_zero_and_back() {
 
 #[test]
 fn a_dry_run_decides_and_records_but_never_writes() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "dry");
     installed.namespace(namespace);
     let yaml = format!(

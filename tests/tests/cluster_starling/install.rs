@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use starling_kubernetes_rig::turn;
-use starling_tests::installed::{Installed, NODES, SYSTEM, beside, chart, until};
+use starling_tests::installed::{Installed, NODES, SYSTEM, chart, installed, until};
 
 const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn five_nodes_have_five_agents_three_voters_and_one_leader() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     eprintln!(
         "agents were ready {:?} after kubectl apply",
         installed.ready_after
@@ -38,7 +38,7 @@ fn five_nodes_have_five_agents_three_voters_and_one_leader() {
 
 #[test]
 fn an_agent_runs_without_rights() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let pod = installed.agent_on("node1");
     let status =
         installed

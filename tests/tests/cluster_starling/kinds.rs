@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use starling_tests::installed::{beside, until};
+use starling_tests::installed::{installed, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, workload};
 
 const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_stateful_set_is_a_target_too() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "stateful";
     installed.namespace(namespace);
     let yaml = format!(
@@ -24,7 +24,7 @@ fn a_stateful_set_is_a_target_too() {
 
 #[test]
 fn a_target_that_is_scaled_by_hand_or_disappears_gets_a_condition() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "hands");
     installed.namespace(namespace);
     let yaml = format!(

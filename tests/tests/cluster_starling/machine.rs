@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling_kube::devices::{self, Devices, State};
-use starling_tests::installed::{NODES, beside, until};
+use starling_tests::installed::{NODES, installed, until};
 use tokio::sync::watch;
 
 const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn each_agent_measures_its_machine_from_a_pod_that_has_no_mount_of_its_root() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let wanted = [
         "starling_node_file_system_free_bytes{file_system=\"nodefs\"}",
         "starling_node_file_system_free_bytes{file_system=\"imagefs\"}",
@@ -49,7 +49,7 @@ fn each_agent_measures_its_machine_from_a_pod_that_has_no_mount_of_its_root() {
 
 #[test]
 fn a_real_kubelet_says_which_devices_its_pods_hold() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     // The node's /var/lib/kubelet, as the rig lays it out.
     let logs = installed.cluster.logs();
     let socket = (logs.parent().unwrap()).join("node1/kubelet/pod-resources/kubelet.sock");

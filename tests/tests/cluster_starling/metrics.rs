@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use starling_tests::adapter::Adapter;
-use starling_tests::installed::{Installed, beside, until};
+use starling_tests::installed::{Installed, installed, until};
 use starling_tests::workload::{AT_ONCE, deployment};
 
 /// The twin's turn comes every 5 s.
@@ -127,7 +127,7 @@ fn await_explained(installed: &Installed, policy: &str, words: &str) {
 
 #[test]
 fn what_an_adapter_knows_sizes_workloads_as_hpa_does_and_its_silence_changes_nothing() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let adapter = Adapter::start(&installed.cluster);
     installed.namespace(NAMESPACE);
     installed.apply(NAMESPACE, SERVICE);

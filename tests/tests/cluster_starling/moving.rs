@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use starling_kubernetes_rig::shell;
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, beside, installed, until};
+use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, until};
 use starling_tests::workload::deployment;
 
 /// An answer of the command line, with an API server that is busy.
@@ -49,7 +49,7 @@ fn stays(installed: &Installed, namespace: &str, as_it_was: (i64, u64)) {
 
 #[test]
 fn an_hpa_is_imported_while_it_runs_and_hands_over_without_a_change_of_size() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "moving";
     three(namespace, &installed);
     installed.apply(
@@ -123,7 +123,7 @@ fn patch_agents(installed: &Installed, patch: &str) {
     let agents = ["patch", "daemonset/starling", "-n", SYSTEM];
     let at_a_time = |most: &str| {
         let pointer = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
-        let patch = format!(r#"[{{"op": "replace", "pointer": "{pointer}", "value": {most}}}]"#);
+        let patch = format!(r#"[{{"op": "replace", "path": "{pointer}", "value": {most}}}]"#);
         let words = ["--type=json", "-p", &patch];
         cluster.kubectl([&agents[..], &words].concat()).unwrap();
     };
@@ -145,7 +145,7 @@ fn patch_agents(installed: &Installed, patch: &str) {
 
 #[test]
 fn a_scaled_object_is_imported_and_hands_over_without_a_change_of_size() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "moving-keda");
     know_scaled_objects(&installed);
     three(namespace, &installed);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{beside, until};
+use starling_tests::installed::{installed, until};
 use starling_tests::workload::{cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -29,7 +29,7 @@ spec:
 
 #[test]
 fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "rivals");
     installed.namespace(namespace);
     let first = cpu_policy("Deployment", "web", "");
@@ -53,7 +53,7 @@ fn a_second_policy_and_a_target_with_an_hpa_are_refused_by_condition() {
 
 #[test]
 fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_gone() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "taken");
     installed.namespace(namespace);
     // Each of its pods uses twice as much as the policy allows, so that it wants to
@@ -88,7 +88,7 @@ fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_go
 
 #[test]
 fn a_quota_of_the_namespace_keeps_a_target_from_growing_and_the_reason_says_so() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "quota");
     installed.namespace(namespace);
     let quota = "

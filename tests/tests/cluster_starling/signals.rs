@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{Installed, beside, installed, text, until};
+use starling_tests::installed::{Installed, installed, text, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -60,7 +60,7 @@ fn a_container_that_its_quota_holds_back_makes_its_deployment_grow() {
 
 #[test]
 fn a_trigger_of_nodes_reads_what_the_pods_node_uses_and_has() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "of-nodes";
     installed.namespace(namespace);
     installed.apply(namespace, &deployment("web", 2, 0));
@@ -148,7 +148,7 @@ fn a_long_window_takes_its_time_where_a_second_does_not_and_top_shows_what_is_us
 
 #[test]
 fn what_pods_receive_and_send_is_measured_without_any_privilege() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "carried";
     installed.namespace(namespace);
     let trigger = "{type: network, metadata: {value: 1G, window: 20s}}";

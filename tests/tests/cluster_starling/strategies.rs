@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{Installed, beside, installed, until};
+use starling_tests::installed::{Installed, installed, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -68,7 +68,7 @@ fn under_banded_nothing_changes_within_the_band_and_steps_are_capped_outside() {
 
 #[test]
 fn under_objective_a_deployment_gets_the_replicas_that_the_work_needs_and_gives_them_back() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "objective";
     installed.namespace(namespace);
     installed.apply(namespace, &deployment("checkout", 1, 0));
@@ -127,7 +127,7 @@ spec:
 
 #[test]
 fn an_idle_deployment_rests_at_its_idle_count_after_the_cooldown_and_wakes_at_its_minimum() {
-    let Some(installed) = beside() else { return };
+    let Some(installed) = installed() else { return };
     let namespace = "idle";
     installed.namespace(namespace);
     installed.apply(namespace, &deployment("worker", 0, 0));

@@ -33,8 +33,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How much a difference matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Nothing that matters differs. Words alone don't: they tell ages, which change
-    /// all the time.
+    /// Nothing that matters differs. Words alone don't, but for why nothing can be
+    /// computed: they tell ages, which change all the time.
     None,
     /// Values and reasons.
     Refresh,
@@ -99,13 +99,22 @@ pub fn urgency(former: &Status, wanted: &Status) -> Urgency {
     let values = |status: &Status| {
         let conditions = status.conditions.iter();
         let reasons: Vec<String> = conditions.map(|it| it.reason.clone()).collect();
-        (status.triggers.clone(), reasons)
+        let failing = status.conditions.iter();
+        let failing = failing.filter(|it| it.kind == "ScalingActive" && it.status == "False");
+        let why: Vec<String> = failing.map(|it| gist(&it.message)).collect();
+        (status.triggers.clone(), reasons, why)
     };
     if values(former) == values(wanted) {
         Urgency::None
     } else {
         Urgency::Refresh
     }
+}
+
+/// What a message says, without its numbers and without how long ago it was.
+fn gist(message: &str) -> String {
+    let said = message.split("; asked ").next().unwrap_or_default();
+    said.chars().filter(|it| !it.is_ascii_digit()).collect()
 }
 
 impl Desk {
@@ -222,6 +231,26 @@ mod tests {
 
     fn name(n: usize) -> Name {
         Name::new("shop", format!("web-{n}"))
+    }
+
+    #[test]
+    fn another_reason_for_a_failure_is_written_and_the_same_one_later_is_not() {
+        let failing = |message: &str| {
+            let mut status = status(3, 3, "");
+            status.conditions.push(Condition {
+                kind: "ScalingActive".to_owned(),
+                status: "False".to_owned(),
+                reason: "FailedGetExternalMetric".to_owned(),
+                message: message.to_owned(),
+                ..Condition::default()
+            });
+            status
+        };
+        let before = failing("queue failed 2 times in a row: may not read Secret a");
+        let later = failing("queue failed 31 times in a row: may not read Secret a; asked 3 s ago");
+        assert_eq!(urgency(&before, &later), Urgency::None);
+        let other = failing("queue failed 2 times in a row: there is no Secret a");
+        assert_eq!(urgency(&before, &other), Urgency::Refresh);
     }
 
     #[test]
