@@ -5,7 +5,6 @@
 
 mod authentication;
 mod away;
-mod full;
 mod grow;
 mod install;
 mod kill;

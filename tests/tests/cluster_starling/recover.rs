@@ -142,6 +142,13 @@ fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes
             Ok(installed.starling(&["remove", node]))
         });
     }
+    // The pods of nodes that are gone stay listed for a while.
+    for node in &voters[..2] {
+        let of_node = format!("--field-selector=spec.nodeName={node}");
+        let words = ["delete", "pods", "-n", namespace, &of_node, "--force"];
+        cluster.kubectl(words).unwrap();
+    }
+    installed.await_rollout(namespace, "web");
     installed.burn(namespace, "web", 250);
     installed.await_size(namespace, "deploy", "web", SOON, |size| size > SIZE);
 

@@ -79,9 +79,12 @@ fn a_trigger_of_nodes_reads_what_the_pods_node_uses_and_has() {
         "a part of the memory is in use",
         |value| (1_000..100_000).contains(&value),
     );
-    let input = installed.input(namespace, "web").unwrap();
-    assert_eq!(input["pods"]["counted"], 2, "{input}");
-    assert_eq!(input["proposal"], 1, "{input}");
+    until(&installed.cluster, "both pods count", SOON, |_| {
+        Ok(installed.input(namespace, "web").and_then(|input| {
+            let both = input["pods"]["counted"] == 2 && input["proposal"] == 1;
+            both.then_some(()).ok_or_else(|| input.to_string())
+        }))
+    });
     installed.apply(namespace, &policy(&trigger(1), AT_ONCE));
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 6);
     installed.forget(namespace);
