@@ -5,7 +5,7 @@
 //! agent that belongs to its cluster needs it no more, and lets go of it.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -158,9 +158,9 @@ fn addresses(slice: &EndpointSlice) -> Vec<Address> {
 fn choose<'a>(wanted: &Wanted, known: impl Iterator<Item = &'a Address>) -> Vec<Pod> {
     let own: Option<IpAddr> = wanted.own.parse().ok();
     let rank = |address: &Address| {
-        let mut hasher = DefaultHasher::new();
-        (&wanted.own, address.ip).hash(&mut hasher);
-        (!address.ready, hasher.finish(), address.ip)
+        let order = BuildHasherDefault::<DefaultHasher>::new();
+        let order = order.hash_one((&wanted.own, address.ip));
+        (!address.ready, order, address.ip)
     };
     let mut all: Vec<Address> = known
         .filter(|address| Some(address.ip) != own)

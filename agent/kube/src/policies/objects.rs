@@ -1,8 +1,7 @@
 //! The stream of `ScalingPolicy` objects.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,7 +173,7 @@ impl Reader {
         let version = Version {
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
-            annotations: digest(&annotations),
+            annotations: BuildHasherDefault::<DefaultHasher>::new().hash_one(&annotations),
         };
         let known = self.known.get(&name).filter(|it| it.version == version);
         let made = match known {
@@ -254,12 +253,6 @@ impl Reader {
             adopted: Some(Arc::new(About::new(own.clone(), adopted.left_out, spec))),
         }
     }
-}
-
-fn digest(annotations: &BTreeMap<String, String>) -> u64 {
-    let mut hash = DefaultHasher::new();
-    annotations.hash(&mut hash);
-    hash.finish()
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -419,9 +418,7 @@ impl Book {
         let Some(followed) = self.followed.get_mut(target) else {
             return;
         };
-        let mut digest = DefaultHasher::new();
-        observation.hash(&mut digest);
-        let digest = digest.finish();
+        let digest = BuildHasherDefault::<DefaultHasher>::new().hash_one(&observation);
         if followed.told.replace(digest) == Some(digest) {
             return;
         }
