@@ -1,6 +1,7 @@
 //! Keys and certificates that are replaced while real agents run.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,13 +59,14 @@ async fn watch(addresses: Vec<String>, stop: Arc<AtomicBool>) -> (u64, Vec<Strin
     (looks, wrong)
 }
 
-/// The ends of all members' certificates, in seconds, as a status in JSON has them.
-fn certificates(status: &str) -> Option<Vec<String>> {
+/// When each member's certificate ends, in seconds, as a status in JSON has it: by name,
+/// since members are listed in the order in which they joined.
+fn certificates(status: &str) -> Option<BTreeMap<String, i64>> {
     let status: serde_json::Value = serde_json::from_str(status).ok()?;
     let agents = status["agents"].as_array()?.iter();
     let ends = agents.map(|agent| {
         let end: jiff::Timestamp = agent["certificate_until"].as_str()?.parse().ok()?;
-        Some(end.as_second().to_string())
+        Some((agent["node"].as_str()?.to_owned(), end.as_second()))
     });
     ends.collect()
 }
@@ -120,10 +122,11 @@ async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() 
     assert_eq!(rings[3], rings[2][..1], "the old one is gone");
 
     let ends = async || {
-        let mut all = Vec::new();
-        for address in &addresses {
+        let mut all = BTreeMap::new();
+        for (name, address) in cluster.names().into_iter().zip(&addresses) {
             let series = "starling_certificate_expiry_timestamp_seconds{of=\"agent\"}";
-            all.push(value(&page(address).await?, series)?.to_string());
+            let end = value(&page(address).await?, series)?;
+            all.insert(name, end as i64);
         }
         Some(all)
     };
@@ -134,11 +137,8 @@ async fn gossip_keys_rotate_and_certificates_are_renewed_and_nobody_is_missed() 
     assert!(said.out.contains("agent-3, valid until "), "{}", said.out);
     until("all agents have their new certificates", || async {
         let now = ends().await?;
-        before
-            .iter()
-            .zip(&now)
-            .all(|(before, now)| before != now)
-            .then_some(())
+        let renewed = |(name, end)| before.get(name).is_some_and(|before| before != end);
+        now.iter().all(renewed).then_some(())
     })
     .await;
     // Whoever is asked knows the end of everybody's.
