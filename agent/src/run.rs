@@ -7,6 +7,7 @@
 mod addresses;
 mod aside;
 mod ask;
+mod context;
 mod edits;
 mod heirs;
 pub(crate) mod identity;

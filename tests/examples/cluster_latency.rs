@@ -10,15 +10,13 @@
 //! is replaced. Prints every distribution, and what agents cost at rest.
 #![allow(clippy::unwrap_used)] // A measurement that can't be made ends.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
-use starling_kubernetes_rig::Cluster;
 use starling_tests::cost;
 use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, manifests, text};
+use starling_tests::sizes::Sizes;
 use starling_tests::workload::{AT_ONCE, deployment, number_policy};
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -58,61 +56,12 @@ fn main() {
     }
 }
 
-/// Tells when a Deployment's size has changed.
-struct Sizes {
-    watch: Child,
-    seen: Receiver<(Instant, u64)>,
-}
-
-impl Sizes {
-    fn of(cluster: &Cluster, deployment: &str) -> Sizes {
-        let mut watch = Command::new(cluster.binary("kubectl").unwrap())
-            .args(["get", "deploy", deployment, "-n", "load", "--watch"])
-            .args(["-o", "jsonpath={.spec.replicas}{\"\\n\"}"])
-            .env("KUBECONFIG", cluster.kubeconfig())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-        let (tell, seen) = channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let size = line.trim().parse().unwrap_or(0);
-                if tell.send((Instant::now(), size)).is_err() {
-                    return;
-                }
-            }
-        });
-        let sizes = Sizes { watch, seen };
-        sizes.seen.recv_timeout(PATIENCE).unwrap();
-        sizes
-    }
-
-    /// When the size was first more than `than`.
-    fn above(&self, than: u64) -> Instant {
-        loop {
-            let (at, size) = self.seen.recv_timeout(PATIENCE).unwrap();
-            if size > than {
-                return at;
-            }
-        }
-    }
-}
-
-impl Drop for Sizes {
-    fn drop(&mut self) {
-        // It ended by itself, then.
-        let _ = self.watch.kill();
-        let _ = self.watch.wait();
-    }
-}
-
 fn cpu(installed: &Installed) -> Duration {
     installed.web("load");
     settle(installed, "web");
-    let sizes = Sizes::of(&installed.cluster, "web");
+    let mut sizes = Sizes::of(&installed.cluster, "load", "web");
     let began = installed.burn("load", "web", 200);
-    let took = sizes.above(1) - began;
+    let took = sizes.next("it grows", |size| size > 1).at - began;
     drop(sizes);
     forget(installed, "web");
     took
@@ -125,7 +74,7 @@ fn number(installed: &Installed, kill: bool) -> (Duration, Duration) {
     let policy = number_policy("worker", &address, AT_ONCE);
     installed.apply("load", &policy);
     installed.await_condition("load", "worker", "Ready");
-    let sizes = Sizes::of(&installed.cluster, "worker");
+    let mut sizes = Sizes::of(&installed.cluster, "load", "worker");
     let mut killed = None;
     if kill {
         let leader = installed.agent_on(&installed.leader());
@@ -133,7 +82,7 @@ fn number(installed: &Installed, kill: bool) -> (Duration, Duration) {
         killed = Some(Instant::now());
     }
     let began = installed.tell("load", "source", "number", 5);
-    let written = sizes.above(0);
+    let written = sizes.next("it grows", |size| size > 0).at;
     drop(sizes);
     forget(installed, "worker");
     if kill {

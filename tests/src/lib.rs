@@ -5,6 +5,7 @@ pub mod adapter;
 pub mod command;
 pub mod cost;
 pub mod installed;
+pub mod sizes;
 pub mod sleepers;
 pub mod workload;
 

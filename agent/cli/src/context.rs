@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 /// Names the context file where no flag does.
 pub const VARIABLE: &str = "STARLING_CONTEXT";
 /// A larger file is refused.
-const BYTES_MAX: u64 = 64 << 10;
-/// More agents in a context are refused: one that answers is enough.
-pub const AGENTS_MAX: usize = 64;
+const BYTES_MAX: u64 = 256 << 10;
+/// More agents in a context are refused: one that answers is enough. A line for each, of
+/// up to 63 bytes of name, and an address, keeps below [`BYTES_MAX`].
+pub const AGENTS_MAX: usize = 1_000;
 
 /// A YAML or JSON file. Relative paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

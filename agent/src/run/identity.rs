@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use starling_cli::context;
 use starling_consensus::tls::Validity;
 use starling_consensus::{Credentials, Log, Seeds};
 use starling_engine::ledger::Authority;
@@ -28,6 +27,7 @@ use starling_proto::enrol::enrol_service_server::EnrolService;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::context::OwnContext;
 use crate::config::{Config, Kubernetes};
 
 /// How often it is looked whether the files were replaced.
@@ -200,39 +200,14 @@ impl Identity {
                 Some(dir) => keys::paths(dir, "node"),
                 None => keys::paths(&established.store.current(), "client"),
             };
-            write_context(config, &papers)?;
+            let context = OwnContext::write(config, papers)?;
+            tokio::spawn(context.keep(log.clone()));
             known.connection = Some(settings.connection.clone());
             let own_keys = self.files.is_some();
             let seen = Attendant::start(settings, established, own_keys, log.clone());
             known.troubles.push(seen);
         }
         Ok(known)
-    }
-}
-
-/// For `starling status` and the like in the agent's own container.
-fn write_context(config: &Config, papers: &keys::Paths) -> anyhow::Result<()> {
-    let dir = config.data_dir.join("client");
-    keys::file::make_directory(&dir)?;
-    let context = context::Context {
-        cluster: config.cluster.clone(),
-        agents: vec![context::Agent {
-            name: config.node_name().to_owned(),
-            address: reached_from_here(&config.listen.api),
-        }],
-        ca: papers.ca.clone(),
-        certificate: papers.certificate.clone(),
-        key: papers.key.clone(),
-    };
-    Ok(context.write(&dir.join("context.yaml"))?)
-}
-
-/// Where a process beside the agent finds what listens on `address`.
-fn reached_from_here(address: &str) -> String {
-    match address.rsplit_once(':') {
-        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-        Some(("[::]", port)) => format!("[::1]:{port}"),
-        _ => address.to_owned(),
     }
 }
 
@@ -363,6 +338,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_port_is_what_stands_behind_the_last_colon() {
+        assert_eq!(port("[::]:7402"), 7_402);
+    }
+
+    #[test]
     fn a_certificate_that_ends_soon_is_told_with_the_day_and_what_to_do() {
         const DAY_S: u64 = 86_400;
         let it = Validity {
@@ -381,17 +361,5 @@ mod tests {
             "{over}"
         );
         assert!(over.ends_with("; renew it"), "{over}");
-    }
-
-    #[test]
-    fn an_agent_that_listens_everywhere_is_reached_over_loopback() {
-        for (listen, reached) in [
-            ("0.0.0.0:7402", "127.0.0.1:7402"),
-            ("[::]:7402", "[::1]:7402"),
-            ("10.0.0.1:1", "10.0.0.1:1"),
-        ] {
-            assert_eq!(reached_from_here(listen), reached);
-        }
-        assert_eq!(port("[::]:7402"), 7_402);
     }
 }

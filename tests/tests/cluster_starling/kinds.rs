@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use starling_tests::installed::{installed, until};
-use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, workload};
+use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy, workload};
 
 const SOON: Duration = Duration::from_mins(1);
 
@@ -45,9 +45,13 @@ fn a_target_that_is_scaled_by_hand_or_disappears_gets_a_condition() {
         });
     };
     says("it is able to scale", "SucceededGetScale");
-    cluster
-        .kubectl(["scale", "deploy/web", "-n", namespace, "--replicas=0"])
-        .unwrap();
+    let scale = |replicas: &str| {
+        let words = ["scale", "deploy/web", "-n", namespace, replicas];
+        cluster.kubectl(words).unwrap();
+    };
+    scale("--replicas=5");
+    says("somebody else has sized it", "ScaledByHand");
+    scale("--replicas=0");
     says("it is switched off", "ScalingDisabled");
     assert_eq!(installed.size(namespace, "deploy", "web"), 0);
     cluster
@@ -55,6 +59,94 @@ fn a_target_that_is_scaled_by_hand_or_disappears_gets_a_condition() {
         .unwrap();
     says("it is gone", "FailedGetScale");
     installed.apply(namespace, &deployment("web", 3, 0));
-    says("it is back", "SucceededGetScale");
+    says("it is another one", "TargetRecreated");
+    says("it can be scaled", "SucceededGetScale");
     installed.forget(namespace);
 }
+
+/// A kind that the agents know nothing of, and may scale by a ClusterRole that is given to
+/// them as README says. Nothing stands behind it: its size is what counts.
+#[test]
+fn a_custom_resource_with_a_scale_is_a_target_once_the_agents_may_scale_it() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "custom");
+    installed.namespace(namespace);
+    cluster.apply(HERDS).unwrap();
+    let established = [
+        "wait",
+        "crd/herds.example.com",
+        "--for=condition=Established",
+    ];
+    cluster.kubectl(established).unwrap();
+    let herd = "
+apiVersion: example.com/v1
+kind: Herd
+metadata: {name: worker}
+spec: {count: 1}
+";
+    installed.apply(namespace, herd);
+    let address = installed.source(namespace, 35);
+    let policy = number_policy("worker", &address, AT_ONCE).replace(
+        "scaleTargetRef: {name: worker}",
+        "scaleTargetRef: {apiVersion: example.com/v1, kind: Herd, name: worker}",
+    );
+    installed.apply(namespace, &policy);
+    let size = |wanted: u64| {
+        let what = format!("the herd has {wanted}");
+        until(cluster, &what, SOON, |cluster| {
+            let herd = cluster.get(["herd", "worker", "-n", namespace])?;
+            let right = herd["spec"]["count"] == wanted;
+            Ok(right.then_some(()).ok_or_else(|| herd.to_string()))
+        });
+    };
+    size(4);
+    installed.tell(namespace, "source", "number", 15);
+    size(2);
+    installed.forget(namespace);
+    cluster
+        .kubectl(["delete", "crd", "herds.example.com"])
+        .unwrap();
+    let role = ["delete", "clusterrole", "starling-targets-herds"];
+    cluster.kubectl(role).unwrap();
+}
+
+const HERDS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: herds.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: herds, singular: herd, kind: Herd}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, properties: {count: {type: integer}}}
+          status:
+            type: object
+            properties: {count: {type: integer}, selector: {type: string}}
+    subresources:
+      status: {}
+      scale:
+        specReplicasPath: .spec.count
+        statusReplicasPath: .status.count
+        labelSelectorPath: .status.selector
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: starling-targets-herds
+  labels: {starling.sh/targets: \"true\"}
+rules:
+- apiGroups: [example.com]
+  resources: [herds]
+  verbs: [get, list, watch]
+- apiGroups: [example.com]
+  resources: [herds/scale]
+  verbs: [get, patch, update]
+";

@@ -5,6 +5,7 @@
 
 mod authentication;
 mod away;
+mod full;
 mod grow;
 mod install;
 mod kill;

@@ -9,6 +9,8 @@ use starling_tests::installed::{Installed, await_agents, last, text, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(2);
+/// Voters change one at a time, each after ten seconds of quiet.
+const VOTE: Duration = Duration::from_mins(3);
 
 struct Member {
     id: u64,
@@ -119,6 +121,20 @@ fn from_five_nodes_to_two_and_to_seven_sizes_stay_right_and_members_are_the_same
     cluster.start_node(&voter).unwrap();
     await_agents(cluster, 7);
     let after = await_alive(&installed, 7);
+    // Two that are gone are forgotten after a day only.
+    until(cluster, "five members vote", VOTE, |_| {
+        Ok(members(&installed).and_then(|members| {
+            let alive = members.values().filter(|member| member.alive);
+            let voters = alive.filter(|member| member.role != "learner").count();
+            let dead = members
+                .values()
+                .filter(|it| !it.alive && it.role != "learner");
+            match (voters, dead.count()) {
+                (5, 0) => Ok(()),
+                (voters, dead) => Err(format!("{voters} vote, and {dead} that are gone")),
+            }
+        }))
+    });
     let ids: BTreeSet<u64> = before.values().map(|member| member.id).collect();
     for name in &added {
         assert!(!ids.contains(&after[name].id), "{name} is another member");

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{installed, until};
-use starling_tests::workload::{cpu_policy, deployment};
+use starling_tests::installed::{Installed, installed, until};
+use starling_tests::sizes::Sizes;
+use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(1);
 /// Many passes, and more than one of the HPA's.
 const A_WHILE: Duration = Duration::from_secs(12);
+/// Growth by HPA's default rate goes on each 15 s.
+const MORE_THAN_A_RATE: Duration = Duration::from_secs(18);
 
 /// An HPA for the Deployment of its name, which it gives two replicas at most.
 fn hpa(name: &str, replicas_min: u32) -> String {
@@ -86,35 +89,104 @@ fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_go
     installed.forget(namespace);
 }
 
+/// Until the policy `worker` tells why its replicas can't run.
+fn await_words(installed: &Installed, namespace: &str, words: &str) {
+    let what = format!("the policy says {words:?}");
+    until(&installed.cluster, &what, SOON, |cluster| {
+        let policy = cluster.get(["scalingpolicy", "worker", "-n", namespace])?;
+        let status = policy["status"]["conditions"].to_string();
+        Ok(status.contains(words).then_some(()).ok_or(status))
+    });
+}
+
+/// A number calls for twelve replicas, which a rate of 100 % in 15 s would bring in two
+/// steps more. What keeps pods from running stops that, and goes on where it ends.
+fn grows_no_further_until(installed: &Installed, namespace: &str, words: &str, room: impl Fn()) {
+    let cluster = &installed.cluster;
+    let address = installed.source(namespace, 120);
+    let policy = number_policy("worker", &address, AT_ONCE);
+    let policy = policy.replace("maxReplicaCount: 6", "maxReplicaCount: 12");
+    installed.apply(namespace, &policy);
+    await_words(installed, namespace, words);
+    let mut sizes = Sizes::of(cluster, namespace, "worker");
+    let later = sizes.during(MORE_THAN_A_RATE);
+    assert!(later.is_empty(), "{later:?}");
+    let size = sizes.all()[0];
+    assert!(size < 12, "{size}");
+    room();
+    sizes.next("it grows on", |size| size == 12);
+}
+
 #[test]
-fn a_quota_of_the_namespace_keeps_a_target_from_growing_and_the_reason_says_so() {
+fn a_quota_of_the_namespace_keeps_a_target_from_growing_until_there_is_room() {
     let Some(installed) = installed() else { return };
-    let (cluster, namespace) = (&installed.cluster, "quota");
+    let namespace = "quota";
     installed.namespace(namespace);
-    let quota = "
+    let quota = |pods: u32| {
+        format!(
+            "
 apiVersion: v1
 kind: ResourceQuota
-metadata: {name: few}
-spec: {hard: {pods: \"2\"}}
----";
-    let yaml = format!(
-        "{quota}{}---{}",
-        deployment("web", 1, 150),
-        cpu_policy("Deployment", "web", "").replace("Count: 6", "Count: 50")
-    );
+metadata: {{name: few}}
+spec: {{hard: {{pods: \"{pods}\"}}}}
+"
+        )
+    };
+    // One of them tells the number.
+    let yaml = format!("{}---{}", quota(3), deployment("worker", 1, 0));
     installed.apply(namespace, &yaml);
-    until(cluster, "the reason names the quota", SOON, |cluster| {
-        let policy = cluster.get(["scalingpolicy", "web", "-n", namespace])?;
-        let status = policy["status"].to_string();
-        Ok(if status.contains("exceeded quota") {
-            Ok(())
-        } else {
-            Err(status)
-        })
+    grows_no_further_until(&installed, namespace, "exceeded quota", || {
+        installed.apply(namespace, &quota(20));
     });
-    // The load would call for all 50; a step or two are made before the API server
-    // says that no pod can be.
-    let size = installed.size(namespace, "deploy", "web");
-    assert!(size < 50, "{size}");
+    installed.forget(namespace);
+}
+
+#[test]
+fn a_limit_range_that_refuses_its_pods_keeps_a_target_from_growing() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "ranges");
+    installed.namespace(namespace);
+    installed.apply(namespace, &deployment("worker", 1, 0));
+    installed.await_rollout(namespace, "worker");
+    let address = installed.source(namespace, 0);
+    // Its pods ask for 100m.
+    let range = "
+apiVersion: v1
+kind: LimitRange
+metadata: {name: small}
+spec: {limits: [{type: Container, max: {cpu: 50m}, default: {cpu: 50m}}]}
+";
+    installed.apply(namespace, range);
+    let policy = number_policy("worker", &address, AT_ONCE);
+    let policy = policy.replace("minReplicaCount: 0", "minReplicaCount: 1");
+    installed.apply(namespace, &policy);
+    installed.await_condition(namespace, "worker", "Ready");
+    installed.tell(namespace, "source", "number", 60);
+    await_words(&installed, namespace, "maximum cpu usage per Container");
+    let mut sizes = Sizes::of(cluster, namespace, "worker");
+    let later = sizes.during(MORE_THAN_A_RATE);
+    assert!(later.is_empty(), "{later:?}");
+    installed.forget(namespace);
+}
+
+#[test]
+fn pods_that_no_node_takes_keep_a_target_from_growing_until_one_does() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "unscheduled");
+    installed.namespace(namespace);
+    let fussy = deployment("worker", 1, 0).replace(
+        "terminationGracePeriodSeconds",
+        "nodeSelector: {room: spare}\n      terminationGracePeriodSeconds",
+    );
+    installed.apply(namespace, &fussy);
+    grows_no_further_until(&installed, namespace, "can't be scheduled", || {
+        for node in cluster.nodes() {
+            let words = ["label", "node", &node, "room=spare"];
+            cluster.kubectl(words).unwrap();
+        }
+    });
+    for node in cluster.nodes() {
+        cluster.kubectl(["label", "node", &node, "room-"]).unwrap();
+    }
     installed.forget(namespace);
 }

@@ -4,7 +4,7 @@
 //! checked before it gets its name, or what is in one. Never writes over a file.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use crate::read::Consistency;
 
 /// A longer file is no snapshot of ours: agents write none above 256 MiB.
 const BYTES_MAX: u64 = 256 << 20;
+/// In place of a file: what stands beside the program, as in a container without a shell.
+const STANDARD: &str = "-";
 /// An agent that sends nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -27,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub enum Snapshot {
     /// Save all that was acknowledged by now to a file
     Save {
-        /// Made for its owner alone; it must not exist
+        /// Made for its owner alone; it must not exist. `-` writes to standard output
         file: PathBuf,
         /// What the asked agent has, also without a leader
         #[arg(long)]
@@ -41,6 +43,7 @@ pub enum Snapshot {
     Restore(Restore),
     /// Check a snapshot and show what is in it
     Inspect {
+        /// `-` reads standard input
         file: PathBuf,
         #[command(flatten)]
         output: output::Args,
@@ -66,6 +69,13 @@ pub async fn snapshot(what: &Snapshot) -> Result<(), Error> {
         } => {
             let sealed = load(*stale, file, client).await?;
             let contents = inspect(&sealed, file)?;
+            if file == Path::new(STANDARD) {
+                // What it holds is asked of the file that it becomes.
+                return io::stdout().write_all(&sealed).map_err(|why| {
+                    let words = format!("can't write to standard output: {why}");
+                    Error::new(Kind::Failure, words)
+                });
+            }
             write(file, &sealed).map_err(|why| {
                 let words = format!("can't write {}: {why}", file.display());
                 Error::new(Kind::Failure, words)
@@ -101,6 +111,10 @@ fn inspect(sealed: &[u8], file: &Path) -> Result<Contents, Error> {
 }
 
 async fn load(stale: bool, file: &Path, args: &client::Args) -> Result<Vec<u8>, Error> {
+    if file == Path::new(STANDARD) && io::stdout().is_terminal() {
+        let words = "a snapshot is no text: send standard output to a file, `> FILE`";
+        return Err(Error::new(Kind::Usage, words));
+    }
     if fs::symlink_metadata(file).is_ok() {
         let words = format!("{} exists already; name another file", file.display());
         return Err(Error::new(Kind::Usage, words));
@@ -159,10 +173,13 @@ fn write(file: &Path, sealed: &[u8]) -> io::Result<()> {
 
 /// All of a snapshot's file.
 pub fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let source: Box<dyn io::Read> = if file == Path::new(STANDARD) {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(file)?)
+    };
     let mut sealed = Vec::new();
-    File::open(file)?
-        .take(BYTES_MAX + 1)
-        .read_to_end(&mut sealed)?;
+    source.take(BYTES_MAX + 1).read_to_end(&mut sealed)?;
     if sealed.len() as u64 > BYTES_MAX {
         return Err(io::Error::other("it is longer than any snapshot"));
     }
