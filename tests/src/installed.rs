@@ -256,8 +256,8 @@ impl Installed {
         all
     }
 
-    /// Asks as users do, by `kubectl starling`; the answer as JSON.
-    pub fn starling(&self, words: &[&str]) -> Result<Value, String> {
+    /// `kubectl starling`, as users have it.
+    pub fn plugin(&self, words: &[&str]) -> Command {
         let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemonset/kubectl-starling");
         let kubectl = self.cluster.binary("kubectl").unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -274,9 +274,14 @@ impl Installed {
         };
         command
             .args(words)
-            .args(["-o", "json"])
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .env("PATH", std::env::join_paths(folders).unwrap());
+        command
+    }
+
+    /// Asks by it; the answer as JSON.
+    pub fn starling(&self, words: &[&str]) -> Result<Value, String> {
+        let mut command = self.plugin(&[words, &["-o", "json"]].concat());
         let said = rig::shell::finish(&mut command, "", ANSWER).map_err(|e| e.to_string())?;
         serde_json::from_str(&said).map_err(|e| format!("{e}: {said}"))
     }

@@ -20,4 +20,5 @@ mod refuse;
 mod roll;
 mod signals;
 mod strategies;
+mod verbs;
 mod zones;
