@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{installed, until};
+use starling_tests::installed::{Installed, installed, text, until};
 use starling_tests::sizes::Sizes;
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
@@ -54,9 +54,32 @@ fn a_number_brings_a_deployment_from_zero_and_back() {
     installed.await_size(namespace, "deploy", "worker", SOON, |size| size >= 1);
     eprintln!("from 0 to 1, as kubectl sees it: {:?}", began.elapsed());
     installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 3);
+    for of in ["ScalingPolicy", "Deployment"] {
+        await_event(&installed, namespace, of, "worker");
+    }
+    let columns = ["get", "scalingpolicies", "-n", namespace];
+    let columns = installed.cluster.kubectl(columns).unwrap();
+    assert!(columns.contains("worker"), "{columns}");
+    assert!(columns.contains("25/10"), "{columns}");
     installed.tell(namespace, "source", "number", 0);
     installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 0);
     installed.forget(namespace);
+}
+
+/// An event of a change of size, with its reason in words that name the source.
+fn await_event(installed: &Installed, namespace: &str, kind: &str, name: &str) {
+    let what = format!("an event of {kind} {name} says why");
+    until(&installed.cluster, &what, SOON, |cluster| {
+        let events = cluster.get(["events", "-n", namespace])?;
+        let all = events["items"].as_array().into_iter().flatten();
+        let mut notes = all
+            .filter(|it| it["involvedObject"]["kind"] == kind)
+            .filter(|it| it["involvedObject"]["name"] == name)
+            .filter(|it| it["reason"] == "SuccessfulRescale")
+            .map(|it| text(&it["message"]));
+        let told = notes.any(|note| note.contains("metrics-api asks for 3 replicas"));
+        Ok(told.then_some(()).ok_or_else(|| events.to_string()))
+    });
 }
 
 #[test]
@@ -100,7 +123,7 @@ fn what_behavior_says_of_windows_and_rates_holds() {
     installed.tell(namespace, "source", "number", 5);
     until(cluster, "it would shrink", SOON, |_| {
         Ok(installed.input(namespace, "worker").and_then(|input| {
-            let fits = input.to_string().contains("\"5\"") || input["value"] == 5.0;
+            let fits = input["value_milli"] == 5_000;
             fits.then_some(()).ok_or_else(|| input.to_string())
         }))
     });

@@ -64,6 +64,30 @@ fn a_target_that_is_scaled_by_hand_or_disappears_gets_a_condition() {
     installed.forget(namespace);
 }
 
+/// The kubelet of one node sees why; whoever is asked anywhere says it.
+#[test]
+fn what_keeps_replicas_from_running_is_said_wherever_somebody_asks() {
+    let Some(installed) = installed() else { return };
+    let (cluster, namespace) = (&installed.cluster, "images");
+    installed.namespace(namespace);
+    let worker = deployment("worker", 1, 0).replace("starling-test/load:1", "nobody/has:this");
+    let address = installed.source(namespace, 25);
+    let policy = number_policy("worker", &address, AT_ONCE);
+    installed.apply(namespace, &format!("{worker}---{policy}"));
+    installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 3);
+    for node in cluster.nodes() {
+        let what = format!("{node} says that the image isn't there");
+        until(cluster, &what, SOON, |_| {
+            let words = ["explain", "worker", "-n", namespace, "--agent", &node];
+            Ok(installed.starling(&words).and_then(|told| {
+                let said = told.to_string().contains("ErrImageNeverPull");
+                said.then_some(()).ok_or_else(|| told.to_string())
+            }))
+        });
+    }
+    installed.forget(namespace);
+}
+
 /// A kind that the agents know nothing of, and may scale by a ClusterRole that is given to
 /// them as README says. Nothing stands behind it: its size is what counts.
 #[test]

@@ -154,7 +154,7 @@ fn a_limit_range_that_refuses_its_pods_keeps_a_target_from_growing() {
 apiVersion: v1
 kind: LimitRange
 metadata: {name: small}
-spec: {limits: [{type: Container, max: {cpu: 50m}, default: {cpu: 50m}}]}
+spec: {limits: [{type: Container, max: {cpu: 50m}}]}
 ";
     installed.apply(namespace, range);
     let policy = number_policy("worker", &address, AT_ONCE);
@@ -162,7 +162,7 @@ spec: {limits: [{type: Container, max: {cpu: 50m}, default: {cpu: 50m}}]}
     installed.apply(namespace, &policy);
     installed.await_condition(namespace, "worker", "Ready");
     installed.tell(namespace, "source", "number", 60);
-    await_words(&installed, namespace, "maximum cpu usage per Container");
+    await_words(&installed, namespace, "pods can't be created");
     let mut sizes = Sizes::of(cluster, namespace, "worker");
     let later = sizes.during(MORE_THAN_A_RATE);
     assert!(later.is_empty(), "{later:?}");
