@@ -8,11 +8,12 @@
 )]
 
 use std::fs;
+use std::mem;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -38,8 +39,8 @@ pub struct Installed {
     pub cluster: Cluster,
     /// From `kubectl apply` to the last agent's readiness.
     pub ready_after: Duration,
-    /// Made by which test.
-    namespaces: Mutex<Vec<(ThreadId, String)>>,
+    /// Made by the running test.
+    namespaces: Mutex<Vec<String>>,
 }
 
 static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
@@ -64,13 +65,14 @@ impl Deref for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let made = mem::take(&mut *self.namespaces());
         if !thread::panicking() {
             return;
         }
         // What a test that failed leaves behind is no fault of the next: pods that go on
         // working, and what is broken. What can't be mended the next one says.
         let cluster = &self.cluster;
-        for namespace in self.namespaces() {
+        for namespace in made {
             let words = ["delete", "namespace", &namespace, "--wait=false"];
             let _ = cluster.kubectl(words);
         }
@@ -347,19 +349,12 @@ impl Installed {
     pub fn namespace(&self, name: &str) {
         let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
         self.cluster.apply(&yaml).unwrap();
-        let made = (thread::current().id(), name.to_owned());
-        self.namespaces.lock().unwrap().push(made);
+        self.namespaces().push(name.to_owned());
     }
 
-    /// Those of the running test.
-    fn namespaces(&self) -> Vec<String> {
-        let test = thread::current().id();
-        let all = self
-            .namespaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let own = all.iter().filter(|(by, _)| *by == test);
-        own.map(|(_, name)| name.clone()).collect()
+    fn namespaces(&self) -> MutexGuard<'_, Vec<String>> {
+        let held = self.namespaces.lock();
+        held.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends what a test made; nobody waits for it.

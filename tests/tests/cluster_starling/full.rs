@@ -80,7 +80,7 @@ impl Drop for SmallDisk {
 /// A policy of some 200 KiB, which kubectl can still note beside it. What an agent writes at rest fits for hours into room that
 /// its log's file already has; only something large needs more of a full disk.
 fn large_policy(generation: u32) -> String {
-    let path = "a".repeat(3_000);
+    let path = "a".repeat(2_000);
     let trigger = format!(
         "  - type: metrics-api
     metadata: {{url: \"http://127.0.0.1:1/{path}\", valueLocation: v, targetValue: \"{generation}\"}}
@@ -96,7 +96,7 @@ spec:
   pollingInterval: 3600
   triggers:
 {}",
-        trigger.repeat(70)
+        trigger.repeat(100)
     )
 }
 

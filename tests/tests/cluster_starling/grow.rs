@@ -57,10 +57,12 @@ fn a_number_brings_a_deployment_from_zero_and_back() {
     for of in ["ScalingPolicy", "Deployment"] {
         await_event(&installed, namespace, of, "worker");
     }
-    let columns = ["get", "scalingpolicies", "-n", namespace];
+    let columns = ["get", "scalingpolicies", "-n", namespace, "--no-headers"];
     let columns = installed.cluster.kubectl(columns).unwrap();
-    assert!(columns.contains("worker"), "{columns}");
-    assert!(columns.contains("25/10"), "{columns}");
+    // Name, target, bounds, size, what is wanted, and whether it is active and ready.
+    let words: Vec<&str> = columns.split_whitespace().take(8).collect();
+    let shown = ["worker", "worker", "0", "6", "3", "3", "True", "True"];
+    assert_eq!(words, shown, "{columns}");
     installed.tell(namespace, "source", "number", 0);
     installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 0);
     installed.forget(namespace);

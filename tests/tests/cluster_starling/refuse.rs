@@ -1,5 +1,6 @@
 //! What is refused, and where it is said.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use starling_tests::installed::{Installed, installed, until};
@@ -117,9 +118,19 @@ fn grows_no_further_until(installed: &Installed, namespace: &str, words: &str, r
     sizes.next("it grows on", |size| size == 12);
 }
 
+/// The three wait most of the time, so they do it together.
 #[test]
-fn a_quota_of_the_namespace_keeps_a_target_from_growing_until_there_is_room() {
+fn a_target_whose_pods_cannot_be_created_or_scheduled_grows_no_further_until_they_can() {
     let Some(installed) = installed() else { return };
+    let installed: &Installed = &installed;
+    thread::scope(|all| {
+        all.spawn(|| while_a_quota_is_used_up(installed));
+        all.spawn(|| while_a_limit_range_refuses(installed));
+        all.spawn(|| while_no_node_takes_them(installed));
+    });
+}
+
+fn while_a_quota_is_used_up(installed: &Installed) {
     let namespace = "quota";
     installed.namespace(namespace);
     let quota = |pods: u32| {
@@ -135,15 +146,13 @@ spec: {{hard: {{pods: \"{pods}\"}}}}
     // One of them tells the number.
     let yaml = format!("{}---{}", quota(3), deployment("worker", 1, 0));
     installed.apply(namespace, &yaml);
-    grows_no_further_until(&installed, namespace, "exceeded quota", || {
+    grows_no_further_until(installed, namespace, "exceeded quota", || {
         installed.apply(namespace, &quota(20));
     });
     installed.forget(namespace);
 }
 
-#[test]
-fn a_limit_range_that_refuses_its_pods_keeps_a_target_from_growing() {
-    let Some(installed) = installed() else { return };
+fn while_a_limit_range_refuses(installed: &Installed) {
     let (cluster, namespace) = (&installed.cluster, "ranges");
     installed.namespace(namespace);
     installed.apply(namespace, &deployment("worker", 1, 0));
@@ -162,16 +171,14 @@ spec: {limits: [{type: Container, max: {cpu: 50m}}]}
     installed.apply(namespace, &policy);
     installed.await_condition(namespace, "worker", "Ready");
     installed.tell(namespace, "source", "number", 60);
-    await_words(&installed, namespace, "pods can't be created");
+    await_words(installed, namespace, "pods can't be created");
     let mut sizes = Sizes::of(cluster, namespace, "worker");
     let later = sizes.during(MORE_THAN_A_RATE);
     assert!(later.is_empty(), "{later:?}");
     installed.forget(namespace);
 }
 
-#[test]
-fn pods_that_no_node_takes_keep_a_target_from_growing_until_one_does() {
-    let Some(installed) = installed() else { return };
+fn while_no_node_takes_them(installed: &Installed) {
     let (cluster, namespace) = (&installed.cluster, "unscheduled");
     installed.namespace(namespace);
     let fussy = deployment("worker", 1, 0).replace(
@@ -179,7 +186,7 @@ fn pods_that_no_node_takes_keep_a_target_from_growing_until_one_does() {
         "nodeSelector: {room: spare}\n      terminationGracePeriodSeconds",
     );
     installed.apply(namespace, &fussy);
-    grows_no_further_until(&installed, namespace, "can't be scheduled", || {
+    grows_no_further_until(installed, namespace, "can't be scheduled", || {
         for node in cluster.nodes() {
             let words = ["label", "node", &node, "room=spare"];
             cluster.kubectl(words).unwrap();
