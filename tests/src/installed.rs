@@ -208,6 +208,8 @@ impl Installed {
         let images = vec![
             image::image(&crate::binary()).unwrap(),
             image::load().unwrap(),
+            // That of the examples.
+            image::busybox().unwrap(),
         ];
         let cluster = Cluster::start_with(Settings {
             nodes,

@@ -15,6 +15,7 @@ mod measured;
 mod metrics;
 mod moving;
 mod nodes;
+mod readme;
 mod recover;
 mod refuse;
 mod roll;
