@@ -93,6 +93,8 @@ pub struct Writer {
     pub seeds: Vec<String>,
     pub unsynced: bool,
     pub unasked: bool,
+    /// See [`writer::PROPOSERS`].
+    pub proposers: usize,
     /// The network namespace that it is in.
     room: Option<String>,
     home: Home,
@@ -145,6 +147,7 @@ impl Writer {
             seeds: Vec::new(),
             unsynced: false,
             unasked: false,
+            proposers: 0,
             room: None,
             home,
             _dir: dir,
@@ -198,6 +201,7 @@ impl Writer {
             .env(writer::NAME, &self.name)
             .env(writer::ADDRESS, &self.address)
             .env(writer::SEEDS, self.seeds.join(","))
+            .env(writer::PROPOSERS, self.proposers.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         if self.unsynced {

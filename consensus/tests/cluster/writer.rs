@@ -4,7 +4,7 @@
 //! it proposes until it is acknowledged, and the last one is what the ledger has to hold
 //! after whatever happens. Says, a line each: `found N`, `acknowledged N`, `leads TERM`
 //! whenever it has come to act, `ended WHY`, `state …`. Hears `rest`, `go`, `state` and
-//! `remove ID`.
+//! `remove ID`. Beside that it may have more proposers, whose commands change nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,8 +35,14 @@ pub const UNSYNCED: &str = "WRITER_UNSYNCED";
 /// It stands for election without asking.
 pub const UNASKED: &str = "WRITER_UNASKED";
 
+/// So many more proposers, which nobody counts.
+pub const PROPOSERS: &str = "WRITER_PROPOSERS";
+
 /// A moment between two tries to be heard.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// It was told to write nothing for now.
+static RESTING: AtomicBool = AtomicBool::new(false);
 
 /// The folder that a writer lives in.
 pub struct Home(pub PathBuf);
@@ -303,8 +309,27 @@ async fn remove(log: Log, node: NodeId) {
     }
 }
 
+async fn rested() {
+    while RESTING.load(Ordering::Acquire) {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// One after the other, for as long as the process lives.
+async fn propose(log: Log) {
+    loop {
+        rested().await;
+        let nothing = Command::RemovePolicy {
+            name: "nothing".into(),
+            source: None,
+        };
+        if log.propose(nothing).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
 async fn write(config: Config) {
-    static RESTING: AtomicBool = AtomicBool::new(false);
     let name = config.member.name.clone();
     let listener = std::net::TcpListener::bind(&config.member.peer_address).unwrap();
     let log = Log::start(config, listener).await.unwrap();
@@ -337,11 +362,13 @@ async fn write(config: Config) {
         }
         let mut last = last_number(&log, &name);
         say(&format!("found {last}"));
+        let proposers = std::env::var(PROPOSERS).map_or(0, |n| n.parse().unwrap());
+        for _ in 0..proposers {
+            tokio::spawn(propose(log.clone()));
+        }
         loop {
             last += 1;
-            while RESTING.load(Ordering::Acquire) {
-                tokio::time::sleep(PAUSE).await;
-            }
+            rested().await;
             loop {
                 match log.propose(number(&name, last)).await {
                     Ok(outcome) => {
