@@ -557,6 +557,8 @@ impl Agent {
             "this agent stops acting; compare the ledgers, then restart it with an empty data directory"
         );
         self.halted = Some(why.to_owned());
+        // What watches from outside gives the lead away; the loop waits for nothing.
+        self.pulse.halted();
         self.leads = false;
         if let Some(platform) = &self.platform {
             platform.lead(false);

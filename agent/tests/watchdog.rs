@@ -1,4 +1,4 @@
-//! A leader that hangs, among real logs: the others have a leader soon.
+//! A leader that hangs or is halted, among real logs: the others have a leader soon.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpListener;
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use starling_agent::run::watchdog::{self, Pulse};
 use starling_consensus::{Config, Credentials, Log, Timing, Tls, Upkeep};
-use starling_engine::ledger::Member;
+use starling_engine::demand::Summary;
+use starling_engine::ledger::{self, CHECKPOINT_EVERY, Command, Member};
+use starling_engine::node::{self as engine, Input, Output};
 use starling_keys::{Authority, Node, Role};
 
 const CLUSTER: &str = "test";
@@ -78,22 +80,28 @@ fn agent(log: &Log, pulse: &Pulse) -> tokio::runtime::Runtime {
     runtime
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_only_thread_is_held_up_gives_the_lead_to_another() {
+/// Three agents' logs that vote, and which of them acts.
+async fn three(dir: &Path) -> (Vec<Log>, usize) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let dir = tempfile::tempdir().unwrap();
     let authority = Authority::found(CLUSTER).unwrap();
     let mut logs = Vec::new();
     let mut seeds = Vec::new();
     for name in ["a", "b", "c"] {
-        let (log, address) = start(dir.path(), &authority, name, &seeds).await;
+        let (log, address) = start(dir, &authority, name, &seeds).await;
         logs.push(log);
         seeds.push(address);
     }
     let voters = || logs[0].leadership().borrow().voters.len();
     until("three voters", || voters() == 3).await;
     until("a leader that may act", || logs.iter().any(Log::acting)).await;
-    let hung = logs.iter().position(Log::acting).unwrap();
+    let leader = logs.iter().position(Log::acting).unwrap();
+    (logs, leader)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_only_thread_is_held_up_gives_the_lead_to_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (logs, hung) = three(dir.path()).await;
     let pulse = Pulse::default();
     let runtime = agent(&logs[hung], &pulse);
     let (release, released) = mpsc::channel::<()>();
@@ -106,4 +114,82 @@ async fn a_leader_whose_only_thread_is_held_up_gives_the_lead_to_another() {
     pulse.ended();
     drop(release);
     runtime.shutdown_background();
+}
+
+/// Its ledger really differs, its own engine finds that out from what the others say, and
+/// from then on it neither leads nor comes to lead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_ledger_is_halted_gives_the_lead_away_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut logs, halted) = three(dir.path()).await;
+    let wrong = ledger::Authority {
+        certificate: "nobody else has it".into(),
+        key: String::new(),
+    };
+    logs[halted].ledger().write().unwrap().authority = Some(wrong);
+    for _ in 0..2 * CHECKPOINT_EVERY {
+        logs[halted].propose(nothing()).await.unwrap();
+    }
+    let index = |log: &Log| log.ledger().read().unwrap().index;
+    let reached = index(&logs[halted]);
+    until("all have it", || {
+        logs.iter().all(|log| index(log) >= reached)
+    })
+    .await;
+
+    let mut node = engine::Node::new(logs[halted].id());
+    let mut outputs = Vec::new();
+    let ledger = logs[halted].ledger();
+    let mut step = |input| {
+        let now = logs[halted].clock().now();
+        outputs.extend(node.step(now, input, &ledger.read().unwrap()));
+    };
+    for log in logs.iter().filter(|log| log.id() != logs[halted].id()) {
+        step(Input::Heard(Summary {
+            node: log.id(),
+            sequence: 1,
+            at: log.clock().now(),
+            checkpoint: log.ledger().read().unwrap().checkpoints.back().copied(),
+            ..Summary::default()
+        }));
+    }
+    step(Input::Tick);
+    let why = outputs.iter().find_map(|output| match output {
+        Output::Halt(why) => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.is_some_and(|why| why.contains("differs from 2 others'")));
+    drop(ledger);
+
+    let pulse = Pulse::default();
+    let runtime = agent(&logs[halted], &pulse);
+    pulse.halted();
+    let others = |logs: &[Log]| {
+        let others = logs.iter().enumerate();
+        let acting = others.filter(|(_, log)| log.acting());
+        acting.map(|(at, _)| at).find(|at| *at != halted)
+    };
+    until("another leader", || others(&logs).is_some()).await;
+    let next = others(&logs).unwrap();
+    // Nobody can give it the lead, and it doesn't take it where the leader's process ends.
+    let refused = logs[next].transfer(Some(logs[halted].id())).await;
+    assert!(refused.is_err(), "{refused:?}");
+    logs[next].shutdown().await;
+    let third = 3 - halted - next;
+    until("the third leads", || {
+        assert!(!logs[halted].acting(), "the halted one leads");
+        logs[third].acting()
+    })
+    .await;
+    pulse.ended();
+    runtime.shutdown_background();
+    logs.clear();
+}
+
+/// A command that changes nothing but the ledger's index and time.
+fn nothing() -> Command {
+    Command::RemovePolicy {
+        name: "nothing".into(),
+        source: None,
+    }
 }

@@ -2,9 +2,9 @@
 //! outside of both.
 //!
 //! Comes in: signs of life from either, and whether this agent leads. Goes out: the
-//! lead, where nothing is decided any more, and in the end the process, with
-//! [`STUCK_STATUS`], so that whatever watches over it starts it anew. Workers outlive
-//! that. Counts only the time in which it ran itself: a process that was stopped, or a
+//! lead, where nothing is decided any more or the ledger is halted, and in the end the
+//! process, with [`STUCK_STATUS`], so that whatever watches over it starts it anew. Workers
+//! outlive that. Counts only the time in which it ran itself: a process that was stopped, or a
 //! machine that slept, hasn't hung.
 
 use std::io;
@@ -29,6 +29,12 @@ const UNDECIDED_MAX: Duration = Duration::from_secs(15);
 const HANGS_MAX: Duration = Duration::from_secs(30);
 /// One that has given up the lead may lead again once all has gone well for so long.
 const WELL_FOR: Duration = Duration::from_secs(30);
+/// A halted agent gives the lead up as often as this, for as long as it is halted, should
+/// it have got it back or not been rid of it.
+const HALTED_AGAIN: Duration = Duration::from_secs(10);
+/// Without any leader for so long, a halted agent stands for election after all: it may
+/// be the only one left with all of the log. Whoever is next takes that from it.
+const HALTED_UNLED_MAX: Duration = Duration::from_secs(30);
 /// How a process ends that hangs (`EX_SOFTWARE`).
 pub const STUCK_STATUS: i32 = 70;
 
@@ -43,6 +49,7 @@ struct Counts {
     turns: AtomicU64,
     beats: AtomicU64,
     passes: AtomicU64,
+    halted: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -57,6 +64,11 @@ impl Pulse {
         self.counts.passes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// This agent's ledger differs from the others': it must not lead any more.
+    pub fn halted(&self) {
+        self.counts.halted.store(true, Ordering::Relaxed);
+    }
+
     /// The loop has ended in order; what comes now has deadlines of its own.
     pub fn ended(&self) {
         self.counts.ended.store(true, Ordering::Relaxed);
@@ -68,6 +80,7 @@ impl Pulse {
             turns: read(&self.counts.turns),
             beats: read(&self.counts.beats),
             passes: read(&self.counts.passes),
+            halted: self.counts.halted.load(Ordering::Relaxed),
         }
     }
 
@@ -93,7 +106,8 @@ pub fn start(log: Log, pulse: Pulse) -> io::Result<()> {
         while !pulse.counts.ended.load(Ordering::Relaxed) {
             std::thread::sleep(LOOK_EVERY);
             let gone_by = std::mem::replace(&mut looked, Instant::now()).elapsed();
-            let verdict = watch.look(pulse.read(), log.acting(), gone_by);
+            let led = log.backing().led;
+            let verdict = watch.look(pulse.read(), log.acting(), led, gone_by);
             runtime.block_on(carry_out(&log, verdict));
         }
     };
@@ -106,6 +120,19 @@ pub fn start(log: Log, pulse: Pulse) -> io::Result<()> {
 async fn carry_out(log: &Log, verdict: Verdict) {
     match verdict {
         Verdict::Well => {}
+        // Where it doesn't lead, this keeps it from being elected.
+        Verdict::StepDown => match log.hand_over().await {
+            Ok(Some(next)) => warn!(
+                id = next.0,
+                "this agent is halted and has given up the lead"
+            ),
+            Ok(None) => {}
+            Err(kept) => warn!(%kept, "this agent is halted and can't give up the lead"),
+        },
+        Verdict::Stand => {
+            warn!("nobody leads; this agent stands for election though it is halted");
+            log.stand_again();
+        }
         Verdict::GiveUp(why) => {
             error!("{why}; this agent leads and gives up the lead");
             match log.hand_over().await {
@@ -139,6 +166,7 @@ struct Signs {
     turns: u64,
     beats: u64,
     passes: u64,
+    halted: bool,
 }
 
 /// What is wrong, and for how long it has been.
@@ -165,6 +193,10 @@ enum Verdict {
     End(Why),
     /// After the lead was given up.
     Recovered,
+    /// The ledger is halted: this agent must not lead, nor come to.
+    StepDown,
+    /// It is, but nobody else has come to lead.
+    Stand,
 }
 
 /// What was seen at the last look, and since when.
@@ -176,10 +208,15 @@ struct Watch {
     undecided: Duration,
     gave_up: bool,
     well: Duration,
+    /// Since when nobody leads.
+    unled: Duration,
+    /// When a halted agent last stepped down, or stood.
+    stepped_down: Option<Duration>,
 }
 
 impl Watch {
-    fn look(&mut self, now: Signs, leads: bool, gone_by: Duration) -> Verdict {
+    /// `led`: whether a leader, this agent or another, stands behind the ledger.
+    fn look(&mut self, now: Signs, leads: bool, led: bool, gone_by: Duration) -> Verdict {
         // Whatever is more was spent by a process that didn't run.
         let step = gone_by.min(LOOK_EVERY * 2);
         let since = |still: bool, former: Duration| {
@@ -194,6 +231,7 @@ impl Watch {
         self.runtime_hangs = since(now.beats == self.seen.beats, self.runtime_hangs);
         let undecided = begun && leads && now.passes == self.seen.passes;
         self.undecided = since(undecided, self.undecided);
+        self.unled = since(!led, self.unled);
         self.seen = now;
         let hangs = if self.loop_hangs >= self.runtime_hangs {
             Why::Loop(self.loop_hangs)
@@ -204,6 +242,9 @@ impl Watch {
         self.well = since(longest < LOOK_EVERY * 5, self.well);
         if longest >= HANGS_MAX {
             return Verdict::End(hangs);
+        }
+        if now.halted {
+            return self.halted(step);
         }
         let why = match longest {
             longest if longest >= LEADER_HANGS_MAX => Some(hangs),
@@ -224,6 +265,21 @@ impl Watch {
             _ => Verdict::Well,
         }
     }
+
+    /// Nothing but a new start with an empty directory mends it, so it never recovers.
+    fn halted(&mut self, step: Duration) -> Verdict {
+        let since = self.stepped_down.map(|since| since.saturating_add(step));
+        if let Some(since) = since.filter(|since| *since < HALTED_AGAIN) {
+            self.stepped_down = Some(since);
+            return Verdict::Well;
+        }
+        self.stepped_down = Some(Duration::ZERO);
+        if self.unled >= HALTED_UNLED_MAX {
+            Verdict::Stand
+        } else {
+            Verdict::StepDown
+        }
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +291,7 @@ mod tests {
         let mut signs = watch.seen;
         for _ in 0..long.as_millis() / LOOK_EVERY.as_millis() {
             next(&mut signs);
-            match watch.look(signs, leads, LOOK_EVERY) {
+            match watch.look(signs, leads, true, LOOK_EVERY) {
                 Verdict::Well => {}
                 other => return other,
             }
@@ -290,6 +346,31 @@ mod tests {
     }
 
     #[test]
+    fn a_halted_agent_steps_down_again_and_again_and_stands_only_where_nobody_leads() {
+        let mut watch = Watch::default();
+        let halted = |signs: &mut Signs| {
+            well(signs);
+            signs.halted = true;
+        };
+        for _ in 0..10 {
+            let next = until(&mut watch, MINUTE, false, halted);
+            assert_eq!(next, Verdict::StepDown, "it never recovers");
+        }
+        let mut seen = Vec::new();
+        let mut signs = watch.seen;
+        for _ in 0..(HALTED_UNLED_MAX * 3).as_millis() / LOOK_EVERY.as_millis() {
+            halted(&mut signs);
+            match watch.look(signs, false, false, LOOK_EVERY) {
+                Verdict::Well => {}
+                other => seen.push(other),
+            }
+        }
+        assert_eq!(seen.first(), Some(&Verdict::StepDown));
+        assert_eq!(seen.last(), Some(&Verdict::Stand));
+        assert_eq!(until(&mut watch, MINUTE, false, halted), Verdict::StepDown);
+    }
+
+    #[test]
     fn an_agent_that_hangs_ends_whether_it_leads_or_not_and_one_that_has_not_begun_waits() {
         let mut watch = Watch::default();
         let joins = |signs: &mut Signs| signs.beats += 1;
@@ -304,7 +385,7 @@ mod tests {
         let mut watch = Watch::default();
         until(&mut watch, MINUTE, true, well);
         let seen = watch.seen;
-        assert_eq!(watch.look(seen, true, MINUTE), Verdict::Well);
+        assert_eq!(watch.look(seen, true, true, MINUTE), Verdict::Well);
         assert_eq!(until(&mut watch, MINUTE, true, well), Verdict::Well);
     }
 }
