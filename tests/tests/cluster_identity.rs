@@ -21,7 +21,7 @@ use serde_json::Value;
 use starling_keys::{Node, Request};
 use starling_kubernetes_rig::{Cluster, shell, turn};
 use starling_rig::probe::value;
-use starling_tests::binary;
+use starling_tests::{binary, faketime};
 use tempfile::TempDir;
 
 const SYSTEM: &str = "starling-system";
@@ -511,17 +511,6 @@ const DAY_S: u64 = 86_400;
 fn to_midnight_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     DAY_S - since.as_secs() % DAY_S
-}
-
-/// Debian's libfaketime, where it is installed.
-fn faketime() -> Option<PathBuf> {
-    let machines = fs::read_dir("/usr/lib").ok()?.flatten();
-    let mut paths = machines.map(|it| it.path().join("faketime/libfaketime.so.1"));
-    let found = paths.find(|path| path.exists());
-    if found.is_none() {
-        println!("left out: apt-get install faketime lets this test set clocks");
-    }
-    found
 }
 
 /// Looks, until it is told to stop, that each of these holds all of them for alive and

@@ -1,5 +1,6 @@
 //! Real agents whose machines' clocks are hours apart, and are set while they run; with
-//! Debian's libfaketime. Where that isn't installed these tests say so and prove nothing.
+//! Debian's libfaketime. Where that isn't installed these tests say so and prove nothing, or fail
+//! with STARLING_REQUIRE_FAULTS.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::collections::BTreeSet;
@@ -8,22 +9,11 @@ use std::path::{Path, PathBuf};
 use starling_rig::cluster::{Cluster, Launch};
 use starling_rig::observe::Observer;
 use starling_tests::sleepers::{self, workers};
-use starling_tests::until;
+use starling_tests::{faketime, until};
 
 const WORKERS: usize = 4;
 /// What is too old to be believed is older than 5 s; each of these takes a second or two.
 const REPLACED: usize = 3;
-
-/// The library, where it is installed.
-fn faketime() -> Option<PathBuf> {
-    let machines = std::fs::read_dir("/usr/lib").ok()?.flatten();
-    let paths = machines.map(|it| it.path().join("faketime/libfaketime.so.1"));
-    let found = paths.into_iter().find(|path| path.exists());
-    if found.is_none() {
-        println!("left out: apt-get install faketime lets this test set clocks");
-    }
-    found
-}
 
 /// A clock that is off by what the file says, at any time. Ages go by another one, which
 /// no machine can set.

@@ -16,7 +16,7 @@ use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::{Documents, Files};
 use starling_rig::observe::Observer;
 use starling_tests::command::{context, starling};
-use starling_tests::{binary, until};
+use starling_tests::{binary, leave_out, until};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1
@@ -90,7 +90,7 @@ impl Held {
         if said.trim() == "held" {
             return Some(held);
         }
-        println!("left out: nothing can be held up here: {}", said.trim());
+        leave_out(&format!("nothing can be held up here: {}", said.trim()));
         None
     }
 }
@@ -144,7 +144,7 @@ impl Mounted {
         if status.is_ok_and(|status| status.success()) {
             return Some(Mounted(path.to_owned()));
         }
-        println!("left out: only root may mount");
+        leave_out("only root may mount");
         None
     }
 }

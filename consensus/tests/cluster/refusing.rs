@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use starling_consensus::{Error, Tls};
+use starling_consensus::{Error, Log, Tls};
 use starling_engine::ledger::Command;
-use starling_engine::ledger::version::HIGHEST;
+use starling_engine::ledger::version::{FIRST, HIGHEST, Raised};
 use starling_proto::log::wire;
 use starling_proto::raft::peer_client::PeerClient;
 use starling_proto::raft::{
@@ -15,7 +15,7 @@ use starling_proto::raft::{
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::harness::{Agent, Authority, CLUSTER, acting, agree, commit, form};
+use crate::harness::{Agent, Authority, CLUSTER, acting, agree, commit, eventually, form};
 
 pub fn client(address: &str, tls: &Tls) -> PeerClient<Channel> {
     let tls = ClientTlsConfig::new()
@@ -349,8 +349,17 @@ async fn nobody_speaks_for_another_member() {
 async fn members_forward_only_what_users_may_change() {
     let authority = Authority::new();
     let mut agents = Agent::some(&authority, 3);
+    for agent in &mut agents {
+        agent.config.ledger_version = HIGHEST;
+    }
     let logs = form(&mut agents).await;
     let all: Vec<_> = logs.iter().collect();
+    // Before that some commands are refused at their own agent.
+    let raised = |log: &Log| log.ledger().read().unwrap().version() == HIGHEST;
+    eventually("the ledger's version is raised", || async {
+        all.iter().all(|log| raised(log)).then_some(())
+    })
+    .await;
     let leader = acting(&all).await;
     agree(&all).await;
     let other = (leader + 1) % 3;
@@ -378,6 +387,11 @@ async fn members_forward_only_what_users_may_change() {
             items: Vec::new(),
             moves: Vec::new(),
         },
+        Command::Raise(Raised {
+            version: FIRST,
+            release: "of somebody".into(),
+        }),
+        Command::LookAround,
     ];
     for command in refused {
         let answer = logs[other].propose(command.clone()).await;
