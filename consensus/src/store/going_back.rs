@@ -1,7 +1,7 @@
 //! Disks that forget: a log that is behind what was acknowledged is never used.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _, Vote};
@@ -9,6 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use starling_engine::ledger::version::HIGHEST;
 use tempfile::TempDir;
 
+use super::golden;
 use super::log::LogStore;
 use super::open::{Opened, open};
 use super::suite::own;
@@ -94,31 +95,63 @@ async fn an_agent_that_led_does_not_lead_when_it_comes_back() {
     assert_eq!(vote, Some(Vote::new(4, 1)));
 }
 
-/// A flipped bit is noticed, or nothing that was acknowledged is missing.
-#[tokio::test]
-async fn a_flipped_bit_is_noticed_or_harmless() {
-    const ENTRIES: u64 = 30;
-    let times = std::env::var("STARLING_ROUNDS").map_or(1, |times| times.parse().unwrap());
-    let rounds: u64 = 200 * times;
-    let origin = TempDir::new().unwrap();
-    written(origin.path(), ENTRIES).await;
-    let whole = {
-        let opened = opened(origin.path());
-        let mut log = store(&opened);
-        let found = (
-            log.read_vote().await.unwrap(),
-            log.try_get_log_entries(..).await.unwrap(),
-        );
-        drop(log);
-        close(origin.path(), opened);
-        found
-    };
-    let mut noticed = 0;
-    for seed in 0..rounds {
+/// A directory, and what is in it while it is whole.
+struct Origin {
+    dir: TempDir,
+    cluster: &'static str,
+    files: Vec<PathBuf>,
+    whole: Content,
+}
+
+/// What an agent goes on from: nothing of it may be missing or other than it was.
+#[derive(Debug, PartialEq)]
+struct Content {
+    vote: Option<Vote<u64>>,
+    purged: Option<LogId>,
+    entries: Vec<RaftEntry>,
+    snapshot: Option<Vec<u8>>,
+}
+
+impl Content {
+    async fn of(opened: &Opened) -> Content {
+        let mut log = store(opened);
+        Content {
+            vote: log.read_vote().await.unwrap(),
+            purged: opened.state.purged,
+            entries: log.try_get_log_entries(..).await.unwrap(),
+            snapshot: opened.snapshots.current().await.unwrap(),
+        }
+    }
+}
+
+impl Origin {
+    async fn new(dir: TempDir, cluster: &'static str) -> Origin {
+        let found = open(dir.path(), cluster, HIGHEST).unwrap();
+        assert_eq!(found.moved_aside, None);
+        let whole = Content::of(&found).await;
+        close(dir.path(), found);
+        // Twice the file that has the log and the vote.
+        let mut files = vec!["sled/db", "sled/db", "sled/conf", "guard", "member"]
+            .into_iter()
+            .map(PathBuf::from)
+            .collect::<Vec<_>>();
+        for file in fs::read_dir(dir.path().join("raft/snapshots")).unwrap() {
+            files.push(Path::new("snapshots").join(file.unwrap().file_name()));
+        }
+        Origin {
+            dir,
+            cluster,
+            files,
+            whole,
+        }
+    }
+
+    /// Flips bits in one of the files; whether that was noticed.
+    async fn corrupt(&self, seed: u64) -> bool {
         let mut random = rand::rngs::StdRng::seed_from_u64(seed);
         let dir = TempDir::new().unwrap();
-        copy(origin.path(), dir.path());
-        let file = ["sled/db", "sled/db", "sled/conf", "guard", "member"][seed as usize % 5];
+        copy(self.dir.path(), dir.path());
+        let file = &self.files[seed as usize % self.files.len()];
         let path = dir.path().join("raft").join(file);
         let mut bytes = fs::read(&path).unwrap();
         // Most of sled's file is empty: hit what holds something.
@@ -129,16 +162,42 @@ async fn a_flipped_bit_is_noticed_or_harmless() {
         }
         fs::write(&path, bytes).unwrap();
 
-        let found = opened(dir.path());
+        let file = file.display();
+        let found = open(dir.path(), self.cluster, HIGHEST)
+            .unwrap_or_else(|e| panic!("seed {seed}, {file}: {e}: {e:?}"));
         if found.moved_aside.is_some() {
-            noticed += 1;
-            continue;
+            return true;
         }
         assert!(found.identity.is_some(), "seed {seed}, {file}");
-        let mut log = store(&found);
-        let vote = log.read_vote().await.unwrap();
-        let entries = log.try_get_log_entries(..).await.unwrap();
-        assert_eq!((vote, entries), whole, "seed {seed}, {file}");
+        let content = Content::of(&found).await;
+        assert!(content == self.whole, "seed {seed}, {file}: {content:?}");
+        false
     }
-    assert!(noticed > rounds / 10, "{noticed} noticed");
+}
+
+/// A flipped bit is noticed, or nothing that was acknowledged is missing.
+#[tokio::test]
+async fn a_flipped_bit_is_noticed_or_harmless() {
+    const ENTRIES: u64 = 30;
+    let times = std::env::var("STARLING_ROUNDS").map_or(1, |times| times.parse().unwrap());
+    let rounds: u64 = 200 * times;
+    let plain = TempDir::new().unwrap();
+    written(plain.path(), ENTRIES).await;
+    // Entries of each kind, of which the first are purged, behind a snapshot.
+    let compacted = TempDir::new().unwrap();
+    copy(&golden::directory(), compacted.path());
+    let origins = [
+        Origin::new(plain, "test").await,
+        Origin::new(compacted, golden::CLUSTER).await,
+    ];
+    let whole = &origins[1].whole;
+    assert!(whole.purged.is_some() && whole.snapshot.is_some() && !whole.entries.is_empty());
+    for origin in &origins {
+        let mut noticed = 0;
+        for seed in 0..rounds {
+            noticed += u64::from(origin.corrupt(seed).await);
+        }
+        println!("{}: {noticed} of {rounds} noticed", origin.cluster);
+        assert!(noticed > rounds / 10, "{noticed} noticed");
+    }
 }

@@ -32,12 +32,13 @@ mod second;
 
 /// Of the ledger after all entries.
 const DIGEST: &str = "5b94c9d6ce60c20c2762972da1da2e01";
+pub const CLUSTER: &str = "golden";
 const TERM: u64 = 3;
 /// So many entries are in the snapshot, and so many of these are purged.
 const IN_SNAPSHOT: u64 = 7;
 const PURGED: u64 = 4;
 
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ledger-1")
 }
 
@@ -47,7 +48,7 @@ fn id(index: u64) -> LogId {
 
 fn identity() -> Identity {
     Identity {
-        cluster: "golden".into(),
+        cluster: CLUSTER.into(),
         cluster_id: "00112233445566778899aabbccddeeff".into(),
         generation: 1,
         id: 1,
@@ -57,7 +58,7 @@ fn identity() -> Identity {
 
 fn admission() -> Admission {
     Admission {
-        cluster: "golden".into(),
+        cluster: CLUSTER.into(),
         nonce: "ffeeddccbbaa99887766554433221100".into(),
         after: 0,
     }
@@ -204,7 +205,7 @@ fn commands() -> Vec<Command> {
     };
     vec![
         Command::Found {
-            cluster: "golden".into(),
+            cluster: CLUSTER.into(),
             generation: 1,
             authority: Some(Authority {
                 certificate: "a certificate".into(),
@@ -359,7 +360,7 @@ fn hex(digest: [u8; 16]) -> String {
 }
 
 fn opened(dir: &Path) -> Opened {
-    open(dir, "golden", HIGHEST).unwrap_or_else(|e| panic!("{e}: {e:?}"))
+    open(dir, CLUSTER, HIGHEST).unwrap_or_else(|e| panic!("{e}: {e:?}"))
 }
 
 #[tokio::test]
