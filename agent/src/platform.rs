@@ -18,11 +18,13 @@ use starling_engine::ledger::part::Part;
 use starling_engine::node::Input;
 use starling_engine::node::platform::{Failure, Patch};
 use starling_engine::policy::{Form, Target};
+use starling_kept::{Queue, again};
 use starling_kube::client::Connection;
 use starling_kube::devices::{self, Devices};
 use starling_kube::pods::{self, Snapshot};
 use starling_kube::target::Reference;
 use starling_kube::{patches, scale, targets};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -65,20 +67,38 @@ impl Platform {
         let (shown, pods) = watch::channel(Arc::default());
         let scales = scale::Scales::new(connection.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(targets::follow(
-            connection.clone(),
-            scales.clone(),
-            following,
-            finds,
-            events,
-        ));
-        tasks.spawn(patches::run(scales, inbox, fenced, found));
+        let (targets, writes) = (connection.clone(), scales.clone());
+        let finds = Queue::new(finds);
+        tasks.spawn(again("the watch over targets", move || {
+            let silent = Silent(events.clone());
+            let follow = targets::follow(
+                targets.clone(),
+                scales.clone(),
+                following.clone(),
+                finds.clone(),
+                events.clone(),
+            );
+            async move {
+                let _silent = silent;
+                follow.await;
+            }
+        }));
+        let inbox = Queue::new(inbox);
+        tasks.spawn(again("the writing of sizes", move || {
+            patches::run(writes.clone(), inbox.clone(), fenced.clone(), found.clone())
+        }));
         let (connection, node) = (connection.clone(), node.to_owned());
-        tasks.spawn(async move { pods::follow(&connection, &node, &shown).await });
+        tasks.spawn(again("the watch over this node's pods", move || {
+            let (connection, node, shown) = (connection.clone(), node.clone(), shown.clone());
+            async move { pods::follow(&connection, &node, &shown).await }
+        }));
         let (said, devices) = watch::channel(Arc::default());
-        tasks.spawn(async move {
-            devices::follow(Path::new(devices::SOCKET), devices::EVERY, &said).await;
-        });
+        tasks.spawn(again("the watch over this node's devices", move || {
+            let said = said.clone();
+            async move {
+                devices::follow(Path::new(devices::SOCKET), devices::EVERY, &said).await;
+            }
+        }));
         let platform = Platform {
             followed,
             patches,
@@ -168,6 +188,20 @@ impl Platform {
     /// Which pods of this node hold which devices, as the kubelet last said.
     pub fn devices(&self) -> Arc<Devices> {
         Arc::clone(&self.devices.borrow())
+    }
+}
+
+/// Says that the platform is silent once the watch over targets has ended: what was seen
+/// last grows old, and a leader must grant nothing over it.
+struct Silent(mpsc::Sender<targets::Event>);
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let events = self.0.clone();
+        // Without a runtime the agent has ended, and nobody listens.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { events.send(targets::Event::Platform(false)).await });
+        }
     }
 }
 

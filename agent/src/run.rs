@@ -40,6 +40,7 @@ use starling_gossip::{self as gossip, Gossip};
 use starling_health::logs::Format;
 use starling_health::{Health, Held, Proposal};
 use starling_identity::Troubles;
+use starling_kept::again;
 use starling_kube::authentication::Authentications;
 use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
@@ -514,12 +515,15 @@ impl Agent {
     /// that starts alone leaves its workers as they are (I8).
     fn wait_until_caught_up(&self) {
         let (events, log) = (self.events.clone(), self.log.clone());
-        tokio::spawn(async move {
-            while log.barrier().await.is_err() {
-                tokio::time::sleep(TICK_EVERY).await;
+        tokio::spawn(again("the wait for what was committed", move || {
+            let (events, log) = (events.clone(), log.clone());
+            async move {
+                while log.barrier().await.is_err() {
+                    tokio::time::sleep(TICK_EVERY).await;
+                }
+                let _ = events.send(Event::CaughtUp).await;
             }
-            let _ = events.send(Event::CaughtUp).await;
-        });
+        }));
     }
 
     /// Workloads of which this node, and while it leads any other one, has no room to

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use starling_consensus::tls::Callers;
 use starling_consensus::{Credentials, accept};
+use starling_kept::again;
 use starling_proto::REPLY_BYTES_MAX;
 use starling_proto::enrol::enrol_service_server::{EnrolService, EnrolServiceServer};
 use starling_proto::v1::agent_service_server::{self, AgentServiceServer};
@@ -95,7 +96,10 @@ pub async fn serve(
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(REPLY_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
-    let reporting = tokio::spawn(health::report(reporter, view, ending.clone()));
+    let health_ends = ending.clone();
+    let reporting = tokio::spawn(again("the reporting of health", move || {
+        health::report(reporter.clone(), view.clone(), health_ends.clone())
+    }));
     let descriptors = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(starling_proto::DESCRIPTORS)
@@ -130,7 +134,7 @@ pub async fn serve(
     }
     ending.cancel();
     // It ends with that, at the latest once it has told everybody.
-    let _ = reporting.await;
+    let _ = tokio::time::timeout(GRACE, reporting).await;
     // A client that doesn't end its connection in time is dropped with it.
     match tokio::time::timeout(GRACE, server).await {
         Ok(ended) => ended.map_err(Error::Serve),

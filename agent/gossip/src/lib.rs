@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use starling_engine::demand::Summary;
 use starling_engine::unit::{Ms, NodeId};
+use starling_kept::Pauses;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -49,10 +50,6 @@ pub const MEMBERSHIP_BYTES_MAX: usize = 1_400;
 pub const SAMPLES_BYTES_MAX: usize = 8_192;
 /// Nodes that are kept track of. What concerns further ones is dropped and counted.
 pub const NODES_MAX: usize = 1_024;
-
-/// After gossip broke off; twice as long each time after that.
-const PAUSE: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Bytes in a [`Key`].
 pub const KEY_BYTES: usize = 32;
@@ -249,7 +246,7 @@ async fn keep(
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
 ) {
-    let (mut pause, mut beginnings) = (PAUSE, 0);
+    let (mut pauses, mut beginnings) = (Pauses::default(), 0);
     loop {
         let beginning = BEGINNING_SPAN.saturating_mul(beginnings);
         let config = Config {
@@ -270,13 +267,9 @@ async fn keep(
         let Some(Err(why)) = task.join_next().await else {
             return;
         };
-        if begun.elapsed() > PAUSE_MAX {
-            pause = PAUSE;
-        }
-        let seconds = pause.as_secs();
-        tracing::error!(%why, "gossip broke off; it begins anew in {seconds} s");
+        let pause = pauses.after_run(begun.elapsed());
+        starling_kept::told("gossip", &why, pause);
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
         beginnings = (beginnings + 1).min(LIFE_SPAN / BEGINNING_SPAN - 1);
         inbox.tell_again();
     }

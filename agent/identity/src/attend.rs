@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use starling_consensus::tls::Validity;
 use starling_consensus::{Credentials, Log};
 use starling_engine::ledger;
+use starling_kept::again;
 use starling_keys::{Keys, validity};
 use starling_kube::cluster::Cluster;
-use starling_kube::discovery::Discovery;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -72,13 +72,20 @@ impl Attendant {
             log,
             troubles,
         });
-        tokio::spawn(settle(attendant.clone(), established.discovery));
+        let (settles, discovery) = (attendant.clone(), established.discovery);
+        tokio::spawn(async move {
+            again("the end of what only a start needs", move || {
+                settle(settles.clone())
+            })
+            .await;
+            drop(discovery);
+        });
         let keeps = attendant.clone();
-        tokio::spawn(kept("the care for the cluster object", move || {
+        tokio::spawn(again("the care for the cluster object", move || {
             object::keep(keeps.clone())
         }));
         if attendant.renews {
-            tokio::spawn(kept("the renewal of the certificate", move || {
+            tokio::spawn(again("the renewal of the certificate", move || {
                 renew(attendant.clone())
             }));
         }
@@ -127,24 +134,9 @@ impl Attendant {
     }
 }
 
-/// Runs something until it ends in order. Where it panics it begins anew after a pause,
-/// and that is said.
-async fn kept<F>(what: &str, work: impl Fn() -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let mut pause = PAUSE_FIRST;
-    while let Err(why) = tokio::spawn(work()).await {
-        let seconds = pause.as_secs();
-        tracing::error!(%why, "{what} broke off; it begins anew in {seconds} s");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
-}
-
-/// Ends discovery once the ledger has this agent at its address, and the founding
-/// once the ledger has what was founded.
-async fn settle(attendant: Arc<Attendant>, discovery: Discovery) {
+/// Ends the founding once the ledger has what was founded, and returns once it has this
+/// agent at its address too.
+async fn settle(attendant: Arc<Attendant>) {
     let own = &attendant.settings.pods.own;
     let settled = || {
         let ledger = attendant.log.ledger();
@@ -155,7 +147,6 @@ async fn settle(attendant: Arc<Attendant>, discovery: Discovery) {
     while !settled() {
         tokio::time::sleep(SETTLING).await;
     }
-    drop(discovery);
     if let Err(error) = attendant.store.end_founding() {
         // Tried again at the next start; until then it does no harm.
         tracing::warn!(%error, "what the cluster was founded with stays on disk");
@@ -275,21 +266,7 @@ fn now_s() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
-
-    #[tokio::test]
-    async fn what_panics_begins_anew_until_it_ends_in_order() {
-        let begun = Arc::new(AtomicU32::new(0));
-        let count = begun.clone();
-        let work = move || {
-            let times = count.fetch_add(1, Ordering::Relaxed);
-            async move { assert!(times > 0, "the first time") }
-        };
-        kept("a test", work).await;
-        assert_eq!(begun.load(Ordering::Relaxed), 2);
-    }
 
     #[test]
     fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_a_little_before() {

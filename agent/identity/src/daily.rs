@@ -31,6 +31,7 @@ const PAST_DAYS: u64 = 8;
 const SINCE: &str = "# A key for each day, made of the authority's, since day ";
 
 /// What the care for the ring takes.
+#[derive(Clone)]
 pub struct Rotation {
     /// Where the keys are that are in use.
     pub dir: PathBuf,

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, ResourceExt as _};
+use starling_kept::again;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -62,7 +63,14 @@ impl Discovery {
     pub fn start(client: kube::Client, wanted: Wanted) -> Discovery {
         let (pods_sender, pods) = watch::channel(Vec::new());
         let (seeds_sender, seeds) = watch::channel(Vec::new());
-        let task = tokio::spawn(follow(client, wanted, pods_sender, seeds_sender));
+        let task = tokio::spawn(again("the search for other agents", move || {
+            follow(
+                client.clone(),
+                wanted.clone(),
+                pods_sender.clone(),
+                seeds_sender.clone(),
+            )
+        }));
         Discovery { pods, seeds, task }
     }
 

@@ -13,6 +13,7 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use starling_kept::{Queue, again};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -36,11 +37,11 @@ impl Teller {
     pub fn start(connection: &Connection, instance: &str) -> Teller {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let mut task = JoinSet::new();
-        task.spawn(write::run(
-            connection.client.clone(),
-            instance.to_owned(),
-            waiting,
-        ));
+        let (client, instance) = (connection.client.clone(), instance.to_owned());
+        let waiting = Queue::new(waiting);
+        task.spawn(again("the writing of events", move || {
+            write::run(client.clone(), instance.clone(), waiting.clone())
+        }));
         Teller {
             queue,
             left_out: Arc::default(),

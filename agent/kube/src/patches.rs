@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use starling_engine::node::platform::{self, Scale};
 use starling_engine::policy::Target;
+use starling_kept::Queue;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tracing::error;
@@ -61,7 +62,7 @@ struct Job {
 /// [`crate::targets::follow`].
 pub async fn run(
     scales: Scales,
-    mut patches: mpsc::Receiver<Patch>,
+    patches: Queue<Patch>,
     fence: watch::Receiver<bool>,
     found: mpsc::Sender<Found>,
 ) {

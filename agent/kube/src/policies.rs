@@ -17,11 +17,12 @@ use starling_engine::ledger::{Command, Ledger, Outcome};
 use starling_engine::node::Node;
 use starling_engine::policy::{Name, Target};
 use starling_engine::unit::Ms;
+use starling_kept::again;
 use starling_policy::objects::{Object, Rivals};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::client::{Connection, Failure};
 use crate::events::Teller;
@@ -174,10 +175,16 @@ impl Policies {
                 let mut streams = JoinSet::new();
                 let client = &self.connection.client;
                 for origin in self.reads.origins() {
-                    streams.spawn(objects::watch(origin, client.clone(), self.outbox.clone()));
+                    let (client, outbox) = (client.clone(), self.outbox.clone());
+                    streams.spawn(again("the watch over policies", move || {
+                        objects::watch(origin, client.clone(), outbox.clone())
+                    }));
                 }
                 let (client, outbox) = (client.clone(), self.outbox.clone());
-                streams.spawn(rivals::watch(client, outbox, self.reads.scaled_objects));
+                let adopts = self.reads.scaled_objects;
+                streams.spawn(again("the watch over what else scales", move || {
+                    rivals::watch(client.clone(), outbox.clone(), adopts)
+                }));
                 self.streams = Some(streams);
             }
             (Some(_), false) => {
@@ -280,17 +287,24 @@ impl Policies {
         let (client, outbox) = (self.connection.client.clone(), self.outbox.clone());
         let adopted = self.keeper.adopted(&name).cloned();
         self.writes.spawn(async move {
-            let done = match &adopted {
-                Some(about) => write_adopted(client, about, &status).await,
-                None => write(client, &name, &status).await,
-            };
-            let written = match done {
-                Ok(()) => Some(Box::new(status)),
-                Err(failure) => {
-                    // An API server that is away is said by its streams.
-                    if !matches!(failure, Failure::Unreachable(_) | Failure::Late(_)) {
-                        warn!(policy = %name, "its status could not be written: {failure}");
-                    }
+            let (of, writes) = (name.clone(), status.clone());
+            // One that breaks off has to be told too, or no other would be begun.
+            let mut writing = JoinSet::from_iter([async move {
+                match &adopted {
+                    Some(about) => write_adopted(client, about, &writes).await,
+                    None => write(client, &of, &writes).await,
+                }
+            }]);
+            let written = match writing.join_next().await {
+                Some(Ok(Ok(()))) => Some(Box::new(status)),
+                // An API server that is away is said by its streams.
+                Some(Ok(Err(Failure::Unreachable(_) | Failure::Late(_)))) | None => None,
+                Some(Ok(Err(failure))) => {
+                    warn!(policy = %name, "its status could not be written: {failure}");
+                    None
+                }
+                Some(Err(why)) => {
+                    error!(policy = %name, %why, "the writing of its status broke off");
                     None
                 }
             };

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use starling_engine::node::platform::{self, Observation, Scale};
 use starling_engine::policy::Target;
+use starling_kept::Queue;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -79,7 +80,7 @@ pub async fn follow(
     connection: Connection,
     scales: Scales,
     mut followed: watch::Receiver<Arc<BTreeSet<Reference>>>,
-    mut found: mpsc::Receiver<Found>,
+    found: Queue<Found>,
     out: mpsc::Sender<Event>,
 ) {
     let (sender, mut notes) = mpsc::channel(NOTES);

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling_engine::unit::Stamp;
+use starling_kept::Pauses;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
@@ -39,9 +40,6 @@ pub const WORKERS_MAX: usize = 1_000;
 const NAMES_MAX: usize = 10_000;
 /// Exits are noticed, and back-offs end, as late as this.
 const PASS_EVERY: Duration = Duration::from_millis(250);
-/// After a pass that panicked; twice as long each time after that.
-const PAUSE: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// What a process that was killed gets for vanishing.
 const VANISH_MS: u64 = 5_000;
 
@@ -184,17 +182,17 @@ async fn supervise<F: Pass>(
     mut orders: watch::Receiver<Wanted>,
     publish: watch::Sender<Seen>,
 ) {
-    let mut pause = PAUSE;
+    let mut pauses = Pauses::default();
     loop {
         let wanted = orders.borrow_and_update().clone();
         let pass = move || (fleet.pass(&wanted), fleet);
         fleet = match tokio::task::spawn_blocking(pass).await {
             Ok((seen, back)) => {
                 publish.send_replace(seen);
-                pause = PAUSE;
+                pauses.reset();
                 back
             }
-            Err(why) => match again(&why, &find, &mut pause, &mut orders).await {
+            Err(why) => match again(&why, &find, &mut pauses, &mut orders).await {
                 Some(found) => {
                     fleet = found;
                     continue;
@@ -218,15 +216,14 @@ async fn supervise<F: Pass>(
 async fn again<F: Pass>(
     why: &JoinError,
     find: &(impl Fn() -> io::Result<F> + Clone + Send + 'static),
-    pause: &mut Duration,
+    pauses: &mut Pauses,
     orders: &mut watch::Receiver<Wanted>,
 ) -> Option<F> {
     let mut why = why.to_string();
     loop {
-        let seconds = pause.as_secs();
-        tracing::error!(%why, "supervision broke off; the workers are found again in {seconds} s");
-        tokio::time::sleep(*pause).await;
-        *pause = (*pause * 2).min(PAUSE_MAX);
+        let pause = pauses.after_failure();
+        starling_kept::told("the supervision of workers", &why, pause);
+        tokio::time::sleep(pause).await;
         if orders.has_changed().is_err() {
             return None;
         }

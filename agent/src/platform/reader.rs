@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use starling_collect::HostRoot;
 use starling_collect::cgroup::Cgroups;
 use starling_collect::kubelet::{ASK_EVERY, Answer, Kubelet};
+use starling_kept::again;
 use starling_kube::{client, kubelet};
 use tokio::task::JoinSet;
 use tracing::info;
@@ -31,10 +32,13 @@ pub fn reader(host: &HostRoot, settings: Option<&Kubernetes>) -> Result<Reader, 
         std::mem::replace(&mut *slot, answer)
     };
     let mut task = JoinSet::new();
-    task.spawn(async move {
-        let tell = |answer| drop(put(&heard, Some(answer)));
-        kubelet::follow(&connection, ASK_EVERY, tell).await;
-    });
+    task.spawn(again("the asking of the kubelet", move || {
+        let (connection, heard) = (connection.clone(), Arc::clone(&heard));
+        async move {
+            let tell = |answer| drop(put(&heard, Some(answer)));
+            kubelet::follow(&connection, ASK_EVERY, tell).await;
+        }
+    }));
     let latest = move || {
         // Whoever drops the reader ends the task.
         let _asks = &task;

@@ -7,13 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use starling_kept::Pauses;
+
 use super::{Agent, Event};
 
 /// Whatever is away for longer is told of: its disk or its device hangs.
 const AWAY_MAX: Duration = Duration::from_secs(5);
-/// The pause before the first new one; twice as long each time after that.
-const PAUSE: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// Makes one anew.
 type Make<T> = Box<dyn Fn() -> Result<T, String> + Send>;
@@ -25,6 +24,7 @@ pub struct Aside<T> {
     /// Why the last one didn't come back, and how many in a row.
     failed: Option<(String, u32)>,
     again_at: Option<Instant>,
+    pauses: Pauses,
     make: Make<T>,
 }
 
@@ -35,6 +35,7 @@ impl<T> Aside<T> {
             away_since: None,
             failed: None,
             again_at: None,
+            pauses: Pauses::default(),
             make,
         }
     }
@@ -59,16 +60,15 @@ impl<T> Aside<T> {
         self.here = Some(it);
         self.away_since = None;
         self.failed = None;
+        self.pauses.reset();
     }
 
     /// It won't come back. Another one is made after a pause.
     pub fn broke_off(&mut self, why: String, now: Instant) {
         let times = self.failed.as_ref().map_or(1, |(_, times)| times + 1);
-        let doublings = (times - 1).min(PAUSE_MAX.as_secs().ilog2() + 1);
-        let pause = (PAUSE * (1 << doublings)).min(PAUSE_MAX);
         self.failed = Some((why, times));
         self.away_since = None;
-        self.again_at = Some(now + pause);
+        self.again_at = Some(now + self.pauses.after_failure());
     }
 
     /// What is wrong with it.

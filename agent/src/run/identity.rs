@@ -18,6 +18,7 @@ use starling_health::Health;
 use starling_identity::{
     Attendant, Desk, Established, Rotation, Settings, Troubles, establish, rotate,
 };
+use starling_kept::again;
 use starling_keys::watch::Watcher;
 use starling_keys::{self as keys, Key};
 use starling_kube::client::{Connection, Source, connect};
@@ -184,15 +185,25 @@ impl Identity {
             let watcher = move || Watcher::new(&dir, &name);
             let (sender, seen) = watch::channel(Troubles::new());
             let credentials = known.credentials.clone();
-            tokio::spawn(follow(watcher, ring, credentials, sender));
+            tokio::spawn(again("the look at the certificate's files", move || {
+                follow(
+                    watcher.clone(),
+                    ring.clone(),
+                    credentials.clone(),
+                    sender.clone(),
+                )
+            }));
             known.troubles.push(seen);
         } else if let Some((_, established)) = &self.in_cluster {
-            tokio::spawn(rotate(Rotation {
+            let rotation = Rotation {
                 dir: established.store.current(),
                 cluster_id: established.cluster.id.clone(),
                 log: log.clone(),
                 ready: known.all_make_keys.subscribe(),
                 ring,
+            };
+            tokio::spawn(again("the care for gossip's keys", move || {
+                rotate(rotation.clone())
             }));
         }
         if let Some((settings, established)) = self.in_cluster {

@@ -15,6 +15,7 @@ use starling_engine::ledger::Member;
 use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
+use starling_kept::again;
 use starling_kube::authentication::Authentications;
 use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
@@ -336,7 +337,10 @@ fn assemble(
         socket,
         gossip_events,
     )?;
-    tokio::spawn(identity::follow_ring(known.gossip.clone(), gossip.ring()));
+    let (keys, ring) = (known.gossip.clone(), gossip.ring());
+    tokio::spawn(again("the taking over of gossip's keys", move || {
+        identity::follow_ring(keys.clone(), ring.clone())
+    }));
     let supervisor = Supervisor::start(&config.cluster, &config.data_dir)?;
     let directory = match &config.policies {
         Some(path) => {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
+use starling_kept::again;
 use starling_proto::v1;
 use starling_proto::v1::watch_cluster_response::Event;
 use tokio::sync::watch;
@@ -126,7 +127,10 @@ impl Hub {
             picture,
             ..State::default()
         };
-        tokio::spawn(self.clone().run());
+        let hub = self.clone();
+        tokio::spawn(again("the look at the cluster for streams", move || {
+            hub.clone().run()
+        }));
         epoch
     }
 
@@ -283,5 +287,34 @@ impl Subscription {
             revision: format!("{}-{}", self.epoch, self.seen),
             event: Some(event),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_that_goes_wrong_is_followed_by_others_and_streams_go_on() {
+        let looks = AtomicU64::new(0);
+        let look = move || {
+            let looks = looks.fetch_add(1, Ordering::Relaxed);
+            assert!(looks != 1, "a defect in the second look");
+            Picture {
+                status: v1::ClusterStatus {
+                    term: looks,
+                    ..v1::ClusterStatus::default()
+                },
+                ..Picture::default()
+            }
+        };
+        let hub = Arc::new(Hub::new(Box::new(look), CancellationToken::new()));
+        let mut stream = hub.subscribe("", "").unwrap();
+        let news = tokio::time::timeout(Duration::from_secs(30), stream.news.changed());
+        assert!(news.await.is_ok_and(|changed| changed.is_ok()));
+        assert_eq!(stream.missed().unwrap().len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 use starling_engine::unit::Ms;
-use tokio::sync::mpsc;
+use starling_kept::Queue;
 use tracing::warn;
 
 use super::{Happening, Of};
@@ -27,7 +27,7 @@ const GAP: Duration = Duration::from_millis(50);
 const TRIES_MAX: u32 = 4;
 const REST: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(client: Client, instance: String, mut waiting: mpsc::Receiver<Happening>) {
+pub(super) async fn run(client: Client, instance: String, waiting: Queue<Happening>) {
     while let Some(happening) = waiting.recv().await {
         for tries in 1..=TRIES_MAX {
             match write(&client, &instance, &happening).await {

@@ -11,6 +11,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::Value;
 use starling_engine::policy::Target;
+use starling_kept::again;
 use starling_policy::objects::Rivals;
 use tokio::sync::mpsc;
 
@@ -68,13 +69,10 @@ pub(super) async fn watch(client: Client, news: Outbox, adopts: bool) {
             known[index].listed = true;
             continue;
         }
-        tasks.spawn(follow(
-            kind,
-            index,
-            client.clone(),
-            lists.clone(),
-            news.clone(),
-        ));
+        let (client, lists, news) = (client.clone(), lists.clone(), news.clone());
+        tasks.spawn(again(kind.kind, move || {
+            follow(kind, index, client.clone(), lists.clone(), news.clone())
+        }));
     }
     drop(lists);
     let mut told = Rivals::default();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kube::Api;
 use starling_engine::node::platform::Scale;
+use starling_kept::Queue;
 use starling_kube::client::Connection;
 use starling_kube::client::calls::Verb;
 use starling_kube::patches::{self, Patch};
@@ -258,7 +259,12 @@ fn executor(scales: &Scales) -> Executor {
     let (patches, inbox) = mpsc::channel(patches::INBOX);
     let (outbox, answers) = mpsc::channel(16);
     let (fence, fenced) = watch::channel(true);
-    tokio::spawn(patches::run(scales.clone(), inbox, fenced, outbox));
+    tokio::spawn(patches::run(
+        scales.clone(),
+        Queue::new(inbox),
+        fenced,
+        outbox,
+    ));
     Executor {
         patches,
         answers,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use starling_engine::node::platform::{Failure, Observation, Scale};
 use starling_engine::policy::Target;
+use starling_kept::Queue;
 use starling_kube::client::Connection;
 use starling_kube::client::calls::Verb;
 use starling_kube::patches::{self, Patch};
@@ -59,13 +60,18 @@ impl Follower {
         let (found, finding) = mpsc::channel(8);
         let (patches, inbox) = mpsc::channel(8);
         let (fence, fenced) = watch::channel(true);
-        tokio::spawn(patches::run(scales.clone(), inbox, fenced, found));
+        tokio::spawn(patches::run(
+            scales.clone(),
+            Queue::new(inbox),
+            fenced,
+            found,
+        ));
         let connection_too = connection.clone();
         tokio::spawn(targets::follow(
             connection_too,
             scales,
             following,
-            finding,
+            Queue::new(finding),
             out,
         ));
         Follower {
