@@ -19,9 +19,6 @@ mod network;
 mod process;
 #[path = "../tests/cluster/stalling.rs"]
 mod stalling;
-#[expect(dead_code, reason = "it serves the tests first")]
-#[path = "../tests/cluster/volume.rs"]
-mod volume;
 #[path = "../tests/cluster/writer.rs"]
 mod writer;
 

@@ -64,3 +64,12 @@ pub fn workers(cluster: &mut Cluster) -> BTreeSet<u32> {
     let workers = cluster.sample().workers;
     workers.iter().map(|worker| worker.pid).collect()
 }
+
+/// The name of the agent whose worker that is, by where its output goes; `None` where it
+/// has ended.
+pub fn owner(pid: u32) -> Option<String> {
+    let output = std::fs::read_link(format!("/proc/{pid}/fd/1")).ok()?;
+    let mut places = output.iter().map(|part| part.to_string_lossy());
+    let name = places.find(|part| part.starts_with("agent-"))?;
+    Some(name.into_owned())
+}

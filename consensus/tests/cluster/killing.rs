@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
+use starling_faults::volume::Volume;
+
 use crate::harness::Authority;
 use crate::process::{Writer, agree, pause, rounds, seeded};
-use crate::volume::Volume;
 
 #[test]
 fn one_agent_that_is_killed_again_and_again_keeps_what_was_acknowledged() {

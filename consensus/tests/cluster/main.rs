@@ -25,5 +25,4 @@ mod saving;
 mod stalling;
 mod unshaken;
 mod upgrading;
-mod volume;
 mod writer;

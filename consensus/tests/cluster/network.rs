@@ -31,7 +31,7 @@ impl Network {
         match network.make() {
             Ok(()) => Some(network),
             Err(why) => {
-                crate::process::leave_out(&why);
+                starling_faults::leave_out(&why);
                 None
             }
         }

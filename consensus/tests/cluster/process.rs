@@ -33,15 +33,6 @@ pub fn rounds(usual: u32) -> u32 {
     usual * times
 }
 
-/// Where it is set, a machine on which something can't be broken fails the tests of it.
-const REQUIRED: &str = "STARLING_REQUIRE_FAULTS";
-
-/// Says that a test is left out, and why.
-pub fn leave_out(why: &str) {
-    assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED}: {why}");
-    println!("left out: {why}");
-}
-
 /// A seed of its own for each run that breaks things in an order of chance, or the one of
 /// a run that is to be repeated.
 pub fn seeded() -> StdRng {

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
+use starling_faults::volume::Volume;
+
 use crate::harness::Authority;
 use crate::process::{Writer, eventually, pause};
-use crate::volume::Volume;
 
 /// Room for what an hour of writing leaves on the way.
 const MIB: u64 = 1_024;

@@ -1,17 +1,28 @@
 //! A small file system of its own under an agent's data, whose power can be cut, and
-//! that can fail and hang: ext4 in a file, mounted through a loop device.
+//! that can fail, hang and run full: ext4 in a file, mounted through a loop device.
+//!
+//! Comes in: the folder. Goes out: what happens to it. Touches nothing outside of it.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "what can't be broken fails the test that breaks it"
+)]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::process::leave_out;
+use crate::leave_out;
 
 const MIB: u64 = 48;
 /// A large file leaves less than so many blocks to others.
 const FILES_MAX: usize = 500;
+/// Threads of a log that was just shut down still have files open.
+const LET_GO_WITHIN: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
 /// What tests of file systems on Linux use for this (`XFS_IOC_GOINGDOWN`, and "without
 /// flushing the journal"): nothing more reaches the device, and all that did not is lost.
 const SHUT_DOWN: &str = "import fcntl, os, struct, sys
@@ -87,9 +98,13 @@ impl Volume {
         assert!(out.status.success(), "{out:?}");
     }
 
-    /// As a machine starts that had a power cut. Nothing may have it open.
+    /// As a machine starts that had a power cut. Nothing may have it open for much longer.
     pub fn mount_again(&self) {
-        run("umount", &[&self.at]).unwrap();
+        let end = Instant::now() + LET_GO_WITHIN;
+        while let Err(why) = run("umount", &[&self.at]) {
+            assert!(Instant::now() < end, "{why}");
+            std::thread::sleep(LOOK);
+        }
         self.mount_it().unwrap();
     }
 
