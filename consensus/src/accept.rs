@@ -31,6 +31,10 @@ use crate::net::identity::is_for;
 use crate::tls::{Callers, Credentials, Validity, now_s};
 use doors::{Caller, Doors, Place};
 
+/// Connections that the kernel keeps until they are accepted. Where they are more it lets
+/// callers try again after 1, 2, 4 and more seconds, and the 128 that the standard library
+/// asks for a crowd fills between two looks.
+const BACKLOG: std::ffi::c_int = 4_096;
 /// A pause after a failed accept, which is mostly a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Who takes longer to prove itself is cut off.
@@ -56,6 +60,9 @@ pub fn connections(
 ) -> impl Stream<Item = io::Result<TlsStream<Connection>>> {
     let doors = Doors::new(connections_max);
     let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+    if let Err(why) = socket2::SockRef::from(&listener).listen(BACKLOG) {
+        tracing::warn!(%why, "fewer callers than wanted can wait for being accepted");
+    }
     let (sender, accepted) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         loop {

@@ -1,12 +1,16 @@
 //! How a cluster comes about, and who may propose.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use starling_consensus::Error;
 use starling_engine::ledger::Command;
 use starling_engine::unit::NodeId;
 
 use crate::harness::{Agent, Authority, acting, agree, command, commit, digest, eventually, form};
+
+/// It counts as dead after ten seconds, and is replaced within thirty after that.
+const REPLACED_WITHIN: Duration = Duration::from_secs(10 + 30);
 
 #[tokio::test]
 async fn three_agents_form_a_cluster_and_a_follower_proposes() {
@@ -145,6 +149,7 @@ async fn a_dead_voter_is_replaced_by_a_member_that_is_there() {
             .find(|n| voters.contains(&logs[*n].id()) && (*n == leader) == leading)
             .unwrap();
         let dead = logs[dies].id();
+        let begin = Instant::now();
         drop(logs.remove(dies));
         let living: BTreeSet<_> = logs.iter().map(starling_consensus::Log::id).collect();
         let seen = eventually("another one votes in its place", || async {
@@ -153,6 +158,9 @@ async fn a_dead_voter_is_replaced_by_a_member_that_is_there() {
             (voters.len() == 3 && voters.is_subset(&living)).then_some(voters)
         })
         .await;
+        let took = begin.elapsed();
+        println!("replaced {:.1} s after its death", took.as_secs_f64());
+        assert!(took < REPLACED_WITHIN, "only after {took:?}");
         assert!(!seen.contains(&dead));
         commit(&logs[0], "it goes on").await;
         agree(&logs.iter().collect::<Vec<_>>()).await;

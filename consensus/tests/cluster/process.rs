@@ -86,6 +86,8 @@ pub struct Writer {
     pub unasked: bool,
     /// See [`writer::PROPOSERS`].
     pub proposers: usize,
+    /// So many files it may have open at most, where that is stated.
+    pub files_max: Option<u32>,
     /// The network namespace that it is in.
     room: Option<String>,
     home: Home,
@@ -139,6 +141,7 @@ impl Writer {
             unsynced: false,
             unasked: false,
             proposers: 0,
+            files_max: None,
             room: None,
             home,
             _dir: dir,
@@ -186,6 +189,11 @@ impl Writer {
             }
             None => Command::new(program),
         };
+        if let Some(files) = self.files_max {
+            let inner = std::mem::replace(&mut command, Command::new("prlimit"));
+            command.arg(format!("--nofile={files}:{files}"));
+            command.arg(inner.get_program()).args(inner.get_args());
+        }
         command
             .args(["--ignored", "--exact", "writer::writer", "--nocapture"])
             .env(writer::HOME, self.home())
