@@ -1,16 +1,21 @@
-//! Real agents that are all killed and come back, a leader that sleeps, and two
-//! agents of one name.
+//! Real agents that are all killed and come back, a founder without its disk among them, a
+//! leader that sleeps, two agents of one name, and two clusters of one name.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use starling_rig::cluster::Cluster;
+use starling_rig::cluster::files::Files;
 use starling_rig::observe::{Observer, Status};
-use starling_tests::sleepers::{self, workers};
+use starling_tests::sleepers::{self, owner, workers};
 use starling_tests::{binary, until};
+use tokio::process::{Child, Command};
 
 const WORKERS: usize = 4;
+const MORE: usize = 7;
 
 async fn start() -> (Cluster, Observer) {
     let mut cluster = sleepers::three();
@@ -146,15 +151,168 @@ async fn a_second_agent_of_the_same_name_waits_while_the_first_one_lives() {
     .await;
 }
 
+/// The machine that founded is re-imaged, and is there first after a power cut: founding
+/// anew, it would take others' workers for nobody's.
+#[tokio::test]
+async fn a_founder_without_its_disk_that_is_there_first_founds_nothing_and_joins() {
+    let (mut cluster, observer) = start().await;
+    let before = whole_ids(&observer).await;
+    // Those that come now run on agents that have come since.
+    let documents = sleepers::policy(MORE as u32, sleepers::WORKERS_MAX);
+    Files::new(cluster.dir(), "agent-1")
+        .write_documents("policies", &documents)
+        .expect("written");
+    let all = until("more workers run", || {
+        let all = workers(&mut cluster);
+        async move { (all.len() == MORE).then_some(all) }
+    })
+    .await;
+    for position in 0..3 {
+        cluster.kill(position).await;
+    }
+    let mut stay = all.clone();
+    stay.retain(|pid| owner(*pid).as_deref() != Some("agent-1"));
+    assert!(!stay.is_empty() && stay.len() < all.len());
+    let data = cluster.dir().join("agent-1").join("data");
+    std::fs::remove_dir_all(data).expect("wiped");
+    let told = cluster.log(0).len();
+    cluster.restart(0).expect("it starts");
+    let said = until("it has looked for its cluster", || {
+        let said = cluster.log(0).split_off(told);
+        async move { said.contains("waiting to join").then_some(said) }
+    })
+    .await;
+    assert!(said.contains("must answer first"), "{said}");
+    let began = Instant::now();
+    until("a second passes in which nobody answers it", || {
+        assert_eq!(workers(&mut cluster), all, "it stopped or started some");
+        async move { (began.elapsed() > Duration::from_secs(1)).then_some(()) }
+    })
+    .await;
+    for position in [1, 2] {
+        cluster.restart(position).expect("it starts");
+    }
+    let ids = until("all are one cluster", || {
+        let running = workers(&mut cluster);
+        assert!(running.is_superset(&stay), "others' workers were stopped");
+        let observer = cluster.observer();
+        async move { ids(&observer.ok()?).await }
+    })
+    .await;
+    assert_eq!(ids[1..], before[1..], "they are who they were");
+    assert!(!before.contains(&ids[0]), "the first one is a new member");
+    until("as many workers run as before", || {
+        let running = workers(&mut cluster);
+        assert!(running.is_superset(&stay), "others' workers were stopped");
+        async move { (running.len() == MORE).then_some(()) }
+    })
+    .await;
+    let said = cluster.log(0).split_off(told);
+    assert!(!said.contains("founding a new cluster"), "{said}");
+}
+
+/// Settings for an agent of this name in the cluster's directory, made of another's.
+fn settings(cluster: &Cluster, name: &str, seeds: &[String]) -> PathBuf {
+    let home = cluster.dir().join("agent-2");
+    let text = std::fs::read_to_string(home.join("config.yaml")).expect("settings");
+    let mut text = text.replace("agent-2", name);
+    let from = text.find("seeds:").expect("seeds");
+    let to = text.find("bootstrap:").expect("whether it founds");
+    let seeds = serde_json::to_string(seeds).expect("a list");
+    text.replace_range(from..to, &format!("seeds: {seeds}\n"));
+    let text = text.replace("bootstrap: false", "bootstrap: true");
+    let place = cluster.dir().join(name);
+    std::fs::create_dir_all(place.join("policies")).expect("a directory");
+    std::fs::write(place.join("config.yaml"), text).expect("written");
+    place
+}
+
+/// Starts the agent that [`settings`] were made for.
+fn stranger(place: &Path) -> Child {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(place.join("log"));
+    Command::new(binary())
+        .args(["agent", "--config"])
+        .arg(place.join("config.yaml"))
+        .stderr(Stdio::from(log.expect("a log")))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts")
+}
+
+#[tokio::test]
+async fn a_second_cluster_of_the_name_is_an_error_in_the_logs_of_both_and_mixes_with_nobody() {
+    let (mut cluster, observer) = start().await;
+    let before = whole_ids(&observer).await;
+    let all = workers(&mut cluster);
+    let node = starling_keys::Node {
+        name: "other".into(),
+        hosts: Vec::new(),
+    };
+    let request = starling_keys::Request {
+        cluster: starling_rig::cluster::NAME.into(),
+        nodes: vec![node],
+    };
+    starling_keys::generate(&cluster.dir().join("keys"), &request).expect("keys");
+    let place = settings(&cluster, "other", &[]);
+    let log = || std::fs::read_to_string(place.join("log")).unwrap_or_default();
+    let mut other = stranger(&place);
+    until("it has founded a cluster of its own", || async {
+        log().contains("founding a new cluster").then_some(())
+    })
+    .await;
+    until("it takes part in that", || async {
+        place.join("data/addresses.json").exists().then_some(())
+    })
+    .await;
+    other.kill().await.expect("killed");
+
+    // Now it is told of the others, and knocks at each.
+    let seeds: Vec<String> = (1..=3)
+        .map(|n| Files::new(cluster.dir(), &format!("agent-{n}")))
+        .map(|files| files.addresses().expect("addresses").peer)
+        .collect();
+    settings(&cluster, "other", &seeds);
+    let mut other = stranger(&place);
+    until("the members say that there is another cluster", || {
+        let told = (0..3).filter(|position| {
+            let log = cluster.log(*position);
+            log.lines().any(|line| {
+                line.contains("ERROR")
+                    && line.contains("agent other (which has called) belongs to another cluster")
+                    && line.contains("founded apart")
+            })
+        });
+        let told = told.count();
+        async move { (told > 0).then_some(()) }
+    })
+    .await;
+    // It is alone in its own, so it is the one that ends.
+    let ended = tokio::time::timeout(starling_tests::DEADLINE, other.wait()).await;
+    let ended = ended.expect("it ends").expect("waited for");
+    assert_eq!(ended.code(), Some(1), "{}", log());
+    let said = log();
+    assert!(
+        said.contains("in which it is alone, while agent agent-"),
+        "{said}"
+    );
+    assert_eq!(whole_ids(&observer).await, before);
+    assert_eq!(workers(&mut cluster), all);
+}
+
 /// The agents' ids, as soon as all of them answer.
 async fn whole_ids(observer: &Observer) -> Vec<u64> {
-    until("all agents answer", || async {
-        let statuses: Option<Vec<Status>> = observer.statuses().await.into_iter().collect();
-        let statuses = statuses?;
-        let whole = statuses.iter().all(|s| s.members == 3 && s.voters == 3);
-        whole.then(|| statuses.iter().map(|s| s.node_id).collect())
-    })
-    .await
+    until("all agents answer", || ids(observer)).await
+}
+
+/// The agents' ids, where all of them answer, and vote.
+async fn ids(observer: &Observer) -> Option<Vec<u64>> {
+    let statuses: Option<Vec<Status>> = observer.statuses().await.into_iter().collect();
+    let statuses = statuses?;
+    let whole = statuses.iter().all(|s| s.members == 3 && s.voters == 3);
+    whole.then(|| statuses.iter().map(|s| s.node_id).collect())
 }
 
 async fn signal(pid: u32, which: &str) {
