@@ -55,6 +55,7 @@ impl Machine {
         if let Some(sealed) = machine.store.snapshots.current().await? {
             machine.adopt(Image::decode_aside(sealed).await?.0);
         }
+        machine.note_needs().await?;
         Ok(machine)
     }
 
@@ -65,6 +66,50 @@ impl Machine {
         self.applied = image.applied;
         self.membership = image.membership;
         self.applied_index.send_replace(index);
+    }
+
+    /// Under one lock; whether the ledger's version was raised.
+    fn apply_all(
+        &mut self,
+        entries: impl IntoIterator<Item = RaftEntry>,
+    ) -> (Vec<Vec<Outcome>>, bool) {
+        let mut replies = Vec::new();
+        let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
+        let before = ledger.version();
+        for entry in entries {
+            self.applied = Some(entry.log_id);
+            replies.push(match entry.payload {
+                EntryPayload::Blank => Vec::new(),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    Vec::new()
+                }
+                EntryPayload::Normal(batch) => batch
+                    .entries
+                    .iter()
+                    .map(|command| {
+                        let index = ledger.index + 1;
+                        ledger.apply(index, command)
+                    })
+                    .collect(),
+            });
+        }
+        let index = ledger.index;
+        let raises = ledger.version() > before;
+        self.clock.reach(ledger.time);
+        drop(ledger);
+        self.applied_index
+            .send_if_modified(|applied| std::mem::replace(applied, index) != index);
+        (replies, raises)
+    }
+
+    /// An older release that is started here later has to know.
+    async fn note_needs(&self) -> io::Result<()> {
+        let raised = {
+            let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
+            ledger.raised.clone()
+        };
+        self.store.snapshots.needs.note(raised).await
     }
 
     fn image(&self) -> Image {
@@ -96,31 +141,11 @@ impl RaftStateMachine<Types> for Machine {
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut replies = Vec::new();
-        let mut ledger = self.ledger.write().unwrap_or_else(PoisonError::into_inner);
-        for entry in entries {
-            self.applied = Some(entry.log_id);
-            replies.push(match entry.payload {
-                EntryPayload::Blank => Vec::new(),
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    Vec::new()
-                }
-                EntryPayload::Normal(batch) => batch
-                    .entries
-                    .iter()
-                    .map(|command| {
-                        let index = ledger.index + 1;
-                        ledger.apply(index, command)
-                    })
-                    .collect(),
-            });
+        let (replies, raises) = self.apply_all(entries);
+        if raises {
+            let noted = self.note_needs().await;
+            noted.map_err(|e| storage_error(ErrorSubject::StateMachine, ErrorVerb::Write, &e))?;
         }
-        let index = ledger.index;
-        self.clock.reach(ledger.time);
-        drop(ledger);
-        self.applied_index
-            .send_if_modified(|applied| std::mem::replace(applied, index) != index);
         Ok(replies)
     }
 
@@ -152,7 +177,8 @@ impl RaftStateMachine<Types> for Machine {
             .await
             .map_err(|e: io::Error| snapshot_error(ErrorVerb::Write, &e))?;
         self.adopt(image);
-        Ok(())
+        let noted = self.note_needs().await;
+        noted.map_err(|e| snapshot_error(ErrorVerb::Write, &e))
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {

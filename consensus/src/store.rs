@@ -14,6 +14,7 @@ pub mod guard;
 pub mod keys;
 pub mod log;
 pub mod marker;
+pub mod needs;
 pub mod open;
 pub mod snapshots;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use starling_proto::log;
 use super::guard::{self, Guard, Noted};
 use super::keys::{self, Admission, Assembler, Identity, Pointer, damaged};
 use super::log::State;
-use super::{Disk, Snapshots, marker};
+use super::{Disk, Snapshots, marker, needs};
 use crate::types::{LogId, RaftEntry};
 use crate::{Error, codec, form, version};
 
@@ -253,6 +253,8 @@ fn open_checked(
     let sled_dir = raft_dir.join("sled");
     let snapshot_dir = raft_dir.join("snapshots");
     let created = !sled_dir.join("db").exists();
+    // Before anything is written here.
+    version::check(needs::read(raft_dir).as_ref(), supports).map_err(Failure::Unreadable)?;
     fs::create_dir_all(&snapshot_dir).map_err(Failure::Io)?;
     fs::create_dir_all(&sled_dir).map_err(Failure::Io)?;
     // The log may hold the authority's key. sled gives its files the mode that

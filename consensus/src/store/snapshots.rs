@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::disk::Disk;
 use super::keys::{self, Pointer};
+use super::needs::Needs;
 use crate::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::{codec, version};
 
@@ -86,14 +87,18 @@ fn file_name(applied: Option<LogId>) -> String {
 pub struct Snapshots {
     dir: Arc<PathBuf>,
     pointer: Arc<Mutex<Option<Pointer>>>,
+    /// Of the ledger that snapshots are of.
+    pub needs: Needs,
 }
 
 impl Snapshots {
     /// Checks the file that `pointer` names, which may need no higher version of the
     /// ledger than `supports`, and deletes all others. Blocks.
     pub fn open(dir: PathBuf, pointer: Option<Pointer>, supports: u32) -> io::Result<Snapshots> {
+        let needs = Needs::open(dir.parent().unwrap_or(&dir));
         let snapshots = Snapshots {
             dir: Arc::new(dir),
+            needs,
             pointer: Arc::new(Mutex::new(None)),
         };
         if let Some(pointer) = &pointer {
