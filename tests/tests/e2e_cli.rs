@@ -2,11 +2,14 @@
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::Documents;
 use starling_tests::command::{context, starling};
 use starling_tests::{binary, until};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, Command};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1
@@ -155,6 +158,95 @@ async fn every_command_answers_and_failures_have_codes_and_words() {
         "{}",
         said.err
     );
+}
+
+/// `top nodes --watch` on a terminal of ten lines, which notes all that it is told to show.
+struct Terminal {
+    shown: PathBuf,
+    child: Child,
+}
+
+impl Terminal {
+    fn watch(context: &Path) -> Terminal {
+        let shown = context.with_file_name("shown");
+        let binary = binary();
+        let command = format!(
+            "stty rows 10 cols 100; exec {} top nodes --watch",
+            binary.display()
+        );
+        let child = Command::new("script")
+            .args(["--quiet", "--return", "--flush", "--command", &command])
+            .arg(&shown)
+            .env("STARLING_CONTEXT", context)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("script (1)");
+        Terminal { shown, child }
+    }
+
+    /// All frames so far but the last one, which may be half drawn. Each begins at the
+    /// upper left corner.
+    fn frames(&self) -> Vec<String> {
+        let shown = std::fs::read(&self.shown).unwrap_or_default();
+        let shown = String::from_utf8_lossy(&shown);
+        let mut frames: Vec<String> = shown.split("\x1b[H").map(str::to_owned).collect();
+        frames.pop();
+        frames.drain(..frames.len().min(1));
+        frames
+    }
+
+    /// Who was asked for the newest frame, once `is` holds of the name.
+    async fn asked(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+        until(what, || async {
+            let frames = self.frames();
+            let (_, after) = frames.last()?.split_once(", as ")?;
+            let (name, _) = after.split_once(" sees it; Ctrl-C ends this")?;
+            is(name).then(|| name.to_owned())
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn top_on_a_terminal_is_redrawn_in_place_and_goes_on_at_another_agent() {
+    let (mut cluster, context) = start().await;
+    let mut terminal = Terminal::watch(&context);
+    let first = terminal.asked("a table is shown", |_| true).await;
+    until("it is shown again and again", || async {
+        (terminal.frames().len() > 3).then_some(())
+    })
+    .await;
+    let asked = cluster.names().iter().position(|name| *name == first);
+    cluster.kill(asked.expect("an agent")).await;
+    terminal
+        .asked("another agent is asked", |name| name != first)
+        .await;
+    let frames = terminal.frames();
+    for frame in &frames {
+        assert!(
+            frame.ends_with("\x1b[J"),
+            "what was below is gone: {frame:?}"
+        );
+        let lines: Vec<&str> = frame.lines().collect();
+        assert!(lines.len() <= 10, "it fits: {frame:?}");
+        let cleared = lines[..lines.len() - 1].iter();
+        assert!(
+            cleared.clone().all(|line| line.ends_with("\x1b[K")),
+            "nothing is left of longer lines: {frame:?}"
+        );
+        let table = frame.contains("NAME") && frame.contains("agent-3");
+        assert!(table || frame.starts_with("STALE"), "{frame:?}");
+    }
+    let shown = std::fs::read_to_string(&terminal.shown).expect("what was shown");
+    assert_eq!(shown.matches("\x1b[2J").count(), 1, "all is cleared once");
+
+    let mut keys = terminal.child.stdin.take().expect("its keyboard");
+    keys.write_all(b"\x03").await.expect("Ctrl-C");
+    let ended = tokio::time::timeout(starling_tests::DEADLINE, terminal.child.wait()).await;
+    let ended = ended.expect("it ends").expect("waited for");
+    assert_eq!(ended.code(), Some(0), "Ctrl-C is no failure");
 }
 
 async fn pods(context: &Path) -> serde_json::Value {

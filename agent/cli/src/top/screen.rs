@@ -77,7 +77,10 @@ impl Screen {
     }
 
     fn draw(&mut self, text: &str) -> Result<(), Error> {
-        let (columns, lines) = crossterm::terminal::size().unwrap_or((80, 24));
+        // A terminal without a window, as a container's may be, says that it has no size.
+        let size = crossterm::terminal::size().ok();
+        let size = size.filter(|(columns, lines)| *columns > 0 && *lines > 0);
+        let (columns, lines) = size.unwrap_or((80, 24));
         let clear = if std::mem::replace(&mut self.drawn, true) {
             ""
         } else {
