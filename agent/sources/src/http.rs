@@ -19,11 +19,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::Reason;
+use super::{Reason, address};
 pub(crate) use tls::Trust;
 
 /// A longer answer is an error.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// As often as Go's client does, and KEDA with it; more is an error, as a circle is.
+const REDIRECTS_MAX: usize = 10;
 /// Connections kept open for each address, and for how long; a further one is
 /// opened when needed and closed after use.
 pub(crate) const IDLE_CONNECTIONS_MAX: usize = 2;
@@ -76,31 +78,65 @@ pub(crate) enum Connections {
 }
 
 impl Connections {
+    /// Follows redirects, but never to another scheme. What a question carries, its
+    /// secrets with it, goes to the host alone that it was meant for.
     pub(crate) async fn fetch(&self, uri: Uri, question: Question) -> Result<Bytes, Reason> {
+        let mut at = uri;
+        let mut headers = question.headers;
+        for _ in 0..=REDIRECTS_MAX {
+            let response = self.ask(&at, question.accept, &headers).await?;
+            let Some(next) = onward(&at, &response)? else {
+                return body(response).await;
+            };
+            if next.authority() != at.authority() {
+                headers.clear();
+            }
+            at = next;
+        }
+        let why = format!("more than {REDIRECTS_MAX} times");
+        Err(Reason::Redirected(why))
+    }
+
+    async fn ask(
+        &self,
+        uri: &Uri,
+        accept: &'static str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Response<Incoming>, Reason> {
         let mut request = Request::get(uri)
-            .header(header::ACCEPT, question.accept)
+            .header(header::ACCEPT, accept)
             .header(
                 header::USER_AGENT,
                 concat!("starling/", env!("CARGO_PKG_VERSION")),
             )
             .body(Empty::new())
             .map_err(|error| Reason::Misconfigured(error.to_string()))?;
-        request.headers_mut().extend(
-            question
-                .headers
-                .into_iter()
-                .map(|(name, value)| (Some(name), value)),
-        );
+        let headers = headers.iter().cloned();
+        let headers = headers.map(|(name, value)| (Some(name), value));
+        request.headers_mut().extend(headers);
         let answer = match self {
             Connections::Secure(client) => client.request(request).await,
             Connections::Plain(client) => client.request(request).await,
         };
-        let response = answer.map_err(|error| Reason::Connection(root_cause(&error)))?;
-        if response.status().as_u16() >= 300 {
-            return Err(Reason::Status(response.status().as_u16()));
-        }
-        body(response).await
+        answer.map_err(|error| Reason::Connection(root_cause(&error)))
     }
+}
+
+/// Where the answer sends who asked; `None` where it is one.
+fn onward(at: &Uri, response: &Response<Incoming>) -> Result<Option<Uri>, Reason> {
+    let code = response.status().as_u16();
+    if code < 300 {
+        return Ok(None);
+    }
+    let location = response.headers().get(header::LOCATION);
+    let Some(location) = location.filter(|_| matches!(code, 301 | 302 | 303 | 307 | 308)) else {
+        return Err(Reason::Status(code));
+    };
+    let next = location
+        .to_str()
+        .map_err(|_| "to what is no address".to_owned());
+    let next = next.and_then(|location| address::onward(at, location));
+    next.map(Some).map_err(Reason::Redirected)
 }
 
 impl Clients {

@@ -97,8 +97,10 @@ pub enum Reason {
     Secret(String),
     /// Pods of a Service that aren't there, are too many or didn't all answer.
     Endpoints(String),
-    /// 300 and above; redirects are not followed.
+    /// 300 and above, but for redirects.
     Status(u16),
+    /// To another scheme, to no address, or again and again.
+    Redirected(String),
     TooLong,
     /// Not in the format that the trigger says.
     Unreadable {
@@ -132,10 +134,8 @@ impl fmt::Display for Reason {
             }
             Reason::TimedOut { after_ms } => write!(f, "no answer within {after_ms} ms"),
             Reason::Connection(why) => write!(f, "can't connect: {why}"),
-            Reason::Status(code @ 300..=399) => {
-                write!(f, "answered HTTP {code}; redirects are not followed")
-            }
             Reason::Status(code) => write!(f, "answered HTTP {code}"),
+            Reason::Redirected(why) => write!(f, "is redirected {why}"),
             Reason::TooLong => write!(f, "the answer is longer than {} KiB", BODY_BYTES_MAX >> 10),
             Reason::Unreadable { format, why } => write!(f, "the answer is not {format}: {why}"),
             Reason::Unread(why) => write!(f, "the answer couldn't be looked through: {why}"),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::response::Redirect;
+use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::get;
 use starling_engine::policy::Goal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -234,27 +234,18 @@ async fn answers_that_are_not_json_are_refused() {
 }
 
 #[tokio::test]
-async fn statuses_from_300_on_are_refused_and_redirects_not_followed() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
+async fn statuses_from_300_on_are_refused() {
+    let refused = (StatusCode::INTERNAL_SERVER_ERROR, "{\"jobs\": 1}");
     let router = Router::new()
-        .route("/moved", get(|| async { Redirect::temporary("/stats") }))
-        .route(
-            "/broken",
-            get(|| async { (StatusCode::INTERNAL_SERVER_ERROR, "{\"jobs\": 1}") }),
-        )
-        .route(
-            "/stats",
-            get(move || {
-                count.fetch_add(1, Ordering::Relaxed);
-                async { "{\"jobs\": 1}" }
-            }),
-        );
+        .route("/broken", get(move || async move { refused }))
+        .route("/known", get(|| async { StatusCode::NOT_MODIFIED }))
+        .route("/nowhere", get(|| async { StatusCode::FOUND }));
     let address = serve(router).await;
     for (path, reason) in [
-        ("moved", "answered HTTP 307; redirects are not followed"),
         ("broken", "answered HTTP 500"),
         ("absent", "answered HTTP 404"),
+        ("known", "answered HTTP 304"),
+        ("nowhere", "answered HTTP 302"),
     ] {
         let url = format!("http://{address}/{path}");
         let error = Poller::default()
@@ -263,7 +254,62 @@ async fn statuses_from_300_on_are_refused_and_redirects_not_followed() {
             .unwrap_err();
         assert_eq!(error.to_string(), format!("{url}: {reason}"));
     }
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+/// `/9` leads to `/8`, and so on to the number.
+fn stairs() -> Router {
+    let step = |axum::extract::Path(step): axum::extract::Path<u32>| async move {
+        match step.checked_sub(1) {
+            Some(next) => Redirect::to(&next.to_string()).into_response(),
+            None => "{\"jobs\": 1}".into_response(),
+        }
+    };
+    Router::new().route("/steps/{step}", get(step))
+}
+
+#[tokio::test]
+async fn redirects_are_followed_ten_times_and_never_to_another_scheme() {
+    let secure = || async { Redirect::permanent("https://127.0.0.1:1/stats?key=1") };
+    let address = serve(stairs().route("/secure", get(secure))).await;
+    let poll = async |path: &str| {
+        let url = format!("http://{address}/{path}");
+        let trigger = trigger(&url, &[]);
+        let answer = Poller::default().poll(&trigger, ASKED).await;
+        answer.map_err(|error| error.to_string().replace(&url, "URL"))
+    };
+    assert_eq!(poll("steps/0").await, Ok(1_000));
+    assert_eq!(poll("steps/10").await, Ok(1_000));
+    let why = "URL: is redirected more than 10 times";
+    assert_eq!(poll("steps/11").await, Err(why.to_owned()));
+    let why = "URL: is redirected to https://127.0.0.1:1/stats, which is another scheme; write \
+               that address";
+    assert_eq!(poll("secure").await, Err(why.to_owned()));
+}
+
+#[tokio::test]
+async fn what_a_question_carries_goes_to_the_host_alone_that_it_was_meant_for() {
+    let seen = |headers: axum::http::HeaderMap| async move {
+        let carried = usize::from(headers.contains_key("x-api-key"));
+        format!("{{\"jobs\": {carried}}}")
+    };
+    let other = serve(Router::new().route("/stats", get(seen))).await;
+    let away = format!("http://{other}/stats");
+    let router = Router::new()
+        .route("/stats", get(seen))
+        .route("/here", get(|| async { Redirect::to("stats") }))
+        .route("/away", get(move || async move { Redirect::to(&away) }));
+    let address = serve(router).await;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("default/queue");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("apiKey"), "word").unwrap();
+    let poller = Poller::new(Some(dir.path().to_owned()));
+    for (path, carried) in [("stats", 1_000), ("here", 1_000), ("away", 0)] {
+        let url = format!("http://{address}/{path}");
+        let settings = [("authMode", "apiKey"), (AUTHENTICATION, "queue")];
+        let answer = poller.poll(&trigger(&url, &settings), ASKED).await;
+        assert_eq!(answer.unwrap(), carried, "{path}");
+    }
 }
 
 #[tokio::test]
