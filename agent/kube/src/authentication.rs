@@ -47,6 +47,9 @@ pub struct Wanted<'a> {
     pub namespace: &'a str,
     /// Whose environment `env` means; `None` where it has none.
     pub target: Option<&'a Reference>,
+    /// Which of its containers that is where `env` names none; the first one where
+    /// this is left out too.
+    pub container: Option<&'a str>,
 }
 
 /// By KEDA's names for them.
@@ -98,7 +101,7 @@ impl Authentications {
         // In KEDA's order: of two that give one parameter the later one counts.
         if let Some(entries) = spec.get("env") {
             let entries = environment::entries(entries).map_err(within)?;
-            let found = self.environment(entries, wanted.target, &mut places);
+            let found = self.environment(entries, wanted, &mut places);
             parameters.extend(found.await.map_err(within)?);
         }
         for (field, place) in [
@@ -164,13 +167,13 @@ impl Authentications {
     async fn environment(
         &self,
         entries: Vec<environment::Entry>,
-        target: Option<&Reference>,
+        wanted: Wanted<'_>,
         places: &mut Places<'_>,
     ) -> Result<BTreeMap<String, String>, String> {
         if entries.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let Some(target) = target.filter(|target| target.check().is_ok()) else {
+        let Some(target) = wanted.target.filter(|target| target.check().is_ok()) else {
             return Err("`env` needs a target that has containers".to_owned());
         };
         let resource = self.kinds.resource(&target.into()).await;
@@ -182,8 +185,10 @@ impl Authentications {
         let object = found.map_err(|why| format!("`env` can't be read of the target: {why}"))?;
         let containers = environment::containers(object.data)?;
         let mut parameters = BTreeMap::new();
-        for entry in entries {
-            let value = environment::value(&containers, &entry, namespace, places).await?;
+        for mut entry in entries {
+            entry.or_of(wanted.container);
+            let value = environment::value(&containers, &entry, namespace, places);
+            let value = value.await?;
             parameters.insert(entry.parameter, value);
         }
         Ok(parameters)

@@ -73,6 +73,7 @@ const QUEUE: Wanted<'_> = Wanted {
     name: "queue",
     namespace: "shop",
     target: None,
+    container: None,
 };
 
 /// The parameters in order, or why there are none.
@@ -278,6 +279,18 @@ async fn env_is_the_environment_of_the_target_s_container_as_its_pods_are_made()
     let web = Some("web");
     assert_eq!(ask("TOKEN", None).await.unwrap(), "of the proxy");
     assert_eq!(ask("TOKEN", web).await.unwrap(), "secret");
+    // The policy's `envSourceContainerName` counts where `env` names none.
+    let entry = json!({ "parameter": "p", "name": "TOKEN", "containerName": "" });
+    objects.authentication(&json!({ "env": [entry] }));
+    let of_policy = Wanted {
+        container: web,
+        ..wanted
+    };
+    assert_eq!(read(&from, of_policy).await.unwrap(), [pair("p", "secret")]);
+    let entry = json!({ "parameter": "p", "name": "TOKEN", "containerName": "proxy" });
+    objects.authentication(&json!({ "env": [entry] }));
+    let stated = read(&from, of_policy).await.unwrap();
+    assert_eq!(stated, [pair("p", "of the proxy")]);
     assert_eq!(ask("PLAIN", web).await.unwrap(), "plain");
     assert_eq!(ask("Q_USER", web).await.unwrap(), "me");
     for (name, container, why) in [
@@ -295,7 +308,7 @@ async fn env_is_the_environment_of_the_target_s_container_as_its_pods_are_made()
         (
             "TOKEN",
             Some("db"),
-            "names the container `db`, which the target doesn't have",
+            "means the container `db`, which the target doesn't have",
         ),
     ] {
         let error = ask(name, container).await.unwrap_err();

@@ -73,7 +73,9 @@ fn build(check: &mut Check, document: &schema::ScalingPolicy) -> Policy {
     let (target, target_version) = target::target(check, &name, &spec.scale_target_ref);
     let mut names = BTreeSet::new();
     let composed = spec.scaling_modifiers.is_some();
+    let container = target::container(check, &spec.scale_target_ref);
     let mut triggers = trigger::triggers(check, &spec.triggers, &mut names, composed);
+    trigger::authenticate_as(&mut triggers, container);
     triggers.extend(metric::metrics(check, &spec.metrics, &mut names));
     if let Some(written) = &spec.scaling_modifiers {
         let formula = modifiers::formula(check, written, &triggers, &mut names);

@@ -79,10 +79,6 @@ pub(crate) fn in_a_policy(path: &str) -> Option<String> {
              leave it out"
         }
         "spec.advanced.scalingModifiers" => "is `spec.scalingModifiers` here",
-        "spec.scaleTargetRef.envSourceContainerName" => {
-            "has no equivalent: settings aren't read from a container's environment; write them \
-             into the trigger's `metadata`"
-        }
         "spec.triggers[].useCachedMetrics" => {
             "isn't needed: each answer of a trigger serves the whole way from 0 to many; leave it \
              out"

@@ -128,6 +128,10 @@ pub struct ScaleTargetRef {
     pub kind: String,
     #[schemars(length(min = 1, max = limits::NAME_BYTES_MAX))]
     pub name: String,
+    /// Whose variables `env` of a trigger's authentication means where it names no
+    /// container; the first one's where this is left out.
+    #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
+    pub env_source_container_name: Option<String>,
 }
 
 fn deployment() -> String {

@@ -29,7 +29,10 @@ use starling_engine::policy::{Source, Trigger};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
-pub use secrets::{AUTHENTICATION, AUTHENTICATION_KIND, PARAMETERS_MAX, SECRET_BYTES_MAX, Secrets};
+pub use secrets::{
+    AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, PARAMETERS_MAX,
+    SECRET_BYTES_MAX, Secrets,
+};
 
 /// Whose trigger is asked, and when.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +64,9 @@ pub struct Reference<'a> {
     /// and there are files of that name.
     pub kind: Option<&'a str>,
     pub name: &'a str,
+    /// Whose variables an `env` means that names no container; the first one's where this
+    /// is left out too.
+    pub container: Option<&'a str>,
 }
 
 impl<'a> Reference<'a> {
@@ -71,6 +77,7 @@ impl<'a> Reference<'a> {
         Some(Reference {
             kind: metadata.get(AUTHENTICATION_KIND).map(String::as_str),
             name: metadata.get(AUTHENTICATION)?,
+            container: metadata.get(AUTHENTICATION_CONTAINER).map(String::as_str),
         })
     }
 }

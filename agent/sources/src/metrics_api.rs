@@ -18,7 +18,7 @@ use hyper::body::Bytes;
 
 use super::http::Clients;
 use super::reads::Reads;
-use super::secrets::{AUTHENTICATION, AUTHENTICATION_KIND, Secrets};
+use super::secrets::{AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, Secrets};
 use super::{Asked, Error, Reason, address, secrets};
 pub use endpoints::{ENDPOINTS_MAX, Service};
 use format::Format;
@@ -40,7 +40,11 @@ const KEYS: [&str; 12] = [
     endpoints::TYPE,
 ];
 /// What a reference that stands beside the settings becomes; nothing that users write.
-const REFERENCE: [&str; 2] = [AUTHENTICATION, AUTHENTICATION_KIND];
+const REFERENCE: [&str; 3] = [
+    AUTHENTICATION,
+    AUTHENTICATION_KIND,
+    AUTHENTICATION_CONTAINER,
+];
 /// KEDA's default, in milliseconds, and what a user may ask for.
 const TIMEOUT_DEFAULT_MS: u64 = 3_000;
 const TIMEOUT_MS_MAX: u64 = 60_000;

@@ -17,6 +17,9 @@ use tokio::io::AsyncReadExt as _;
 pub const AUTHENTICATION: &str = "authenticationRef";
 /// The same for the reference's `kind`: which of KEDA's objects is meant.
 pub const AUTHENTICATION_KIND: &str = "authenticationRef.kind";
+/// The same for the container of the target whose variables an `env` of that object
+/// means where it names none itself.
+pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.

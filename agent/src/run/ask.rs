@@ -139,6 +139,7 @@ impl By<'_> {
             name: reference.name,
             namespace,
             target: self.target,
+            container: reference.container,
         };
         let parameters = objects.read(wanted).await?;
         Ok(Some(Secrets::from(parameters.0)))

@@ -17,8 +17,17 @@ use super::places::{Place, Places, text};
 pub(super) struct Entry {
     pub parameter: String,
     name: String,
-    /// The first one where it is left out.
+    /// Where it is left out, the one that the policy names, or else the first one.
     container_name: Option<String>,
+}
+
+impl Entry {
+    /// Means that container where it names none itself.
+    pub fn or_of(&mut self, container: Option<&str>) {
+        if self.container_name.as_deref().is_none_or(str::is_empty) {
+            self.container_name = container.map(str::to_owned);
+        }
+    }
 }
 
 pub(super) fn entries(value: &Value) -> Result<Vec<Entry>, String> {
@@ -55,7 +64,7 @@ pub(super) async fn value(
         None => containers.next(),
     };
     let container = container.ok_or_else(|| match wanted {
-        Some(name) => format!("`env` names the container `{name}`, which the target doesn't have"),
+        Some(name) => format!("`env` means the container `{name}`, which the target doesn't have"),
         None => "`env` needs a target that has containers".to_owned(),
     })?;
     let mut variables = container.env.iter().flatten().rev();

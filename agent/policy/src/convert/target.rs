@@ -72,6 +72,18 @@ pub(super) fn target(
     (target, version.to_owned())
 }
 
+/// Whose variables triggers' authentications mean.
+pub(super) fn container<'a>(check: &mut Check, written: &'a ScaleTargetRef) -> Option<&'a str> {
+    let name = written.env_source_container_name.as_deref()?;
+    let field = "spec.scaleTargetRef.envSourceContainerName";
+    check.label(field, name);
+    if written.kind == PROCESS && written.api_version.is_none() {
+        let why = format!("must be left out for `kind: {PROCESS}`, which has no containers");
+        check.fails(field, why);
+    }
+    Some(name)
+}
+
 /// Processes have neither containers, nor metrics of their own in a Kubernetes API, nor
 /// more than CPU and memory that can be told of them.
 pub(super) fn measurable(check: &mut Check, target: &Target, triggers: &[Trigger]) {

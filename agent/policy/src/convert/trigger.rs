@@ -9,7 +9,9 @@ use crate::schema::limits::{METADATA_BYTES_MAX, METADATA_MAX};
 use crate::schema::{self, MetricType, TRIGGER_TYPES};
 use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
-use starling_sources::{AUTHENTICATION, AUTHENTICATION_KIND, CRON, METRICS_API};
+use starling_sources::{
+    AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, CRON, METRICS_API,
+};
 
 /// Puts the names that it gives away into `taken`. Where they are `composed` by a formula,
 /// their own goals mean nothing and may be left out.
@@ -36,6 +38,18 @@ pub(super) fn triggers(
             self::trigger(check, &field, name, trigger, composed)
         })
         .collect()
+}
+
+/// Those that refer to an authentication keep the container beside that.
+pub(super) fn authenticate_as(triggers: &mut [Trigger], container: Option<&str>) {
+    let Some(container) = container else { return };
+    for trigger in triggers {
+        if let Source::External { metadata, .. } = &mut trigger.source
+            && metadata.contains_key(AUTHENTICATION)
+        {
+            metadata.insert(AUTHENTICATION_CONTAINER.to_owned(), container.to_owned());
+        }
+    }
 }
 
 fn settings(check: &mut Check, field: &str, metadata: &BTreeMap<String, String>) {
@@ -115,7 +129,11 @@ fn metrics_api(
     let mut metadata = written.metadata.clone();
     // The reference stands beside the settings where it is written, and among them
     // where it is kept.
-    for key in [AUTHENTICATION, AUTHENTICATION_KIND] {
+    for key in [
+        AUTHENTICATION,
+        AUTHENTICATION_KIND,
+        AUTHENTICATION_CONTAINER,
+    ] {
         if metadata.remove(key).is_some() {
             let why = "stands beside `metadata`, as `authenticationRef: {name: NAME}`".to_owned();
             check.fails(&format!("{field}.metadata.{key}"), why);

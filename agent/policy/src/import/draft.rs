@@ -75,6 +75,8 @@ pub(super) struct TargetRef {
     pub kind: String,
     #[serde(serialize_with = "text")]
     pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "option")]
+    pub env_source_container_name: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

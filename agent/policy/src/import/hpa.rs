@@ -94,6 +94,7 @@ pub(super) fn draft(told: &mut Told<'_>) -> Option<Draft> {
                 api_version: Some(target.api_version.unwrap_or_else(|| "v1".to_owned())),
                 kind: target.kind,
                 name: target.name,
+                env_source_container_name: None,
             },
             min_replica_count: Some(spec.min_replicas.unwrap_or(MIN_DEFAULT)),
             max_replica_count: Some(spec.max_replicas),

@@ -15,7 +15,6 @@ use serde_json::Value;
 use super::draft::{Draft, Fallback, Spec, TargetRef};
 use super::{Told, draft, metadata};
 use crate::convert::ANNOTATIONS;
-use crate::elsewhere;
 
 /// KEDA's default for `pollingInterval`, and how often its HPA asks besides.
 const POLLING_DEFAULT: i64 = 30;
@@ -103,11 +102,6 @@ pub(super) fn draft(told: &mut Told<'_>) -> Option<Draft> {
              set the size that you want after it with `kubectl scale`",
         );
     }
-    if spec.scale_target_ref.env_source_container_name.is_some() {
-        let field = "spec.scaleTargetRef.envSourceContainerName";
-        let why = elsewhere::in_a_policy(field).unwrap_or_default();
-        told.warn(field, why);
-    }
     let modifiers = advanced.scaling_modifiers.and_then(modifiers);
     let cached = trigger::all_cached(&spec.triggers);
     let mut triggers = Vec::new();
@@ -124,6 +118,8 @@ pub(super) fn draft(told: &mut Told<'_>) -> Option<Draft> {
                 api_version: target.api_version,
                 kind: target.kind.unwrap_or_else(|| "Deployment".to_owned()),
                 name: target.name,
+                env_source_container_name: (target.env_source_container_name)
+                    .filter(|name| !name.is_empty()),
             },
             min_replica_count: spec.min_replica_count,
             max_replica_count: spec.max_replica_count,

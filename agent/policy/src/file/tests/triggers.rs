@@ -292,6 +292,18 @@ fn a_reference_to_what_a_trigger_authenticates_with_is_kept_by_name_alone() {
         (reference.kind, reference.name),
         (Some("ClusterTriggerAuthentication"), "queue")
     );
+    let of = |kind: &str| {
+        let target = format!("    kind: {kind}\n    envSourceContainerName: app\n");
+        with("authenticationRef: {name: queue}").replacen("    kind: Process\n", &target, 1)
+    };
+    let policy = self::policy(&of("Deployment"));
+    let reference = starling_sources::Reference::of(&policy.triggers[1]).unwrap();
+    assert_eq!(reference.container, Some("app"));
+    let of_process = problems(&of("Process"));
+    assert!(
+        of_process.contains("which has no containers"),
+        "{of_process}"
+    );
     let unknown = problems(&with("authenticationRef: {name: queue, kind: Secret}"));
     assert!(unknown.contains("`Secret` is not known"), "{unknown}");
     let inside = POLICY.replacen(
