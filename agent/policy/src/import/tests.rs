@@ -192,6 +192,22 @@ spec:
     );
 }
 
+/// As KEDA's own pages write it.
+#[test]
+fn what_keda_ignores_of_cpu_and_memory_is_left_out() {
+    let policy = clean(&scaled_object(
+        "  scaleTargetRef: {name: web, envSourceContainerName: app}\n  triggers:\n  - type: cpu\n    \
+         metricType: Utilization\n    metadata: {type: Utilization, value: '50', activationValue: \
+         '30', containerName: ''}\n  - type: memory\n    metadata: {type: AverageValue, value: \
+         64Mi, activationValue: '1', containerName: foo}\n",
+    ));
+    let expected = "  scaleTargetRef:\n    kind: Deployment\n    name: web\n    \
+                    envSourceContainerName: app\n";
+    assert!(policy.contains(expected), "{policy}");
+    assert!(!policy.contains("activation"), "{policy}");
+    assert_eq!(policy.matches("containerName: ").count(), 1, "{policy}");
+}
+
 #[test]
 fn a_formula_its_names_and_who_asks_are_taken_as_they_are() {
     let yaml = clean(&scaled_object(

@@ -14,6 +14,11 @@ use crate::yaml::clip;
 const MEASURED: [&str; 2] = ["cpu", "memory"];
 /// Until KEDA 2.18 a setting of `cpu` and `memory`; `metricType` since.
 const TYPE: &str = "type";
+/// KEDA's pages show it for `cpu` and `memory` too, and KEDA reads it there and then takes
+/// such a trigger for active whatever it says.
+const ACTIVATION: &str = "activationValue";
+/// All containers, where it is empty.
+const CONTAINER: &str = "containerName";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,10 +81,13 @@ pub(super) fn trigger(
         .filter_map(|(key, value)| Some((key, value?)))
         .collect();
     let mut metric_type = written.metric_type;
-    if MEASURED.contains(&kind.as_str())
-        && let Some(old) = metadata.remove(TYPE)
-    {
-        metric_type = metric_type.or(Some(old));
+    if MEASURED.contains(&kind.as_str()) {
+        metric_type = metric_type.or(metadata.remove(TYPE));
+        metadata.remove(TYPE);
+        metadata.remove(ACTIVATION);
+        if metadata.get(CONTAINER).is_some_and(String::is_empty) {
+            metadata.remove(CONTAINER);
+        }
     }
     Some(Trigger {
         kind,
