@@ -11,6 +11,7 @@ use std::time::Duration;
 use openraft::error::Fatal;
 
 use crate::Error;
+use crate::beat::beat;
 use crate::store::Disk;
 use crate::types::Raft;
 
@@ -46,7 +47,7 @@ pub async fn hangs(disk: &Disk, data_dir: PathBuf) -> Error {
                 waited,
             };
         }
-        tokio::time::sleep(LOOK).await;
+        beat(LOOK).await;
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use crate::core::{Core, Membership};
 use crate::net::client::Lane;
 use crate::net::identity::envelope;
-use crate::types::Metrics;
+use crate::types::ServerMetrics;
 
 /// A call that ends while its leader is there is made again after this.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -34,7 +34,8 @@ pub async fn run(core: Arc<Core>) {
     let Some(membership) = core.member.get() else {
         return;
     };
-    let mut metrics = membership.raft.metrics();
+    // Told only when it changes, where the others are told at each heartbeat.
+    let mut metrics = membership.raft.server_metrics();
     loop {
         let seen = match metrics.wait_for(|seen| attended(seen).is_some()).await {
             Ok(seen) => attended(&seen),
@@ -64,7 +65,7 @@ pub async fn run(core: Arc<Core>) {
 }
 
 /// The leader and its address, where this agent votes and doesn't lead itself.
-fn attended(metrics: &Metrics) -> Option<(u64, String)> {
+fn attended(metrics: &ServerMetrics) -> Option<(u64, String)> {
     let known = metrics.membership_config.membership();
     let leader = metrics
         .current_leader

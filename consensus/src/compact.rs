@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use openraft::error::Fatal;
 
+use crate::beat::beat;
 use crate::store::LogStore;
 use crate::types::Raft;
 
@@ -23,7 +24,7 @@ const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(1);
 /// Runs until openraft ends.
 pub async fn run(raft: Raft, store: LogStore, bytes_max: u64) {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        beat(LOOK_EVERY).await;
         let bytes = store.bytes();
         if bytes <= bytes_max {
             continue;

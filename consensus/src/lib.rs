@@ -12,6 +12,7 @@ mod acks;
 mod ailing;
 mod announce;
 mod attend;
+pub mod beat;
 mod clock;
 mod codec;
 mod compact;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use starling_engine::unit::NodeId;
 
+use crate::beat::beat;
 use crate::core::{Core, Membership};
 use crate::join::identify;
 use crate::meet::{Other, meet};
@@ -59,8 +60,11 @@ pub async fn run(core: Arc<Core>, doubt: Doubt) {
     let mut from = 0;
     let mut later = core.later.subscribe();
     loop {
-        let told = tokio::time::timeout(pause, later.wait_for(Option::is_some)).await;
-        if let Some(why) = told.ok().and_then(|told| told.ok()?.clone()) {
+        let told = tokio::select! {
+            told = later.wait_for(Option::is_some) => told.ok().and_then(|told| told.clone()),
+            () = beat(pause) => None,
+        };
+        if let Some(why) = told {
             come_over(&core, &doubt, &why).await;
             std::future::pending::<()>().await;
         }

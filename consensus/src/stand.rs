@@ -24,10 +24,8 @@ use crate::core::{Core, Membership};
 use crate::hand_over::Part;
 use crate::net::client::Lane;
 use crate::net::identity::envelope;
-use crate::types::{LogId, Metrics};
+use crate::types::{LogId, ServerMetrics};
 
-/// While it can't stand at all, it looks again after this.
-const LOOK: Duration = Duration::from_millis(200);
 /// Whoever isn't elected stands again after this, or up to twice this: survivors
 /// may have to connect to each other first.
 const AGAIN: Duration = Duration::from_millis(150);
@@ -100,7 +98,7 @@ impl Hearing {
 }
 
 /// The other voters, where this agent could come to lead.
-fn rivals(core: &Core, membership: &Membership, metrics: &Metrics) -> Option<BTreeSet<u64>> {
+fn rivals(core: &Core, membership: &Membership, metrics: &ServerMetrics) -> Option<BTreeSet<u64>> {
     let own = membership.own.id;
     let mut voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
     let takes_part = *core.part.borrow() == Part::Whole && core.recall.is_open();
@@ -118,14 +116,25 @@ pub async fn run(core: Arc<Core>) {
     let (mut begin, mut again) = (Instant::now(), Instant::now());
     let mut passed_over = None;
     let mut chance = rand::random::<f64>();
+    let mut server = membership.raft.server_metrics();
+    let mut part = core.part.subscribe();
     loop {
-        let metrics = membership.metrics();
-        if metrics.running_state.is_err() {
+        if membership.raft.metrics().borrow().running_state.is_err() {
             return;
         }
+        part.mark_unchanged();
+        let metrics = server.borrow_and_update().clone();
         let now = Instant::now();
         let Some(rivals) = rivals(&core, membership, &metrics) else {
-            pause(&core, LOOK).await;
+            // It can't stand at all until one of these changes.
+            let ended = tokio::select! {
+                changed = server.changed() => changed.is_err(),
+                changed = part.changed() => changed.is_err(),
+                () = core.standing.news.notified() => false,
+            };
+            if ended {
+                return;
+            }
             begin = Instant::now();
             continue;
         };
@@ -181,7 +190,7 @@ async fn pause(core: &Core, longest: Duration) {
 async fn is_wanted(
     core: &Core,
     membership: &Membership,
-    metrics: &Metrics,
+    metrics: &ServerMetrics,
     rivals: &BTreeSet<u64>,
     lost: bool,
 ) -> bool {

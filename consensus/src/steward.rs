@@ -16,6 +16,7 @@ use starling_engine::ledger::rebuilt::Rebuilt;
 use starling_engine::ledger::{Command, FOUNDER};
 use starling_engine::unit::NodeId;
 
+use crate::beat::beat;
 use crate::core::{Core, Membership};
 use crate::hand_over;
 use crate::types::Metrics;
@@ -62,7 +63,7 @@ pub async fn run(core: Arc<Core>) {
         tokio::select! {
             changed = leadership.changed() => if changed.is_err() { return },
             changed = applied.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(LOOK) => {}
+            () = beat(LOOK) => {}
         }
     }
 }

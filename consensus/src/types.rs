@@ -22,6 +22,8 @@ pub type StorageError = openraft::StorageError<u64>;
 pub type StoredMembership = openraft::StoredMembership<u64, Peer>;
 pub type SnapshotMeta = openraft::SnapshotMeta<u64, Peer>;
 pub type Metrics = openraft::RaftMetrics<u64, Peer>;
+/// What of it changes only with an election or the membership.
+pub type ServerMetrics = openraft::metrics::RaftServerMetrics<u64, Peer>;
 
 /// Commands that share one place in the log, one sync and one round of
 /// replication. openraft waits for the disk at each append, so this is where

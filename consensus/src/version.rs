@@ -13,6 +13,7 @@ use starling_engine::ledger::Command;
 use starling_engine::ledger::version::{FIRST, Raised};
 use starling_proto::log;
 
+use crate::beat::beat;
 use crate::core::Core;
 use crate::form;
 use crate::types::RaftEntry;
@@ -85,7 +86,7 @@ pub fn words(why: &log::Error) -> String {
 /// Runs until openraft ends.
 pub async fn run(core: Arc<Core>) {
     loop {
-        tokio::time::sleep(PAUSE).await;
+        beat(PAUSE).await;
         if let Some(version) = ready(&core, Instant::now()) {
             let release = RELEASE.to_owned();
             let raised = Raised { version, release };

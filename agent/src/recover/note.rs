@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use starling_consensus::beat::beat;
 use starling_consensus::{generation, rebuild};
 use starling_keys::file;
 use tracing::{info, warn};
@@ -17,7 +18,7 @@ use crate::config::Config;
 
 const NAME: &str = "recover";
 /// The running agent looks so often.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Asks for it.
 pub fn write(data_dir: &Path, generation: u64) -> anyhow::Result<()> {
@@ -30,7 +31,7 @@ pub fn write(data_dir: &Path, generation: u64) -> anyhow::Result<()> {
 /// Returns once it is asked for.
 pub async fn noted(data_dir: &Path) {
     loop {
-        tokio::time::sleep(LOOK).await;
+        beat(LOOK).await;
         let path = data_dir.join(NAME);
         let there = tokio::task::spawn_blocking(move || path.exists()).await;
         if there.unwrap_or(false) {

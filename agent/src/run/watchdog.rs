@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use starling_consensus::beat::beat;
 use starling_consensus::{Error, Kept, Log};
 use tracing::{error, info, warn};
 
@@ -88,7 +89,7 @@ impl Pulse {
     async fn beat(self) {
         loop {
             self.counts.beats.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(LOOK_EVERY).await;
+            beat(LOOK_EVERY).await;
         }
     }
 }
