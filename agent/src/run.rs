@@ -16,6 +16,7 @@ mod outdated;
 mod shown;
 mod start;
 mod tell;
+mod ticks;
 pub mod watchdog;
 mod wishes;
 
@@ -28,6 +29,7 @@ use starling_api::view::{Replica, Snapshot};
 use starling_collect::Collector;
 use starling_collect::node::Machine;
 use starling_collect::proc::boot_ms;
+use starling_consensus::beat;
 use starling_consensus::tls::now_s;
 use starling_consensus::{Clock, Credentials, Leadership, Log};
 use starling_engine::demand::{About, Sample};
@@ -58,12 +60,11 @@ use crate::{actuate, measure};
 use aside::Aside;
 use start::Parts;
 use tell::Told;
+use ticks::{TICK_EVERY, Ticks};
 use watchdog::Pulse;
 
 /// How often the node and its workers are measured, and the policy directory is read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// How often the engine is asked whether something is due.
-const TICK_EVERY: Duration = Duration::from_millis(200);
 /// A proposal is given up after this; the engine plans anew.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Events that wait for the loop; whoever brings more waits too.
@@ -194,33 +195,44 @@ impl Agent {
             mut platform,
             mut objects,
         } = parts;
-        let mut sample = tokio::time::interval(SAMPLE_EVERY);
+        // With all that looks around each second; the first one doesn't wait for that.
+        let first = beat::next(SAMPLE_EVERY).into();
+        let mut sample = tokio::time::interval_at(first, SAMPLE_EVERY);
         sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut tick = tokio::time::interval(TICK_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticks = Ticks::new(tokio::time::Instant::now());
+        let mut tick = std::pin::pin!(tokio::time::sleep_until(ticks.due()));
         let mut applied = self.log.applied();
         let mut leadership = self.log.leadership();
         let mut led = None;
         self.wait_until_caught_up();
         self.know_members();
+        self.measure();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             self.health.turned();
             self.pulse.turned();
+            if tick.deadline() != ticks.due() {
+                tick.as_mut().reset(ticks.due());
+            }
+            let mut news = true;
             tokio::select! {
                 () = &mut shutdown => return self,
                 _ = sample.tick() => {
                     self.scan_directory();
                     self.hand_policies_over();
                     self.measure();
+                    // What comes of it is.
+                    news = false;
                 }
-                _ = tick.tick() => {
+                () = &mut tick => {
                     self.step(Input::Tick);
                     if self.rests_ms.is_some() {
                         self.actuate();
                     }
                     self.keep_objects();
                     self.publish();
+                    ticks.ticked(tokio::time::Instant::now(), self.rest());
+                    news = false;
                 }
                 Some(event) = events.recv() => self.take(event),
                 Some(event) = gossip.recv() => {
@@ -250,7 +262,21 @@ impl Agent {
                     }
                 }
             }
+            if news {
+                ticks.stir();
+            }
         }
+    }
+
+    /// How long nothing is due, as long as nothing happens.
+    fn rest(&self) -> Duration {
+        let goes_on = self.rests_ms.is_some()
+            || self.leads && self.policies.as_ref().is_some_and(Policies::goes_on);
+        if goes_on {
+            return TICK_EVERY;
+        }
+        let now = self.clock.now();
+        Duration::from_millis(self.node.next_tick(now).since(now))
     }
 
     fn heard_of_platform(&mut self, event: starling_kube::targets::Event) {

@@ -35,7 +35,8 @@ use watch::Watch;
 /// All that can happen to an agent.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// Time has passed; due at `Node::wakeup` at the latest.
+    /// Time has passed; due at `Node::next_tick` at the latest, and soon after the ledger
+    /// has changed.
     Tick,
     /// This node was measured.
     Sampled(Sample),
@@ -165,6 +166,8 @@ struct Lead {
     proposed_at: Option<Ms>,
     /// By policy and trigger.
     polls: BTreeMap<policy::Name, Polls>,
+    /// When the first of them is due.
+    next_poll: Option<Ms>,
     /// Writes that are under way or failed, by workload.
     patches: BTreeMap<Target, Patching>,
     /// Since when a member has not been alive.
@@ -269,7 +272,19 @@ impl Node {
         }
     }
 
-    /// When [`Input::Tick`] is due, if nothing else happens before.
+    /// When [`Input::Tick`] is due for anything, if nothing else happens before: a pass, a
+    /// question to a trigger, a write that is tried again. Never later than a second.
+    pub fn next_tick(&self, now: Ms) -> Ms {
+        let polls = self.lead.as_ref().and_then(|lead| lead.next_poll);
+        let patches = self.lead.iter().flat_map(|lead| lead.patches.values());
+        // One whose time has come was seen to by the last tick.
+        let patches = patches.map(Patching::until).filter(|until| *until > now);
+        let soonest = polls.into_iter().chain(patches).min();
+        let latest = self.wakeup(now).min(now.plus(PASS_EVERY_MS));
+        soonest.map_or(latest, |at| at.clamp(now, latest))
+    }
+
+    /// When a pass is due, if nothing else happens before.
     pub fn wakeup(&self, now: Ms) -> Ms {
         match &self.lead {
             // No pass is made while a proposal is under way.
@@ -329,6 +344,7 @@ impl Node {
             _ => PASS_GAP_MS,
         };
         poll.waiting = false;
+        let next = poll.next();
         poll.reading = match result {
             Ok(Answer::Value(milli)) => Reading::Value { milli, at: now },
             Ok(Answer::Pods(sums)) => Reading::Answered { sums, at: now },
@@ -337,6 +353,7 @@ impl Node {
                 at: now,
             },
         };
+        lead.next_poll = Some(lead.next_poll.map_or(next, |at| at.min(next)));
         lead.next_pass = lead.next_pass.min(lead.planned_at.plus(gap_ms));
         Vec::new()
     }

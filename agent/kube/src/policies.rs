@@ -218,6 +218,11 @@ impl Policies {
         self.ended >= WRITES_MAX / 2
     }
 
+    /// Whether a leader has more to do for objects at its next tick, though nothing comes.
+    pub fn goes_on(&self) -> bool {
+        self.stirred || self.keeper.is_open()
+    }
+
     /// What became of a proposal.
     pub fn answered(&mut self, command: &Command, outcome: &Outcome) {
         self.stirred = true;

@@ -107,6 +107,12 @@ pub(super) struct Patching {
     why: Option<String>,
 }
 
+impl Patching {
+    pub(super) fn until(&self) -> Ms {
+        self.until
+    }
+}
+
 /// A write without an answer is given up after this, and derived anew.
 pub const PATCH_PATIENCE_MS: u64 = 15_000;
 /// After a failed write the next one waits so long, twice as long after each

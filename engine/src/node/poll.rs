@@ -20,6 +20,8 @@ pub(super) struct Poll {
     pub asked_at: Ms,
     pub waiting: bool,
     pub reading: Reading,
+    /// The policy's, when it was last looked at.
+    interval_ms: u64,
 }
 
 impl Node {
@@ -49,6 +51,8 @@ impl Node {
                 due(polls, now, policy, &mut outputs);
             }
         }
+        let polls = lead.polls.values().flatten();
+        lead.next_poll = polls.map(Poll::next).min();
         outputs
     }
 }
@@ -76,12 +80,20 @@ impl Poll {
             asked_at: Ms::default(),
             waiting: false,
             reading: Reading::None,
+            interval_ms: 0,
         }
+    }
+
+    /// When there is something to do about it, if nothing is heard before.
+    pub fn next(&self) -> Ms {
+        let patience_ms = if self.waiting { POLL_PATIENCE_MS } else { 0 };
+        self.asked_at.plus(self.interval_ms).plus(patience_ms)
     }
 
     /// Whether it is to be asked now, in which case it counts as asked. One that
     /// hasn't answered for long has failed.
     fn is_due(&mut self, now: Ms, interval_ms: u64) -> bool {
+        self.interval_ms = interval_ms;
         let waited_ms = now.since(self.asked_at);
         if self.waiting && waited_ms >= interval_ms + POLL_PATIENCE_MS {
             let why = format!("no answer for {} s", waited_ms / 1_000);

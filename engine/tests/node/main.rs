@@ -421,6 +421,25 @@ fn an_answer_is_acted_on_without_waiting_for_the_next_second() {
 }
 
 #[test]
+fn a_host_that_ticks_only_when_it_is_told_to_asks_triggers_in_time() {
+    let mut seldom = policy(vec![queue()]);
+    seldom.polling_interval_ms = 1_700;
+    let mut world = World::new(seldom);
+    world.queue = says(10_000);
+    world.seconds(3);
+    let (begin, before) = (world.now, world.polls);
+    let mut ticks = 0;
+    while world.now.since(begin) < 17_000 {
+        world.now = world.nodes[&A].next_tick(world.now);
+        world.step(A, Input::Tick);
+        ticks += 1;
+        assert!(ticks < 100, "{ticks} in {} ms", world.now.since(begin));
+    }
+    let asked = world.polls - before;
+    assert!((10..=11).contains(&asked), "{asked}");
+}
+
+#[test]
 fn a_new_leaders_first_answer_is_acted_on_at_once() {
     let mut world = World::new(policy(vec![queue()]));
     world.queue = says(10_000);
