@@ -53,6 +53,8 @@ pub struct Task {
     rng: SmallRng,
     /// The ledger's members, at most [`NODES_MAX`].
     contacts: Vec<(NodeId, String)>,
+    /// One of them isn't alive.
+    away: bool,
     /// Who is alive, this node left out, and whose turn it is to be told.
     peers: Vec<Identity>,
     turn: usize,
@@ -96,6 +98,7 @@ impl Task {
             events: Events::new(events),
             rng: rand::make_rng(),
             contacts: Vec::new(),
+            away: false,
             peers: Vec::new(),
             turn: 0,
             alive: BTreeSet::new(),
@@ -112,15 +115,11 @@ impl Task {
     pub async fn run(mut self) {
         self.settle();
         loop {
-            // Alone there is nobody to push to.
-            let alone = self.peers.is_empty();
-            let push = if alone {
-                self.next_contact
-            } else {
-                self.next_push
-            };
-            let soon = push.min(self.next_contact);
-            let wake = self.detector.next().map_or(soon, |at| at.min(soon));
+            // Alone there is nobody to push to, and with all others nobody to call.
+            let push = (!self.peers.is_empty()).then_some(self.next_push);
+            let contact = self.away.then_some(self.next_contact);
+            let wake = [self.detector.next(), push, contact];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 _ = self.socket.readable() => {}
                 () = self.inbox.arrived() => {
@@ -130,7 +129,7 @@ impl Task {
                 }
                 () = self.events.progress() => {}
                 () = self.outgoing.progress() => {}
-                () = tokio::time::sleep_until(wake.into()) => {}
+                () = until(wake) => {}
             }
             // What has arrived comes before what is due: an answer that waits in
             // the socket is in time, however late this task is.
@@ -158,6 +157,7 @@ impl Task {
             if members != self.contacts {
                 self.contacts = members;
                 self.next_contact = now;
+                self.look_who_is_away();
             }
         }
         letters.leave
@@ -246,7 +246,7 @@ impl Task {
         if self.next_push <= now {
             self.push(now);
         }
-        if self.next_contact <= now {
+        if self.away && self.next_contact <= now {
             self.call(now);
         }
     }
@@ -305,7 +305,13 @@ impl Task {
             tracing::debug!(node = %self.name, ids, "these nodes are alive");
             self.events.alive(alive.iter().copied().collect());
             self.alive = alive;
+            self.look_who_is_away();
         }
+    }
+
+    fn look_who_is_away(&mut self) {
+        let mut contacts = self.contacts.iter();
+        self.away = contacts.any(|(node, _)| !self.alive.contains(node));
     }
 
     async fn say_goodbye(mut self) {
@@ -320,5 +326,12 @@ impl Task {
         };
         // At worst the others find out by themselves.
         let _ = tokio::time::timeout(GOODBYE, emptied).await;
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
