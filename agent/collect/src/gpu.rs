@@ -90,6 +90,8 @@ pub struct Share {
 #[derive(Debug)]
 pub struct Meter {
     reader: Apart<Gpus>,
+    /// The driver isn't there, and isn't asked for before this.
+    rests_until: Option<Instant>,
 }
 
 /// Some ten calls a device, of microseconds as a rule.
@@ -98,6 +100,9 @@ const DEADLINE: Duration = Duration::from_millis(100);
 const AGE_MAX: Duration = Duration::from_secs(5);
 /// How long a driver that isn't there is left alone: it may be installed later.
 const RETRY: Duration = Duration::from_mins(1);
+/// How long nobody is even asked then: waking a thread each second to say the same costs
+/// more than all else on a machine without GPUs.
+const REST: Duration = Duration::from_secs(15);
 
 impl Meter {
     /// `proc` must show the processes under the pids by which the driver knows them.
@@ -109,11 +114,18 @@ impl Meter {
         let mut reader = Reader::new(open, proc);
         Meter {
             reader: Apart::new("gpu", deadline, move || reader.read(Instant::now())),
+            rests_until: None,
         }
     }
 
     pub fn ask(&mut self) {
-        self.reader.ask();
+        self.ask_at(Instant::now());
+    }
+
+    fn ask_at(&mut self, now: Instant) {
+        if self.rests_until.is_none_or(|until| now >= until) {
+            self.reader.ask();
+        }
     }
 
     pub fn read(&mut self, totals: &mut Totals, machine: &mut Machine) {
@@ -129,7 +141,10 @@ impl Meter {
             let why = format!("NVIDIA's driver {trouble}");
             machine.unread.push(Unread::fault("gpus", why));
         }
-        let recent = answer.filter(|it| now.saturating_duration_since(it.at) <= AGE_MAX);
+        let absent = answer.as_ref().filter(|it| it.value.is_absent());
+        self.rests_until = absent.map(|it| it.at + REST);
+        let age_max = absent.map_or(AGE_MAX, |_| REST + AGE_MAX);
+        let recent = answer.filter(|it| now.saturating_duration_since(it.at) <= age_max);
         let Some(gpus) = recent.map(|answer| answer.value) else {
             return;
         };
@@ -139,11 +154,17 @@ impl Meter {
 }
 
 impl Gpus {
+    /// This machine has no driver.
+    fn is_absent(&self) -> bool {
+        let failure = self.failure.as_ref();
+        failure.is_some_and(|it| matches!(it, Failure::NoLibrary(_) | Failure::NoDriver))
+    }
+
     /// The node's totals, of the devices that tell them: what one keeps to itself
     /// counts neither as used nor as there.
     fn tell(&self, totals: &mut Totals, unread: &mut Vec<Unread>) {
         match &self.failure {
-            Some(failure @ (Failure::NoLibrary(_) | Failure::NoDriver)) => {
+            Some(failure) if self.is_absent() => {
                 unread.push(Unread::absent("gpus", failure.to_string()));
             }
             Some(failure) => unread.push(Unread::fault("gpus", failure.to_string())),

@@ -76,6 +76,30 @@ fn what_a_driver_said_before_it_hung_is_used_for_a_while() {
 }
 
 #[test]
+fn a_driver_that_is_not_there_is_asked_seldom_and_told_of_each_time() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = asked.clone();
+    let open: Open = Box::new(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(Failure::NoDriver)
+    });
+    let mut meter = Meter::with(open, Path::new("/proc"), PATIENCE);
+    let (_, first) = told(&mut meter);
+    let answered = first.gpus.at.unwrap();
+    for second in 1..20 {
+        let at = answered + Duration::from_secs(second);
+        let (mut totals, mut machine) = (Totals::default(), Machine::default());
+        meter.ask_at(at);
+        meter.read_at(at, &mut totals, &mut machine);
+        let lacks = Unread::absent("gpus", Failure::NoDriver.to_string());
+        assert_eq!(machine.unread, [lacks], "after {second} s");
+        // The thread's own clock hasn't gone on, so that a question shows in the answer.
+        let rests = second < REST.as_secs();
+        assert_eq!(machine.gpus.at == Some(answered), rests, "after {second} s");
+    }
+}
+
+#[test]
 fn a_driver_that_is_not_there_is_tried_again_after_a_while() {
     let attempts = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counted = attempts.clone();
