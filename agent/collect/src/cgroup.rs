@@ -52,6 +52,9 @@ pub struct PodRef {
     /// What nobody sizes its workloads by, of memory, disk, network, pressure and
     /// throttling: it is read about every fourth time.
     pub seldom: BTreeSet<Resource>,
+    /// Somebody sizes by what single containers of it wait for. Where nobody does, only the
+    /// pod's own pressure is read.
+    pub pressure_by_container: bool,
     /// Those that run, as the status says: sidecars too, and an init container
     /// while it runs. The sandbox isn't in the status, so it is never measured.
     pub containers: Vec<ContainerRef>,
@@ -265,8 +268,7 @@ impl Cgroups {
             clock: &self.clock,
             buffer: &mut self.buffer,
         };
-        held.read(&layout.sources, &pod.seldom, &mut reader)
-            .map(made)
+        held.read(&layout.sources, pod, &mut reader).map(made)
     }
 
     /// The same of the pod's own cgroup, which is where its containers are. That it says
@@ -304,7 +306,7 @@ impl Cgroups {
             clock: &self.clock,
             buffer: &mut self.buffer,
         };
-        let read = held.read(&layout.of_pod, &pod.seldom, &mut reader);
+        let read = held.read(&layout.of_pod, pod, &mut reader);
         read.ok().map(made)
     }
 

@@ -92,7 +92,10 @@ fn a_rate_is_what_the_process_used_and_memory_what_it_holds() {
 #[test]
 fn a_quota_shows_as_throttling_and_as_pressure() {
     let Some(mut made) = Made::new() else { return };
-    let pods = [pod(2, 1)];
+    let pods = [PodRef {
+        pressure_by_container: true,
+        ..pod(2, 1)
+    }];
     let [of_them] = &pods;
     made.make(of_them);
     made.limit(of_them, &of_them.containers[0], 50);

@@ -20,7 +20,8 @@ use starling_engine::policy::{Resource, Target};
 use starling_engine::unit::Ms;
 use starling_health::Held;
 use starling_kube::devices::Devices;
-use starling_kube::pods::{Pod, Snapshot, replicas, trouble};
+use starling_kube::pods::replicas::{self, Listed, Read, Usage};
+use starling_kube::pods::{Pod, Snapshot, trouble};
 use starling_kube::selector::Selector;
 
 use super::gpus;
@@ -42,6 +43,8 @@ pub struct Followed {
     selector: Option<Selector>,
     /// What it is sized by.
     by: BTreeSet<Resource>,
+    /// The same of single containers.
+    by_container: BTreeSet<Resource>,
 }
 
 /// What is read seldom of pods whose workloads aren't sized by it.
@@ -55,6 +58,9 @@ const SELDOM: [Resource; 7] = [
     Resource::Throttling,
 ];
 
+/// What containers have of their own.
+const PRESSURE: [Resource; 3] = [Resource::PsiCpu, Resource::PsiMemory, Resource::PsiIo];
+
 /// How these workloads are measured; `None` where it is as before.
 pub fn selectors(
     former: &Selectors,
@@ -65,8 +71,15 @@ pub fn selectors(
         all.filter(|(_, wanted)| !wanted.selector.is_empty())
     };
     let known = former.iter();
-    let known = known.map(|(target, it)| (target, it.written.as_str(), it.by.clone()));
-    if known.eq(written().map(|(target, wanted)| (*target, wanted.selector, by(wanted)))) {
+    let known = known.map(|(target, it)| {
+        let by = (it.by.clone(), it.by_container.clone());
+        (target, it.written.as_str(), by)
+    });
+    let wanted = written().map(|(target, wanted)| {
+        let by = (by(wanted), by_container(wanted));
+        (*target, wanted.selector, by)
+    });
+    if known.eq(wanted) {
         return None;
     }
     let understood = written().map(|(target, wanted)| {
@@ -79,6 +92,7 @@ pub fn selectors(
                 |known| known.selector.clone(),
             ),
             by: by(wanted),
+            by_container: by_container(wanted),
         };
         ((*target).clone(), sized)
     });
@@ -90,6 +104,16 @@ fn by(wanted: &Wanted<'_>) -> BTreeSet<Resource> {
     let picks = wanted.picks.iter();
     let of_pods = picks.filter(|pick| !matches!(pick.of, Of::Node(_)));
     of_pods.filter_map(|pick| pick.resource()).collect()
+}
+
+/// What is read of single containers of theirs.
+fn by_container(wanted: &Wanted<'_>) -> BTreeSet<Resource> {
+    let picks = wanted.picks.iter();
+    let of_containers = picks.filter_map(|pick| match pick.of {
+        Of::Container(resource, _) => Some(resource),
+        Of::Replica(_) | Of::Node(_) | Of::Custom(_) => None,
+    });
+    of_containers.collect()
 }
 
 /// What is needed to measure this node's pods at one moment.
@@ -113,7 +137,7 @@ pub struct Meter {
     held: Vec<Held>,
     /// What was sorted last, and what came of it.
     sorted: Pods,
-    workloads: BTreeMap<Target, Vec<Arc<Pod>>>,
+    workloads: BTreeMap<Target, Vec<Listed>>,
     asked: Vec<PodRef>,
 }
 
@@ -143,14 +167,17 @@ impl Meter {
             .collect();
         self.held = held(&self.asked, &measured);
         let of_gpus = gpus::by_pod(now, gpus, &self.sorted.devices, &self.asked);
-        let pods = measured.pods.iter();
-        let readings: replicas::Readings = pods
-            .map(|(uid, pod)| (uid.clone(), usage(pod, of_gpus.get(uid))))
-            .collect();
-        for (target, pods) in &self.workloads {
-            let replicas = pods.iter().map(|pod| replicas::replica(pod, &readings));
+        let nothing = BTreeSet::new();
+        for (target, listed) in &self.workloads {
+            let sized = self.sorted.selectors.get(target);
+            let of_containers = sized.map_or(&nothing, |sized| &sized.by_container);
+            let replicas = listed.iter().map(|listed| {
+                let uid = &listed.pod.uid;
+                let usage = measured.pods.get(uid).map(|it| usage(it, of_gpus.get(uid)));
+                listed.replica(&usage.unwrap_or_default(), of_containers)
+            });
             sample.workloads.insert(target.clone(), replicas.collect());
-            if let Some(words) = troubles(pods) {
+            if let Some(words) = troubles(listed.iter().map(|listed| &listed.pod)) {
                 sample.troubles.insert(target.clone(), words);
             }
         }
@@ -185,15 +212,22 @@ impl Meter {
                 sized.selector.as_ref()?,
             ))
         });
-        self.workloads = replicas::by_workload(&pods.snapshot, workloads);
+        let by_workload = replicas::by_workload(&pods.snapshot, workloads);
+        let listed = |pods: Vec<Arc<Pod>>| pods.into_iter().map(Listed::of).collect();
+        let workloads = by_workload.into_iter();
+        self.workloads = workloads
+            .map(|(target, pods)| (target, listed(pods)))
+            .collect();
         let mut asked: BTreeMap<&str, PodRef> = BTreeMap::new();
         for (target, of_it) in &self.workloads {
-            for pod in of_it {
+            for Listed { pod, .. } in of_it {
                 let asked = asked.entry(&pod.uid).or_insert_with(|| reference(pod));
                 // A pod of several workloads is measured for all of them.
                 if let Some(sized) = pods.selectors.get(target) {
                     let decides = |it: &Resource| sized.by.contains(it) && can_move(pod, *it);
                     asked.seldom.retain(|resource| !decides(resource));
+                    let mut of_containers = sized.by_container.iter();
+                    asked.pressure_by_container |= of_containers.any(|it| PRESSURE.contains(it));
                 }
             }
         }
@@ -260,46 +294,46 @@ fn reference(pod: &Pod) -> PodRef {
         static_hash: pod.config_hash.clone(),
         host_network: pod.host_network,
         seldom: SELDOM.into(),
+        pressure_by_container: false,
         containers: containers.collect(),
     }
 }
 
-fn usage(pod: &usage::Pod, of_gpus: Option<&OfGpus>) -> replicas::Usage {
+fn usage<'a>(pod: &'a usage::Pod, of_gpus: Option<&OfGpus>) -> Usage<'a> {
     let gpus = of_gpus.copied().unwrap_or_default();
-    let mut whole = shares(&pod.psi, pod.throttled);
-    whole.extend([
+    let whole = [
         (Resource::Network, pod.network()),
         (Resource::Gpu, gpus.gpu),
         (Resource::GpuMemory, gpus.memory),
-    ]);
+    ];
     // A pod that computes on a GPU which it doesn't hold asks for none.
     let held = Some(gpus.gpu_request_milli).filter(|held| *held > 0);
     let held = held.map(|held| (Resource::Gpu, held));
     let memory = gpus.memory_request_milli.filter(|_| held.is_some());
     let memory = memory.map(|memory| (Resource::GpuMemory, memory));
     let containers = pod.containers.iter();
-    replicas::Usage {
-        whole: known(whole),
+    Usage {
+        whole: (shares(&pod.psi, pod.throttled).into_iter().chain(whole)).collect(),
         requests_milli: held.into_iter().chain(memory).collect(),
         containers: containers
-            .map(|(name, container)| (name.clone(), of_container(container)))
+            .map(|(name, container)| (name.as_str(), of_container(container)))
             .collect(),
     }
 }
 
-fn of_container(container: &usage::Container) -> BTreeMap<Resource, Reading> {
-    let mut read = shares(&container.psi, container.throttled);
-    read.extend([
+fn of_container(container: &usage::Container) -> Read {
+    let shares = shares(&container.psi, container.throttled);
+    let rest = [
         (Resource::Cpu, container.cpu),
         (Resource::Memory, container.memory),
         (Resource::Disk, container.disk()),
-    ]);
-    known(read)
+    ];
+    shares.into_iter().chain(rest).collect()
 }
 
 /// What is told as a part of the time.
-fn shares(psi: &usage::Psi, throttled: Option<Throttled>) -> Vec<(Resource, Option<Reading>)> {
-    vec![
+fn shares(psi: &usage::Psi, throttled: Option<Throttled>) -> [(Resource, Option<Reading>); 4] {
+    [
         (Resource::PsiCpu, psi.cpu.some),
         (Resource::PsiMemory, psi.memory.some),
         (Resource::PsiIo, psi.io.some),
@@ -307,15 +341,9 @@ fn shares(psi: &usage::Psi, throttled: Option<Throttled>) -> Vec<(Resource, Opti
     ]
 }
 
-fn known(read: Vec<(Resource, Option<Reading>)>) -> BTreeMap<Resource, Reading> {
-    let read = read.into_iter();
-    read.filter_map(|(resource, reading)| Some((resource, reading?)))
-        .collect()
-}
-
 /// What keeps some of these from running, in words.
-fn troubles(pods: &[Arc<Pod>]) -> Option<String> {
-    let found = pods.iter().filter_map(|pod| {
+fn troubles<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>) -> Option<String> {
+    let found = pods.into_iter().filter_map(|pod| {
         let trouble = trouble::of(pod)?;
         Some(format!(
             "pod {} container {}: {} {}",
@@ -499,6 +527,7 @@ mod tests {
             written: selector.into(),
             selector: Selector::parse(selector).ok(),
             by: by.iter().copied().collect(),
+            by_container: BTreeSet::new(),
         };
         let target = |name: &str| Target {
             namespace: String::new(),

@@ -114,8 +114,9 @@ impl Recent {
 fn extend(kept: &mut OfOne, metrics: &mut Metrics, reach: &Reach) {
     kept.retain(|resource, _| metrics.contains_key(resource));
     for (resource, metric) in metrics {
-        let Some(newest) = metric.sample else {
-            // What can't be read now has no mean.
+        let reach_ms = reach.ms(*resource);
+        let Some(newest) = metric.sample.filter(|_| reach_ms > 0) else {
+            // What can't be read now has no mean, and nobody asks for one of the others.
             kept.remove(resource);
             continue;
         };
@@ -123,7 +124,7 @@ fn extend(kept: &mut OfOne, metrics: &mut Metrics, reach: &Reach) {
             newest,
             earlier: Arc::default(),
         });
-        metric.earlier = Some(series.before(newest, reach.ms(*resource)));
+        metric.earlier = Some(series.before(newest, reach_ms));
     }
 }
 

@@ -3,6 +3,8 @@
 //! Comes in: a sample. Goes out: what people want to know of each replica, without the
 //! readings that came before the newest. Never more than [`REPLICAS_MAX`].
 
+use std::sync::Arc;
+
 use starling_engine::demand::Sample;
 use starling_engine::demand::pods::{Phase, Pod};
 use starling_engine::policy::{Resource, Target};
@@ -14,7 +16,8 @@ pub const REPLICAS_MAX: usize = 2_000;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replica {
-    pub target: Target,
+    /// Shared by all of them.
+    pub target: Arc<Target>,
     pub name: String,
     pub phase: Phase,
     pub ready: Option<bool>,
@@ -29,12 +32,14 @@ impl Replica {
     /// By workload.
     pub fn all(sample: &Sample) -> Vec<Replica> {
         let workloads = sample.workloads.iter();
-        let pods = workloads.flat_map(|(target, pods)| pods.iter().map(move |pod| (target, pod)));
-        let replicas = pods.map(|(target, pod)| Replica::of(target, pod));
+        let replicas = workloads.flat_map(|(target, pods)| {
+            let target = Arc::new(target.clone());
+            pods.iter().map(move |pod| Replica::of(&target, pod))
+        });
         replicas.take(REPLICAS_MAX).collect()
     }
 
-    fn of(target: &Target, pod: &Pod) -> Replica {
+    fn of(target: &Arc<Target>, pod: &Pod) -> Replica {
         let read = || {
             let metrics = pod.metrics.iter();
             metrics.filter_map(|(resource, metric)| Some((*resource, metric, metric.sample?)))
@@ -42,7 +47,7 @@ impl Replica {
         let used =
             read().map(|(resource, metric, sample)| (resource, sample.milli, metric.request_milli));
         Replica {
-            target: target.clone(),
+            target: Arc::clone(target),
             name: pod.name.clone(),
             phase: pod.phase,
             ready: pod.ready,

@@ -12,7 +12,7 @@ use crate::harness::{Agent, Home, client, eventually, now};
 /// What an agent knows that runs these and believes `others` alive.
 fn runs(names: &[&str], others: &[&Agent]) -> Arc<Snapshot> {
     let replica = |name: &&str| Replica {
-        target: Target::process("web"),
+        target: Target::process("web").into(),
         name: (*name).into(),
         used: vec![(Resource::Cpu, 250, Some(500))],
         read_at: Some(now().minus(7_000)),

@@ -5,7 +5,6 @@
 //! what its gauges say. A cgroup that has gone is forgotten, and looked for
 //! again after a wait that doubles. Never holds more than the last reading.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use starling_engine::node::FRESH_MS;
 use starling_engine::policy::Resource;
 
+use super::PodRef;
 use super::counter::{Counter, Grown, Moment, Step};
 use super::file::{Held, Reader};
 use super::layout::Source;
@@ -194,15 +194,16 @@ impl Group {
         self.files = sources.iter().map(|_| File::default()).collect();
     }
 
-    /// Reads all files once that are due. `seldom`: see [`PodRef`](super::PodRef).
+    /// Reads all files once that are due for this pod.
     pub fn read(
         &mut self,
         sources: &[Source],
-        seldom: &BTreeSet<Resource>,
+        pod: &PodRef,
         reader: &mut Reader<'_>,
     ) -> Result<&Values, Why> {
         let at = (reader.clock)();
-        let each = |pace: Pace| pace.is_each(seldom);
+        let each = |pace: Pace| pace.is_each(&pod.seldom);
+        let wanted = |pace: Pace| pace != Pace::Wanted || pod.pressure_by_container;
         let mut slow = self.slow.due(at);
         let mut said = Said::default();
         if !slow && !sources.iter().any(|source| each(source.kind.pace)) {
@@ -212,12 +213,13 @@ impl Group {
         }
         let former = self.last.memory;
         let moved = |pace, said: &Said| pace == Pace::Moved && memory::has_moved(former, said);
-        let due = |pace, said: &Said| slow || each(pace) || moved(pace, said);
+        let due = |pace, said: &Said| slow && wanted(pace) || each(pace) || moved(pace, said);
         let mut found = self.ask(due, at, sources, reader, &mut said);
         if found.is_err() && !slow {
             // Before it counts as gone, every file has been asked.
             slow = true;
-            let more = self.ask(|pace, _| !each(pace), at, sources, reader, &mut said);
+            let more = |pace, _: &Said| wanted(pace) && !each(pace);
+            let more = self.ask(more, at, sources, reader, &mut said);
             found = found.or_else(|why| more.map_err(|_| why));
         }
         match found {

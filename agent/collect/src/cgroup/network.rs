@@ -67,16 +67,16 @@ impl Networks {
         if pod.host_network {
             return None;
         }
-        let network = self.of(round, pod)?;
+        self.of(round, pod)?;
         let at = (reader.clock)();
-        let (pid, container) = network.process.clone()?;
-        let proc = &self.proc;
-        let network = self.pods.get_mut(&pod.uid)?;
+        let Networks { proc, pods, .. } = self;
+        let network = pods.get_mut(&pod.uid)?;
+        let (pid, container) = network.process.as_ref()?;
         if pod.seldom.contains(&Resource::Network) && !network.slow.due(at) {
             network.last = stands(at, Step::Soon, network.last);
             return network.last;
         }
-        let open = || open(proc, pid, &container);
+        let open = || open(proc, *pid, container);
         let read = network.held.read(open, reader);
         let Some((moment, counts)) = read.ok().and_then(|(text, moment)| {
             let counts = bytes(text)?;

@@ -37,6 +37,9 @@ pub enum Pace {
     Moved,
     /// See [`super::group::SLOW_EVERY`].
     Slow,
+    /// As slowly, where somebody asks for it of single containers, else never
+    /// ([`pressure_by_container`](super::PodRef::pressure_by_container)).
+    Wanted,
 }
 
 impl Pace {
@@ -44,7 +47,7 @@ impl Pace {
         match self {
             Pace::Each => true,
             Pace::Asked(resource) => !seldom.contains(&resource),
-            Pace::Moved | Pace::Slow => false,
+            Pace::Moved | Pace::Slow | Pace::Wanted => false,
         }
     }
 }
@@ -104,9 +107,9 @@ pub const V2: [Kind; 9] = [
     kind("memory", "memory.stat", Pace::Moved, memory_stat_v2),
     kind("memory", "memory.events", Pace::Slow, oom_kills),
     kind("pids", "pids.current", Pace::Slow, pids),
-    kind(PRESSURE, "cpu.pressure", Pace::Slow, cpu_pressure),
-    kind(PRESSURE, "memory.pressure", Pace::Slow, memory_pressure),
-    kind(PRESSURE, "io.pressure", Pace::Slow, io_pressure),
+    kind(PRESSURE, "cpu.pressure", Pace::Wanted, cpu_pressure),
+    kind(PRESSURE, "memory.pressure", Pace::Wanted, memory_pressure),
+    kind(PRESSURE, "io.pressure", Pace::Wanted, io_pressure),
 ];
 
 pub const V1: [Kind; 7] = [

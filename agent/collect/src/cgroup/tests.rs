@@ -158,6 +158,7 @@ fn pod(uid: &str, name: &str, ids: &[&str]) -> PodRef {
         namespace: "shop".into(),
         name: name.into(),
         containers: ids.iter().enumerate().map(container).collect(),
+        pressure_by_container: true,
         ..PodRef::default()
     }
 }

@@ -63,7 +63,8 @@ pub struct Container {
     pub disk_written: Option<Reading>,
     /// Processes and threads, one as 1,000. A gauge; up to four seconds old.
     pub pids: Option<Reading>,
-    /// Up to four seconds old, over windows as long.
+    /// Up to four seconds old, over windows as long; missing where nobody asks for it
+    /// ([`pressure_by_container`](super::PodRef::pressure_by_container)).
     pub psi: Psi,
     /// Up to four seconds old.
     pub oom_kills: Option<Count>,

@@ -6,7 +6,7 @@
 //! and a pod that two selectors match counts for both. Never fills in a reading: a
 //! pod of which one running container wasn't read has no sample at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use starling_engine::demand::pods as engine;
@@ -17,19 +17,37 @@ use super::{Pod, Snapshot};
 use crate::pods::read::{Container, Role};
 use crate::selector::Selector;
 
-/// What was read of one pod.
+/// What was read of one pod. Made anew for each pod each second, so it takes no more room
+/// of its own than a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct Usage<'a> {
     /// Of the pod as a whole, what isn't the sum of its containers.
-    pub whole: BTreeMap<Resource, engine::Reading>,
+    pub whole: Read,
     /// What it holds of devices, as the kubelet says, whatever its spec calls them.
     pub requests_milli: BTreeMap<Resource, i64>,
     /// By name.
-    pub containers: BTreeMap<String, BTreeMap<Resource, engine::Reading>>,
+    pub containers: Vec<(&'a str, Read)>,
 }
 
-/// By the pod's uid (of the API server).
-pub type Readings = BTreeMap<String, Usage>;
+/// What was read of one thing, by resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Read([Option<engine::Reading>; Resource::ALL.len()]);
+
+impl Read {
+    pub fn get(&self, resource: Resource) -> Option<engine::Reading> {
+        self.0[resource as usize]
+    }
+}
+
+impl FromIterator<(Resource, Option<engine::Reading>)> for Read {
+    fn from_iter<I: IntoIterator<Item = (Resource, Option<engine::Reading>)>>(all: I) -> Read {
+        let mut read = Read::default();
+        for (resource, reading) in all {
+            read.0[resource as usize] = reading;
+        }
+        read
+    }
+}
 
 /// What a pod uses of these is what its containers use together.
 const SUMS: [Resource; 3] = [Resource::Cpu, Resource::Memory, Resource::Disk];
@@ -56,42 +74,65 @@ pub fn by_workload<'a, W: Ord>(
     found
 }
 
-/// One pod as the engine sorts and sums it (hpa.md rules 2 and 5). Whatever is asked
-/// for or was read is in its metrics; CPU, memory and parts of the time always are.
-pub fn replica(pod: &Pod, readings: &Readings) -> engine::Pod {
-    let nothing = Usage::default();
-    let usage = readings.get(&pod.uid).unwrap_or(&nothing);
-    let lasting = pod.containers.iter().filter(|c| c.role != Role::Init);
-    let metrics = Resource::ALL.into_iter().filter_map(|resource| {
-        let sample = if SUMS.contains(&resource) {
-            sum(pod, usage, resource)
-        } else {
-            usage.whole.get(&resource).copied()
-        };
-        let stated = requested(resource).and_then(|name| pod.request_milli(name));
-        let held = usage.requests_milli.get(&resource).copied();
-        let stated = held.or(stated);
-        metric(resource, stated, sample)
-    });
-    engine::Pod {
-        id: pod.uid.clone(),
-        name: pod.name.clone(),
-        phase: pod.phase,
-        deleted: pod.deleted,
-        ready: pod.ready,
-        started_at: pod.started_at,
-        ready_changed_at: pod.ready_changed_at,
-        metrics: metrics.collect(),
-        containers: lasting
-            .map(|container| (container.name.clone(), of_container(container, usage)))
-            .collect(),
-        ..engine::Pod::default()
+/// A pod, with what it asks for as a whole: that stays the same for as long as the pod does.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub pod: Arc<Pod>,
+    requests_milli: BTreeMap<Resource, i64>,
+}
+
+impl Listed {
+    pub fn of(pod: Arc<Pod>) -> Listed {
+        let stated = Resource::ALL.into_iter().filter_map(|resource| {
+            let milli = pod.request_milli(requested(resource)?)?;
+            Some((resource, milli))
+        });
+        Listed {
+            requests_milli: stated.collect(),
+            pod,
+        }
+    }
+
+    /// The pod as the engine sorts and sums it (hpa.md rules 2 and 5). Whatever is asked
+    /// for or was read is in its metrics; CPU, memory and parts of the time always are. Of
+    /// its containers one by one only `of_containers` is.
+    pub fn replica(&self, usage: &Usage<'_>, of_containers: &BTreeSet<Resource>) -> engine::Pod {
+        let pod = &self.pod;
+        let lasting = pod.containers.iter().filter(|c| c.role != Role::Init);
+        let told = lasting.filter(|_| !of_containers.is_empty());
+        let metrics = Resource::ALL.into_iter().filter_map(|resource| {
+            let sample = if SUMS.contains(&resource) {
+                sum(pod, usage, resource)
+            } else {
+                usage.whole.get(resource)
+            };
+            let held = usage.requests_milli.get(&resource);
+            let stated = held.or_else(|| self.requests_milli.get(&resource));
+            metric(resource, stated.copied(), sample)
+        });
+        engine::Pod {
+            id: pod.uid.clone(),
+            name: pod.name.clone(),
+            phase: pod.phase,
+            deleted: pod.deleted,
+            ready: pod.ready,
+            started_at: pod.started_at,
+            ready_changed_at: pod.ready_changed_at,
+            metrics: metrics.collect(),
+            containers: told
+                .map(|container| {
+                    let of_it = of_container(container, usage, of_containers);
+                    (container.name.clone(), of_it)
+                })
+                .collect(),
+            ..engine::Pod::default()
+        }
     }
 }
 
 /// The sum over the containers that run, each of which must have been read; the
 /// oldest reading dates it.
-fn sum(pod: &Pod, usage: &Usage, resource: Resource) -> Option<engine::Reading> {
+fn sum(pod: &Pod, usage: &Usage<'_>, resource: Resource) -> Option<engine::Reading> {
     let mut sum: Option<engine::Reading> = None;
     for container in pod.containers.iter().filter(|c| c.running) {
         let reading = read(container, usage, resource)?;
@@ -107,8 +148,12 @@ fn sum(pod: &Pod, usage: &Usage, resource: Resource) -> Option<engine::Reading> 
     sum
 }
 
-fn of_container(container: &Container, usage: &Usage) -> engine::Metrics {
-    let metrics = Resource::ALL.into_iter().filter_map(|resource| {
+fn of_container(
+    container: &Container,
+    usage: &Usage<'_>,
+    resources: &BTreeSet<Resource>,
+) -> engine::Metrics {
+    let metrics = resources.iter().copied().filter_map(|resource| {
         let stated = requested(resource);
         let stated = stated.and_then(|name| container.requests_milli.get(name).copied());
         metric(resource, stated, read(container, usage, resource))
@@ -117,10 +162,10 @@ fn of_container(container: &Container, usage: &Usage) -> engine::Metrics {
 }
 
 /// Nothing of a container that doesn't run: a reading of it is from before.
-fn read(container: &Container, usage: &Usage, resource: Resource) -> Option<engine::Reading> {
-    let of_it = usage.containers.get(&container.name);
-    let of_it = of_it.filter(|_| container.running);
-    of_it.and_then(|read| read.get(&resource)).copied()
+fn read(container: &Container, usage: &Usage<'_>, resource: Resource) -> Option<engine::Reading> {
+    let mut named = usage.containers.iter();
+    let (_, of_it) = named.find(|(name, _)| *name == container.name)?;
+    of_it.get(resource).filter(|_| container.running)
 }
 
 /// What a pod's spec calls that of which it asks for an amount.

@@ -8,7 +8,7 @@ use starling_engine::policy::{Controller, Resource};
 use starling_engine::unit::Ms;
 
 use super::read::{Object, Role};
-use super::replicas::{Readings, Usage, by_workload, replica};
+use super::replicas::{Listed, Read, Usage, by_workload};
 use super::*;
 use crate::selector::Selector;
 
@@ -72,17 +72,21 @@ fn reading(milli: i64, at: u64) -> engine::Reading {
     }
 }
 
-/// CPU readings of the pod `u-1`, by container.
-fn readings(of: &[(&str, i64)]) -> Readings {
-    let read = |(name, cpu): &(&str, i64)| {
-        let read = BTreeMap::from([(Resource::Cpu, reading(*cpu, 10))]);
-        ((*name).to_owned(), read)
+/// CPU readings of a pod, by container.
+fn usage<'a>(of: &[(&'a str, i64)]) -> Usage<'a> {
+    let read = |(name, cpu): &(&'a str, i64)| {
+        let read = Read::from_iter([(Resource::Cpu, Some(reading(*cpu, 10)))]);
+        (*name, read)
     };
-    let usage = Usage {
+    Usage {
         containers: of.iter().map(read).collect(),
         ..Usage::default()
-    };
-    [("u-1".to_owned(), usage)].into()
+    }
+}
+
+/// With all that is known of each container.
+fn replica(pod: &Pod, usage: &Usage<'_>) -> engine::Pod {
+    Listed::of(Arc::new(pod.clone())).replica(usage, &Resource::ALL.into())
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn one_container_without_request_leaves_the_pod_without_unless_it_states_its_own
     value["spec"]["resources"] = json!({"requests": {"cpu": "2"}});
     let pod = pod(value);
     assert_eq!(pod.request_milli("cpu"), Some(2_000));
-    let replica = replica(&pod, &Readings::new());
+    let replica = replica(&pod, &Usage::default());
     assert_eq!(
         replica.containers["main"][&Resource::Cpu].request_milli,
         None
@@ -142,13 +146,13 @@ fn one_container_without_request_leaves_the_pod_without_unless_it_states_its_own
 #[test]
 fn a_pod_has_a_sample_only_if_every_running_container_was_read() {
     let pod = pod(whole());
-    let half = replica(&pod, &readings(&[("main", 70)]));
+    let half = replica(&pod, &usage(&[("main", 70)]));
     assert_eq!(half.metrics[&Resource::Cpu].sample, None);
     assert_eq!(
         half.containers["main"][&Resource::Cpu].sample,
         Some(reading(70, 10))
     );
-    let all = replica(&pod, &readings(&[("main", 70), ("side", 5), ("once", 900)]));
+    let all = replica(&pod, &usage(&[("main", 70), ("side", 5), ("once", 900)]));
     assert_eq!(all.metrics[&Resource::Cpu].sample, Some(reading(75, 10)));
     assert_eq!(all.metrics[&Resource::Memory].sample, None);
     assert!(!all.containers.contains_key("once"));
@@ -260,6 +264,9 @@ fn beyond_the_bound_ended_pods_make_room_first_and_the_rest_is_counted() {
     );
 }
 
+/// By uid.
+type Readings = BTreeMap<String, Usage<'static>>;
+
 /// Any pod that can be seen, with readings or without.
 fn any_pod() -> impl Strategy<Value = (Pod, Readings)> {
     let phase = prop_oneof![
@@ -289,11 +296,11 @@ fn any_pod() -> impl Strategy<Value = (Pod, Readings)> {
                 let mut kept = Vec::new();
                 for (i, (request, read, running)) in containers.into_iter().enumerate() {
                     if let Some((milli, at)) = read {
-                        let read = BTreeMap::from([
-                            (Resource::Cpu, reading(milli, at)),
-                            (Resource::Memory, reading(milli * 7, at)),
+                        let read = Read::from_iter([
+                            (Resource::Cpu, Some(reading(milli, at))),
+                            (Resource::Memory, Some(reading(milli * 7, at))),
                         ]);
-                        usage.containers.insert(format!("c{i}"), read);
+                        usage.containers.push((["c0", "c1", "c2"][i], read));
                     }
                     let requests = request.map(|milli| ("cpu".to_owned(), milli));
                     kept.push(read::Container {
@@ -350,7 +357,8 @@ proptest! {
         let replicas = |snapshot: &Snapshot, readings: &Readings, workload: usize| {
             let found = by_workload(snapshot, workloads());
             let pods = found.get(&workload).into_iter().flatten();
-            pods.map(|pod| replica(pod, readings)).collect::<Vec<_>>()
+            pods.map(|pod| replica(pod, &readings[&pod.uid]))
+                .collect::<Vec<_>>()
         };
         let picks = [
             Pick::replica(Resource::Cpu),

@@ -453,6 +453,34 @@ fn what_nobody_sizes_by_is_read_seldom_and_cpu_each_second() {
 }
 
 #[test]
+fn pressure_of_single_containers_is_read_only_where_somebody_sizes_by_it() {
+    let host = Host::v2();
+    say_own(&host, 0, 0);
+    let mut cgroups = host.cgroups();
+    let mut web = pod(UID, "web", &[ID]);
+    web.pressure_by_container = false;
+    let mut open = Vec::new();
+    for second in 0..12u64 {
+        let more = More {
+            stalled_ms: second * 100,
+            ..More::default()
+        };
+        say_v2(&host, ID, more);
+        say_own(&host, second * 100, 0);
+        web.pressure_by_container = second >= 4;
+        let measured = cgroups.measure(Ms(second * 1_000), std::slice::from_ref(&web));
+        assert_eq!(measured.problems, [], "after {second} s");
+        let usage = &measured.pods[UID];
+        assert_eq!(usage.psi.cpu.some.is_some(), second > 0, "its pod's always");
+        open.push((cgroups.open_files(), usage.containers["c0"].psi.cpu.some));
+        host.pass(1_000);
+    }
+    assert_eq!(open[3], (open[0].0, None));
+    let (files, last) = open[11];
+    assert_eq!((files, milli(last)), (open[0].0 + 3, Some(100)));
+}
+
+#[test]
 fn a_pods_own_cgroup_of_which_nothing_is_due_is_not_taken_for_gone() {
     let host = Host::v2();
     say_v2(&host, ID, More::default());
