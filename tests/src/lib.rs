@@ -35,31 +35,18 @@ pub fn binary() -> PathBuf {
     }
 }
 
-/// Where it is set, a machine on which something can't be broken fails the tests of it.
-const REQUIRED: &str = "STARLING_REQUIRE_FAULTS";
-
-/// Says that a test is left out, and why.
-///
-/// # Panics
-///
-/// Where `STARLING_REQUIRE_FAULTS` is set.
-pub fn leave_out(why: &str) {
-    assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED}: {why}");
-    println!("left out: {why}");
-}
-
 /// Debian's libfaketime, which sets the clock of one process. Where it isn't installed,
 /// its tests are left out.
 ///
 /// # Panics
 ///
-/// As [`leave_out`].
+/// As [`leave_out`](starling_faults::leave_out).
 pub fn faketime() -> Option<PathBuf> {
     let machines = std::fs::read_dir("/usr/lib").ok()?.flatten();
     let mut paths = machines.map(|it| it.path().join("faketime/libfaketime.so.1"));
     let found = paths.find(|path| path.exists());
     if found.is_none() {
-        leave_out("apt-get install faketime lets this test set clocks");
+        starling_faults::leave_out("apt-get install faketime lets this test set clocks");
     }
     found
 }

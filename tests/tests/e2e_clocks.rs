@@ -1,6 +1,6 @@
 //! Real agents whose machines' clocks are hours apart, and are set while they run; with
 //! Debian's libfaketime. Where that isn't installed these tests say so and prove nothing, or fail
-//! with STARLING_REQUIRE_FAULTS.
+//! with `STARLING_REQUIRE_FAULTS`.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
 use std::collections::BTreeSet;

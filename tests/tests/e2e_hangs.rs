@@ -17,7 +17,7 @@ use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::{Documents, Files};
 use starling_rig::observe::Observer;
 use starling_tests::command::{context, starling};
-use starling_tests::{binary, leave_out, until};
+use starling_tests::{binary, until};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1

@@ -18,6 +18,7 @@ use crate::config::Config;
 /// Members that come one after the other are written together.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+#[derive(Clone)]
 pub struct OwnContext {
     path: PathBuf,
     /// As it was written last.

@@ -212,7 +212,10 @@ impl Identity {
                 None => keys::paths(&established.store.current(), "client"),
             };
             let context = OwnContext::write(config, papers)?;
-            tokio::spawn(context.keep(log.clone()));
+            let of = log.clone();
+            tokio::spawn(again("the care for this container's context", move || {
+                context.clone().keep(of.clone())
+            }));
             known.connection = Some(settings.connection.clone());
             let own_keys = self.files.is_some();
             let seen = Attendant::start(settings, established, own_keys, log.clone());
