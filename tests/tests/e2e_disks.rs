@@ -43,6 +43,29 @@ async fn whole(cluster: &mut Cluster, observer: &Observer, agent: usize, size: u
     .await
 }
 
+/// A policy of some 200 KiB. What little an agent writes else fits for long into room that
+/// its log's file already has; only something large needs more of a full disk.
+fn large_policy(generation: u32) -> String {
+    let path = "a".repeat(2_000);
+    let trigger = format!(
+        "  - type: metrics-api
+    metadata: {{url: \"http://127.0.0.1:1/{path}\", valueLocation: v, targetValue: \"{generation}\"}}
+"
+    );
+    format!(
+        "apiVersion: starling.sh/v1alpha1
+kind: ScalingPolicy
+metadata: {{name: large}}
+spec:
+  scaleTargetRef: {{kind: Process, name: large}}
+  dryRun: true
+  pollingInterval: 3600
+  triggers:
+{}",
+        trigger.repeat(100)
+    )
+}
+
 async fn runs_full(leads: bool) {
     let mut cluster = sleepers::three();
     let names = cluster.names();
@@ -67,9 +90,13 @@ async fn runs_full(leads: bool) {
     assert!(stay.len() < WORKERS, "it runs some of them");
 
     volume.fill();
-    // Whatever is committed from now on, it can't write.
     size(MORE);
+    let mut generation = 0;
     let log = until("it says that it can't write", || {
+        generation += 1;
+        files
+            .write_documents("large", &large_policy(generation))
+            .expect("written");
         let log = cluster.log(full);
         async move { log.contains("it ends").then_some(log) }
     })
