@@ -92,5 +92,29 @@ spec:
     )
 }
 
+/// A policy of some 200 KiB, which kubectl can still note beside it; it never acts. What
+/// little an agent writes else fits for hours into room that its log's file already has;
+/// only something large needs more of a full disk.
+pub fn large_policy(kind: &str, generation: u32) -> String {
+    let path = "a".repeat(2_000);
+    let trigger = format!(
+        "  - type: metrics-api
+    metadata: {{url: \"http://127.0.0.1:1/{path}\", valueLocation: v, targetValue: \"{generation}\"}}
+"
+    );
+    format!(
+        "apiVersion: starling.sh/v1alpha1
+kind: ScalingPolicy
+metadata: {{name: large}}
+spec:
+  scaleTargetRef: {{kind: {kind}, name: large}}
+  dryRun: true
+  pollingInterval: 3600
+  triggers:
+{}",
+        trigger.repeat(100)
+    )
+}
+
 /// No wait before shrinking, so that a test needn't.
 pub const AT_ONCE: &str = "  behavior: {scaleDown: {stabilizationWindowSeconds: 0}}";

@@ -13,6 +13,7 @@ use starling_rig::observe::{Observer, Status};
 use starling_tests::command::{context, starling};
 use starling_tests::sleepers::{self, WORKERS_MAX, owner, policy, workers};
 use starling_tests::until;
+use starling_tests::workload::large_policy;
 
 /// Before all agents take part, while they do, and after one's disk is full.
 const FIRST: usize = 2;
@@ -41,29 +42,6 @@ async fn whole(cluster: &mut Cluster, observer: &Observer, agent: usize, size: u
         }
     })
     .await
-}
-
-/// A policy of some 200 KiB. What little an agent writes else fits for long into room that
-/// its log's file already has; only something large needs more of a full disk.
-fn large_policy(generation: u32) -> String {
-    let path = "a".repeat(2_000);
-    let trigger = format!(
-        "  - type: metrics-api
-    metadata: {{url: \"http://127.0.0.1:1/{path}\", valueLocation: v, targetValue: \"{generation}\"}}
-"
-    );
-    format!(
-        "apiVersion: starling.sh/v1alpha1
-kind: ScalingPolicy
-metadata: {{name: large}}
-spec:
-  scaleTargetRef: {{kind: Process, name: large}}
-  dryRun: true
-  pollingInterval: 3600
-  triggers:
-{}",
-        trigger.repeat(100)
-    )
 }
 
 async fn runs_full(leads: bool) {
@@ -95,7 +73,7 @@ async fn runs_full(leads: bool) {
     let log = until("it says that it can't write", || {
         generation += 1;
         files
-            .write_documents("large", &large_policy(generation))
+            .write_documents("large", &large_policy("Process", generation))
             .expect("written");
         let log = cluster.log(full);
         async move { log.contains("it ends").then_some(log) }

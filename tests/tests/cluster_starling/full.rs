@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use starling_kubernetes_rig::{Cluster, shell, turn};
 use starling_tests::installed::{Installed, SYSTEM, await_agents, manifests, text, until};
-use starling_tests::workload::{AT_ONCE, deployment, number_policy};
+use starling_tests::workload::{AT_ONCE, deployment, large_policy, number_policy};
 use tempfile::TempDir;
 
 /// Three vote then, and nobody can stand in for one of them.
@@ -77,29 +77,6 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A policy of some 200 KiB, which kubectl can still note beside it. What an agent writes at rest fits for hours into room that
-/// its log's file already has; only something large needs more of a full disk.
-fn large_policy(generation: u32) -> String {
-    let path = "a".repeat(2_000);
-    let trigger = format!(
-        "  - type: metrics-api
-    metadata: {{url: \"http://127.0.0.1:1/{path}\", valueLocation: v, targetValue: \"{generation}\"}}
-"
-    );
-    format!(
-        "apiVersion: starling.sh/v1alpha1
-kind: ScalingPolicy
-metadata: {{name: large}}
-spec:
-  scaleTargetRef: {{name: large}}
-  dryRun: true
-  pollingInterval: 3600
-  triggers:
-{}",
-        trigger.repeat(100)
-    )
-}
-
 /// How often the kubelet has started the agent's container anew.
 fn restarts(installed: &Installed, node: &str) -> u64 {
     let pods = installed.pods(SYSTEM, "app.kubernetes.io/name=starling");
@@ -146,7 +123,7 @@ fn a_leader_whose_disk_runs_full_ends_nothing_is_lost_and_it_comes_back_once_the
     let generation = Cell::new(1);
     let leader = until(cluster, "another agent leads", SOON, |_| {
         generation.set(generation.get() + 1);
-        installed.apply(namespace, &large_policy(generation.get()));
+        installed.apply(namespace, &large_policy("Deployment", generation.get()));
         let leader = installed.leader();
         Ok(if leader == node {
             Err(leader)
