@@ -22,6 +22,7 @@ const MORE: usize = 9;
 /// The agent ends at its first write, and all is told and moved within seconds of that; a
 /// share counts as lost five seconds after its node was last heard.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
+const REWRITTEN_EVERY: Duration = Duration::from_secs(3);
 
 /// Where agents that aren't `but` run workers.
 fn elsewhere(cluster: &mut Cluster, but: &str) -> BTreeSet<u32> {
@@ -69,12 +70,15 @@ async fn runs_full(leads: bool) {
 
     volume.fill();
     size(MORE);
-    let mut generation = 0;
+    let (filled, mut generation) = (Instant::now(), 0);
     let log = until("it says that it can't write", || {
-        generation += 1;
-        files
-            .write_documents("large", &large_policy("Process", generation))
-            .expect("written");
+        // A file is read once it has been left alone for a while.
+        if filled.elapsed() >= REWRITTEN_EVERY * generation {
+            generation += 1;
+            files
+                .write_documents("large", &large_policy("Process", generation))
+                .expect("written");
+        }
         let log = cluster.log(full);
         async move { log.contains("it ends").then_some(log) }
     })
