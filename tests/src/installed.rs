@@ -246,7 +246,15 @@ impl Installed {
     /// What each agent tells Prometheus: its node, the name with its labels, the value.
     pub fn metrics(&self) -> Vec<(String, String, f64)> {
         let mut all = Vec::new();
-        for pod in self.pods(SYSTEM, "app.kubernetes.io/name=starling") {
+        let nodes = self.cluster.nodes();
+        let mut pods = self.pods(SYSTEM, "app.kubernetes.io/name=starling");
+        // That of a node that is gone stays listed for a while.
+        pods.retain(|pod| {
+            nodes
+                .iter()
+                .any(|node| pod["spec"]["nodeName"] == node.as_str())
+        });
+        for pod in pods {
             let (node, address) = (&pod["spec"]["nodeName"], &pod["status"]["podIP"]);
             let url = format!("http://{}:7403/metrics", text(address));
             let told = rig::shell::finish(Command::new("curl").args(["-sS", &url]), "", ANSWER);
