@@ -19,12 +19,19 @@ fn path(raft_dir: &Path) -> PathBuf {
 
 /// Blocks until the note is durable.
 pub fn write(raft_dir: &Path, identity: &Identity) -> io::Result<()> {
-    let temporary = raft_dir.join("member.tmp");
+    let sealed = codec::seal(PLACE, &codec::encode(identity)?);
+    put(&path(raft_dir), &sealed)
+}
+
+/// Blocks until a note of this content is durable in place of the former one.
+pub fn put(path: &Path, sealed: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
-    file.write_all(&codec::seal(PLACE, &codec::encode(identity)?))?;
+    file.write_all(sealed)?;
     file.sync_all()?;
-    fs::rename(&temporary, path(raft_dir))?;
-    File::open(raft_dir)?.sync_all()
+    fs::rename(&temporary, path)?;
+    path.parent()
+        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 pub fn is_there(raft_dir: &Path) -> bool {

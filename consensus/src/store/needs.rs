@@ -5,14 +5,15 @@
 //! directory has to support. What is read of entries and snapshots counts as well; without
 //! the note, or with one that can't be read, that alone does.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use starling_engine::ledger::version::{FIRST, Raised};
 
+use super::marker;
 use crate::codec;
 
 const PLACE: &[u8] = b"starling needs";
@@ -54,13 +55,8 @@ fn path(raft_dir: &Path) -> PathBuf {
 }
 
 fn write(raft_dir: &Path, raised: &Raised) -> io::Result<()> {
-    let temporary = raft_dir.join("needs.tmp");
-    let mut file = File::create(&temporary)?;
     let body = format!("{} {}", raised.version, raised.release);
-    file.write_all(&codec::seal(PLACE, body.as_bytes()))?;
-    file.sync_all()?;
-    fs::rename(&temporary, path(raft_dir))?;
-    File::open(raft_dir)?.sync_all()
+    marker::put(&path(raft_dir), &codec::seal(PLACE, body.as_bytes()))
 }
 
 /// What is noted; `None` where nothing is, or it can't be read.
