@@ -29,6 +29,9 @@ pub const SYSTEM: &str = "starling-system";
 /// 30 s; a machine that builds something beside it takes longer.
 const READY: Duration = Duration::from_mins(3);
 
+/// What agents do by themselves has happened within this time.
+const SOON: Duration = Duration::from_mins(1);
+
 /// An agent that is cut off costs the plugin some seconds before it asks the next.
 const ANSWER: Duration = Duration::from_mins(1);
 
@@ -408,6 +411,16 @@ impl Installed {
         if let Err(error) = self.cluster.kubectl(words) {
             panic!("{error}\n{}", state_of_agents(&self.cluster));
         }
+    }
+
+    /// Until the conditions of a policy say something.
+    pub fn await_words(&self, namespace: &str, policy: &str, words: &str) {
+        let what = format!("the conditions of {policy} say {words:?}");
+        until(&self.cluster, &what, SOON, |cluster| {
+            let policy = cluster.get(["scalingpolicy", policy, "-n", namespace])?;
+            let conditions = policy["status"]["conditions"].to_string();
+            Ok(conditions.contains(words).then_some(()).ok_or(conditions))
+        });
     }
 
     /// What `starling explain` says of the first trigger of a policy just now.

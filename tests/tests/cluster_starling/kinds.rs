@@ -33,34 +33,24 @@ fn a_target_that_is_scaled_by_hand_or_disappears_gets_a_condition() {
         cpu_policy("Deployment", "web", "")
     );
     installed.apply(namespace, &yaml);
-    let says = |what: &str, words: &str| {
-        until(cluster, what, SOON, |cluster| {
-            let policy = cluster.get(["scalingpolicy", "web", "-n", namespace])?;
-            let conditions = policy["status"]["conditions"].to_string();
-            Ok(if conditions.contains(words) {
-                Ok(())
-            } else {
-                Err(conditions)
-            })
-        });
-    };
-    says("it is able to scale", "SucceededGetScale");
+    let says = |words: &str| installed.await_words(namespace, "web", words);
+    says("SucceededGetScale");
     let scale = |replicas: &str| {
         let words = ["scale", "deploy/web", "-n", namespace, replicas];
         cluster.kubectl(words).unwrap();
     };
     scale("--replicas=5");
-    says("somebody else has sized it", "ScaledByHand");
+    says("ScaledByHand");
     scale("--replicas=0");
-    says("it is switched off", "ScalingDisabled");
+    says("ScalingDisabled");
     assert_eq!(installed.size(namespace, "deploy", "web"), 0);
     cluster
         .kubectl(["delete", "deploy/web", "-n", namespace])
         .unwrap();
-    says("it is gone", "FailedGetScale");
+    says("FailedGetScale");
     installed.apply(namespace, &deployment("web", 3, 0));
-    says("it is another one", "TargetRecreated");
-    says("it can be scaled", "SucceededGetScale");
+    says("TargetRecreated");
+    says("SucceededGetScale");
     installed.forget(namespace);
 }
 

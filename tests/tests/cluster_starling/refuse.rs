@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use starling_tests::installed::{Installed, installed, until};
+use starling_tests::installed::{Installed, installed};
 use starling_tests::sizes::Sizes;
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
@@ -90,16 +90,6 @@ fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_go
     installed.forget(namespace);
 }
 
-/// Until the policy `worker` tells why its replicas can't run.
-fn await_words(installed: &Installed, namespace: &str, words: &str) {
-    let what = format!("the policy says {words:?}");
-    until(&installed.cluster, &what, SOON, |cluster| {
-        let policy = cluster.get(["scalingpolicy", "worker", "-n", namespace])?;
-        let status = policy["status"]["conditions"].to_string();
-        Ok(status.contains(words).then_some(()).ok_or(status))
-    });
-}
-
 /// A number calls for twelve replicas, which a rate of 100 % in 15 s would bring in two
 /// steps more. What keeps pods from running stops that, and goes on where it ends.
 fn grows_no_further_until(installed: &Installed, namespace: &str, words: &str, room: impl Fn()) {
@@ -108,7 +98,7 @@ fn grows_no_further_until(installed: &Installed, namespace: &str, words: &str, r
     let policy = number_policy("worker", &address, AT_ONCE);
     let policy = policy.replace("maxReplicaCount: 6", "maxReplicaCount: 12");
     installed.apply(namespace, &policy);
-    await_words(installed, namespace, words);
+    installed.await_words(namespace, "worker", words);
     let mut sizes = Sizes::of(cluster, namespace, "worker");
     let later = sizes.during(MORE_THAN_A_RATE);
     assert!(later.is_empty(), "{later:?}");
@@ -171,7 +161,7 @@ spec: {limits: [{type: Container, max: {cpu: 50m}}]}
     installed.apply(namespace, &policy);
     installed.await_condition(namespace, "worker", "Ready");
     installed.tell(namespace, "source", "number", 60);
-    await_words(installed, namespace, "pods can't be created");
+    installed.await_words(namespace, "worker", "pods can't be created");
     let mut sizes = Sizes::of(cluster, namespace, "worker");
     let later = sizes.during(MORE_THAN_A_RATE);
     assert!(later.is_empty(), "{later:?}");
