@@ -134,8 +134,8 @@ pub enum Answer {
 /// Asks the others until enough have answered. Elections are off until then.
 pub async fn ask(core: &Core, raft: &Raft, identity: &Identity, own: Own) -> Answer {
     let begin = Instant::now();
-    // Until then openraft shows a membership of nobody.
-    let read = |metrics: &Metrics| metrics.last_log_index == own.last.map(|last| last.index);
+    // Until then openraft shows a membership of nobody. A founder may be further already.
+    let read = |metrics: &Metrics| metrics.last_log_index >= own.last.map(|last| last.index);
     if raft.metrics().wait_for(read).await.is_err() {
         return Answer::Sound;
     }

@@ -434,8 +434,18 @@ impl Installed {
 
     /// The changes of size of a policy's target, each as from and to, the first first.
     pub fn changes(&self, namespace: &str, policy: &str) -> Vec<(u64, u64)> {
-        let answer = self.ask(&["decisions", policy, "-n", namespace]);
-        let answer = answer.unwrap();
+        let words = [
+            "decisions",
+            policy,
+            "-n",
+            namespace,
+            "--consistency",
+            "leader",
+        ];
+        // Who leads may change just then.
+        let answer = until(&self.cluster, "the leader tells of changes", SOON, |_| {
+            Ok(self.ask(&words))
+        });
         let changes = answer["decisions"].as_array().unwrap().iter().rev();
         let size = |change: &Value, field: &str| change[field].as_u64().unwrap();
         changes

@@ -117,8 +117,12 @@ async fn data_goes_to_standard_output_and_exit_codes_tell_failures_apart() {
     for ca in [other.keys("ca.pem"), home.keys("ca.pem")] {
         std::fs::copy(ca, mixed.join("ca.pem")).unwrap();
         let context = context_file(&home, &[("a", &agent.address)], &mixed);
-        let (code, _, err) = outcome(&context, &["status"]).await;
-        assert_eq!(code, Some(6), "{err}");
+        // A refusal that a busy machine gives late isn't heard.
+        harness::eventually("it is denied", || async {
+            let (code, ..) = outcome(&context, &["status"]).await;
+            (code == Some(6)).then_some(())
+        })
+        .await;
     }
 }
 
@@ -173,7 +177,8 @@ async fn status_ends_with_0_healthy_1_degraded_2_without_a_leader_and_waits_if_a
     believes_alive(&leader, &both[..1]);
     let json = harness::eventually("both know that nobody leads", || async {
         let (code, out, _) = outcome(&context, &["status", "-o", "json", "--wait", "1s"]).await;
-        let json: Value = serde_json::from_str(&out).unwrap();
+        // Nobody may have answered in time.
+        let json: Value = serde_json::from_str(&out).ok()?;
         (code == Some(2)).then_some(json)
     })
     .await;

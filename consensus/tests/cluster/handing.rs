@@ -16,20 +16,32 @@ async fn settled(logs: &[Log]) -> usize {
     acting(&logs.iter().collect::<Vec<_>>()).await
 }
 
+/// So many agents whose leader has handed over to the one that it named, with no other
+/// election: the former leader's number, and the present one's. Where a machine stalls for
+/// half a second, there is another, and all begins anew.
+async fn handed_over(count: usize) -> (Vec<Agent>, Vec<Log>, usize, usize) {
+    let mut tries = 0;
+    loop {
+        let mut agents = Agent::some(&Authority::new(), count);
+        let logs = form(&mut agents).await;
+        let leader = settled(&logs).await;
+        let term = logs[leader].leadership().borrow().term;
+        let next = logs[leader].hand_over().await.unwrap().unwrap();
+        assert_ne!(next, logs[leader].id());
+        commit(&logs[leader], "after").await;
+        let now = acting(&logs.iter().collect::<Vec<_>>()).await;
+        let terms = logs[now].leadership().borrow().term - term;
+        if logs[now].id() == next && terms == 1 {
+            return (agents, logs, leader, now);
+        }
+        tries += 1;
+        assert!(tries < 3, "each time another election was needed");
+    }
+}
+
 #[tokio::test]
 async fn another_voter_leads_in_the_next_term_and_the_former_leader_follows() {
-    let mut agents = Agent::some(&Authority::new(), 3);
-    let logs = form(&mut agents).await;
-    let leader = settled(&logs).await;
-    let term = logs[leader].leadership().borrow().term;
-
-    let next = logs[leader].hand_over().await.unwrap().unwrap();
-    assert_ne!(next, logs[leader].id());
-    commit(&logs[leader], "after").await;
-    let now = acting(&logs.iter().collect::<Vec<_>>()).await;
-    assert_eq!(logs[now].id(), next);
-    // No other election was needed.
-    assert_eq!(logs[now].leadership().borrow().term, term + 1);
+    let (_agents, logs, leader, now) = handed_over(3).await;
     assert!(!logs[leader].acting());
     agree(&logs.iter().collect::<Vec<_>>()).await;
 
@@ -115,15 +127,7 @@ async fn no_command_is_lost_or_doubled_while_the_lead_changes_hands() {
 
 #[tokio::test]
 async fn one_of_five_voters_hands_over_and_all_go_on() {
-    let mut agents = Agent::some(&Authority::new(), 7);
-    let logs = form(&mut agents).await;
-    let leader = settled(&logs).await;
-    let term = logs[leader].leadership().borrow().term;
-    let next = logs[leader].hand_over().await.unwrap().unwrap();
-    commit(&logs[leader], "after").await;
-    let now = acting(&logs.iter().collect::<Vec<_>>()).await;
-    assert_eq!(logs[now].id(), next);
-    assert_eq!(logs[now].leadership().borrow().term, term + 1);
+    let (_agents, logs, ..) = handed_over(7).await;
     agree(&logs.iter().collect::<Vec<_>>()).await;
 }
 
@@ -180,14 +184,9 @@ async fn whoever_does_not_lead_can_make_nobody_stand() {
     let authority = Authority::new();
     let mut agents = Agent::some(&authority, 3);
     let logs = form(&mut agents).await;
-    let leader = settled(&logs).await;
-    agree(&logs.iter().collect::<Vec<_>>()).await;
-    let term = logs[leader].leadership().borrow().term;
-    let target = (leader + 1) % 3;
-    let address = &agents[target].config.member.peer_address;
-    let last = logs[leader].leadership().borrow().last_log_index;
-    let refusal = async |sender: usize, term: u64, last_index: u64| {
+    let refusal = async |target: usize, sender: usize, term: u64, last_index: u64| {
         let name = agents[sender].config.member.name.as_str();
+        let address = &agents[target].config.member.peer_address;
         let mut client = client(address, &authority.sign(&["peer.starling", name]));
         let request = StandRequest {
             envelope: Some(Envelope {
@@ -202,17 +201,27 @@ async fn whoever_does_not_lead_can_make_nobody_stand() {
         };
         client.stand(request).await.unwrap().into_inner().refusal
     };
-    let other = (leader + 2) % 3;
-    assert!(refusal(other, term, last).await.contains("doesn't lead"));
-    assert!(
-        refusal(leader, term - 1, last)
-            .await
-            .contains("doesn't lead")
-    );
-    let ahead = refusal(leader, term, last + 1_000).await;
-    assert!(ahead.contains("whole log"), "{ahead}");
-    commit(&logs[leader], "undisturbed").await;
-    assert_eq!(logs[leader].leadership().borrow().term, term);
+    for _ in 0..3 {
+        let leader = settled(&logs).await;
+        agree(&logs.iter().collect::<Vec<_>>()).await;
+        let seen = logs[leader].leadership().borrow().clone();
+        let (term, last) = (seen.term, seen.last_log_index);
+        let (target, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        let stranger = refusal(target, other, term, last).await;
+        let former = refusal(target, leader, term - 1, last).await;
+        let ahead = refusal(target, leader, term, last + 1_000).await;
+        commit(&logs[leader], "undisturbed").await;
+        if logs[leader].leadership().borrow().term != term {
+            // An election of their own, as a slow disk makes one; by what was asked each
+            // time would have one.
+            continue;
+        }
+        assert!(stranger.contains("doesn't lead"), "{stranger}");
+        assert!(former.contains("doesn't lead"), "{former}");
+        assert!(ahead.contains("whole log"), "{ahead}");
+        return;
+    }
+    panic!("each time there was an election");
 }
 
 #[tokio::test]

@@ -168,9 +168,11 @@ pub async fn form(agents: &mut [Agent]) -> Vec<Log> {
         _ => 5,
     };
     for log in &logs {
-        eventually("all agents see enough voters", || async {
+        eventually("all agents see enough voters, and each other", || async {
             let seen = log.leadership().borrow().clone();
-            (seen.voters.len() == voters && seen.leader.is_some()).then_some(())
+            let known = log.ledger().read().unwrap().members.len();
+            let all = seen.voters.len() == voters && known >= logs.len();
+            (all && seen.leader.is_some()).then_some(())
         })
         .await;
     }

@@ -82,6 +82,11 @@ fn copy(from: &Path, to: &Path) {
 async fn what_was_acknowledged_is_in_the_files_at_that_moment() {
     let mut agents = Agent::some(&Authority::new(), 1);
     let log = agents[0].start().await;
+    // Until then it writes by itself, and nothing may be written while files are copied.
+    eventually("it has admitted itself", || async {
+        (!log.ledger().read().unwrap().members.is_empty()).then_some(())
+    })
+    .await;
     for round in 0..5 {
         commit(&log, &round.to_string()).await;
         let before = digest(&log);
@@ -254,6 +259,15 @@ async fn a_majority_that_went_back_overwrites_nothing_that_one_who_is_there_know
     logs.insert(1, log);
     let log = copied(&mut agents[2], logs.remove(2), &second).await;
     logs.push(log);
+    // Only who leads learns how far the others are.
+    eventually("the first one leads", || async {
+        let leader = acting(&logs.iter().collect::<Vec<_>>()).await;
+        if leader != 0 {
+            logs[leader].transfer(Some(logs[0].id())).await.ok();
+        }
+        (leader == 0).then_some(())
+    })
+    .await;
     for _ in 0..5 {
         commit(&logs[0], "acknowledged").await;
     }

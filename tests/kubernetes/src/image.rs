@@ -1,7 +1,8 @@
 //! Images as docker archives, built without a registry and kept by the hash of what they
 //! are made from. The project's own is made by the project's own script and Dockerfile.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -117,6 +118,17 @@ fn kept<'a>(
     files: impl Iterator<Item = &'a Path>,
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
+    let folder = assets::cache()?.join("images");
+    run::make_dir(&folder)?;
+    kept_in(&folder, name, files, make)
+}
+
+fn kept_in<'a>(
+    folder: &Path,
+    name: &str,
+    files: impl Iterator<Item = &'a Path>,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let mut hash = Sha256::new();
     for file in files {
         let bytes = fs::read(file).trying(|| format!("read {}", file.display()))?;
@@ -124,15 +136,22 @@ fn kept<'a>(
         hash.update(bytes);
     }
     let key = &assets::hex(&hash.finalize())[..16];
-    let folder = assets::cache()?.join("images");
-    run::make_dir(&folder)?;
     let archive = folder.join(format!("{name}-{key}.tar"));
+    // Another test, or another run, may be making it.
+    let locked = folder.join(format!(".{name}.lock"));
+    let lock = File::create(&locked).trying(|| format!("open {}", locked.display()))?;
+    lock.lock()
+        .trying(|| format!("lock {}", locked.display()))?;
     if archive.exists() {
         return Ok(archive);
     }
-    forget_old(&folder, name)?;
-    // Whole or not there: another run may look for it meanwhile.
-    let part = folder.join(format!(".{name}-{key}-{}.tar", std::process::id()));
+    forget_old(folder, name)?;
+    // Whole or not there. What a run left that was broken off isn't added to.
+    let part = folder.join(format!(".{name}-{key}.tar"));
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        done => done.trying(|| format!("remove {}", part.display()))?,
+    }
     make(&part)?;
     fs::rename(&part, &archive).trying(|| format!("write {}", archive.display()))?;
     Ok(archive)
@@ -158,4 +177,37 @@ fn forget_old(folder: &Path, name: &str) -> Result<()> {
 
 fn here() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_wants_an_image_that_another_makes_gets_that_one() {
+        const ALL: usize = 8;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("program");
+        fs::write(&file, "of it").unwrap();
+        let (begin, made) = (Barrier::new(ALL), AtomicU32::new(0));
+        let want = || {
+            begin.wait();
+            kept_in(folder.path(), "one", [file.as_path()].into_iter(), |part| {
+                made.fetch_add(1, Ordering::Relaxed);
+                let new = File::create_new(part);
+                new.map(drop).trying(|| "write where nothing is".into())
+            })
+        };
+        let archives = thread::scope(|scope| {
+            let all: Vec<_> = (0..ALL).map(|_| scope.spawn(want)).collect();
+            let archives = all.into_iter().map(|one| one.join().unwrap().unwrap());
+            archives.collect::<Vec<_>>()
+        });
+        assert!(archives.iter().all(|it| it.exists() && it == &archives[0]));
+        assert_eq!(made.into_inner(), 1);
+    }
 }

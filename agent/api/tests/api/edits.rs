@@ -115,6 +115,16 @@ async fn a_member_is_removed_once_it_is_gone_or_by_force_and_a_leader_never() {
         words.contains("a leads") && words.contains("raft transfer"),
         "{words}"
     );
+    // On a busy machine a first connection may take longer than it is given.
+    eventually("b answers", || async {
+        leader
+            .log
+            .answers(other.log.id())
+            .await
+            .unwrap()
+            .then_some(())
+    })
+    .await;
     let (answers, words) = code(&mut client, member("b", false)).await;
     assert_eq!(answers, Code::FailedPrecondition);
     assert!(

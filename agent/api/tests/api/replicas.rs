@@ -42,6 +42,16 @@ async fn any_agent_lists_the_replicas_of_all_nodes_and_names_those_that_are_sile
 
     for agent in [&a, &b] {
         let mut client = client(&agent.address, &home.user()).await.unwrap();
+        // On a busy machine a first connection may take longer than the other one is given.
+        eventually("the other one answers", || {
+            let mut client = client.clone();
+            async move {
+                let asked = v1::ListReplicasRequest::default();
+                let reply = client.list_replicas(asked).await.unwrap().into_inner();
+                reply.silent_nodes.is_empty().then_some(())
+            }
+        })
+        .await;
         for page_size in [0, 1, 2, 4] {
             let mut seen = Vec::new();
             let mut page_token = String::new();

@@ -89,10 +89,14 @@ fn a_reader_that_blocks_for_ever_delays_nobody_and_says_since_when() {
 #[test]
 fn a_late_answer_is_used_in_the_next_round_with_its_own_time() {
     let (release, gate) = mpsc::channel::<u32>();
-    let deadline = Duration::from_millis(300);
-    let mut slow = Apart::new("slow", deadline, move || gate.recv().unwrap_or(0));
+    let (asked, was_asked) = mpsc::channel();
+    let mut slow = Apart::new("slow", DEADLINE, move || {
+        let _ = asked.send(());
+        gate.recv().unwrap_or(0)
+    });
     let begun = Instant::now();
     slow.ask();
+    was_asked.recv().unwrap();
     assert_eq!(slow.take(), None);
     let told = Instant::now();
     release.send(7).unwrap();
@@ -101,7 +105,7 @@ fn a_late_answer_is_used_in_the_next_round_with_its_own_time() {
     slow.ask();
     let waiting = Instant::now();
     let answer = slow.take().unwrap();
-    assert!(waiting.elapsed() < deadline);
+    assert!(waiting.elapsed() < DEADLINE);
     assert_eq!(answer.value, 7);
     assert!((begun..told).contains(&answer.at));
 }
