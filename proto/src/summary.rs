@@ -188,6 +188,7 @@ fn sums_out(sums: &Sums, at: Ms) -> wire::Sums {
         ready: sums.ready,
         ready_usage_milli: sums.ready_usage_milli,
         ready_newest_more_milli: sums.ready_newest_milli.wrapping_sub(sums.ready_usage_milli),
+        ready_before_milli: sums.ready_before_milli,
         ready_noise: sums.ready_noise,
         ready_request_milli: sums.ready_request_milli,
         unready: sums.unready,
@@ -217,6 +218,7 @@ fn sums_in(sums: wire::Sums, at: Ms) -> Result<Sums, Error> {
         ready_newest_milli: sums
             .ready_usage_milli
             .wrapping_add(sums.ready_newest_more_milli),
+        ready_before_milli: sums.ready_before_milli,
         ready_noise: sums.ready_noise,
         ready_request_milli: sums.ready_request_milli,
         unready: sums.unready,

@@ -145,9 +145,10 @@ pub struct Sums {
     /// Replicas that count: not pending, not deleted, ready as far as the metric asks.
     pub ready: u32,
     pub ready_usage_milli: i64,
-    /// The same of the newest readings alone, and by how much it differs from the above by
-    /// chance ([`Look`]).
+    /// The same of the newest readings alone, what those before them were above the mean, and
+    /// by how much the newest differ from it by chance ([`Look`]).
     pub ready_newest_milli: i64,
+    pub ready_before_milli: i64,
     pub ready_noise: u64,
     pub ready_request_milli: i64,
     pub unready: u32,
@@ -214,6 +215,7 @@ impl Sums {
                 add(&mut self.ready, 1);
                 sum(&mut self.ready_usage_milli, look.mean.milli);
                 sum(&mut self.ready_newest_milli, look.newest_milli);
+                sum(&mut self.ready_before_milli, look.before_milli);
                 self.ready_noise = self.ready_noise.saturating_add(look.noise);
                 sum(&mut self.ready_request_milli, request);
                 self.oldest = older(self.oldest, Some(look.mean.at));
@@ -228,6 +230,7 @@ impl Sums {
         add(&mut self.ready, other.ready);
         sum(&mut self.ready_usage_milli, other.ready_usage_milli);
         sum(&mut self.ready_newest_milli, other.ready_newest_milli);
+        sum(&mut self.ready_before_milli, other.ready_before_milli);
         self.ready_noise = self.ready_noise.saturating_add(other.ready_noise);
         sum(&mut self.ready_request_milli, other.ready_request_milli);
         add(&mut self.unready, other.unready);
@@ -266,10 +269,11 @@ impl Sums {
     /// all replicas together: the more there are, the less is chance.
     pub fn settle(&mut self) {
         let (mean, newest) = (self.ready_usage_milli, self.ready_newest_milli);
-        if series::is_clear(mean, newest, self.ready_noise) {
+        if series::is_clear(mean, newest, self.ready_before_milli, self.ready_noise) {
             self.ready_usage_milli = newest;
         }
         self.ready_newest_milli = self.ready_usage_milli;
+        self.ready_before_milli = 0;
         self.ready_noise = 0;
     }
 

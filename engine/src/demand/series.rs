@@ -4,8 +4,10 @@
 //! replica in sums. Readings of a second are noisy: a replica with a steady load of two
 //! requests at a time is seen to use anything from none to all of a core. Means are
 //! steady and late. So both are summed, with the noise, and whoever has all replicas'
-//! sums sees whether the two differ by more than that ([`is_clear`]). Never fills a gap:
-//! a window holds the readings that there are.
+//! sums sees whether the two differ by more than that ([`is_clear`]). A rise counts only
+//! where it isn't made up of what the seconds before it fell short of: who was kept from
+//! working, by a neighbour or a node that stood still, works it off afterwards. Never fills
+//! a gap: a window holds the readings that there are.
 
 use super::pods::Reading;
 use crate::unit::Ms;
@@ -21,6 +23,10 @@ pub const MEAN_MS_MAX: u64 = 120_000;
 const ERRORS: u128 = 4;
 /// … and by more than a tenth of it: less is within HPA's tolerance, and changes no size.
 const TENTHS: u128 = 1;
+/// So many readings before the newest tell what it makes up for.
+const BEFORE: usize = 3;
+/// A rise that is as much of it as this made up is none.
+const MADE_UP_QUARTERS: u128 = 3;
 
 /// What a replica's readings come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,9 @@ pub struct Look {
     pub mean: Reading,
     /// The newest reading alone.
     pub newest_milli: i64,
+    /// By how much the three readings before it were above the mean together, each by as
+    /// much of the newest one's time as it covers; below zero where they fell short.
+    pub before_milli: i64,
     /// The variance with which `newest_milli` would differ from the mean by chance, in
     /// squares of milli-units. It saturates where readings are billions of units apart;
     /// too little noise makes the newest count, as if there were no mean.
@@ -41,6 +50,7 @@ impl Look {
         Look {
             mean: reading,
             newest_milli: reading.milli,
+            before_milli: 0,
             noise: 0,
         }
     }
@@ -59,20 +69,29 @@ pub fn steady(newest: Reading, earlier: &[Reading], since: Ms) -> Look {
         return Look::at(newest);
     }
     let all = within(newest, earlier, STEADY_MS, since);
+    let mean = of(newest, all);
     Look {
-        mean: of(newest, all),
+        mean,
         newest_milli: newest.milli,
+        before_milli: before(newest, all, mean.milli),
         noise: noise(newest, all),
     }
 }
 
 /// Whether replicas' newest use together differs from their mean together by more than
-/// noise does.
-pub fn is_clear(mean_milli: i64, newest_milli: i64, noise: u64) -> bool {
+/// noise does, and by more than they make up for.
+pub fn is_clear(mean_milli: i64, newest_milli: i64, before_milli: i64, noise: u64) -> bool {
     let differ = u128::from(newest_milli.abs_diff(mean_milli));
     let of_mean = u128::from(mean_milli.unsigned_abs());
+    let short = if newest_milli > mean_milli {
+        u128::from(before_milli.min(0).unsigned_abs())
+    } else {
+        0
+    };
     // Squares of 64-bit numbers fit.
-    differ * 10 > of_mean * TENTHS && differ * differ > ERRORS * ERRORS * u128::from(noise)
+    differ * 10 > of_mean * TENTHS
+        && differ * differ > ERRORS * ERRORS * u128::from(noise)
+        && short * 4 < differ * MADE_UP_QUARTERS
 }
 
 /// Those of `earlier`, oldest first, that lie in a window which ends with `newest`.
@@ -99,6 +118,18 @@ fn of(newest: Reading, earlier: &[Reading]) -> Reading {
         at: newest.at,
         window_ms: covered_ms,
     }
+}
+
+/// See [`Look::before_milli`].
+fn before(newest: Reading, earlier: &[Reading], mean_milli: i64) -> i64 {
+    let all = earlier.iter().rev().take(BEFORE);
+    let above = all.map(|reading| {
+        let above = i128::from(reading.milli) - i128::from(mean_milli);
+        above * i128::from(reading.window_ms) / i128::from(newest.window_ms.max(1))
+    });
+    let sum = above.sum::<i128>();
+    let most = i128::from(i64::MAX);
+    sum.clamp(-most, most) as i64
 }
 
 /// The variance of the difference between the newest reading and the mean of all. That
@@ -152,15 +183,17 @@ mod tests {
 
     /// What counts of these replicas together.
     fn counts(replicas: &[&[i64]]) -> i64 {
-        let looks = replicas.iter().map(|milli| look(milli));
-        let sums = looks.fold((0, 0, 0), |(mean, newest, noise), look| {
-            let sums = (look.mean.milli, look.newest_milli, look.noise);
-            (mean + sums.0, newest + sums.1, noise + sums.2)
-        });
-        if is_clear(sums.0, sums.1, sums.2) {
-            sums.1
+        let (mut mean, mut newest, mut before, mut noise) = (0, 0, 0, 0);
+        for look in replicas.iter().map(|milli| look(milli)) {
+            mean += look.mean.milli;
+            newest += look.newest_milli;
+            before += look.before_milli;
+            noise += look.noise;
+        }
+        if is_clear(mean, newest, before, noise) {
+            newest
         } else {
-            sums.0
+            mean
         }
     }
 
@@ -190,6 +223,26 @@ mod tests {
         assert_eq!(after(&[300, 310]), 310);
         assert_eq!(after(&[20, 20]), 20, "a fall as much as a rise");
         assert_eq!(after(&[106, 106]), 101, "within the tolerance");
+    }
+
+    #[test]
+    fn work_that_is_made_up_for_is_no_rise() {
+        let quiet = [100, 104, 98, 101, 99, 103, 97, 100, 102, 100, 99, 101];
+        let after = |new: &[i64]| counts(&[&[quiet.as_slice(), new].concat()]);
+        assert_eq!(after(&[40, 160]), 100, "of one second");
+        assert_eq!(after(&[60, 60, 60, 210]), 99, "of three");
+        assert_eq!(after(&[40, 300]), 300, "there is more than that");
+        assert_eq!(after(&[40, 160, 160]), 160, "it stays, so it is a rise");
+        assert_eq!(after(&[160]), 160, "nothing was missed");
+        assert_eq!(after(&[160, 40]), 40, "a fall after a rise is one");
+        // All of a node's replicas stand still together, and begin anew together.
+        let stalled = [quiet.as_slice(), &[40, 160]].concat();
+        assert_eq!(counts(&[stalled.as_slice(); 8]), 8 * 100);
+        // Others have no part in it, and rise.
+        let risen = [quiet.as_slice(), &[100, 160]].concat();
+        let mut some = vec![risen.as_slice(); 7];
+        some.push(&stalled);
+        assert_eq!(counts(&some), 8 * 160);
     }
 
     #[test]
@@ -236,6 +289,6 @@ mod tests {
         let (newest, earlier) = series(&[i64::MAX, i64::MIN, i64::MAX, i64::MAX]);
         let look = steady(newest, &earlier, Ms(0));
         assert!(look.noise > u64::MAX / 16);
-        assert!(is_clear(i64::MIN, i64::MAX, u64::MAX));
+        assert!(is_clear(i64::MIN, i64::MAX, 0, u64::MAX));
     }
 }

@@ -78,13 +78,18 @@ pub fn reading(draw: &mut Draw<'_>, now: Ms) -> Reading {
 /// Sums that no replicas need ever have had.
 pub fn sums(draw: &mut Draw<'_>, now: Ms) -> Sums {
     let missing = draw.below(4);
+    let [pods, samples, ready] = [(); 3].map(|()| draw.u32());
+    let [ready_usage_milli, ready_newest_milli] = [(); 2].map(|()| draw.i64());
+    // One number for both.
+    let ready_noise = draw.u64();
     Sums {
-        pods: draw.u32(),
-        samples: draw.u32(),
-        ready: draw.u32(),
-        ready_usage_milli: draw.i64(),
-        ready_newest_milli: draw.i64(),
-        ready_noise: draw.u64(),
+        pods,
+        samples,
+        ready,
+        ready_usage_milli,
+        ready_newest_milli,
+        ready_before_milli: ready_noise.cast_signed(),
+        ready_noise,
         ready_request_milli: draw.i64(),
         unready: draw.u32(),
         unready_request_milli: draw.i64(),

@@ -68,6 +68,7 @@ fn sums() -> impl Strategy<Value = Sums> {
                 ready,
                 ready_usage_milli: milli.0,
                 ready_newest_milli: milli.0,
+                ready_before_milli: 0,
                 ready_noise: 0,
                 ready_request_milli: milli.1,
                 unready,

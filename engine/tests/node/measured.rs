@@ -269,6 +269,7 @@ fn as_before(summary: &mut Summary) {
     for usage in summary.workloads.values_mut() {
         for measure in usage.metrics.values_mut() {
             measure.sums.ready_newest_milli = measure.sums.ready_usage_milli;
+            measure.sums.ready_before_milli = 0;
             measure.sums.ready_noise = 0;
         }
     }

@@ -8,7 +8,7 @@ use super::*;
 fn sums(at: u64) -> impl Strategy<Value = Sums> {
     (
         any::<[u32; 7]>(),
-        any::<[i64; 5]>(),
+        any::<[i64; 6]>(),
         any::<u64>(),
         btree_map(any::<i64>(), any::<u32>(), 0..=MISSING_MAX),
         proptest::option::of(0..=at),
@@ -19,6 +19,7 @@ fn sums(at: u64) -> impl Strategy<Value = Sums> {
             ready: counts[2],
             ready_usage_milli: milli[0],
             ready_newest_milli: milli[4],
+            ready_before_milli: milli[5],
             ready_noise: noise,
             ready_request_milli: milli[1],
             unready: counts[3],
@@ -313,10 +314,16 @@ fn of_an_older_agent_the_newest_is_the_mean() {
     // What is 0 isn't written, so these are the bytes of an agent that doesn't know it.
     let newer = wire::Sums {
         ready_newest_more_milli: 1,
+        ready_before_milli: -1,
         ready_noise: 1,
         ..sums.clone()
     };
-    assert_eq!(newer.encode_to_vec().len(), sums.encode_to_vec().len() + 4);
+    assert_eq!(newer.encode_to_vec().len(), sums.encode_to_vec().len() + 7);
     let read = sums_in(sums, Ms(0)).unwrap();
-    assert_eq!((read.ready_newest_milli, read.ready_noise), (700, 0));
+    let read = (
+        read.ready_newest_milli,
+        read.ready_before_milli,
+        read.ready_noise,
+    );
+    assert_eq!(read, (700, 0, 0));
 }

@@ -25,6 +25,7 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
         ready: 3,
         ready_usage_milli: 1_234_567,
         ready_newest_milli: 1_250_000,
+        ready_before_milli: -30_000,
         ready_noise: 9_000_000,
         ready_request_milli: 3_000_000,
         oldest: Some(CLOCK.minus(900)),
@@ -33,6 +34,7 @@ fn summary(node: u64, sequence: u64, workloads: usize) -> Summary {
     // A gauge has no noise.
     let gauge = Sums {
         ready_newest_milli: sums.ready_usage_milli,
+        ready_before_milli: 0,
         ready_noise: 0,
         ..sums.clone()
     };
