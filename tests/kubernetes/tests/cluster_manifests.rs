@@ -287,6 +287,32 @@ fn what_comes_with_keda_s_objects_is_the_same_in_both_forms() {
 }
 
 #[test]
+fn agents_with_gpus_adopt_keda_s_objects_as_the_others_do() {
+    let Some(_turn) = turn::beside() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let depth = folder.path().components().count() - 1;
+    // Only relative paths are taken.
+    let daemonset = daemonset().canonicalize().unwrap();
+    let daemonset = format!("{}{}", "../".repeat(depth), daemonset.display());
+    let lines = [
+        "apiVersion: kustomize.config.k8s.io/v1beta1".to_owned(),
+        "kind: Kustomization".to_owned(),
+        format!("resources: [{daemonset}/base]"),
+        format!("components: [{daemonset}/components/gpu, {daemonset}/components/keda]"),
+    ];
+    std::fs::write(folder.path().join("kustomization.yaml"), lines.join("\n")).unwrap();
+    let objects = objects(&kustomize(&folder.path().to_string_lossy()));
+    for name in ["starling", "starling-gpu"] {
+        let pod = &objects[&format!("DaemonSet {name}")]["spec"]["template"]["spec"];
+        let arguments = pod["containers"][0]["args"].to_string();
+        assert!(
+            arguments.contains(r#""--adopt","keda""#),
+            "{name}: {arguments}"
+        );
+    }
+}
+
+#[test]
 fn secrets_may_be_read_where_it_is_asked_for_and_nowhere_else() {
     let Some(_turn) = turn::beside() else { return };
     let with = |values: &[&str]| {
