@@ -47,7 +47,7 @@ pub(super) fn onward(from: &Uri, location: &str) -> Result<Uri, String> {
     let scheme = from.scheme_str().unwrap_or("http");
     let host = from.authority().map_or("", |authority| authority.as_str());
     let path = from.path();
-    let url = if location.contains("://") {
+    let url = if has_scheme(location) {
         location.to_owned()
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
@@ -67,6 +67,14 @@ pub(super) fn onward(from: &Uri, location: &str) -> Result<Uri, String> {
         ));
     }
     without_dots(&uri).ok_or_else(|| format!("to {}, which is no address", shown(&url)))
+}
+
+/// That it is an address of its own, and not a path whose query holds one.
+fn has_scheme(location: &str) -> bool {
+    location.split_once("://").is_some_and(|(scheme, _)| {
+        let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        !scheme.is_empty() && scheme.bytes().all(may_be)
+    })
 }
 
 /// `/a/./b/../c` is `/a/c`.
@@ -103,8 +111,8 @@ fn without_dots(uri: &Uri) -> Option<Uri> {
 /// The URL without user, password and query, in one line of bounded length.
 pub(super) fn shown(url: &str) -> String {
     const CHARS_MAX: usize = 200;
+    let url = url.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let host = authority.rsplit('@').next().unwrap_or_default();
@@ -133,6 +141,10 @@ mod tests {
             ("../x/./y?a=../b", "http://queue.example:8080/v1/x/y?a=../b"),
             ("../../../..", "http://queue.example:8080/"),
             ("?a=1", "http://queue.example:8080/v1/stats/jobs?a=1"),
+            (
+                "/x/?target=http://other.example&a=1",
+                "http://queue.example:8080/x/?target=http://other.example&a=1",
+            ),
         ] {
             assert_eq!(onward(&from, location).unwrap().to_string(), to);
         }
@@ -146,7 +158,7 @@ mod tests {
                 "http://user:word@queue.example/x",
                 "holds a user or password",
             ),
-            ("/a b", "is not an address"),
+            ("/a b?at=http://x&a", "is not an address"),
         ] {
             let said = onward(&from, location).unwrap_err();
             assert!(said.contains(why), "{location}: {said}");

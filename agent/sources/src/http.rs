@@ -13,6 +13,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -79,19 +80,36 @@ pub(crate) enum Connections {
 
 impl Connections {
     /// Follows redirects, but never to another scheme. What a question carries, its
-    /// secrets with it, goes to the host alone that it was meant for.
+    /// secrets with it, goes to the host alone that it was meant for; so one that proves
+    /// itself by a certificate, or believes anyone, is sent to no other host. A pod that is
+    /// asked in its Service's name answers for itself: that name means this pod.
     pub(crate) async fn fetch(&self, uri: Uri, question: Question) -> Result<Bytes, Reason> {
         let mut at = uri;
         let mut headers = question.headers;
+        let bound = question.trust.cert.is_some() || question.trust.anyone;
+        let host = headers.iter().find(|(name, _)| name == header::HOST);
+        let service = host.and_then(|(_, host)| host.to_str().ok()?.parse::<Authority>().ok());
         for _ in 0..=REDIRECTS_MAX {
             let response = self.ask(&at, question.accept, &headers).await?;
             let Some(next) = onward(&at, &response)? else {
                 return body(response).await;
             };
-            if next.authority() != at.authority() {
+            if next.authority() == at.authority() {
+                at = next;
+            } else if service.is_some() && next.authority() == service.as_ref() {
+                let mut parts = next.into_parts();
+                parts.authority = at.authority().cloned();
+                at = Uri::from_parts(parts)
+                    .map_err(|error| Reason::Misconfigured(error.to_string()))?;
+            } else if bound || service.is_some() {
+                return Err(Reason::Redirected(format!(
+                    "to {}, another host than was meant; write that address, where it is one                      to ask",
+                    address::shown(&next.to_string())
+                )));
+            } else {
                 headers.clear();
+                at = next;
             }
-            at = next;
         }
         let why = format!("more than {REDIRECTS_MAX} times");
         Err(Reason::Redirected(why))

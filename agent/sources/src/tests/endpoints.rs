@@ -84,6 +84,43 @@ async fn a_pod_that_gives_no_number_makes_the_whole_answer_fail() {
 }
 
 #[tokio::test]
+async fn a_pod_s_redirect_to_its_service_leads_to_that_pod_and_to_no_other() {
+    let listener = TcpListener::bind("127.1.0.1:0").await.unwrap();
+    let (port, ip) = match listener.local_addr().unwrap() {
+        SocketAddr::V4(address) => (address.port(), IpAddr::from(*address.ip())),
+        SocketAddr::V6(_) => unreachable!("it was bound to another"),
+    };
+    // By the name that it was asked by, as servers do that write absolute addresses.
+    let absolute = move |headers: axum::http::HeaderMap| async move {
+        let host = headers["host"].to_str().unwrap().to_owned();
+        assert!(host.starts_with("queue.shop:"), "{host}");
+        Redirect::permanent(&format!("http://{host}/stats/"))
+    };
+    let router = Router::new()
+        .route("/stats", get(absolute))
+        .route("/stats/", get(|| async { r#"{"jobs": 3}"# }))
+        .route(
+            "/away",
+            get(|| async { Redirect::to("http://elsewhere.shop/") }),
+        );
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    assert_eq!(ask(port, &[ip], &[]).await, Ok(3_000));
+
+    let away: Vec<_> = SERVICE.to_vec();
+    let trigger = trigger(&format!("http://queue.shop:{port}/away"), &away);
+    let asked = Asked {
+        endpoints: Some(&[ip]),
+        ..ASKED
+    };
+    let error = Poller::default().poll(&trigger, asked).await.unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("redirected to http://elsewhere.shop/, another host"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn no_pod_and_too_many_are_errors_too() {
     let error = ask(1, &[], &[]).await.unwrap_err();
     assert!(error.ends_with("no pod behind it is ready"), "{error}");

@@ -73,8 +73,19 @@ async fn secure(config: ServerConfig) -> (SocketAddr, Arc<Mutex<String>>) {
                 };
                 let mut buffer = [0; 4_096];
                 while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                    *kept.lock().unwrap() = String::from_utf8_lossy(&buffer[..read]).into_owned();
-                    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{\"jobs\":7}";
+                    let asked = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                    // `/away/PORT` leads to the same question at another port.
+                    let port = asked
+                        .strip_prefix("GET /away/")
+                        .and_then(|it| it.split(' ').next());
+                    let answer = match port {
+                        Some(port) => format!(
+                            "HTTP/1.1 307 Elsewhere\r\nlocation: https://localhost:{port}/stats\r\n\
+                             content-length: 0\r\n\r\n"
+                        ),
+                        None => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{\"jobs\":7}".into(),
+                    };
+                    *kept.lock().unwrap() = asked;
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }
@@ -166,6 +177,25 @@ async fn who_asks_is_proven_by_certificate_and_token_which_are_read_when_asked()
             .unwrap()
             .contains("authorization: Bearer second")
     );
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_to_no_host_that_a_redirect_names() {
+    let keys = keys(true);
+    let (first, _) = secure(keys.server.clone()).await;
+    let (second, heard) = secure(keys.server).await;
+    let directory = tempfile::tempdir().unwrap();
+    let poller = Poller::new(Some(directory.path().to_owned()));
+    let (cert, key) = (("cert", &*keys.client.0), ("key", &*keys.client.1));
+    put(directory.path(), &[("ca", &keys.ca), cert, key]);
+    let url = format!("https://localhost:{}/away/{}", first.port(), second.port());
+    let trigger = trigger(&url, &[NAMED, ("authMode", "tls")]);
+    let error = poller.poll(&trigger, ASKED).await.unwrap_err().to_string();
+    assert!(
+        error.contains("is redirected to https://localhost:") && error.contains("another host"),
+        "{error}"
+    );
+    assert_eq!(*heard.lock().unwrap(), "");
 }
 
 #[tokio::test]
