@@ -354,7 +354,9 @@ struct Health {
 
 impl Health {
     fn of(of: &'static str) -> Health {
-        Health { of, told: None }
+        // Of one that broke off before this one something else may be told still.
+        let told = Some(String::new());
+        Health { of, told }
     }
 
     async fn tell(&mut self, news: &Outbox, trouble: Option<String>) {

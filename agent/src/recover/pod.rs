@@ -104,7 +104,11 @@ fn papers(config: &Config) -> anyhow::Result<Keys> {
 /// Asks the agent that runs here, over its API and as its peers do.
 async fn ask(config: &Config, credentials: &Credentials) -> anyhow::Result<Known> {
     let context = config.data_dir.join("client").join("context.yaml");
-    let client = Client::new(&client::Args::at(context))?;
+    let here = client::Args {
+        agent: Some(config.node_name().to_owned()),
+        ..client::Args::at(context)
+    };
+    let client = Client::new(&here)?;
     let asked = v1::ListRaftPeersRequest {
         consistency: v1::Consistency::Stale.into(),
     };

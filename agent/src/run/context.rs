@@ -17,6 +17,8 @@ use crate::config::Config;
 
 /// Members that come one after the other are written together.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// After a write that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub struct OwnContext {
@@ -51,13 +53,22 @@ impl OwnContext {
         loop {
             let agents = with_members(&self.context.agents[0], &log);
             if agents != self.context.agents {
-                self.context.agents = agents;
-                let (context, path) = (self.context.clone(), self.path.clone());
+                let mut context = self.context.clone();
+                context.agents = agents;
+                let (next, path) = (context.clone(), self.path.clone());
                 // It waits for the disk.
-                let written = tokio::task::spawn_blocking(move || context.write(&path)).await;
-                if let Ok(Err(why)) = written {
+                let written = tokio::task::spawn_blocking(move || next.write(&path)).await;
+                let why = match written {
+                    Ok(Ok(())) => None,
+                    Ok(Err(why)) => Some(why.to_string()),
+                    Err(why) => Some(why.to_string()),
+                };
+                if let Some(why) = why {
                     warn!("the context for commands in this container stays as it was: {why}");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    continue;
                 }
+                self.context = context;
             }
             tokio::time::sleep(LOOK_EVERY).await;
             // An ended log has no more members.

@@ -17,8 +17,8 @@ use starling_consensus::{Error, Kept, Log};
 use tracing::{error, info, warn};
 
 /// How often the loop's thread and the other one are looked at, and how often the
-/// latter gives a sign. The loop turns more often. Each look wakes a thread, and the
-/// shortest time that counts is six of them.
+/// latter gives a sign. The loop turns once a second at least. Each look wakes a thread,
+/// and the shortest time that counts is six of them.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A leader that hangs for so long gives up the lead. It is six election timeouts:
 /// the others would have elected another one long ago, had it fallen silent.

@@ -71,7 +71,9 @@ pub async fn snapshot(what: &Snapshot) -> Result<(), Error> {
             let contents = inspect(&sealed, file)?;
             if file == Path::new(STANDARD) {
                 // What it holds is asked of the file that it becomes.
-                return io::stdout().write_all(&sealed).map_err(|why| {
+                let mut out = io::stdout().lock();
+                let written = out.write_all(&sealed).and_then(|()| out.flush());
+                return written.map_err(|why| {
                     let words = format!("can't write to standard output: {why}");
                     Error::new(Kind::Failure, words)
                 });
@@ -111,11 +113,12 @@ fn inspect(sealed: &[u8], file: &Path) -> Result<Contents, Error> {
 }
 
 async fn load(stale: bool, file: &Path, args: &client::Args) -> Result<Vec<u8>, Error> {
-    if file == Path::new(STANDARD) && io::stdout().is_terminal() {
+    let standard = file == Path::new(STANDARD);
+    if standard && io::stdout().is_terminal() {
         let words = "a snapshot is no text: send standard output to a file, `> FILE`";
         return Err(Error::new(Kind::Usage, words));
     }
-    if fs::symlink_metadata(file).is_ok() {
+    if !standard && fs::symlink_metadata(file).is_ok() {
         let words = format!("{} exists already; name another file", file.display());
         return Err(Error::new(Kind::Usage, words));
     }

@@ -28,6 +28,7 @@ struct Scaler {
     version: &'static str,
     kind: &'static str,
     plural: &'static str,
+    watch: &'static str,
     /// What its `scaleTargetRef` means where it leaves something out.
     default: (&'static str, &'static str),
 }
@@ -40,6 +41,7 @@ const KINDS: [Scaler; 2] = [
         version: "v2",
         kind: "HorizontalPodAutoscaler",
         plural: "horizontalpodautoscalers",
+        watch: "the watch over HPAs",
         default: ("v1", ""),
     },
     Scaler {
@@ -47,6 +49,7 @@ const KINDS: [Scaler; 2] = [
         version: "v1alpha1",
         kind: "ScaledObject",
         plural: "scaledobjects",
+        watch: "the watch over ScaledObjects",
         default: ("apps/v1", "Deployment"),
     },
 ];
@@ -70,7 +73,7 @@ pub(super) async fn watch(client: Client, news: Outbox, adopts: bool) {
             continue;
         }
         let (client, lists, news) = (client.clone(), lists.clone(), news.clone());
-        tasks.spawn(again(kind.kind, move || {
+        tasks.spawn(again(kind.watch, move || {
             follow(kind, index, client.clone(), lists.clone(), news.clone())
         }));
     }

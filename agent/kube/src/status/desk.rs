@@ -84,7 +84,7 @@ pub fn urgency(former: &Status, wanted: &Status) -> Urgency {
     };
     let refused = |status: &Status| {
         let ready = status.condition("Ready");
-        ready.map(|it| (it.reason.clone(), it.message.clone()))
+        ready.map(|it| (it.reason.clone(), gist(&it.message)))
     };
     if now(former) != now(wanted)
         || truths(former) != truths(wanted)
@@ -235,22 +235,26 @@ mod tests {
 
     #[test]
     fn another_reason_for_a_failure_is_written_and_the_same_one_later_is_not() {
-        let failing = |message: &str| {
-            let mut status = status(3, 3, "");
-            status.conditions.push(Condition {
-                kind: "ScalingActive".to_owned(),
-                status: "False".to_owned(),
-                reason: "FailedGetExternalMetric".to_owned(),
-                message: message.to_owned(),
-                ..Condition::default()
-            });
-            status
-        };
-        let before = failing("queue failed 2 times in a row: may not read Secret a");
-        let later = failing("queue failed 31 times in a row: may not read Secret a; asked 3 s ago");
-        assert_eq!(urgency(&before, &later), Urgency::None);
-        let other = failing("queue failed 2 times in a row: there is no Secret a");
-        assert_eq!(urgency(&before, &other), Urgency::Refresh);
+        // A ScaledObject isn't ready then.
+        for (kind, worth) in [("ScalingActive", Urgency::Refresh), ("Ready", Urgency::Now)] {
+            let failing = |message: &str| {
+                let mut status = status(3, 3, "");
+                status.conditions = vec![Condition {
+                    kind: kind.to_owned(),
+                    status: "False".to_owned(),
+                    reason: "FailedGetExternalMetric".to_owned(),
+                    message: message.to_owned(),
+                    ..Condition::default()
+                }];
+                status
+            };
+            let before = failing("queue failed 2 times in a row: may not read Secret a");
+            let later =
+                failing("queue failed 31 times in a row: may not read Secret a; asked 3 s ago");
+            assert_eq!(urgency(&before, &later), Urgency::None);
+            let other = failing("queue failed 2 times in a row: there is no Secret a");
+            assert_eq!(urgency(&before, &other), worth);
+        }
     }
 
     #[test]
