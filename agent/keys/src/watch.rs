@@ -20,6 +20,7 @@ struct Mark {
 }
 
 /// The files of one node.
+#[derive(Debug, Clone)]
 pub struct Watcher {
     dir: PathBuf,
     name: String,

@@ -42,20 +42,23 @@ pub struct Identity {
     /// For the ledger, where this agent founds.
     pub authority: Option<Authority>,
     pub seeds: Seeds,
-    /// The directory of certificates that are made elsewhere.
-    files: Option<PathBuf>,
+    /// The directory of certificates that are made elsewhere, and how it was when this
+    /// agent's was read: what comes while it starts is new.
+    files: Option<(PathBuf, Watcher)>,
     in_cluster: Option<(Settings, Established)>,
-    name: String,
 }
 
 /// Returns when this agent has a certificate.
 pub async fn prepare(config: &Config, health: &Health) -> anyhow::Result<Identity> {
     let name = config.node_name().to_owned();
+    let files = config.keys.clone().map(|dir| {
+        let watcher = Watcher::new(&dir, &name);
+        (dir, watcher)
+    });
     let own = match &config.keys {
         Some(dir) => Some(keys::load(dir, &name)?),
         None => None,
     };
-    let files = config.keys.clone();
     if let Some(kubernetes) = &config.kubernetes {
         let settings = settings(config, kubernetes).await?;
         let said = Mutex::new(String::new());
@@ -72,7 +75,6 @@ pub async fn prepare(config: &Config, health: &Health) -> anyhow::Result<Identit
             seeds: established.seeds.clone(),
             files,
             in_cluster: Some((settings, established)),
-            name,
         });
     }
     let own = own.context("no identity: `keys` names no directory")?;
@@ -84,7 +86,6 @@ pub async fn prepare(config: &Config, health: &Health) -> anyhow::Result<Identit
         seeds: config.seeds.clone().into(),
         files,
         in_cluster: None,
-        name,
     })
 }
 
@@ -180,9 +181,8 @@ impl Identity {
             troubles: Vec::new(),
             all_make_keys: watch::Sender::new(false),
         };
-        if let Some(dir) = &self.files {
-            let (dir, name) = (dir.clone(), self.name.clone());
-            let watcher = move || Watcher::new(&dir, &name);
+        if let Some((_, watcher)) = &self.files {
+            let watcher = watcher.clone();
             let (sender, seen) = watch::channel(Troubles::new());
             let credentials = known.credentials.clone();
             tokio::spawn(again("the look at the certificate's files", move || {
@@ -208,7 +208,7 @@ impl Identity {
         }
         if let Some((settings, established)) = self.in_cluster {
             let papers = match &self.files {
-                Some(dir) => keys::paths(dir, "node"),
+                Some((dir, _)) => keys::paths(dir, "node"),
                 None => keys::paths(&established.store.current(), "client"),
             };
             let context = OwnContext::write(config, papers)?;
@@ -227,12 +227,12 @@ impl Identity {
 
 /// Takes over what is in the files whenever it has changed.
 async fn follow(
-    watcher: impl Fn() -> Watcher,
+    watcher: Watcher,
     gossip: watch::Sender<Vec<Key>>,
     credentials: Credentials,
     troubles: watch::Sender<Troubles>,
 ) {
-    let mut looking = watcher();
+    let mut looking = watcher.clone();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let looked = tokio::task::spawn_blocking(move || (looking.look(), looking)).await;
@@ -243,7 +243,7 @@ async fn follow(
             }
             Err(why) => {
                 error!(%why, "looking at the certificate's files broke off; it begins anew");
-                looking = watcher();
+                looking = watcher.clone();
                 continue;
             }
         };
