@@ -180,6 +180,8 @@ impl Core {
         if membership.leads() {
             return self.propose_here(command).await;
         }
+        // The leader would say the same, but only in words.
+        self.check_in_force(&command)?;
         let Some(leader) = self.other_leader(&membership.own) else {
             return Err(Error::NotLeader { leader: None });
         };

@@ -69,8 +69,12 @@ pub struct Made {
     pub index: u64,
 }
 
-/// Looks into a data directory whose agent doesn't run.
+/// Looks into a data directory whose agent doesn't run. A rebuilding that was broken off
+/// after the former log was moved aside is ended first: there is no other log to look at.
 pub async fn look(data_dir: &Path, cluster: &str) -> Result<Known, Error> {
+    if drafted(data_dir).is_some() {
+        exchange(data_dir).await?;
+    }
     let opened = opened(data_dir, cluster).await?;
     let own = identity(&opened)?;
     let past = replay(&opened).await.map_err(|e| unusable(data_dir, e))?;
@@ -120,10 +124,11 @@ pub async fn ask(address: &str, credentials: &Credentials) -> Option<Said> {
 }
 
 /// Goes on from the log that this agent has, as `generation`: every entry in it counts,
-/// for any may have been acknowledged. One that was broken off goes on where it was.
+/// for any may have been acknowledged. One that was broken off begins anew, or is ended where
+/// the former log was moved aside already.
 pub async fn recover(data_dir: &Path, cluster: &str, generation: u64) -> Result<Made, Error> {
     let failed = |e| unusable(data_dir, e);
-    if is_drafted(data_dir, generation) {
+    if drafted(data_dir) == Some(generation) {
         exchange(data_dir).await?;
         let past = replay(&opened(data_dir, cluster).await?).await;
         let past = past.map_err(failed)?;
@@ -299,11 +304,16 @@ async fn make(data_dir: &Path, draft: Draft) -> Result<Made, Error> {
     Ok(made)
 }
 
-/// Whether a whole draft of that generation is there.
-fn is_drafted(data_dir: &Path, generation: u64) -> bool {
+/// The generation of a whole draft that only waits to be put in the place of the former
+/// log, which was moved aside already. Beside a log that is still there a draft may be of
+/// long ago, and that log may hold more: such a draft counts for nothing.
+fn drafted(data_dir: &Path) -> Option<u64> {
+    if marker::is_there(&data_dir.join("raft")) {
+        return None;
+    }
     let drafted = marker::read(&data_dir.join(DRAFT).join("raft"));
     let drafted = drafted.ok().flatten();
-    drafted.is_some_and(|drafted| drafted.generation == generation)
+    drafted.map(|drafted| drafted.generation)
 }
 
 /// Puts the draft in the former log's place, which is moved aside.

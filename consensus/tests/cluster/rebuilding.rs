@@ -9,6 +9,7 @@ use starling_engine::ledger::rebuilt::Rebuilt;
 use starling_engine::ledger::version::{FIRST, HIGHEST, REBUILT};
 
 use crate::harness::{Agent, Authority, CLUSTER, acting, agree, commit, digest, eventually, form};
+use crate::restarting::copy;
 
 async fn end(log: Log) {
     log.shutdown().await;
@@ -172,18 +173,49 @@ async fn a_rebuilding_that_was_broken_off_leaves_the_former_log_or_goes_on() {
     let made = rebuild::recover(&data, CLUSTER, 2).await.unwrap();
     // A whole one that was not yet put in place, with the former log still there or moved
     // aside already.
-    for moved in [false, true] {
+    let back = || {
         std::fs::create_dir_all(data.join("rebuilt")).unwrap();
         std::fs::rename(data.join("raft"), data.join("rebuilt/raft")).unwrap();
-        if !moved {
+    };
+    for begun in [true, false] {
+        back();
+        if begun {
             std::fs::create_dir_all(data.join("raft")).unwrap();
         }
         assert_eq!(rebuild::recover(&data, CLUSTER, 2).await.unwrap(), made);
     }
+    back();
+    let known = rebuild::look(&data, CLUSTER).await.unwrap();
+    assert_eq!(known.generation, 2);
     assert!(!data.join("rebuilt").exists());
     let log = agents[0].start().await;
     assert_eq!(log.generation(), 2);
     commit(&log, "y").await;
+}
+
+#[tokio::test]
+async fn i3_a_draft_of_long_ago_replaces_no_log_that_went_on() {
+    let mut agents = agents(&Authority::new(), 1);
+    let log = agents[0].start().await;
+    commit(&log, "x").await;
+    end(log).await;
+    let data = agents[0].config.data_dir.clone();
+    // A rebuilding whose last step failed, after which the agent was started again.
+    copy(&data.join("raft"), &data.join("kept"));
+    let drafted = rebuild::recover(&data, CLUSTER, 2).await.unwrap();
+    std::fs::create_dir_all(data.join("rebuilt")).unwrap();
+    std::fs::rename(data.join("raft"), data.join("rebuilt/raft")).unwrap();
+    std::fs::rename(data.join("kept"), data.join("raft")).unwrap();
+    let log = agents[0].start().await;
+    assert_eq!(log.generation(), 1);
+    for _ in 0..5 {
+        commit(&log, "y").await;
+    }
+    let acknowledged = digest(&log).0;
+    assert!(acknowledged > drafted.index);
+    end(log).await;
+    let made = rebuild::recover(&data, CLUSTER, 2).await.unwrap();
+    assert!(made.index >= acknowledged, "{made:?}, {acknowledged}");
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn an_agent_that_missed_purged_entries_gets_a_snapshot() {
     assert!(agree(&logs.iter().collect::<Vec<_>>()).await > before);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
