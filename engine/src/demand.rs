@@ -119,8 +119,8 @@ impl Totals {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     pub node: NodeId,
-    /// Rises with every summary of a node, restarts included (it starts at the
-    /// node's clock).
+    /// Rises with every summary of a node, restarts included: it begins with how often the
+    /// node has started ([`Node::in_life`](crate::node::Node::in_life)).
     pub sequence: u64,
     /// When it was sampled, on the clock of whoever holds it: a host that
     /// receives one sets it to its own now minus the age that came with it.

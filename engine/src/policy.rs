@@ -282,6 +282,13 @@ impl Policy {
         floor.min(cap)..=cap
     }
 
+    /// Whether it has a formula, or what only a formula gives a meaning.
+    pub fn has_formula_parts(&self) -> bool {
+        let fallback = self.fallback.as_ref();
+        let routed = fallback.is_some_and(|it| it.behavior == FallbackBehavior::ScalingModifiers);
+        routed || self.formula().is_some()
+    }
+
     /// The formula that stands in for the external triggers, and its place among the
     /// triggers.
     pub fn formula(&self) -> Option<(usize, &str)> {

@@ -19,9 +19,9 @@ pub struct Poll {
     pub at: Ms,
 }
 
-/// Takes in a poll, unless it was counted before or a later one was. A counted
-/// poll that lies ahead of `now` comes from a clock that was set back since; it
-/// keeps nothing from counting but itself.
+/// Takes in a poll, unless it was counted before or a later one was. A counted poll
+/// whose time is ahead of `now` was stamped before the clock was set back; polls with an
+/// earlier time than that one count all the same.
 pub fn after(health: Health, poll: Poll, now: Ms, fallback: Option<&Fallback>) -> Health {
     let Poll { good, at } = poll;
     if at == health.at || (at < health.at && health.at <= now) {

@@ -23,7 +23,7 @@ pub const MEAN_MS_MAX: u64 = 120_000;
 const ERRORS: u128 = 4;
 /// … and by more than a tenth of it: less is within HPA's tolerance, and changes no size.
 const TENTHS: u128 = 1;
-/// So many readings before the newest tell what it makes up for.
+/// Up to so many readings before the newest tell what it makes up for.
 const BEFORE: usize = 3;
 /// A rise that is as much of it as this made up is none.
 const MADE_UP_QUARTERS: u128 = 3;
@@ -35,8 +35,9 @@ pub struct Look {
     pub mean: Reading,
     /// The newest reading alone.
     pub newest_milli: i64,
-    /// By how much the three readings before it were above the mean together, each by as
-    /// much of the newest one's time as it covers; below zero where they fell short.
+    /// By how much the three readings before it were above the mean of those before them,
+    /// together, each by as much of the newest one's time as it covers; below zero where
+    /// they fell short, and 0 where none is before them.
     pub before_milli: i64,
     /// The variance with which `newest_milli` would differ from the mean by chance, in
     /// squares of milli-units. It saturates where readings are billions of units apart;
@@ -69,11 +70,10 @@ pub fn steady(newest: Reading, earlier: &[Reading], since: Ms) -> Look {
         return Look::at(newest);
     }
     let all = within(newest, earlier, STEADY_MS, since);
-    let mean = of(newest, all);
     Look {
-        mean,
+        mean: of(newest, all),
         newest_milli: newest.milli,
-        before_milli: before(newest, all, mean.milli),
+        before_milli: before(newest, all),
         noise: noise(newest, all),
     }
 }
@@ -120,11 +120,16 @@ fn of(newest: Reading, earlier: &[Reading]) -> Reading {
     }
 }
 
-/// See [`Look::before_milli`].
-fn before(newest: Reading, earlier: &[Reading], mean_milli: i64) -> i64 {
-    let all = earlier.iter().rev().take(BEFORE);
-    let above = all.map(|reading| {
-        let above = i128::from(reading.milli) - i128::from(mean_milli);
+/// See [`Look::before_milli`]. They aren't held against a mean that they are part of: with
+/// few readings they would fall short of that whatever they are.
+fn before(newest: Reading, earlier: &[Reading]) -> i64 {
+    let (older, these) = earlier.split_at(earlier.len().saturating_sub(BEFORE));
+    let Some((last, older)) = older.split_last() else {
+        return 0;
+    };
+    let usual = of(*last, older).milli;
+    let above = these.iter().map(|reading| {
+        let above = i128::from(reading.milli) - i128::from(usual);
         above * i128::from(reading.window_ms) / i128::from(newest.window_ms.max(1))
     });
     let sum = above.sum::<i128>();
@@ -235,6 +240,9 @@ mod tests {
         assert_eq!(after(&[40, 160, 160]), 160, "it stays, so it is a rise");
         assert_eq!(after(&[160]), 160, "nothing was missed");
         assert_eq!(after(&[160, 40]), 40, "a fall after a rise is one");
+        // Of a replica that has just started it isn't known what is usual.
+        assert_eq!(counts(&[&[100, 900, 900]]), 900);
+        assert_eq!(counts(&[&[100, 100, 100, 100, 900]]), 900);
         // All of a node's replicas stand still together, and begin anew together.
         let stalled = [quiet.as_slice(), &[40, 160]].concat();
         assert_eq!(counts(&[stalled.as_slice(); 8]), 8 * 100);

@@ -32,7 +32,7 @@ impl Command {
     /// version couldn't read it.
     pub fn version(&self) -> u32 {
         match self {
-            Command::PutPolicy { policy, .. } if policy.formula().is_some() => FORMULAS,
+            Command::PutPolicy { policy, .. } if policy.has_formula_parts() => FORMULAS,
             Command::LookAround => REBUILT,
             _ => FIRST,
         }

@@ -7,7 +7,7 @@
 use super::{Node, Output, POLL_PATIENCE_MS};
 use crate::decide::Reading;
 use crate::ledger::Ledger;
-use crate::policy::Policy;
+use crate::policy::{Policy, Trigger};
 use crate::unit::Ms;
 
 /// One policy's. A list, since nearly all have one: the smallest map takes the room of
@@ -34,7 +34,9 @@ impl Node {
                 return false;
             };
             let triggers = &in_force.policy.triggers;
-            polls.retain(|poll| triggers.iter().any(|t| t.name == poll.trigger));
+            // One that isn't polled any more would be due for ever.
+            let asks = |poll: &Poll, of: &Trigger| of.source.is_polled() && of.name == poll.trigger;
+            polls.retain(|poll| triggers.iter().any(|trigger| asks(poll, trigger)));
             true
         });
         let mut outputs = Vec::new();

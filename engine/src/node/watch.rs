@@ -102,7 +102,8 @@ impl Watch {
                 let slots_milli = u64::from(ready) * u64::from(slots) * 1_000;
                 // Counted work tells how many slots are at work whatever the
                 // work is made of; CPU tells it only of work that computes.
-                // Less of it than the slots that are seen is all in service.
+                // Where there is less work than the slots of the replicas that are seen
+                // (six jobs, say, and ten slots), none of it waits: all is in service.
                 let counted = in_system_milli.filter(|milli| all_seen || *milli < slots_milli);
                 let counted = counted.map(|milli| milli.min(slots_milli));
                 counted.or_else(|| busy(used_ppm, slots_milli).filter(|_| all_seen))

@@ -440,6 +440,22 @@ fn a_host_that_ticks_only_when_it_is_told_to_asks_triggers_in_time() {
 }
 
 #[test]
+fn a_trigger_that_is_asked_no_more_makes_nothing_due() {
+    let mut world = World::new(policy(vec![queue()]));
+    world.queue = says(10_000);
+    world.seconds(3);
+    // Another kind of trigger under the same name.
+    let mut measured = cpu();
+    measured.name = queue().name;
+    world.apply(Command::PutPolicy {
+        policy: policy(vec![measured]),
+        source: "test".into(),
+    });
+    world.seconds(10);
+    assert!(world.nodes[&A].next_tick(world.now) > world.now);
+}
+
+#[test]
 fn a_new_leaders_first_answer_is_acted_on_at_once() {
     let mut world = World::new(policy(vec![queue()]));
     world.queue = says(10_000);
