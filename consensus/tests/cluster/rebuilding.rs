@@ -1,6 +1,6 @@
 //! Clusters that lost most of their voters, and snapshots that are restored.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use starling_consensus::rebuild::{self, Said};
 use starling_consensus::{Error, Log, Past, export, generation, past, supersede};
@@ -158,6 +158,15 @@ async fn an_agent_of_the_old_generation_that_is_told_before_its_start_takes_no_p
     agree(&[&log, &back]).await;
 }
 
+/// Threads of what was dropped have a data directory for a moment longer: nothing is moved
+/// under them.
+fn let_go(data: &Path) {
+    for theirs in ["lock", "raft/sled/db"] {
+        let file = std::fs::File::open(data.join(theirs)).unwrap();
+        file.lock().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_rebuilding_that_was_broken_off_leaves_the_former_log_or_goes_on() {
     let mut agents = agents(&Authority::new(), 1);
@@ -174,6 +183,7 @@ async fn a_rebuilding_that_was_broken_off_leaves_the_former_log_or_goes_on() {
     // A whole one that was not yet put in place, with the former log still there or moved
     // aside already.
     let back = || {
+        let_go(&data);
         std::fs::create_dir_all(data.join("rebuilt")).unwrap();
         std::fs::rename(data.join("raft"), data.join("rebuilt/raft")).unwrap();
     };
@@ -201,8 +211,10 @@ async fn i3_a_draft_of_long_ago_replaces_no_log_that_went_on() {
     end(log).await;
     let data = agents[0].config.data_dir.clone();
     // A rebuilding whose last step failed, after which the agent was started again.
+    let_go(&data);
     copy(&data.join("raft"), &data.join("kept"));
     let drafted = rebuild::recover(&data, CLUSTER, 2).await.unwrap();
+    let_go(&data);
     std::fs::create_dir_all(data.join("rebuilt")).unwrap();
     std::fs::rename(data.join("raft"), data.join("rebuilt/raft")).unwrap();
     std::fs::rename(data.join("kept"), data.join("raft")).unwrap();
