@@ -81,12 +81,12 @@ pub(crate) enum Connections {
 impl Connections {
     /// Follows redirects, but never to another scheme. What a question carries, its
     /// secrets with it, goes to the host alone that it was meant for; so one that proves
-    /// itself by a certificate, or believes anyone, is sent to no other host. A pod that is
-    /// asked in its Service's name answers for itself: that name means this pod.
+    /// itself by a certificate is sent to no other host. A pod that is asked in its
+    /// Service's name answers for itself: that name means this pod.
     pub(crate) async fn fetch(&self, uri: Uri, question: Question) -> Result<Bytes, Reason> {
         let mut at = uri;
         let mut headers = question.headers;
-        let bound = question.trust.cert.is_some() || question.trust.anyone;
+        let proves = matches!(self, Connections::Secure(_)) && question.trust.cert.is_some();
         let host = headers.iter().find(|(name, _)| name == header::HOST);
         let service = host.and_then(|(_, host)| host.to_str().ok()?.parse::<Authority>().ok());
         for _ in 0..=REDIRECTS_MAX {
@@ -101,7 +101,7 @@ impl Connections {
                 parts.authority = at.authority().cloned();
                 at = Uri::from_parts(parts)
                     .map_err(|error| Reason::Misconfigured(error.to_string()))?;
-            } else if bound || service.is_some() {
+            } else if proves || service.is_some() {
                 return Err(Reason::Redirected(format!(
                     "to {}, another host than was meant; write that address, where it is one                      to ask",
                     address::shown(&next.to_string())

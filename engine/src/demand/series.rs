@@ -35,9 +35,10 @@ pub struct Look {
     pub mean: Reading,
     /// The newest reading alone.
     pub newest_milli: i64,
-    /// By how much the three readings before it were above the mean of those before them,
-    /// together, each by as much of the newest one's time as it covers; below zero where
-    /// they fell short, and 0 where none is before them.
+    /// Where it is above the mean by more than a tenth: by how much the three readings
+    /// before it were above the mean of those before them, together, each by as much of the
+    /// newest one's time as it covers; below zero where they fell short. Else 0 (which takes
+    /// no room on its way to other nodes), and where none is before them.
     pub before_milli: i64,
     /// The variance with which `newest_milli` would differ from the mean by chance, in
     /// squares of milli-units. It saturates where readings are billions of units apart;
@@ -70,10 +71,12 @@ pub fn steady(newest: Reading, earlier: &[Reading], since: Ms) -> Look {
         return Look::at(newest);
     }
     let all = within(newest, earlier, STEADY_MS, since);
+    let mean = of(newest, all);
+    let risen = newest.milli > mean.milli && is_more_than_tenths(mean.milli, newest.milli);
     Look {
-        mean: of(newest, all),
+        mean,
         newest_milli: newest.milli,
-        before_milli: before(newest, all),
+        before_milli: if risen { before(newest, all) } else { 0 },
         noise: noise(newest, all),
     }
 }
@@ -82,16 +85,21 @@ pub fn steady(newest: Reading, earlier: &[Reading], since: Ms) -> Look {
 /// noise does, and by more than they make up for.
 pub fn is_clear(mean_milli: i64, newest_milli: i64, before_milli: i64, noise: u64) -> bool {
     let differ = u128::from(newest_milli.abs_diff(mean_milli));
-    let of_mean = u128::from(mean_milli.unsigned_abs());
     let short = if newest_milli > mean_milli {
         u128::from(before_milli.min(0).unsigned_abs())
     } else {
         0
     };
     // Squares of 64-bit numbers fit.
-    differ * 10 > of_mean * TENTHS
+    is_more_than_tenths(mean_milli, newest_milli)
         && differ * differ > ERRORS * ERRORS * u128::from(noise)
         && short * 4 < differ * MADE_UP_QUARTERS
+}
+
+fn is_more_than_tenths(mean_milli: i64, newest_milli: i64) -> bool {
+    let differ = u128::from(newest_milli.abs_diff(mean_milli));
+    let of_mean = u128::from(mean_milli.unsigned_abs());
+    differ * 10 > of_mean * TENTHS
 }
 
 /// Those of `earlier`, oldest first, that lie in a window which ends with `newest`.
