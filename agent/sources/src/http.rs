@@ -103,7 +103,8 @@ impl Connections {
                     .map_err(|error| Reason::Misconfigured(error.to_string()))?;
             } else if proves || service.is_some() {
                 return Err(Reason::Redirected(format!(
-                    "to {}, another host than was meant; write that address, where it is one                      to ask",
+                    "to {}, another host than was meant; write that address, where it is one \
+                     to ask",
                     address::shown(&next.to_string())
                 )));
             } else {

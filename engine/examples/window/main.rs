@@ -146,6 +146,7 @@ fn play(run: u64, every_s: u64, means: Means, seen: &mut Seen) {
         }
         let wanted = wanted(used as f64 / 1_000.0);
         if (STALL_S..STALL_S + WORKED_OFF_S).contains(&second) {
+            seen.stalls += u64::from(wanted > REPLICAS && !grew);
             grew |= wanted > REPLICAS;
         } else if second < STEADY_S {
             seen.passes += 1;
@@ -154,12 +155,10 @@ fn play(run: u64, every_s: u64, means: Means, seen: &mut Seen) {
             seen.most = seen.most.max(wanted);
         } else if wanted as f64 >= 0.9 * 1.6 * REPLICAS as f64 {
             seen.late_s.push(second + 1 - STEADY_S);
-            seen.stalls += u64::from(grew);
             return;
         }
     }
     seen.late_s.push(STEP_S);
-    seen.stalls += u64::from(grew);
 }
 
 /// hpa.md rules 1 and 2, of all replicas' use in cores.

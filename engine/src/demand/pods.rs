@@ -145,8 +145,9 @@ pub struct Sums {
     /// Replicas that count: not pending, not deleted, ready as far as the metric asks.
     pub ready: u32,
     pub ready_usage_milli: i64,
-    /// The same of the newest readings alone, what those before them were above the mean, and
-    /// by how much the newest differ from it by chance ([`Look`]).
+    /// The same of the newest readings alone; what those before them were above what was
+    /// usual, of replicas whose newest is clearly more than their mean; and by how much the
+    /// newest differ from the mean by chance ([`Look`]).
     pub ready_newest_milli: i64,
     pub ready_before_milli: i64,
     pub ready_noise: u64,

@@ -25,7 +25,8 @@ const ERRORS: u128 = 4;
 const TENTHS: u128 = 1;
 /// Up to so many readings before the newest tell what it makes up for.
 const BEFORE: usize = 3;
-/// A rise that is as much of it as this made up is none.
+/// A rise doesn't count where so many quarters of it, or more, make up for what those fell
+/// short of: 160 after 40 where 100 is usual, but not 300 after 40.
 const MADE_UP_QUARTERS: u128 = 3;
 
 /// What a replica's readings come to.

@@ -192,7 +192,10 @@ async fn a_certificate_is_shown_to_no_host_that_a_redirect_names() {
     let trigger = trigger(&url, &[NAMED, ("authMode", "tls")]);
     let error = poller.poll(&trigger, ASKED).await.unwrap_err().to_string();
     assert!(
-        error.contains("is redirected to https://localhost:") && error.contains("another host"),
+        error.contains("is redirected to https://localhost:")
+            && error.ends_with(
+                "/stats, another host than was meant; write that address, where it is one to ask"
+            ),
         "{error}"
     );
     assert_eq!(*heard.lock().unwrap(), "");
