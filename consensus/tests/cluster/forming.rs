@@ -54,6 +54,9 @@ async fn i1_what_an_agent_decided_is_not_committed_by_another_that_leads() {
             let leader = acting(&all).await;
             let other = (leader + 1) % 3;
             let refused = logs[other].propose_here(pass(logs[other].id())).await;
+            if refused.is_ok() {
+                assert_eq!(acting(&all).await, other, "it committed and doesn't lead");
+            }
             let taken = logs[leader].propose_here(pass(logs[leader].id())).await;
             (matches!(refused, Err(Error::NotLeader { .. })) && taken.is_ok()).then_some(())
         },

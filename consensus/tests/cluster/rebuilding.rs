@@ -158,6 +158,14 @@ async fn an_agent_of_the_old_generation_that_is_told_before_its_start_takes_no_p
     agree(&[&log, &back]).await;
 }
 
+/// Lets an agent commit something and end: its data directory.
+async fn ended(agent: &mut Agent) -> PathBuf {
+    let log = agent.start().await;
+    commit(&log, "x").await;
+    end(log).await;
+    agent.config.data_dir.clone()
+}
+
 /// Threads of what was dropped have a data directory for a moment longer: nothing is moved
 /// under them.
 fn let_go(data: &Path) {
@@ -170,10 +178,7 @@ fn let_go(data: &Path) {
 #[tokio::test]
 async fn a_rebuilding_that_was_broken_off_leaves_the_former_log_or_goes_on() {
     let mut agents = agents(&Authority::new(), 1);
-    let log = agents[0].start().await;
-    commit(&log, "x").await;
-    end(log).await;
-    let data = agents[0].config.data_dir.clone();
+    let data = ended(&mut agents[0]).await;
     let former = rebuild::look(&data, CLUSTER).await.unwrap();
     // Half a draft is nothing.
     std::fs::create_dir_all(data.join("rebuilt/raft/sled")).unwrap();
@@ -206,10 +211,7 @@ async fn a_rebuilding_that_was_broken_off_leaves_the_former_log_or_goes_on() {
 #[tokio::test]
 async fn i3_a_draft_of_long_ago_replaces_no_log_that_went_on() {
     let mut agents = agents(&Authority::new(), 1);
-    let log = agents[0].start().await;
-    commit(&log, "x").await;
-    end(log).await;
-    let data = agents[0].config.data_dir.clone();
+    let data = ended(&mut agents[0]).await;
     // A rebuilding whose last step failed, after which the agent was started again.
     let_go(&data);
     copy(&data.join("raft"), &data.join("kept"));
