@@ -330,9 +330,7 @@ async fn exchange(data_dir: &Path) -> Result<(), Error> {
             let moved = open::move_aside(&dir, &former).map_err(failed)?;
             tracing::info!(moved_to = %moved.display(), "the former log was moved aside");
         }
-        let drafted = aside.join("raft");
-        open::let_go(&drafted).map_err(failed)?;
-        std::fs::rename(drafted, &former).map_err(failed)?;
+        std::fs::rename(aside.join("raft"), &former).map_err(failed)?;
         let synced = std::fs::File::open(&dir).and_then(|dir| dir.sync_all());
         synced.map_err(failed)?;
         std::fs::remove_dir_all(&aside).map_err(failed)

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _, Vote};
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 
 use super::golden;
 use super::log::LogStore;
-use super::open::{Opened, move_aside, open};
+use super::open::{Opened, open};
 use super::suite::own;
 use crate::types::{LogId, RaftEntry};
 
@@ -78,25 +77,6 @@ async fn a_log_that_went_back_is_moved_aside_even_if_it_is_whole() {
     copy(&former, &sled);
     let back = opened(dir.path());
     assert!(back.moved_aside.is_some() && back.identity.is_none());
-}
-
-/// What sled's threads write late would become a part of the log that comes there next.
-#[test]
-fn a_log_is_moved_aside_once_sled_has_let_go_of_it() {
-    let dir = TempDir::new().unwrap();
-    let raft = dir.path().join("raft");
-    let db = sled::open(raft.join("sled")).unwrap();
-    let (data, from) = (dir.path().to_owned(), raft.clone());
-    let mover = std::thread::spawn(move || move_aside(&data, &from));
-    // Otherwise it is done at once.
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_millis(200) {
-        assert!(!mover.is_finished() && raft.exists());
-        std::thread::yield_now();
-    }
-    drop(db);
-    let aside = mover.join().unwrap().unwrap();
-    assert!(aside.join("sled/db").exists() && !raft.exists());
 }
 
 #[tokio::test]

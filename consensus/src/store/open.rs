@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openraft::Vote;
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use starling_proto::log;
 
 use super::guard::{self, Guard, Noted};
@@ -228,45 +227,20 @@ pub fn lock(data_dir: &Path) -> Result<File, Error> {
         .write(true)
         .open(&path)
         .map_err(unusable)?;
-    match await_lock(&file) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(Error::Locked {
-            path: data_dir.to_owned(),
-        }),
-        Err(e) => Err(unusable(e.into())),
-    }
-}
-
-/// Waits for [`LOCK_WAIT`] at most.
-fn await_lock(file: &File) -> Result<(), Errno> {
     let begin = Instant::now();
     loop {
-        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if begin.elapsed() < LOCK_WAIT => {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < LOCK_WAIT => {
                 std::thread::sleep(LOCK_POLL);
             }
-            locked => return locked,
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::Locked {
+                    path: data_dir.to_owned(),
+                });
+            }
+            Err(e) => return Err(unusable(e.into())),
         }
-    }
-}
-
-/// Waits until sled's threads of a former handle in this process have ended, which its own
-/// lock shows. One of them may still write a snapshot, and does so by path: where another
-/// log has been put in place meanwhile, that would become a part of it, which is of
-/// something else.
-pub fn let_go(raft_dir: &Path) -> io::Result<()> {
-    let file = match File::open(raft_dir.join("sled").join("db")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    match await_lock(&file) {
-        Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => {
-            let dir = raft_dir.display();
-            tracing::warn!(%dir, "sled's threads have not ended; going on without them");
-            Ok(())
-        }
-        Err(e) => Err(e.into()),
     }
 }
 
@@ -587,9 +561,35 @@ pub fn move_aside(data_dir: &Path, raft_dir: &Path) -> io::Result<PathBuf> {
     let now_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_millis());
-    let to = data_dir.join(format!("raft.doubtful-{now_ms}"));
-    let_go(raft_dir)?;
+    let to = free_place(data_dir, now_ms);
     fs::rename(raft_dir, &to)?;
     File::open(data_dir)?.sync_all()?;
     Ok(to)
+}
+
+/// The first place from that time on that nothing lies at: a clock may stand still, or be
+/// set back to when another log was moved.
+fn free_place(data_dir: &Path, at_ms: u128) -> PathBuf {
+    let mut at_ms = at_ms;
+    loop {
+        let to = data_dir.join(format!("raft.doubtful-{at_ms}"));
+        if !to.exists() {
+            return to;
+        }
+        at_ms += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_logs_that_are_moved_aside_at_one_time_lie_at_two_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = free_place(dir.path(), 7);
+        fs::create_dir(&first).unwrap();
+        let second = free_place(dir.path(), 7);
+        assert!(first.ends_with("raft.doubtful-7") && second.ends_with("raft.doubtful-8"));
+    }
 }
