@@ -137,7 +137,7 @@ impl Workload {
         let noise = (now.0 / 1_000).wrapping_mul(u64::from(self.number) | 1) >> 3;
         let noise = i64::try_from(noise % 30).unwrap_or(0);
         let level = i64::from(self.number % 100);
-        let value = |milli| Reading::Value { milli, at: now };
+        let value = |milli| Reading::value(milli, now);
         (
             value(level * 100 + noise * 50),
             value(level * 2_000 + noise * 1_000),

@@ -223,7 +223,7 @@ impl Cluster {
                     self.step(Input::Proposed);
                 }
                 Output::Poll { policy, trigger } => {
-                    let answer = Answer::Value(i64::from(PODS) * 10_000);
+                    let answer = Answer::value(i64::from(PODS) * 10_000);
                     let (trigger, result) = (trigger.name, Ok(answer));
                     self.step(Input::Polled {
                         policy,

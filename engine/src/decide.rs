@@ -86,7 +86,13 @@ pub enum Reading {
     /// summary speaks of are in it as missing.
     Pods(Sums),
     /// The latest answer of an external source.
-    Value { milli: i64, at: Ms },
+    Value {
+        milli: i64,
+        /// What is held against the activation: mostly the same. A queue may want its
+        /// workload to run while the number that sizes it is 0.
+        activity_milli: i64,
+        at: Ms,
+    },
     /// The latest answer of one that has a value of each replica.
     Answered { sums: Sums, at: Ms },
     /// The latest attempt failed.
@@ -95,6 +101,17 @@ pub enum Reading {
     Unselected(String),
     /// Nobody has asked yet, or nothing has been heard yet. Changes nothing.
     None,
+}
+
+impl Reading {
+    /// An answer whose one number says all.
+    pub fn value(milli: i64, at: Ms) -> Reading {
+        Reading::Value {
+            milli,
+            activity_milli: milli,
+            at,
+        }
+    }
 }
 
 /// The answer.

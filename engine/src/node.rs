@@ -75,10 +75,20 @@ pub enum Input {
 /// What an external trigger says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// One value, in milli-units.
-    Value(i64),
+    /// One value, and what is held against the activation, in milli-units.
+    Value { milli: i64, activity_milli: i64 },
     /// A value of each replica: all that there are, sorted and summed.
     Pods(Sums),
+}
+
+impl Answer {
+    /// One number that says all.
+    pub fn value(milli: i64) -> Answer {
+        Answer::Value {
+            milli,
+            activity_milli: milli,
+        }
+    }
 }
 
 /// All that an agent may be asked to do.
@@ -346,7 +356,14 @@ impl Node {
         poll.waiting = false;
         let next = poll.next();
         poll.reading = match result {
-            Ok(Answer::Value(milli)) => Reading::Value { milli, at: now },
+            Ok(Answer::Value {
+                milli,
+                activity_milli,
+            }) => Reading::Value {
+                milli,
+                activity_milli,
+                at: now,
+            },
             Ok(Answer::Pods(sums)) => Reading::Answered { sums, at: now },
             Err(why) => Reading::Failed {
                 why: clip(&why),

@@ -70,6 +70,12 @@ impl Quantity {
         self.in_units_of(NANO / 1_000)
     }
 
+    /// In thousandths, to the nearest one. `None` beyond i64.
+    pub fn nearest_milli(self) -> Option<i64> {
+        let milli = NANO / 1_000;
+        i64::try_from((self.0 + milli / 2).div_euclid(milli)).ok()
+    }
+
     /// In millionths, rounded up. `None` beyond i64.
     pub fn micro(self) -> Option<i64> {
         self.in_units_of(NANO / 1_000_000)

@@ -169,7 +169,7 @@ impl World {
                     Input::Polled {
                         policy,
                         trigger: trigger.name,
-                        result: Ok(Answer::Value(self.queue * 1_000)),
+                        result: Ok(Answer::value(self.queue * 1_000)),
                     },
                 ),
                 Output::Propose(command) => {

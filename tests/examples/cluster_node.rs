@@ -6,10 +6,11 @@
 //! One node of a real cluster, with the project's image and manifests. A policy looks at
 //! the pods' CPU, memory, disk, network and throttling, so that everything of them is
 //! measured, summed and gossiped; it keeps its size. The agent leads, alone, and keeps
-//! the log. Prints a minute's cost. What one full scan of the same machine by sysinfo
-//! takes says `cargo run --release -p starling-collect --example node`.
+//! the log. Prints a minute's cost, and beside it what one full scan of the same machine
+//! by sysinfo takes. The agent is that of `STARLING_BINARY`, or else of the same build.
 #![allow(clippy::unwrap_used)] // A measurement that can't be made ends.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use starling_tests::cost;
@@ -57,6 +58,10 @@ fn main() {
     for (node, cost) in cost::over(&installed, MEASURED) {
         println!("  {node}: {cost}");
     }
+    let scan = ["--release", "-p", "starling-collect", "--example", "node"];
+    let mut cargo = Command::new(env!("CARGO"));
+    let ended = cargo.args(["run", "-q"]).args(scan).status().unwrap();
+    assert!(ended.success(), "{ended}");
 }
 
 /// Each pod gets a second container like its first. They ask for next to nothing, so that

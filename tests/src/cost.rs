@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::installed::Installed;
+use crate::installed::{Installed, until};
+
+/// An agent that starts tells nothing yet.
+const TELLING: Duration = Duration::from_mins(1);
 
 /// One agent's.
 #[derive(Debug, Clone, Default)]
@@ -66,8 +69,11 @@ impl Cost {
 }
 
 fn numbers(installed: &Installed) -> impl Iterator<Item = ((String, String), f64)> {
-    let told = installed.metrics().into_iter();
-    told.map(|(node, name, value)| ((node, name), value))
+    let told = until(&installed.cluster, "each agent tells", TELLING, |_| {
+        installed.metrics().map(Ok)
+    });
+    told.into_iter()
+        .map(|(node, name, value)| ((node, name), value))
 }
 
 /// `get` of `starling_kubernetes_requests_total{verb="get",code="200"}`.

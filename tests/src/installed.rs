@@ -238,16 +238,18 @@ impl Installed {
         text(&pod.unwrap()["metadata"]["name"])
     }
 
+    /// Asked for again where no answer came.
     pub fn pods(&self, namespace: &str, selector: &str) -> Vec<Value> {
-        let list = self
-            .cluster
-            .get(["pods", "-n", namespace, "-l", selector])
-            .unwrap();
-        list["items"].as_array().unwrap().clone()
+        until(&self.cluster, "pods are listed", SOON, |cluster| {
+            let list = cluster.get(["pods", "-n", namespace, "-l", selector])?;
+            let items = list["items"].as_array().cloned();
+            Ok(items.ok_or_else(|| list.to_string()))
+        })
     }
 
-    /// What each agent tells Prometheus: its node, the name with its labels, the value.
-    pub fn metrics(&self) -> Vec<(String, String, f64)> {
+    /// What each agent tells Prometheus: its node, the name with its labels, the value. Fails
+    /// where one doesn't answer, as while it starts.
+    pub fn metrics(&self) -> rig::Result<Vec<(String, String, f64)>> {
         let mut all = Vec::new();
         let nodes = self.cluster.nodes();
         let mut pods = self.pods(SYSTEM, "app.kubernetes.io/name=starling");
@@ -260,15 +262,15 @@ impl Installed {
         for pod in pods {
             let (node, address) = (&pod["spec"]["nodeName"], &pod["status"]["podIP"]);
             let url = format!("http://{}:7403/metrics", text(address));
-            let told = rig::shell::finish(Command::new("curl").args(["-sS", &url]), "", ANSWER);
-            for line in told.unwrap().lines() {
+            let told = rig::shell::finish(Command::new("curl").args(["-sS", &url]), "", ANSWER)?;
+            for line in told.lines() {
                 let numbered = line.rsplit_once(' ');
                 if let Some((name, Ok(value))) = numbered.map(|(n, v)| (n, v.parse())) {
                     all.push((text(node), name.to_owned(), value));
                 }
             }
         }
-        all
+        Ok(all)
     }
 
     /// `kubectl starling`, as users have it.
@@ -301,7 +303,13 @@ impl Installed {
         serde_json::from_str(&said).map_err(|e| format!("{e}: {said}"))
     }
 
-    /// The same in an agent's container, past kubectl and the API server: a fraction of the
+    /// The same, asked again until an answer comes: agents may be electing a leader.
+    pub fn told(&self, words: &[&str]) -> Value {
+        let what = format!("`starling {}` is answered", words.join(" "));
+        until(&self.cluster, &what, READY, |_| Ok(self.starling(words)))
+    }
+
+    /// `starling` in an agent's container, past kubectl and the API server: a fraction of the
     /// work, for what is asked again and again.
     pub fn ask(&self, words: &[&str]) -> Result<Value, String> {
         let nodes = self.cluster.nodes();
@@ -332,10 +340,20 @@ impl Installed {
         })
     }
 
-    /// The size that a Deployment is to have.
+    /// The size that a workload is to have. Asked for again where no answer came.
     pub fn size(&self, namespace: &str, kind: &str, name: &str) -> u64 {
-        let found = self.cluster.get([kind, name, "-n", namespace]).unwrap();
-        found["spec"]["replicas"].as_u64().unwrap()
+        self.await_size(namespace, kind, name, SOON, |_| true)
+    }
+
+    /// Takes a member out that is gone for good. Asked again where no answer came, which may
+    /// have happened after all.
+    pub fn remove_member(&self, node: &str) {
+        until(&self.cluster, "it is no member", READY, |_| {
+            Ok(match self.starling(&["remove", node]) {
+                Err(why) if !why.contains("no member is called") => Err(why),
+                _ => Ok(()),
+            })
+        });
     }
 
     /// Until a workload is to have a size that `right` accepts.
@@ -348,13 +366,11 @@ impl Installed {
         right: impl Fn(u64) -> bool,
     ) -> u64 {
         let what = format!("{kind} {namespace}/{name} has the right size");
-        until(&self.cluster, &what, within, |_| {
-            let size = self.size(namespace, kind, name);
-            Ok(if right(size) {
-                Ok(size)
-            } else {
-                Err(format!("it is {size}"))
-            })
+        until(&self.cluster, &what, within, |cluster| {
+            let found = cluster.get([kind, name, "-n", namespace])?;
+            let size = &found["spec"]["replicas"];
+            let accepted = size.as_u64().filter(|size| right(*size));
+            Ok(accepted.ok_or_else(|| format!("it is {size}")))
         })
     }
 
@@ -411,6 +427,16 @@ impl Installed {
         if let Err(error) = self.cluster.kubectl(words) {
             panic!("{error}\n{}", state_of_agents(&self.cluster));
         }
+    }
+
+    /// Until the API server serves the kind of a definition, such as `crd/herds.example.com`.
+    /// Where that has no condition yet, `kubectl wait` fails in place of waiting.
+    pub fn await_established(&self, crd: &str) {
+        let what = format!("{crd} is established");
+        let wait = ["wait", crd, "--for=condition=Established"];
+        until(&self.cluster, &what, SOON, |cluster| {
+            cluster.kubectl(wait).map(Ok)
+        });
     }
 
     /// Until the conditions of a policy say something.

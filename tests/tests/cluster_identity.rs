@@ -15,13 +15,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use starling_keys::{Node, Request};
 use starling_kubernetes_rig::{Cluster, shell, turn};
-use starling_rig::probe::value;
-use starling_tests::{binary, faketime};
+use starling_tests::{Amiss, binary, faketime, unheard};
 use tempfile::TempDir;
 
 const SYSTEM: &str = "starling-system";
@@ -519,32 +518,22 @@ fn to_midnight_s() -> u64 {
 }
 
 /// Looks, until it is told to stop, that each of these holds all of them for alive and
-/// has heard them lately. Gives how often it looked, and what it saw that should not be.
+/// has heard them lately. Gives how often it looked, and what it saw for long that should
+/// not be.
 fn watch(ips: &[String], stop: &AtomicBool) -> (u64, Vec<String>) {
     /// Nodes tell what they measured once a second; a busy machine takes longer.
-    const HEARD_WITHIN_S: f64 = 5.0;
-    let (mut looks, mut wrong) = (0, Vec::new());
+    const HEARD_WITHIN: Duration = Duration::from_secs(5);
+    let (mut looks, mut amiss) = (0, Amiss::default());
     while !stop.load(Ordering::Relaxed) {
         for ip in ips {
-            // One answer that is late says nothing of who is missed.
-            let Some(page) = page(ip).or_else(|| page(ip)) else {
-                wrong.push(format!("{ip} doesn't answer"));
-                continue;
-            };
-            looks += 1;
-            let alive = value(&page, "starling_gossip_alive_nodes");
-            let oldest = value(&page, "starling_gossip_oldest_summary_age_seconds");
-            if alive.is_none_or(|alive| alive < ips.len() as f64 - 0.5)
-                || oldest.is_none_or(|age| age > HEARD_WITHIN_S)
-            {
-                wrong.push(format!(
-                    "{ip}: {alive:?} alive, the oldest {oldest:?} s old"
-                ));
-            }
+            // Nothing is heard by an agent that doesn't answer.
+            let page = page(ip).unwrap_or_default();
+            looks += u64::from(!page.is_empty());
+            amiss.look(ip, unheard(&page, ips.len(), HEARD_WITHIN));
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    (looks, wrong)
+    (looks, amiss.lasting)
 }
 
 impl World {
@@ -576,19 +565,19 @@ impl World {
         ring
     }
 
+    /// Waits until each of these holds all of them for alive, and has heard them since this
+    /// was called.
     fn all_alive(&self, agents: &[usize]) {
+        let began = Instant::now();
         shell::until("all hear all", LIMIT, || {
             for index in agents {
+                let within = began.elapsed().min(Duration::from_secs(3));
                 let page = self.agents[*index].page().ok_or("no answer")?;
-                let alive = value(&page, "starling_gossip_alive_nodes");
-                let oldest = value(&page, "starling_gossip_oldest_summary_age_seconds");
-                if alive.is_none_or(|alive| alive < agents.len() as f64 - 0.5)
-                    || oldest.is_none_or(|age| age > 3.0)
-                {
-                    return Err(format!("{alive:?} alive, {oldest:?} s old"));
+                if let Some(why) = unheard(&page, agents.len(), within) {
+                    return Err(why);
                 }
             }
-            Ok::<_, String>(())
+            Ok(())
         })
         .unwrap();
     }
@@ -622,6 +611,7 @@ fn gossips_keys_change_at_midnight_nobody_is_missed_and_who_was_away_for_days_ha
     let tomorrow = world.ring("the next day's key seals", &all, |ring| ring[0] != today[0]);
     assert!(today.contains(&tomorrow[0]), "it opened before");
     assert!(tomorrow.contains(&today[0]), "the former one opens still");
+    world.all_alive(&all);
     stop.store(true, Ordering::Relaxed);
     let (looks, wrong) = watching.join().unwrap();
     assert!(looks > 100, "it looked {looks} times");

@@ -56,12 +56,12 @@ async fn every_command_answers_and_failures_have_codes_and_words() {
     })
     .await;
     assert!(decisions.out.starts_with("INDEX "), "{}", decisions.out);
-    let explained = starling(&context, &["explain", "web"]).await;
-    assert!(
-        explained.out.contains("What would change the size:"),
-        "{}",
-        explained.out
-    );
+    until("it is explained what would change the size", || async {
+        let said = starling(&context, &["explain", "web"]).await;
+        let told = said.out.contains("What would change the size:");
+        told.then_some(())
+    })
+    .await;
     let reads: [&[&str]; 7] = [
         &["status"],
         &["members"],
@@ -73,31 +73,34 @@ async fn every_command_answers_and_failures_have_codes_and_words() {
     ];
     for read in reads {
         for agent in cluster.names() {
-            let said = starling(
-                &context,
-                &[read, &["-o", "json", "--agent", &agent]].concat(),
-            )
+            until(&format!("{agent} answers {read:?} in JSON"), || async {
+                let args = [read, &["-o", "json", "--agent", &agent]].concat();
+                let said = starling(&context, &args).await;
+                // Members that are new show that they stay before they vote.
+                let forming = read[0] == "status" && said.code == Some(1);
+                let json: serde_json::Value = serde_json::from_str(&said.out).ok()?;
+                let itself = json["header"]["node"] == agent.as_str();
+                (itself && (said.code == Some(0) || forming)).then_some(())
+            })
             .await;
-            // Members that are new show that they stay before they vote.
-            let forming = read[0] == "status" && said.code == Some(1);
-            assert!(said.code == Some(0) || forming, "{read:?}: {}", said.err);
-            let json: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
-            assert_eq!(json["header"]["node"], agent.as_str(), "{read:?}");
         }
     }
 
     // The fallback's three workers, wherever they run.
     until("all workers are listed and measured", || async {
-        let pods = pods(&context).await["pods"].as_array()?.clone();
+        let pods = pods(&context).await?["pods"].as_array()?.clone();
         let measured = |pod: &serde_json::Value| pod["usage"]["memory"]["used"].as_u64() > Some(0);
         let all = pods.len() == 3 && pods.iter().all(measured);
         all.then_some(())
     })
     .await;
     let sorted = ["top", "pods", "--sort-by", "memory", "--filter", "/web"];
-    let sorted = starling(&context, &[&sorted[..], &["-o", "wide"]].concat()).await;
-    assert!(sorted.out.contains("Process/web"), "{}", sorted.out);
-    assert_eq!(sorted.out.lines().count(), 4, "{}", sorted.out);
+    until("they are shown below a line of titles", || async {
+        let said = starling(&context, &[&sorted[..], &["-o", "wide"]].concat()).await;
+        let named = said.out.contains("Process/web");
+        (named && said.out.lines().count() == 4).then_some(())
+    })
+    .await;
 
     let failing: [(&[&str], i32, &str); 5] = [
         (
@@ -126,17 +129,17 @@ async fn every_command_answers_and_failures_have_codes_and_words() {
     assert_eq!(said.code, Some(0), "{}", said.out);
     assert!(said.out.contains("State:       healthy\n"), "{}", said.out);
     cluster.kill(0).await;
-    let said = until("somebody else leads and the dead one is named", || async {
+    until("somebody else leads, the dead one is named", || async {
         let said = starling(&context, &["status"]).await;
-        (said.code == Some(1)).then_some(said)
+        let words = "degraded: who votes and doesn't answer: agent-1\n";
+        (said.code == Some(1) && said.out.contains(words)).then_some(())
     })
     .await;
-    let words = "degraded: who votes and doesn't answer: agent-1\n";
-    assert!(said.out.contains(words), "{}", said.out);
     let said = starling(&context, &["status", "--agent", "agent-1"]).await;
     assert_eq!(said.code, Some(5), "{}", said.err);
     until("the dead agent's pods are said to be missing", || async {
-        let silent = &pods(&context).await["silent_nodes"];
+        let pods = pods(&context).await?;
+        let silent = &pods["silent_nodes"];
         (silent[0]["node"] == "agent-1" && silent[1].is_null()).then_some(())
     })
     .await;
@@ -249,7 +252,7 @@ async fn top_on_a_terminal_is_redrawn_in_place_and_goes_on_at_another_agent() {
     assert_eq!(ended.code(), Some(0), "Ctrl-C is no failure");
 }
 
-async fn pods(context: &Path) -> serde_json::Value {
+async fn pods(context: &Path) -> Option<serde_json::Value> {
     let said = starling(context, &["top", "pods", "-o", "json"]).await;
-    serde_json::from_str(&said.out).expect("JSON")
+    serde_json::from_str(&said.out).ok()
 }

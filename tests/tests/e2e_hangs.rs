@@ -17,7 +17,7 @@ use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::{Documents, Files};
 use starling_rig::observe::Observer;
 use starling_tests::command::{context, starling};
-use starling_tests::{binary, until};
+use starling_tests::{Away, answer, binary, in_three_tries, until};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1
@@ -166,7 +166,7 @@ async fn an_agent_whose_policy_directory_hangs_says_so_and_does_all_else() {
     let Some(_mounted) = Mounted::at(&policies) else {
         return;
     };
-    let before = observer.status(0).await.expect("an answer");
+    let before = answer(|| observer.status(0)).await;
     let Some(held) = Held::by(ASKED, policies.to_str().expect("a path")) else {
         return;
     };
@@ -185,8 +185,11 @@ async fn an_agent_whose_policy_directory_hangs_says_so_and_does_all_else() {
         .write_documents("policies", &policy(6))
         .expect("written");
     run(&mut cluster, 6).await;
-    let after = observer.status(0).await.expect("an answer");
-    assert_eq!((after.term, after.halted.as_str()), (before.term, ""));
+    let after = answer(|| observer.status(0)).await;
+    assert!(after.term >= before.term && after.halted.is_empty());
+    // The others may elect another leader at any time, but not because this one hangs.
+    let log = cluster.log(0);
+    assert!(!log.contains("gives up the lead"), "{log}");
     assert!(warned().await);
 
     drop(held);
@@ -207,45 +210,53 @@ async fn an_agent_whose_policy_directory_hangs_says_so_and_does_all_else() {
 
 #[tokio::test]
 async fn a_leader_whose_loop_hangs_gives_up_the_lead_and_ends_with_status_70() {
-    let (mut cluster, observer) = start().await;
-    let before = run(&mut cluster, 4).await;
-    let hung = leader(&observer).await;
-    let sample = cluster.sample();
-    let process = sample.agents[hung].expect("it runs");
-    // The loop is on the process's first thread; the log's threads go on.
-    let Some(_held) = Held::by(DEBUGGED, &process.pid.to_string()) else {
-        return;
-    };
-    let began = Instant::now();
-    let next = until("another agent leads", || async {
-        let position = leader(&observer).await;
-        (position != hung).then_some(position)
+    in_three_tries("it is back before it is lost", async || {
+        let (mut cluster, observer) = start().await;
+        let hung = leader(&observer).await;
+        let away = Away::begin(&mut cluster, &[hung], 4).await;
+        let sample = cluster.sample();
+        let process = sample.agents[hung].expect("it runs");
+        let began = Instant::now();
+        // The loop is on the process's first thread; the log's threads go on.
+        let Some(_held) = Held::by(DEBUGGED, &process.pid.to_string()) else {
+            return Some(());
+        };
+        let next = until("another agent leads", || async {
+            let position = leader(&observer).await;
+            (position != hung).then_some(position)
+        })
+        .await;
+        let led_after = began.elapsed();
+        assert_ne!(next, hung);
+        let last = until("it has ended", || {
+            let log = cluster.log(hung);
+            async move {
+                let mut lines = log.lines().map(str::to_owned);
+                lines.find(|line| line.contains("ends with status 70"))
+            }
+        })
+        .await;
+        let ended = cluster.ended(hung).await.expect_err("not in order");
+        assert!(ended.to_string().contains("exit status: 70"), "{ended}");
+        // Where nobody could take the lead from it, it ends at once and says why.
+        let kept_lead = last.contains(" s, and ");
+        let (least, most) = (if kept_lead { 0 } else { 25 }, 55);
+        assert!(
+            (least..most).contains(&began.elapsed().as_secs()),
+            "{:?}",
+            began.elapsed()
+        );
+        assert!(led_after < Duration::from_secs(15), "{led_after:?}");
+        // Its workers go on, and the next start adopts them.
+        away.kept(&mut cluster)?;
+        cluster.restart(hung).expect("it starts");
+        cluster
+            .caught_up(hung, &observer)
+            .await
+            .expect("it is back");
+        away.kept(&mut cluster)
     })
     .await;
-    let led_after = began.elapsed();
-    assert_ne!(next, hung);
-    until("it has ended", || {
-        let log = cluster.log(hung);
-        async move { log.contains("ends with status 70").then_some(()) }
-    })
-    .await;
-    let ended = cluster.ended(hung).await.expect_err("not in order");
-    assert!(ended.to_string().contains("exit status: 70"), "{ended}");
-    let (least, most) = (Duration::from_secs(25), Duration::from_secs(55));
-    assert!(
-        (least..most).contains(&began.elapsed()),
-        "{:?}",
-        began.elapsed()
-    );
-    assert!(led_after < Duration::from_secs(15), "{led_after:?}");
-    // Its workers go on, and the next start adopts them.
-    assert_eq!(run(&mut cluster, 4).await, before);
-    cluster.restart(hung).expect("it starts");
-    cluster
-        .caught_up(hung, &observer)
-        .await
-        .expect("it is back");
-    assert_eq!(run(&mut cluster, 4).await, before);
 }
 
 /// A policy that is short as it is written, and long as it is kept: a hundred metrics with

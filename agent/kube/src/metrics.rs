@@ -74,10 +74,10 @@ impl Metrics {
                 sums.await.map(Answer::Pods)
             }
             Source::Object { metadata, .. } => {
-                self.object(namespace, metadata).await.map(Answer::Value)
+                self.object(namespace, metadata).await.map(Answer::value)
             }
             Source::External { metadata, .. } => {
-                self.external(namespace, metadata).await.map(Answer::Value)
+                self.external(namespace, metadata).await.map(Answer::value)
             }
             _ => Err("no metrics API has such a source".to_owned()),
         }

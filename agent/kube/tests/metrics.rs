@@ -130,7 +130,7 @@ async fn external_series_are_summed_in_whatever_form_their_amounts_are_written()
     let api = Api::of([(path.clone(), values(&amounts))]).await;
     let source = external(&[("metric", "a/b"), ("selector", "queue in (a,b)")]);
     let sum = 500 + 1_000_000 + (2 << 30) * 1_000 + 3_000 + 500;
-    assert_eq!(api.ask(&source).await, Ok(Answer::Value(sum)));
+    assert_eq!(api.ask(&source).await, Ok(Answer::value(sum)));
     assert_eq!(api.asked(), [path]);
 }
 
@@ -150,16 +150,16 @@ async fn an_object_is_asked_for_by_its_resource_and_in_the_newest_version_that_h
     let ingress = object("networking.k8s.io/v1", "Ingress", "main");
     let known = (kinds.clone(), resources);
     let api = Api::of([known.clone(), (old.clone(), values(&[json!("1500m")]))]).await;
-    assert_eq!(api.ask(&ingress).await, Ok(Answer::Value(1_500)));
+    assert_eq!(api.ask(&ingress).await, Ok(Answer::value(1_500)));
     assert_eq!(api.asked(), [kinds.clone(), new.clone(), old]);
     let api = Api::of([known, (new.clone(), values(&[json!("7")]))]).await;
-    assert_eq!(api.ask(&ingress).await, Ok(Answer::Value(7_000)));
+    assert_eq!(api.ask(&ingress).await, Ok(Answer::value(7_000)));
     assert_eq!(api.asked(), [kinds, new]);
 
     let path = format!("{NEW}/metrics/requests?metricLabelSelector=verb%3DGET");
     let api = Api::of([(path, values(&[json!("2")]))]).await;
     let answer = api.ask(&object("v1", "Namespace", "shop")).await;
-    assert_eq!(answer, Ok(Answer::Value(2_000)));
+    assert_eq!(answer, Ok(Answer::value(2_000)));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! A trigger's URL: what is allowed, where a redirect leads from there, and how it is
 //! shown without its secrets.
 
+use std::fmt::Write as _;
+
 use hyper::Uri;
 
 const BYTES_MAX: usize = 2_048;
@@ -28,7 +30,7 @@ pub(super) fn parse(url: &str) -> Result<Uri, String> {
     if authority.contains('@') {
         return Err(
             "holds a user or password, which everyone who may read policies would see; \
-             use `authMode: basic`"
+             put them into what an `authenticationRef` names"
                 .to_owned(),
         );
     }
@@ -37,6 +39,36 @@ pub(super) fn parse(url: &str) -> Result<Uri, String> {
         None | Some("") => Err(malformed()),
         Some(_) => Ok(uri),
     }
+}
+
+/// The URL without the user and the password that it holds, and these. A `%` stands for
+/// what it encodes.
+pub(super) fn without_user(url: &str) -> (String, Option<(String, String)>) {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return (url.to_owned(), None);
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some((user, _)) = rest[..end].rsplit_once('@') else {
+        return (url.to_owned(), None);
+    };
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let rest = &rest[user.len() + 1..];
+    let user = (decoded(name), decoded(password));
+    (format!("{scheme}://{rest}"), Some(user))
+}
+
+/// What [`encoded`] makes of a text, and the text where it isn't such.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let code = (*first == b'%').then(|| behind.get(..2)).flatten();
+        let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = code.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 /// Where a redirect leads whose `Location` this is, as RFC 3986 resolves one; of what is
@@ -77,6 +109,44 @@ fn has_scheme(location: &str) -> bool {
     })
 }
 
+/// The address with more parameters in its query; `None` where they make it too long.
+pub(super) fn with_query(uri: &Uri, parameters: &[(&str, &str)]) -> Option<Uri> {
+    let mut path = uri
+        .path_and_query()
+        .map_or("/", |it| it.as_str())
+        .to_owned();
+    let mut separator = if uri.query().is_some() { '&' } else { '?' };
+    for (name, value) in parameters {
+        path.push(separator);
+        path.push_str(&encoded(name));
+        path.push('=');
+        path.push_str(&encoded(value));
+        separator = '&';
+    }
+    with_path(uri, &path)
+}
+
+/// The same host with another path, and query behind it.
+pub(super) fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// As one part of a path or of a query.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string can't fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
 /// `/a/./b/../c` is `/a/c`.
 fn without_dots(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
@@ -102,10 +172,7 @@ fn without_dots(uri: &Uri) -> Option<Uri> {
     let query = uri
         .query()
         .map_or_else(String::new, |query| format!("?{query}"));
-    let all = format!("/{}{query}", kept.join("/"));
-    let mut whole = uri.clone().into_parts();
-    whole.path_and_query = Some(all.parse().ok()?);
-    Uri::from_parts(whole).ok()
+    with_path(uri, &format!("/{}{query}", kept.join("/")))
 }
 
 /// The URL without user, password and query, in one line of bounded length.
@@ -127,6 +194,21 @@ pub(super) fn shown(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_and_a_password_are_taken_out_of_an_address() {
+        let pair = |user: &str, word: &str| Some((user.to_owned(), word.to_owned()));
+        for (url, bare, user) in [
+            ("http://h:1/v", "http://h:1/v", None),
+            ("http://a:b@h:1/v", "http://h:1/v", pair("a", "b")),
+            ("http://a@h", "http://h", pair("a", "")),
+            ("http://a:p%40%2Fs%@h", "http://h", pair("a", "p@/s%")),
+            ("http://a:b@c:d@h/x@y", "http://h/x@y", pair("a", "b@c:d")),
+            ("http://h/x@y", "http://h/x@y", None),
+        ] {
+            assert_eq!(without_user(url), (bare.to_owned(), user), "{url}");
+        }
+    }
 
     #[test]
     fn a_redirect_leads_where_its_location_says_seen_from_the_address_that_was_asked() {

@@ -144,7 +144,8 @@ impl Connections {
 /// Where the answer sends who asked; `None` where it is one.
 fn onward(at: &Uri, response: &Response<Incoming>) -> Result<Option<Uri>, Reason> {
     let code = response.status().as_u16();
-    if code < 300 {
+    // KEDA takes no other success for an answer either: they hold something else, or nothing.
+    if code == 200 {
         return Ok(None);
     }
     let location = response.headers().get(header::LOCATION);
@@ -158,7 +159,27 @@ fn onward(at: &Uri, response: &Response<Incoming>) -> Result<Option<Uri>, Reason
     next.map(Some).map_err(Reason::Redirected)
 }
 
+/// What was asked for, or that it took too long.
+pub(crate) async fn within<T>(
+    after_ms: u64,
+    asked: impl Future<Output = Result<T, Reason>>,
+) -> Result<T, Reason> {
+    let answer = tokio::time::timeout(Duration::from_millis(after_ms), asked).await;
+    answer.unwrap_or(Err(Reason::TimedOut { after_ms }))
+}
+
 impl Clients {
+    /// The answer's body, if it is there in time.
+    pub(crate) async fn ask(
+        &self,
+        uri: Uri,
+        question: Question,
+        after_ms: u64,
+    ) -> Result<Bytes, Reason> {
+        let client = self.of(&uri, &question)?;
+        within(after_ms, client.fetch(uri, question)).await
+    }
+
     pub(crate) fn of(&self, uri: &Uri, question: &Question) -> Result<Connections, Reason> {
         Ok(match uri.scheme_str() {
             Some("https") => Connections::Secure(self.secure(question.trust.clone())?),

@@ -13,11 +13,16 @@
 //! [`Poller::poll`] are where kinds are told apart.
 
 mod address;
+mod auth;
 pub mod cron;
 mod http;
 mod metrics_api;
+mod number;
+mod prometheus;
+mod rabbitmq;
 mod reads;
 mod secrets;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +34,8 @@ use starling_engine::policy::{Source, Trigger};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
+pub use prometheus::PROMETHEUS;
+pub use rabbitmq::RABBITMQ;
 pub use secrets::{
     AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, PARAMETERS_MAX,
     SECRET_BYTES_MAX, Secrets,
@@ -104,7 +111,7 @@ pub enum Reason {
     Secret(String),
     /// Pods of a Service that aren't there, are too many or didn't all answer.
     Endpoints(String),
-    /// 300 and above, but for redirects.
+    /// Any but 200, and redirects.
     Status(u16),
     /// To another scheme, to no address, or again and again.
     Redirected(String),
@@ -161,8 +168,49 @@ impl fmt::Display for Reason {
 pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, String)> {
     match kind {
         METRICS_API => metrics_api::check(metadata),
+        PROMETHEUS => prometheus::check(metadata),
+        RABBITMQ => rabbitmq::check(metadata),
         CRON => cron::check(metadata),
         _ => Vec::new(),
+    }
+}
+
+/// The settings that say what a trigger's value is held against, by KEDA's names for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goals {
+    pub target: &'static str,
+    /// What counts where it is left out; it may not be where there is none.
+    pub default: Option<&'static str>,
+    /// Above this the workload is to run at all.
+    pub activation: &'static str,
+}
+
+/// Those of a type whose value is asked for over the network; `None` for all others.
+pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
+    match kind {
+        METRICS_API => Some(metrics_api::GOALS),
+        PROMETHEUS => Some(prometheus::GOALS),
+        RABBITMQ => Some(rabbitmq::goals(metadata)),
+        _ => None,
+    }
+}
+
+/// What a source says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    /// In milli-units, 0 or more.
+    pub milli: i64,
+    /// What is held against the activation, in milli-units: mostly the same. A queue may
+    /// want its workload to run while the number that sizes it is 0.
+    pub activity_milli: i64,
+}
+
+impl Number {
+    pub(crate) fn of(milli: i64) -> Number {
+        Number {
+            milli,
+            activity_milli: milli,
+        }
     }
 }
 
@@ -186,17 +234,18 @@ impl Poller {
         }
     }
 
-    /// The trigger's value in milli-units, 0 or more. Returns within the
-    /// trigger's timeout (default 3 s). A value beyond i64 is an error, not the
-    /// largest value: it is a fault of the source, and a failed trigger holds
-    /// the size where a huge value would take it to its maximum.
-    pub async fn poll(&self, trigger: &Trigger, asked: Asked<'_>) -> Result<i64, Error> {
+    /// The trigger's value. Returns within the trigger's timeout (default 3 s). A value
+    /// beyond i64 is an error, not the largest value: it is a fault of the source, and a
+    /// failed trigger holds the size where a huge value would take it to its maximum.
+    pub async fn poll(&self, trigger: &Trigger, asked: Asked<'_>) -> Result<Number, Error> {
         let misconfigured = |why: String| Error {
             address: format!("trigger {}", trigger.name),
             reason: Reason::Misconfigured(why),
         };
         let (kind, metadata) = match &trigger.source {
-            Source::External { kind, metadata } if kind == METRICS_API || kind == CRON => {
+            Source::External { kind, metadata }
+                if kind == CRON || goals(kind, metadata).is_some() =>
+            {
                 (kind.as_str(), metadata)
             }
             Source::External { kind, .. } | Source::Unknown { kind } => {
@@ -213,6 +262,7 @@ impl Poller {
             let value = self.reads.run(value).await;
             return value
                 .map_err(|reason| misconfigured(reason.to_string()))?
+                .map(Number::of)
                 .map_err(misconfigured);
         }
         let read;
@@ -227,7 +277,11 @@ impl Poller {
                 })?;
             &read
         };
-        metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await
+        match kind {
+            PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
+            RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
+            _ => metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await,
+        }
     }
 
     /// Whether this agent has files of that name to authenticate with.

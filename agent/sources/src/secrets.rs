@@ -23,8 +23,18 @@ pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
-const PARAMETERS: [&str; 7] = [
-    "apiKey", "username", "password", "token", "ca", "cert", "key",
+const PARAMETERS: [&str; 11] = [
+    "apiKey",
+    "username",
+    "password",
+    "token",
+    "bearerToken",
+    "customAuthHeader",
+    "customAuthValue",
+    "host",
+    "ca",
+    "cert",
+    "key",
 ];
 /// How many there are at most.
 pub const PARAMETERS_MAX: usize = PARAMETERS.len();

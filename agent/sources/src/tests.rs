@@ -61,7 +61,10 @@ fn trigger(url: &str, more: &[(&str, &str)]) -> Trigger {
 
 async fn poll(address: SocketAddr) -> Result<i64, Error> {
     let trigger = trigger(&format!("http://{address}/stats?token=secret"), &[]);
-    Poller::default().poll(&trigger, ASKED).await
+    Poller::default()
+        .poll(&trigger, ASKED)
+        .await
+        .map(|it| it.milli)
 }
 
 /// The answer `body` must be refused with `reason` behind the address.
@@ -72,13 +75,14 @@ async fn refused(body: impl Into<String>, reason: &str) {
 }
 
 #[tokio::test]
-async fn numbers_and_quantities_are_read_in_milli_units_rounded_up() {
+async fn numbers_and_quantities_are_read_to_the_nearest_milli_unit() {
     for (value, milli) in [
         ("12", 12_000),
         ("0", 0),
         ("2.5", 2_500),
         ("1e3", 1_000_000),
-        ("0.0001", 1),
+        ("0.0001", 0),
+        ("0.4516", 452),
         ("\"7\"", 7_000),
         ("\"250m\"", 250),
         ("\"2Ki\"", 2_048_000),
@@ -101,7 +105,10 @@ async fn a_location_leads_through_objects_lists_and_queries() {
     ] {
         let trigger = trigger(&url, &[("valueLocation", location)]);
         assert_eq!(
-            Poller::default().poll(&trigger, ASKED).await,
+            Poller::default()
+                .poll(&trigger, ASKED)
+                .await
+                .map(|it| it.milli),
             Ok(milli),
             "{location}"
         );
@@ -147,7 +154,10 @@ async fn a_location_may_look_for_a_beginning_an_end_and_a_text() {
         ("queues.#(n%\"*jobs*\")#|#", 1_000),
     ] {
         let trigger = trigger(&url, &[("valueLocation", location)]);
-        let value = Poller::default().poll(&trigger, ASKED).await;
+        let value = Poller::default()
+            .poll(&trigger, ASKED)
+            .await
+            .map(|it| it.milli);
         assert_eq!(value, Ok(milli), "{location}");
     }
 }
@@ -274,7 +284,10 @@ async fn redirects_are_followed_ten_times_and_never_to_another_scheme() {
     let poll = async |path: &str| {
         let url = format!("http://{address}/{path}");
         let trigger = trigger(&url, &[]);
-        let answer = Poller::default().poll(&trigger, ASKED).await;
+        let answer = Poller::default()
+            .poll(&trigger, ASKED)
+            .await
+            .map(|it| it.milli);
         answer.map_err(|error| error.to_string().replace(&url, "URL"))
     };
     assert_eq!(poll("steps/0").await, Ok(1_000));
@@ -308,7 +321,7 @@ async fn what_a_question_carries_goes_to_the_host_alone_that_it_was_meant_for() 
         let url = format!("http://{address}/{path}");
         let settings = [("authMode", "apiKey"), (AUTHENTICATION, "queue")];
         let answer = poller.poll(&trigger(&url, &settings), ASKED).await;
-        assert_eq!(answer.unwrap(), carried, "{path}");
+        assert_eq!(answer.unwrap().milli, carried, "{path}");
     }
 }
 
@@ -390,7 +403,10 @@ async fn a_connection_is_used_again() {
     let poller = Poller::default();
     let trigger = trigger(&format!("http://{address}/"), &[]);
     for _ in 0..20 {
-        assert_eq!(poller.poll(&trigger, ASKED).await, Ok(1_000));
+        assert_eq!(
+            poller.poll(&trigger, ASKED).await.map(|it| it.milli),
+            Ok(1_000)
+        );
     }
     assert!(accepted.load(Ordering::Relaxed) <= http::IDLE_CONNECTIONS_MAX);
 }

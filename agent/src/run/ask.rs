@@ -14,7 +14,7 @@ use starling_kube::authentication::{Authentications, NAMESPACED, Wanted};
 use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
 use starling_kube::target;
-use starling_sources::{Asked, Poller, Reference, Secrets};
+use starling_sources::{Asked, Number, Poller, Reference, Secrets};
 
 use super::{Agent, Event, read};
 
@@ -61,7 +61,10 @@ impl Agent {
                     policy: &policy,
                     target: target.as_ref(),
                 };
-                by.ask(&trigger).await.map(Answer::Value)
+                by.ask(&trigger).await.map(|said| Answer::Value {
+                    milli: said.milli,
+                    activity_milli: said.activity_milli,
+                })
             };
             metrics.polled(result.is_ok(), begun.elapsed());
             let trigger = trigger.name;
@@ -107,7 +110,7 @@ struct By<'a> {
 }
 
 impl By<'_> {
-    async fn ask(&self, trigger: &Trigger) -> Result<i64, String> {
+    async fn ask(&self, trigger: &Trigger) -> Result<Number, String> {
         let secrets = self.secrets(trigger).await?;
         let endpoints = match (starling_sources::service(trigger), self.endpoints) {
             (Some(of), Some(endpoints)) => Some(endpoints.ready(of.namespace, of.name).await?),

@@ -52,16 +52,23 @@ async fn run(mut command: Command) -> Output {
         .unwrap()
 }
 
+/// Nobody has answered, or not in time.
+const UNREACHABLE: Option<i32> = Some(5);
+
+/// Asked anew where nobody answers: a busy machine is not late each time.
 async fn outcome(context: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = starling(context);
-    command.args(arguments);
-    let output = run(command).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    let mut tries = 0;
+    loop {
+        let mut command = starling(context);
+        command.args(arguments);
+        let output = run(command).await;
+        let code = output.status.code();
+        tries += 1;
+        if code != UNREACHABLE || tries == 3 {
+            return (code, text(output.stdout), text(output.stderr));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +110,7 @@ async fn data_goes_to_standard_output_and_exit_codes_tell_failures_apart() {
 
     // Nobody listens on port 1.
     let (code, _, err) = outcome(&context, &["status", "--server", "127.0.0.1:1"]).await;
-    assert_eq!(code, Some(5));
+    assert_eq!(code, UNREACHABLE);
     assert!(
         err.contains("127.0.0.1:1") && err.contains("no agent"),
         "{err}"
@@ -158,7 +165,8 @@ async fn status_ends_with_0_healthy_1_degraded_2_without_a_leader_and_waits_if_a
     let both = [leader.log.id(), other.log.id()];
 
     believes_alive(&leader, &both[..1]);
-    let (code, out, _) = outcome(&context, &["status"]).await;
+    // Of a, since b, who is asked where a is late, believes nobody alive.
+    let (code, out, _) = outcome(&context, &["status", "--agent", "a"]).await;
     assert_eq!(code, Some(1), "{out}");
     assert!(
         out.contains("State:       degraded: who doesn't answer: b\n"),
@@ -210,13 +218,14 @@ async fn an_agent_that_is_cut_off_doesn_t_make_the_cluster_leaderless() {
     let agents = [("b", cut_off.address.as_str()), ("a", &leader.address)];
     let context = context_file(&home, &agents, &home.keys("client"));
     believes_alive(&leader, &[leader.log.id(), cut_off.log.id()]);
-    let (code, out, err) = outcome(&context, &["status"]).await;
-    assert_eq!(code, Some(0), "{out}{err}");
+    // Either may be late on a busy machine, and then the other one alone is heard.
+    let (out, err) = harness::eventually("both answer", || async {
+        let (code, out, err) = outcome(&context, &["status"]).await;
+        (code == Some(0) && err.contains("b sees no leader")).then_some((out, err))
+    })
+    .await;
     assert!(out.contains("Answered by: a"), "{out}");
-    assert!(
-        err.contains("b sees no leader") && err.contains("what a says"),
-        "{err}"
-    );
+    assert!(err.contains("what a says"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

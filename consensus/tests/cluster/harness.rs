@@ -1,9 +1,10 @@
 //! A throw-away authority and agents on loopback.
 
 use std::future::Future;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -59,6 +60,22 @@ impl Authority {
     }
 }
 
+/// At an address that no other test and no other process of this machine uses, so that an
+/// agent finds its own again after each start.
+pub fn listen() -> TcpListener {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    // Network 127 belongs to each machine alone.
+    let ip = [
+        127,
+        1 + (process >> 7) as u8 % 250,
+        (process << 1) as u8 | ((next >> 7) as u8 & 1),
+        next as u8 | 128,
+    ];
+    TcpListener::bind((Ipv4Addr::from(ip), 0)).unwrap()
+}
+
 /// What stays of an agent when it isn't running.
 pub struct Agent {
     pub config: Config,
@@ -71,7 +88,7 @@ impl Agent {
     pub fn some(authority: &Authority, count: usize) -> Vec<Agent> {
         let mut agents: Vec<Agent> = Vec::new();
         for n in 0..count {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let listener = listen();
             let name = format!("agent-{n}");
             let dir = TempDir::new().unwrap();
             let config = Config {
@@ -130,7 +147,7 @@ impl Agent {
 
     /// As if it were another machine's: the next start listens elsewhere.
     pub fn move_away(&mut self) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listen();
         self.config.member.peer_address = listener.local_addr().unwrap().to_string();
         self.listener = Some(listener);
     }
@@ -191,6 +208,20 @@ pub fn command(name: &str) -> Command {
 pub async fn commit(log: &Log, name: &str) -> Outcome {
     eventually("a command is committed", || async {
         log.propose(command(name)).await.ok()
+    })
+    .await
+}
+
+/// Asks until the outcome is known: on a busy disk a call may need more time than it has.
+pub async fn completed<T, F>(ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    eventually("the outcome is known", || async {
+        match ask().await {
+            Err(Error::Unknown(_)) => None,
+            outcome => Some(outcome.unwrap()),
+        }
     })
     .await
 }

@@ -1,10 +1,8 @@
 //! Writers as processes: started, killed, stopped, and held to what they said.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::harness::Authority;
+use crate::harness::{self, Authority};
 use crate::network::Network;
 pub use crate::writer::State;
 use crate::writer::{self, Home};
@@ -42,25 +40,9 @@ pub fn seeded() -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-/// An address that no other test and no other process of this machine uses, so that an
-/// agent finds its own again after each start.
+/// See [`harness::listen`].
 fn address() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id();
-    // Network 127 belongs to each machine alone.
-    let ip = [
-        127,
-        1 + (process >> 7) as u8 % 250,
-        (process << 1) as u8 | (next >> 7) as u8,
-        next as u8 | 128,
-    ];
-    let ip = std::net::Ipv4Addr::from(ip);
-    TcpListener::bind((ip, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
+    harness::listen().local_addr().unwrap().to_string()
 }
 
 /// What a process has said so far.

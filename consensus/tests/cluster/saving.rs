@@ -3,7 +3,7 @@
 use starling_consensus::export;
 use starling_engine::ledger::Authority as Issuer;
 
-use crate::harness::{Agent, Authority, agree, commit, digest, form};
+use crate::harness::{Agent, Authority, agree, commit, completed, digest, form};
 
 #[tokio::test]
 async fn a_saved_snapshot_holds_all_that_was_applied_and_any_changed_bit_is_noticed() {
@@ -14,7 +14,7 @@ async fn a_saved_snapshot_holds_all_that_was_applied_and_any_changed_bit_is_noti
     }
     agree(&logs.iter().collect::<Vec<_>>()).await;
     for log in &logs {
-        let sealed = log.save().await.unwrap();
+        let sealed = completed(|| log.save()).await;
         let contents = export::inspect(&sealed).unwrap();
         let held = (contents.index, contents.digest);
         assert_eq!(held, digest(log));
@@ -30,7 +30,8 @@ async fn a_saved_snapshot_holds_all_that_was_applied_and_any_changed_bit_is_noti
         assert!(export::inspect(b"").is_err());
     }
     // Saved again without news it is the same.
-    assert_eq!(logs[0].save().await.unwrap(), logs[0].save().await.unwrap());
+    let save = || completed(|| logs[0].save());
+    assert_eq!(save().await, save().await);
 }
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn the_authoritys_key_is_in_no_saved_snapshot() {
     commit(&logs[0], "x").await;
     let ledger = logs[0].ledger();
     assert!(ledger.read().unwrap().authority.is_some());
-    let sealed = logs[0].save().await.unwrap();
+    let sealed = completed(|| logs[0].save()).await;
     let secret = b"the-secret-key";
     assert!(!sealed.windows(secret.len()).any(|bytes| bytes == secret));
     assert_eq!(export::inspect(&sealed).unwrap().members, ["agent-0"]);

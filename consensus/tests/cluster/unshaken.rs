@@ -16,7 +16,7 @@ fn disks_that_stall_for_up_to_two_seconds_cost_no_needless_election_and_nothing_
     println!("{seen}");
     // All volumes lie on one disk: what else uses it may stall all of them at once. That isn't
     // so again and again.
-    for _ in 0..2 {
+    for _ in 0..4 {
         if seen.needless > 0 {
             seen = stall(&volumes, &mut writers, &mut random, length, |_| {});
             println!("{seen}");

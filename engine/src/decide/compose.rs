@@ -42,10 +42,12 @@ fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> Part {
         _ if matches!(trigger.source, Source::Unknown { .. }) => {
             (failed(Failure::UnknownType), None, None, false)
         }
-        Some(Reading::Value { milli, at }) if expired(inputs, *at) => {
+        Some(Reading::Value { milli, at, .. }) if expired(inputs, *at) => {
             (Outcome::Stale, Some(*milli), Some(*at), true)
         }
-        Some(Reading::Value { milli, at }) => (Outcome::Composed, Some(*milli), Some(*at), true),
+        Some(Reading::Value { milli, at, .. }) => {
+            (Outcome::Composed, Some(*milli), Some(*at), true)
+        }
         Some(Reading::Failed { why, at }) => (failed(Failure::source(why)), None, Some(*at), false),
         _ => (Outcome::Unheard, None, None, false),
     };

@@ -218,7 +218,14 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
             }
             measured
         }
-        Reading::Value { milli, at } => value(inputs, trigger.goal, *milli, *at, scale),
+        Reading::Value {
+            milli,
+            activity_milli,
+            at,
+        } => Measured {
+            activity_milli: (!expired(inputs, *at)).then_some(*activity_milli),
+            ..value(inputs, trigger.goal, *milli, *at, scale)
+        },
     }
 }
 
@@ -243,15 +250,13 @@ pub(super) fn proposal(goal: Goal, milli: i64, scale: &Scale) -> Result<Proposal
 
 fn value(inputs: &Inputs<'_>, goal: Goal, milli: i64, at: Ms, scale: &Scale) -> Measured {
     let proposal = proposal(goal, milli, scale);
-    let expired = expired(inputs, at);
     let result = match proposal {
-        _ if expired => Verdict::Stale,
+        _ if expired(inputs, at) => Verdict::Stale,
         Ok(proposal) => Verdict::Good(proposal),
         Err(error) => Verdict::Bad(Failure::Metric(error)),
     };
     let mut measured = Measured::nothing(result).at(at, inputs.now);
     measured.value = Some(milli);
-    measured.activity_milli = (!expired).then_some(milli);
     measured
 }
 

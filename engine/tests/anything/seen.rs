@@ -59,10 +59,7 @@ fn sample(draw: &mut Draw<'_>, now: Ms) -> pods::Reading {
 pub fn reading(draw: &mut Draw<'_>, now: Ms) -> Reading {
     match draw.byte() % 5 {
         0 => Reading::None,
-        1 => Reading::Value {
-            milli: draw.i64(),
-            at: draw.near(now),
-        },
+        1 => Reading::value(draw.i64(), draw.near(now)),
         2 => Reading::Failed {
             why: "down".into(),
             at: draw.near(now),

@@ -69,10 +69,7 @@ impl Workload<'_> {
                     sums: self.sums(Resource::Cpu),
                     at: self.now,
                 },
-                (_, Voice::Says(level)) => Reading::Value {
-                    milli: self.noisy(level, i),
-                    at: self.now,
-                },
+                (_, Voice::Says(level)) => Reading::value(self.noisy(level, i), self.now),
                 (_, Voice::Fails) => Reading::Failed {
                     why: "down".into(),
                     at: self.now,

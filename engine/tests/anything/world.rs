@@ -118,7 +118,7 @@ impl<'a> World<'a> {
             ledger: Ledger::default(),
             replica: Ledger::default(),
             nodes: BTreeMap::new(),
-            answer: Some(Ok(Answer::Value(0))),
+            answer: Some(Ok(Answer::value(0))),
             fate: Fate::Granted,
             late: Vec::new(),
             scales,
@@ -231,9 +231,9 @@ impl<'a> World<'a> {
                     1 => Some(Err("refused".into())),
                     2 | 3 => Some(Ok(Answer::Pods(seen::sums(&mut self.draw, self.now)))),
                     4..=6 if self.scales => {
-                        Some(Ok(Answer::Value(i64::from(self.draw.byte()) * 1_000)))
+                        Some(Ok(Answer::value(i64::from(self.draw.byte()) * 1_000)))
                     }
-                    _ => Some(Ok(Answer::Value(self.draw.i64()))),
+                    _ => Some(Ok(Answer::value(self.draw.i64()))),
                 }
             }
             26 | 27 => {

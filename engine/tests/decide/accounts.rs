@@ -87,7 +87,7 @@ fn reads(goal: Goal, size: u32, number: i64) -> Scenario {
     let at = web.now;
     let reading = match goal {
         Goal::Utilization { .. } => Reading::Pods(usage(size, number)),
-        _ => Reading::Value { milli: number, at },
+        _ => Reading::value(number, at),
     };
     web.read(vec![reading]);
     web

@@ -79,10 +79,7 @@ impl Drawn {
 
     fn reading(&self, size: u32, value: i64, web: &Scenario) -> Reading {
         if !self.is_of_pods() {
-            return Reading::Value {
-                milli: value,
-                at: web.now,
-            };
+            return Reading::value(value, web.now);
         }
         let unseen = (self.missing + self.unready).min(size.saturating_sub(1));
         let missing = self.missing.min(unseen);

@@ -336,7 +336,7 @@ proptest! {
             web.later(1);
             web.started_ms.clone_from(&started);
             let milli = second.arrivals_milli.map(|milli| i64::try_from(milli).unwrap_or(i64::MAX));
-            let reading = milli.map_or(Reading::None, |milli| Reading::Value { milli, at: web.now });
+            let reading = milli.map_or(Reading::None, |milli| Reading::value(milli, web.now));
             web.read(vec![reading]);
             if event == 0 {
                 web.fail_over();

@@ -129,10 +129,7 @@ impl Scenario {
 }
 
 pub fn value(whole: i64) -> Reading {
-    Reading::Value {
-        milli: whole * 1_000,
-        at: NOW,
-    }
+    Reading::value(whole * 1_000, NOW)
 }
 
 pub fn failed(why: &str) -> Reading {

@@ -86,7 +86,7 @@ fn sums() -> impl Strategy<Value = Sums> {
 fn reading() -> impl Strategy<Value = Reading> {
     prop_oneof![
         Just(Reading::None),
-        (i64s(), times()).prop_map(|(milli, at)| Reading::Value { milli, at }),
+        (i64s(), times()).prop_map(|(milli, at)| Reading::value(milli, at)),
         (".{0,300}", times()).prop_map(|(why, at)| Reading::Failed { why, at }),
         sums().prop_map(Reading::Pods),
     ]

@@ -44,7 +44,7 @@ fn queue() -> Trigger {
 
 #[expect(clippy::unnecessary_wraps, reason = "as the queue has it")]
 fn says(milli: i64) -> Option<Result<Answer, String>> {
-    Some(Ok(Answer::Value(milli)))
+    Some(Ok(Answer::value(milli)))
 }
 
 fn cpu() -> Trigger {

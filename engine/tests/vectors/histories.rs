@@ -239,10 +239,7 @@ fn one_pass(
         running: size,
         ready: Some(size),
         last_pass,
-        readings: vec![Reading::Value {
-            milli: wanted * 1_000,
-            at: now,
-        }],
+        readings: vec![Reading::value(wanted * 1_000, now)],
         signal: None,
         started_ms: &[],
         history,

@@ -111,10 +111,7 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
     let whole = || Goal::Value {
         milli: int(metric, "target_value_milli"),
     };
-    let single = || Reading::Value {
-        milli: int(metric, "metric_value_milli"),
-        at: NOW,
-    };
+    let single = || Reading::value(int(metric, "metric_value_milli"), NOW);
     let series = || {
         let values: Vec<i64> = list(metric, "metric_values_milli")
             .iter()
@@ -125,7 +122,7 @@ fn trigger(index: usize, metric: &Value, of: &Value) -> (Trigger, Reading) {
                 why: error.to_string(),
                 at: NOW,
             },
-            |milli| Reading::Value { milli, at: NOW },
+            |milli| Reading::value(milli, NOW),
         )
     };
     let failing = metric["fetch_error"] == true;

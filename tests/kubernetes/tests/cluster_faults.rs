@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A helper that finds nothing has failed its test.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,17 @@ fn a_cut_holds_for_what_it_names_and_is_healed() {
             host.is_ok(),
         ]
     };
-    assert_eq!(seen(), [true; 4]);
+    let is_seen = |what: &str, expected: [bool; 4]| {
+        let look = |_: &Cluster| {
+            let seen = seen();
+            // What a busy machine answers late is answered later; what is cut off never is.
+            let through = (0..4).any(|n| seen[n] && !expected[n]);
+            assert!(!through, "{what}: {seen:?}");
+            (seen == expected).then_some(()).ok_or(format!("{seen:?}"))
+        };
+        cluster.until(what, LIMIT, look).unwrap();
+    };
+    is_seen("all is reached", [true; 4]);
     for (cut, expected) in [
         (Cut::Both, [false; 4]),
         (Cut::Incoming, [false; 4]),
@@ -111,13 +122,18 @@ fn a_cut_holds_for_what_it_names_and_is_healed() {
         (Cut::Nodes, [true, false, false, true]),
     ] {
         cluster.cut("node1", cut).unwrap();
-        assert_eq!(seen(), expected, "{cut:?}");
+        is_seen(&format!("{cut:?}"), expected);
     }
     // Within itself a node that is cut off goes on.
     cluster.cut("node1", Cut::Both).unwrap();
-    assert!(answers(cluster, "node1", &own, 8080));
+    cluster
+        .until("node1 reaches its own pod", LIMIT, |cluster| {
+            let answered = answers(cluster, "node1", &own, 8080);
+            answered.then_some(()).ok_or("no answer".into())
+        })
+        .unwrap();
     cluster.heal("node1").unwrap();
-    assert_eq!(seen(), [true; 4]);
+    is_seen("all is reached again", [true; 4]);
 }
 
 #[test]
@@ -164,38 +180,39 @@ fn a_cut_in_one_direction_lets_the_other_pass() {
 fn the_api_server_freezes_dies_slows_down_and_comes_back() {
     let Some(_turn) = turn::alone() else { return };
     let cluster = cluster();
-    let ask = || cluster.kubectl(["get", "--raw=/readyz", "--request-timeout=2s"]);
-    let through_proxy = || {
-        let config = format!(
-            "--kubeconfig={}",
-            cluster.kubeconfig_through_proxy().display()
-        );
+    // How long an answer took that may take so long.
+    let ask = |config: &Path, limit_s: u32| {
+        let config = format!("--kubeconfig={}", config.display());
+        let limit = format!("--request-timeout={limit_s}s");
         let began = Instant::now();
-        let answer = cluster.kubectl(["get", "--raw=/readyz", &config, "--request-timeout=20s"]);
-        (answer.is_ok(), began.elapsed())
+        let answer = cluster.kubectl(["get", "--raw=/readyz", &config, &limit]);
+        answer.map(|_| began.elapsed())
     };
+    let is_silent = || ask(cluster.kubeconfig(), 2).is_err();
+    let direct = || ask(cluster.kubeconfig(), 60).unwrap();
+    let through_proxy = || ask(cluster.kubeconfig_through_proxy(), 60).unwrap();
     cluster.freeze_api_server().unwrap();
-    assert!(ask().is_err());
+    assert!(is_silent());
     cluster.resume_api_server().unwrap();
-    ask().unwrap();
+    direct();
 
     cluster.kill_api_server().unwrap();
-    assert!(ask().is_err());
+    assert!(is_silent());
     let began = Instant::now();
     cluster.resume_api_server().unwrap();
     eprintln!("the API server was back after {:?}", began.elapsed());
-    ask().unwrap();
+    direct();
 
-    let delay = Duration::from_millis(1500);
+    // kubectl gives a TLS handshake 10 s, and waits once in it for what it has said.
+    let delay = Duration::from_secs(4);
     cluster.slow_api_server(delay);
-    let (answered, took) = through_proxy();
-    assert!(answered && took >= delay, "{answered} after {took:?}");
-    let began = Instant::now();
-    ask().unwrap();
-    assert!(began.elapsed() < delay, "tests go past the proxy");
+    let took = through_proxy();
+    assert!(took >= delay, "after {took:?}");
+    // What is delayed is slow each time; what a busy machine delays is not.
+    let is_quick = |ask: &dyn Fn() -> Duration| (0..3).any(|_| ask() < delay);
+    assert!(is_quick(&direct), "tests go past the proxy");
     cluster.slow_api_server(Duration::ZERO);
-    let (answered, took) = through_proxy();
-    assert!(answered && took < delay, "{answered} after {took:?}");
+    assert!(is_quick(&through_proxy), "the delay has ended");
 
     // What the controller manager and a node do afterwards shows that both found back.
     cluster.kubectl(["create", "namespace", "after"]).unwrap();

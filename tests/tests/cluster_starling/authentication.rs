@@ -1,8 +1,9 @@
 //! How a trigger proves who asks: KEDA's objects, and the Secrets that they name.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use starling_tests::installed::{Installed, SYSTEM, installed, until};
+use starling_tests::sizes::Sizes;
 use starling_tests::workload::{AT_ONCE, deployment};
 
 use super::moving::keda;
@@ -77,10 +78,9 @@ fn fails(installed: &Installed, why: &str) {
 /// For many questions.
 #[track_caller]
 fn stays(installed: &Installed, size: u64) {
-    let began = Instant::now();
-    while began.elapsed() < A_WHILE {
-        assert_eq!(installed.size(NAMESPACE, "deploy", "web"), size);
-    }
+    let mut sizes = Sizes::of(&installed.cluster, NAMESPACE, "web");
+    sizes.during(A_WHILE);
+    assert_eq!(sizes.all(), [size]);
 }
 
 #[test]
@@ -89,10 +89,7 @@ fn a_rotated_secret_counts_at_the_next_question_and_a_missing_one_changes_no_siz
     let cluster = &installed.cluster;
     for kind in ["triggerauthentications", "clustertriggerauthentications"] {
         cluster.apply(&keda(&format!("{kind}.yaml"))).unwrap();
-        let crd = format!("crd/{kind}.keda.sh");
-        cluster
-            .kubectl(["wait", "--for=condition=Established", &crd])
-            .unwrap();
+        installed.await_established(&format!("crd/{kind}.keda.sh"));
     }
     installed.namespace(NAMESPACE);
     installed.apply(NAMESPACE, &deployment("web", 2, 0));
@@ -125,10 +122,8 @@ fn a_rotated_secret_counts_at_the_next_question_and_a_missing_one_changes_no_siz
     installed.await_size(NAMESPACE, "deploy", "web", SOON, |size| size == 6);
     // Nobody was told of either.
     let told = [
-        installed
-            .starling(&["explain", "web", "-n", NAMESPACE])
-            .unwrap(),
-        installed.starling(&["policies", "-n", NAMESPACE]).unwrap(),
+        installed.told(&["explain", "web", "-n", NAMESPACE]),
+        installed.told(&["policies", "-n", NAMESPACE]),
         cluster
             .get(["scalingpolicy", "web", "-n", NAMESPACE])
             .unwrap(),

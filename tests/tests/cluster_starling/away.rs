@@ -9,6 +9,8 @@ use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(2);
 const AWAY: Duration = Duration::from_mins(1);
+/// The window for shrinking is a minute.
+const SHRUNK: Duration = Duration::from_mins(3);
 /// Of a slow API server.
 const CALL: Duration = Duration::from_secs(2);
 
@@ -17,11 +19,14 @@ fn i8_while_the_api_server_is_away_sizes_stay_and_afterwards_they_follow_the_loa
     let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "away");
     installed.namespace(namespace);
+    // A busy machine may keep pods from their work for some seconds: that they use less then
+    // is no reason to shrink.
+    let steady = "  behavior: {scaleDown: {stabilizationWindowSeconds: 60}}";
     let yaml = format!(
         "{}---{}",
         // More than the policy allows, however many there are.
         deployment("web", 1, 120),
-        cpu_policy("Deployment", "web", AT_ONCE)
+        cpu_policy("Deployment", "web", steady)
     );
     installed.apply(namespace, &yaml);
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 6);
@@ -46,13 +51,17 @@ fn i8_while_the_api_server_is_away_sizes_stay_and_afterwards_they_follow_the_loa
     let mut sizes = Sizes::of(cluster, namespace, "web");
     let later = sizes.during(Duration::from_secs(10));
     assert!(later.is_empty(), "{later:?}");
-    for pod in installed.pods(namespace, "app=web") {
-        let name = pod["metadata"]["name"].as_str().unwrap();
-        let end = ["/bin/sh", "-c", "echo 0 >/tmp/milli"];
-        // One that the policy has ended meanwhile needs no telling.
-        let _ = cluster.pod_exec(namespace, name, &end);
-    }
-    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 1);
+    until(cluster, "it shrinks as its pods rest", SHRUNK, |cluster| {
+        for pod in installed.pods(namespace, "app=web") {
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            let rest = ["/bin/sh", "-c", "echo 0 >/tmp/milli"];
+            // One that can't be told just now is told at the next look.
+            let _ = cluster.pod_exec(namespace, name, &rest);
+        }
+        let size = installed.size(namespace, "deploy", "web");
+        let right = size == 1;
+        Ok(right.then_some(()).ok_or_else(|| format!("it is {size}")))
+    });
     await_agents(cluster, NODES);
     installed.forget(namespace);
 }
@@ -62,20 +71,21 @@ fn a_slow_api_server_makes_each_write_slow_and_none_wait_for_another() {
     let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "slow");
     installed.namespace(namespace);
-    for name in ["a", "b", "c"] {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for name in names {
         let policy = cpu_policy("Deployment", name, AT_ONCE);
         installed.apply(namespace, &format!("{}---{policy}", deployment(name, 1, 0)));
     }
-    for name in ["a", "b", "c"] {
+    for name in names {
         installed.await_rollout(namespace, name);
         installed.await_condition(namespace, name, "Ready");
     }
-    let names = ["a", "b", "c"];
     let mut sizes = names.map(|name| Sizes::of(cluster, namespace, name));
     let pods = names.map(|name| installed.oldest(namespace, name));
     cluster.slow_api_server(CALL);
     for pod in &pods {
-        let burn = ["/bin/sh", "-c", "echo 200 >/tmp/milli"];
+        // 120 % of what it asks for; two cores have room for six times as much.
+        let burn = ["/bin/sh", "-c", "echo 120 >/tmp/milli"];
         cluster.pod_exec(namespace, pod, &burn).unwrap();
     }
     let began = Instant::now();
@@ -86,7 +96,7 @@ fn a_slow_api_server_makes_each_write_slow_and_none_wait_for_another() {
     cluster.slow_api_server(Duration::ZERO);
     written.sort_unstable();
     eprintln!("written after {written:.1?}");
-    // In a row they would be two calls apart, at least.
-    assert!(written[2] < written[0] + CALL * 3, "{written:.1?}");
+    // In a row the last would be five calls behind the first, at least.
+    assert!(written[5] < written[0] + CALL * 4, "{written:.1?}");
     installed.forget(namespace);
 }

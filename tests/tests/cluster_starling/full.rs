@@ -85,13 +85,16 @@ fn restarts(installed: &Installed, node: &str) -> u64 {
     containers[0]["restartCount"].as_u64().unwrap_or(0)
 }
 
-/// Id and role of the member of this name.
-fn member(installed: &Installed, name: &str) -> Result<(u64, String), String> {
-    let answer = installed.starling(&["members"])?;
-    let list = answer["members"].as_array().into_iter().flatten();
-    let mut found = list.filter(|it| it["name"] == name);
-    let it = found.next().ok_or_else(|| answer.to_string())?;
-    Ok((it["id"].as_u64().unwrap(), text(&it["role"])))
+/// Id and role of the member of this name, once an agent tells of it.
+fn member(installed: &Installed, name: &str) -> (u64, String) {
+    until(&installed.cluster, "it is a member", SOON, |_| {
+        Ok(installed.starling(&["members"]).and_then(|answer| {
+            let list = answer["members"].as_array().into_iter().flatten();
+            let mut found = list.filter(|it| it["name"] == name);
+            let it = found.next().ok_or_else(|| answer.to_string())?;
+            Ok((it["id"].as_u64().unwrap(), text(&it["role"])))
+        }))
+    })
 }
 
 #[test]
@@ -107,16 +110,15 @@ fn a_leader_whose_disk_runs_full_ends_nothing_is_lost_and_it_comes_back_once_the
     installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 3);
 
     let node = cluster.nodes().remove(0);
-    let (id, _) = member(&installed, &node).unwrap();
+    let (id, _) = member(&installed, &node);
     let disk = SmallDisk::under(cluster, &node);
     await_agents(cluster, NODES);
     until(cluster, "it leads, as the same member", SOON, |_| {
         // In vain while it has still to catch up.
         let _ = installed.starling(&["raft", "transfer", &node]);
-        Ok(member(&installed, &node).and_then(|(now, role)| {
-            assert_eq!(now, id);
-            if role == "leader" { Ok(()) } else { Err(role) }
-        }))
+        let now = member(&installed, &node);
+        let right = now == (id, "leader".to_owned());
+        Ok(right.then_some(()).ok_or_else(|| format!("{now:?}")))
     });
     let before = restarts(&installed, &node);
     disk.fill();
@@ -159,7 +161,7 @@ fn a_leader_whose_disk_runs_full_ends_nothing_is_lost_and_it_comes_back_once_the
             healthy.then_some(()).ok_or_else(|| status.to_string())
         }))
     });
-    assert_eq!(member(&installed, &node).unwrap().0, id, "the same member");
+    assert_eq!(member(&installed, &node).0, id, "the same member");
     eprintln!(
         "{node} led, then {leader}; it was started {} times",
         restarts(&installed, &node)

@@ -8,35 +8,52 @@ use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(1);
 /// `cluster_latency`, an example, makes as many as one likes.
-const RUNS: usize = 5;
+const RUNS: usize = 3;
 
 #[test]
 fn load_on_its_pods_makes_a_deployment_grow_and_rest_lets_it_shrink() {
     let Some(installed) = installed() else { return };
     let namespace = "grow";
     installed.namespace(namespace);
-    installed.apply(namespace, &deployment("web", 1, 0));
-    installed.await_rollout(namespace, "web");
-    let policy = cpu_policy("Deployment", "web", AT_ONCE);
-    installed.apply(namespace, &policy);
-    installed.await_condition(namespace, "web", "Ready");
-    // The sum of what all pods burn stays the same however many there are, as with real
-    // requests: one pod's 200 milli are 200 % of its request, and 70 % of three pods'.
-    let mut sizes = Sizes::of(&installed.cluster, namespace, "web");
     let mut took: Vec<Duration> = Vec::new();
-    for _ in 0..RUNS {
-        let began = installed.burn(namespace, "web", 200);
+    for run in 0..RUNS {
+        // Agents remember 15 s of a pod's use: a load that has just come and gone counts as
+        // noise, in which the next one is no clear rise. So each run has a pod of its own.
+        let name = format!("web{run}");
+        let policy = cpu_policy("Deployment", &name, AT_ONCE);
+        let yaml = format!("{}---{policy}", deployment(&name, 1, 0));
+        installed.apply(namespace, &yaml);
+        installed.await_rollout(namespace, &name);
+        installed.await_condition(namespace, &name, "Ready");
+        await_idle(&installed, namespace, &name);
+        // The sum of what all pods burn stays the same however many there are, as with real
+        // requests: one pod's 200 milli are 200 % of its request, and 70 % of three pods'.
+        let mut sizes = Sizes::of(&installed.cluster, namespace, &name);
+        let began = installed.burn(namespace, &name, 200);
         took.push(sizes.next("it grows", |size| size >= 2).at - began);
-        installed.await_size(namespace, "deploy", "web", SOON, |size| size == 3);
-        installed.burn(namespace, "web", 0);
-        installed.await_size(namespace, "deploy", "web", SOON, |size| size == 1);
-        sizes.all();
+        installed.await_size(namespace, "deploy", &name, SOON, |size| size == 3);
+        installed.burn(namespace, &name, 0);
+        installed.await_size(namespace, "deploy", &name, SOON, |size| size == 1);
     }
     took.sort_unstable();
     eprintln!("from load to scale write: {took:.2?}");
     // An HPA with metrics-server takes 22 s in the mean, on a cluster as this one.
     assert!(took[RUNS / 2] < Duration::from_secs(3), "{took:.2?}");
     installed.forget(namespace);
+}
+
+/// Until the one pod of a Deployment is known to be idle: what it used while it started is
+/// a small part of the mean.
+fn await_idle(installed: &Installed, namespace: &str, name: &str) {
+    let what = format!("{name} is measured, and idle");
+    until(&installed.cluster, &what, SOON, |_| {
+        Ok(installed.input(namespace, name).and_then(|input| {
+            let percent_milli = input["value_milli"].as_i64();
+            let low = percent_milli.is_some_and(|value| value < 20_000);
+            let idle = low && input["pods"]["counted"] == 1;
+            idle.then_some(()).ok_or_else(|| input.to_string())
+        }))
+    });
 }
 
 #[test]
@@ -57,12 +74,14 @@ fn a_number_brings_a_deployment_from_zero_and_back() {
     for of in ["ScalingPolicy", "Deployment"] {
         await_event(&installed, namespace, of, "worker");
     }
-    let columns = ["get", "scalingpolicies", "-n", namespace, "--no-headers"];
-    let columns = installed.cluster.kubectl(columns).unwrap();
     // Name, target, bounds, size, what is wanted, and whether it is active and ready.
-    let words: Vec<&str> = columns.split_whitespace().take(8).collect();
     let shown = ["worker", "worker", "0", "6", "3", "3", "True", "True"];
-    assert_eq!(words, shown, "{columns}");
+    until(&installed.cluster, "the columns show it", SOON, |cluster| {
+        let columns = ["get", "scalingpolicies", "-n", namespace, "--no-headers"];
+        let columns = cluster.kubectl(columns)?;
+        let right = columns.split_whitespace().take(8).eq(shown);
+        Ok(right.then_some(()).ok_or(columns))
+    });
     installed.tell(namespace, "source", "number", 0);
     installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 0);
     installed.forget(namespace);
@@ -114,10 +133,11 @@ fn what_behavior_says_of_windows_and_rates_holds() {
         down[0] - told,
         down[1] - down[0]
     );
-    // Writes are seen some time after they are decided on: periods of 5 s may look shorter.
-    let seen = Duration::from_secs(1);
+    // Writes are seen some time after they are decided on, so periods of 5 s may look
+    // shorter; the window of 10 s begins with the last answer of 50, a poll before the 25.
+    let seen = Duration::from_secs(3);
     assert!(up[1] - up[0] + seen > Duration::from_secs(5));
-    assert!(down[0] - told + seen + seen > Duration::from_secs(10));
+    assert!(down[0] - told + seen > Duration::from_secs(10));
     assert!(down[1] - down[0] + seen > Duration::from_secs(5));
     // Switched off in one direction, whatever the number says.
     let never = "  behavior: {scaleDown: {selectPolicy: Disabled}}";

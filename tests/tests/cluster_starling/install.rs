@@ -63,6 +63,10 @@ fn what_the_chart_gives_is_applied_and_sizes_a_deployment() {
     installed.web(namespace);
     installed.burn(namespace, "web", 200);
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 3);
-    let status = installed.starling(&["status"]).unwrap();
-    assert_eq!(status["members_alive"], 2, "{status}");
+    until(&installed.cluster, "both agents are alive", SOON, |_| {
+        Ok(installed.starling(&["status"]).and_then(|status| {
+            let both = status["members_alive"] == 2;
+            both.then_some(()).ok_or_else(|| status.to_string())
+        }))
+    });
 }

@@ -27,14 +27,15 @@ fn a_target_that_is_scaled_by_hand_or_disappears_gets_a_condition() {
     let Some(installed) = installed() else { return };
     let (cluster, namespace) = (&installed.cluster, "hands");
     installed.namespace(namespace);
-    let yaml = format!(
-        "{}---{}",
-        deployment("web", 2, 0),
-        cpu_policy("Deployment", "web", "")
-    );
+    // A size that somebody else sets stands, whatever its pods use.
+    let stands = "  behavior:
+    scaleUp: {selectPolicy: Disabled}
+    scaleDown: {selectPolicy: Disabled}";
+    let policy = cpu_policy("Deployment", "web", stands);
+    let yaml = format!("{}---{policy}", deployment("web", 2, 0));
     installed.apply(namespace, &yaml);
+    installed.await_condition(namespace, "web", "AbleToScale");
     let says = |words: &str| installed.await_words(namespace, "web", words);
-    says("SucceededGetScale");
     let scale = |replicas: &str| {
         let words = ["scale", "deploy/web", "-n", namespace, replicas];
         cluster.kubectl(words).unwrap();
@@ -50,7 +51,7 @@ fn a_target_that_is_scaled_by_hand_or_disappears_gets_a_condition() {
     says("FailedGetScale");
     installed.apply(namespace, &deployment("web", 3, 0));
     says("TargetRecreated");
-    says("SucceededGetScale");
+    installed.await_condition(namespace, "web", "AbleToScale");
     installed.forget(namespace);
 }
 
@@ -86,12 +87,7 @@ fn a_custom_resource_with_a_scale_is_a_target_once_the_agents_may_scale_it() {
     let (cluster, namespace) = (&installed.cluster, "custom");
     installed.namespace(namespace);
     cluster.apply(HERDS).unwrap();
-    let established = [
-        "wait",
-        "crd/herds.example.com",
-        "--for=condition=Established",
-    ];
-    cluster.kubectl(established).unwrap();
+    installed.await_established("crd/herds.example.com");
     let herd = "
 apiVersion: example.com/v1
 kind: Herd

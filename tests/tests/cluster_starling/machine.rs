@@ -25,7 +25,7 @@ fn each_agent_measures_its_machine_from_a_pod_that_has_no_mount_of_its_root() {
         "all agents tell of their machines",
         SOON,
         |_| {
-            let metrics = installed.metrics();
+            let metrics = installed.metrics()?;
             let telling = |wanted: &str| {
                 let told = metrics
                     .iter()

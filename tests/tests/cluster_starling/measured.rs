@@ -11,8 +11,11 @@ use starling_tests::installed::{Installed, SYSTEM, chart, installed, text, until
 use starling_tests::workload::{cpu_policy, deployment};
 
 /// Ends what never agrees; the first comparison does as a rule.
-const AGREE: Duration = Duration::from_mins(4);
+const AGREE: Duration = Duration::from_mins(8);
 const SOON: Duration = Duration::from_mins(1);
+/// A kubelet renews what it says within 15 s, and its mean is of the load after 15 more; on
+/// a busy machine both take longer.
+const BY_KUBELET: Duration = Duration::from_mins(3);
 
 /// Long enough for single seconds not to matter.
 const WINDOW: Duration = Duration::from_secs(20);
@@ -129,7 +132,8 @@ fn steady() -> String {
     format!("{pods}      volumes: [{{name: held, emptyDir: {{medium: Memory}}}}]\n")
 }
 
-/// Until agents and kubelets say the same of a steady load, to a twentieth.
+/// Until agents and kubelets say the same of a steady load, to a twentieth, and what they
+/// say is the load.
 fn agree(installed: &Installed, namespace: &str) {
     installed.namespace(namespace);
     let policy = cpu_policy("Deployment", "web", "  dryRun: true");
@@ -142,7 +146,9 @@ fn agree(installed: &Installed, namespace: &str) {
         Ok(
             over_the_same_time(installed, namespace, 3).and_then(|[ours, theirs]| {
                 let near = |ours: f64, theirs: f64| (ours - theirs).abs() <= theirs / 20.0;
-                if near(ours.0, theirs.0) && near(ours.1, theirs.1) {
+                let agree = near(ours.0, theirs.0) && near(ours.1, theirs.1);
+                let loaded = theirs.0 > 300.0 && theirs.1 > 3.0 * 64e6;
+                if agree && loaded {
                     Ok([ours, theirs])
                 } else {
                     Err(format!("agents say {ours:?}, kubelets {theirs:?}"))
@@ -151,8 +157,6 @@ fn agree(installed: &Installed, namespace: &str) {
         )
     });
     eprintln!("milli-cores and bytes: agents say {ours:?}, kubelets {theirs:?}");
-    // What both agree on is the load.
-    assert!(theirs.0 > 300.0 && theirs.1 > 3.0 * 64e6, "{theirs:?}");
     installed.forget(namespace);
 }
 
@@ -179,10 +183,9 @@ fn agents_that_see_nothing_of_their_node_measure_by_its_kubelet_and_size_by_that
     installed.namespace(namespace);
     installed.web(namespace);
     installed.burn(namespace, "web", 200);
-    // The kubelet renews what it says within 15 s, and its mean is of the load after 15 more.
-    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 3);
+    installed.await_size(namespace, "deploy", "web", BY_KUBELET, |size| size == 3);
     // Nothing that could be measured was left out.
-    let status = installed.starling(&["status"]).unwrap();
+    let status = installed.told(&["status"]);
     assert!(!status.to_string().contains("kubelet"), "{status}");
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use starling_tests::adapter::Adapter;
-use starling_tests::installed::{Installed, installed, until};
+use starling_tests::installed::{Installed, installed, text, until};
 use starling_tests::workload::{AT_ONCE, deployment};
 
 /// The twin's turn comes every 5 s.
@@ -16,9 +16,10 @@ const PODS: &str = "{type: Pods, pods: {metric: {name: requests}, \
 const OBJECT: &str = "{type: Object, object: {describedObject: {apiVersion: v1, kind: Service, \
                       name: front}, metric: {name: hits}, \
                       target: {type: AverageValue, averageValue: 10}}}";
-/// Two series, whose values the adapter has from birth: 42 and 43.
+/// Two series, whose values the adapter has from birth: 42 and 43. By 17 neither is within
+/// the tolerance of a size on the way.
 const EXTERNAL: &str = "{type: External, external: {metric: {name: my-external-metric}, \
-                        target: {type: AverageValue, averageValue: 20}}}";
+                        target: {type: AverageValue, averageValue: 17}}}";
 /// The one whose value is 42.
 const SOME_SERIES: &str = "{name: my-external-metric, selector: {matchLabels: {foo: bar}}}";
 const SERVICE: &str = "
@@ -82,7 +83,9 @@ fn tell_of_pods(installed: &Installed, adapter: &Adapter, quantities: &[&str]) {
                 Err(format!("{} pods", found.len()))
             })
         });
-        let pods = installed.pods(NAMESPACE, &selector);
+        let mut pods = installed.pods(NAMESPACE, &selector);
+        // Those that have a value keep being some that have one.
+        pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
         for (pod, quantity) in pods.iter().zip(quantities) {
             let pod = pod["metadata"]["name"].as_str().unwrap();
             let metric = format!("namespaces/{NAMESPACE}/pods/{pod}/requests");
@@ -154,7 +157,7 @@ fn what_an_adapter_knows_sizes_workloads_as_hpa_does_and_its_silence_changes_not
     // By way of 4: three pods are 2.1 by their values, and that is three.
     await_both(&installed, "pods", 3);
     await_both(&installed, "object", 2);
-    // (42 + 43) / 20
+    // (42 + 43) / 17
     await_both(&installed, "external", 5);
 
     adapter.stop();

@@ -114,6 +114,7 @@ fn from_five_nodes_to_two_and_to_seven_sizes_stay_right_and_members_are_the_same
     await_alive(&installed, 2);
     await_agents(cluster, 2);
     await_ready(cluster, namespace, "web", 3);
+    installed.await_rollout(namespace, "source");
     installed.tell(namespace, "source", "number", 15);
     await_ready(cluster, namespace, "worker", 2);
 

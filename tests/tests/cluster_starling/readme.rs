@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use starling_kubernetes_rig::shell;
+use starling_kubernetes_rig::{Cluster, shell};
 use starling_tests::installed::{self, Installed, installed};
 
 const SOON: Duration = Duration::from_mins(2);
@@ -34,6 +34,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn run(&self, command: &str) -> String {
+        self.attempt(command).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    fn attempt(&self, command: &str) -> Result<String, String> {
         let own = format!("{}/", self.folder.path().display());
         let mut script = command.replace(FOLDER, &own);
         if script.ends_with("--watch") {
@@ -48,7 +52,8 @@ impl Reader<'_> {
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
             .env("KUBECONFIG", self.installed.cluster.kubeconfig())
             .env("PATH", format!("{own}:{kubectl}:{path}"));
-        shell::finish(&mut shell, "", SOON).unwrap_or_else(|why| panic!("{command}: {why}"))
+        let said = shell::finish(&mut shell, "", SOON);
+        said.map_err(|why| format!("{command}: {why}"))
     }
 
     /// Asks with the command until the answer says what would change the size: not in the
@@ -56,9 +61,10 @@ impl Reader<'_> {
     fn await_outlook(&self, command: &str) {
         let what = "what would change the size is said";
         installed::until(&self.installed.cluster, what, SOON, |_| {
-            let said = self.run(command);
-            let outlook = said.contains("What would change the size");
-            Ok(if outlook { Ok(()) } else { Err(said) })
+            Ok(self.attempt(command).and_then(|said| {
+                let outlook = said.contains("What would change the size");
+                if outlook { Ok(()) } else { Err(said) }
+            }))
         });
     }
 
@@ -80,7 +86,9 @@ fn the_first_policy_of_the_readme_grows_and_shrinks_as_it_says() {
 
     let asks = commands(&readme, "3. Ask the agents", "4. The first policy");
     for command in &asks {
-        reader.run(command);
+        // Whom another test has cut off may be coming back: not all is well at once.
+        let said = |_: &Cluster| Ok(reader.attempt(command));
+        installed::until(&installed.cluster, command, SOON, said);
     }
     let plugin = fs::metadata(reader.folder.path().join("kubectl-starling")).unwrap();
     assert_eq!(plugin.permissions().mode() & 0o777, 0o755);

@@ -45,7 +45,8 @@ fn a_container_that_its_quota_holds_back_makes_its_deployment_grow() {
     await_value(&installed, namespace, "nothing is held back", |value| {
         (0..20_000).contains(&value)
     });
-    assert_eq!(installed.size(namespace, "deploy", "web"), 1);
+    // To start it may have been held back.
+    installed.await_size(namespace, "deploy", "web", SOON, |size| size == 1);
     // Five times what it may: in hardly a period it isn't stopped.
     installed.burn(namespace, "web", 1_000);
     let grown = installed.await_size(namespace, "deploy", "web", SOON, |size| size > 1);
@@ -127,7 +128,7 @@ fn a_long_window_takes_its_time_where_a_second_does_not_and_top_shows_what_is_us
     let quick = took(1);
     // 200 milli are 200 % of what it asks for; the mean over 16 s is above 77 % of that
     // after 6 s, and not before.
-    assert!(quick < Duration::from_secs(10), "{quick:?}");
+    assert!(quick < Duration::from_secs(20), "{quick:?}");
     let slow = took(0);
     assert!(slow > Duration::from_secs(5), "{slow:?}");
     // It goes on. Busybox is told how much to burn, and keeps to it within a fifth.

@@ -329,10 +329,7 @@ fn what_is_decided_live_names_the_values_that_would_change_the_size() {
         running: 3,
         ready: Some(3),
         last_pass: None,
-        readings: vec![Reading::Value {
-            milli: 15_000,
-            at: NOW,
-        }],
+        readings: vec![Reading::value(15_000, NOW)],
         signal: None,
         started_ms: &[],
         history: &History::default(),

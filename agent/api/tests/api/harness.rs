@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use starling_api as api;
 use starling_api::view::{Snapshot, View};
-use starling_consensus::{Config, Credentials, Founding, Log, Timing, Tls, Upkeep};
+use starling_consensus::{Config, Credentials, Error, Founding, Log, Timing, Tls, Upkeep};
 use starling_engine::ledger::version::HIGHEST;
 use starling_engine::ledger::{Command, Member};
 use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
@@ -143,12 +143,18 @@ pub struct Agent {
 
 impl Agent {
     pub async fn put(&self, policy: Policy) {
-        let source = "a:test.yaml".into();
-        let outcome = self
-            .log
-            .propose(Command::PutPolicy { policy, source })
-            .await
-            .unwrap();
+        let outcome = eventually("the policy is put", || async {
+            let put = Command::PutPolicy {
+                policy: policy.clone(),
+                source: "a:test.yaml".into(),
+            };
+            match self.log.propose(put).await {
+                // Where it was put after all, it is the same again, and nothing is decided.
+                Err(Error::Unknown(_)) => None,
+                outcome => Some(outcome.unwrap()),
+            }
+        })
+        .await;
         assert!(outcome.refused.is_empty(), "{outcome:?}");
     }
 

@@ -192,14 +192,18 @@ async fn with_the_api_server_away_nobody_is_certified_and_it_says_why() {
     let holder = Holder::start(cluster.kubeconfig(), &good).await;
     holder.ask(request(&good)).await.unwrap();
     cluster.freeze_api_server().unwrap();
-    let began = Instant::now();
-    let status = holder.ask(request(&good)).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable, "{status}");
-    assert!(
-        status.message().contains("can't be asked whose"),
-        "{status}"
-    );
-    assert!(began.elapsed() < Duration::from_secs(5), "it waits");
+    let refused = async || {
+        let began = Instant::now();
+        let status = holder.ask(request(&good)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        let words = status.message();
+        assert!(words.contains("can't be asked whose"), "{words}");
+        began.elapsed()
+    };
+    // It gives the API server 3 s, and would wait for 10 s as for any other call. What a busy
+    // machine adds is not added each time.
+    let soon = Duration::from_secs(9);
+    assert!(refused().await < soon || refused().await < soon, "it waits");
     cluster.resume_api_server().unwrap();
     holder.ask(request(&good)).await.unwrap();
 }

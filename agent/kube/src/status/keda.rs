@@ -151,6 +151,10 @@ fn fixed(spec: &Value) -> Value {
                 let name = format!("metric-api-{}", setting("valueLocation"));
                 external.push(metric(index, &name));
             }
+            "rabbitmq" => {
+                let name = format!("rabbitmq-{}", setting("queueName"));
+                external.push(metric(index, &name));
+            }
             other => external.push(metric(index, other)),
         }
         if !types.contains(&kind) {

@@ -19,6 +19,17 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             patch,
         )
     };
+    let query = |patch: Value| {
+        let metadata = json!({ "serverAddress": "http://p", "query": "up", "threshold": "1" });
+        let prometheus = json!({ "type": "prometheus", "metadata": metadata });
+        trigger(prometheus, json!({ "metadata": patch }))
+    };
+    let rabbit = |patch: Value| {
+        let metadata =
+            json!({ "host": "http://r", "queueName": "a", "mode": "QueueLength", "value": "5" });
+        let rabbitmq = json!({ "type": "rabbitmq", "metadata": metadata });
+        trigger(rabbitmq, json!({ "metadata": patch }))
+    };
     let cron = |patch: Value| trigger(working_hours(), json!({ "metadata": patch }));
     let metric = |patch: Value| json!({ "metrics": [patched(cpu(), &patch)] });
     let objective = |objective: Value| json!({ "strategy": "objective", "objective": objective });
@@ -223,7 +234,7 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             usage(json!({ "type": "kafka", "metricType": null })),
             "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, gpu, \
-             gpu-memory, disk, network, psi, throttling, metrics-api, cron",
+             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, cron",
         ),
         (
             t(),
@@ -294,6 +305,56 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             api(json!({ "metadata": { "activationTargetValue": "-1" } })),
             "activationTargetValue must be an amount that isn't negative",
+        ),
+        (
+            t(),
+            query(json!({ "serverAddress": null })),
+            "prometheus needs serverAddress",
+        ),
+        (
+            t(),
+            query(json!({ "query": null })),
+            "prometheus needs query",
+        ),
+        (
+            t(),
+            query(json!({ "threshold": null })),
+            "prometheus needs threshold",
+        ),
+        (
+            t(),
+            query(json!({ "threshold": "0" })),
+            "threshold must be an amount above 0",
+        ),
+        (
+            t(),
+            query(json!({ "activationThreshold": "-1" })),
+            "activationThreshold must be an amount that isn't negative",
+        ),
+        (
+            t(),
+            rabbit(json!({ "queueName": null })),
+            "rabbitmq needs queueName",
+        ),
+        (
+            t(),
+            rabbit(json!({ "mode": null })),
+            "rabbitmq: mode and value go together",
+        ),
+        (
+            t(),
+            rabbit(json!({ "value": "none" })),
+            "value must be an amount above 0",
+        ),
+        (
+            t(),
+            rabbit(json!({ "mode": null, "value": null, "queueLength": "-1" })),
+            "queueLength must be an amount above 0",
+        ),
+        (
+            t(),
+            rabbit(json!({ "activationValue": "x" })),
+            "activationValue must be an amount that isn't negative",
         ),
         (
             t(),

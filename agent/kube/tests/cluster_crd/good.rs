@@ -14,6 +14,14 @@ pub fn triggers() -> Value {
                 "name": "q",
                 "metadata": { "url": "http://q/x", "valueLocation": "a.b", "targetValue": "2.5" },
             },
+            {
+                "type": "prometheus",
+                "metadata": { "serverAddress": "http://p", "query": "up", "threshold": "1" },
+            },
+            {
+                "type": "rabbitmq",
+                "metadata": { "host": "http://r", "queueName": "a" },
+            },
         ],
     })
 }

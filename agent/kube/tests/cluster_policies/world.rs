@@ -176,7 +176,7 @@ spec:
                     Output::Poll { policy, trigger } => inputs.push(Input::Polled {
                         policy,
                         trigger: trigger.name,
-                        result: Ok(Answer::Value(self.queue_milli)),
+                        result: Ok(Answer::value(self.queue_milli)),
                     }),
                     Output::Patch(patch) => {
                         let Some(scale) = &mut self.scale else {

@@ -10,7 +10,7 @@ use crate::schema::{self, MetricType, TRIGGER_TYPES};
 use crate::yaml::clip;
 use starling_engine::quantity::Quantity;
 use starling_sources::{
-    AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, CRON, METRICS_API,
+    AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, CRON, Goals,
 };
 
 /// Puts the names that it gives away into `taken`. Where they are `composed` by a formula,
@@ -96,10 +96,11 @@ fn trigger(
             window_ms,
         };
     }
-    let (source, goal, activation_milli) = match written.kind.as_str() {
-        METRICS_API => metrics_api(check, field, written, composed),
-        CRON => cron(check, field, written),
-        other => {
+    let asked = starling_sources::goals(&written.kind, &written.metadata);
+    let (source, goal, activation_milli) = match (written.kind.as_str(), asked) {
+        (_, Some(goals)) => asked_for(check, field, written, goals, composed),
+        (CRON, None) => cron(check, field, written),
+        (other, None) => {
             check.fails(
                 &format!("{field}.type"),
                 format!(
@@ -120,10 +121,12 @@ fn trigger(
     }
 }
 
-fn metrics_api(
+/// One whose value is asked for over the network.
+fn asked_for(
     check: &mut Check,
     field: &str,
     written: &schema::Trigger,
+    goals: Goals,
     composed: bool,
 ) -> (Source, Goal, i64) {
     let mut metadata = written.metadata.clone();
@@ -145,17 +148,18 @@ fn metrics_api(
             metadata.insert(AUTHENTICATION_KIND.to_owned(), kind.name().to_owned());
         }
     }
-    for (key, why) in starling_sources::check(METRICS_API, &metadata) {
+    for (key, why) in starling_sources::check(&written.kind, &metadata) {
         if key == AUTHENTICATION {
             check.fails(&format!("{field}.{AUTHENTICATION}.name"), why);
         } else {
             refuse(check, field, std::iter::once((key, why)));
         }
     }
-    let goal_field = format!("{field}.metadata.targetValue");
-    let target = match written.metadata.get("targetValue") {
+    let goal_field = format!("{field}.metadata.{}", goals.target);
+    let target = match written.metadata.get(goals.target) {
         None if composed => None,
-        _ => required(check, field, &written.metadata, "targetValue"),
+        None if goals.default.is_some() => goals.default,
+        _ => required(check, field, &written.metadata, goals.target),
     };
     let milli = target.map_or(1, |text| {
         check.some_amount(&goal_field, text, Quantity::milli)
@@ -172,18 +176,13 @@ fn metrics_api(
             Goal::AverageValue { milli }
         }
     };
-    let activation = written
-        .metadata
-        .get("activationTargetValue")
-        .map_or(0, |text| {
-            check.amount(
-                &format!("{field}.metadata.activationTargetValue"),
-                text,
-                Quantity::milli,
-            )
-        });
+    let activation = written.metadata.get(goals.activation);
+    let activation = activation.map_or(0, |text| {
+        let field = format!("{field}.metadata.{}", goals.activation);
+        check.amount(&field, text, Quantity::milli)
+    });
     let source = Source::External {
-        kind: METRICS_API.to_owned(),
+        kind: written.kind.clone(),
         metadata,
     };
     (source, goal, activation)
@@ -217,7 +216,7 @@ pub(super) fn no_authentication(check: &mut Check, field: &str, written: &schema
     if written.authentication_ref.is_some() {
         check.fails(
             &format!("{field}.{AUTHENTICATION}"),
-            format!("belongs to {METRICS_API}: nobody is asked for this one"),
+            "belongs to triggers that ask somebody; this one asks nobody".to_owned(),
         );
     }
 }

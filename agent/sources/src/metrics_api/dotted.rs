@@ -6,8 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::number;
-use crate::Reason;
+use crate::{Number, Reason, number};
 
 /// Deeper nesting isn't read.
 const DEPTH_MAX: usize = 64;
@@ -21,7 +20,7 @@ pub(super) fn check_location(location: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn yaml(body: &[u8], location: &str) -> Result<i64, Reason> {
+pub(super) fn yaml(body: &[u8], location: &str) -> Result<Number, Reason> {
     let unreadable = |why: String| Reason::Unreadable {
         format: "YAML",
         why,
@@ -43,7 +42,7 @@ pub(super) fn yaml(body: &[u8], location: &str) -> Result<i64, Reason> {
     at(&value, location)
 }
 
-pub(super) fn xml(body: &[u8], location: &str) -> Result<i64, Reason> {
+pub(super) fn xml(body: &[u8], location: &str) -> Result<Number, Reason> {
     let unreadable = |why: String| Reason::Unreadable { format: "XML", why };
     let text = text(body, "XML")?;
     let options = roxmltree::ParsingOptions {
@@ -104,7 +103,7 @@ fn element(node: roxmltree::Node<'_, '_>, depth: usize) -> Option<Value> {
     Some(Value::Object(fields))
 }
 
-fn at(value: &Value, location: &str) -> Result<i64, Reason> {
+fn at(value: &Value, location: &str) -> Result<Number, Reason> {
     let missing = || Reason::Missing {
         location: location.to_owned(),
     };
@@ -124,8 +123,8 @@ fn at(value: &Value, location: &str) -> Result<i64, Reason> {
         })
     };
     match found {
-        Value::Number(number) => number::milli(&number.to_string(), location),
-        Value::String(text) => number::milli(text.trim(), location),
+        Value::Number(number) => number::read(&number.to_string(), location),
+        Value::String(text) => number::read(text.trim(), location),
         Value::Null => not_a_number("null"),
         Value::Bool(value) => not_a_number(&value.to_string()),
         Value::Array(_) => not_a_number("a list"),

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::{Reader, flag};
 use crate::http::{Clients, Question};
-use crate::{Reason, address};
+use crate::{Number, Reason, address};
 
 pub(super) const AGGREGATE: &str = "aggregateFromKubeServiceEndpoints";
 pub(super) const TYPE: &str = "aggregationType";
@@ -55,16 +55,25 @@ impl Aggregation {
         }
     }
 
+    /// Of what sizes, and of what is held against the activation.
+    fn of_all(self, numbers: &[Number]) -> Option<Number> {
+        let over = |which: fn(&Number) -> i64| self.over(numbers.iter().map(which));
+        Some(Number {
+            milli: over(|it| it.milli)?,
+            activity_milli: over(|it| it.activity_milli)?,
+        })
+    }
+
     /// In milli-units; a mean is rounded up, as a number is that has more digits.
-    fn over(self, values: &[i64]) -> Option<i64> {
-        let sum = || values.iter().map(|value| i128::from(*value)).sum::<i128>();
+    fn over(self, values: impl ExactSizeIterator<Item = i64>) -> Option<i64> {
+        let count = i128::try_from(values.len()).ok().filter(|n| *n > 0)?;
         match self {
-            Aggregation::Max => values.iter().max().copied(),
-            Aggregation::Min => values.iter().min().copied(),
-            Aggregation::Sum => i64::try_from(sum()).ok(),
+            Aggregation::Max => values.max(),
+            Aggregation::Min => values.min(),
+            Aggregation::Sum => i64::try_from(values.map(i128::from).sum::<i128>()).ok(),
             Aggregation::Average => {
-                let count = i128::try_from(values.len()).ok().filter(|n| *n > 0)?;
-                i64::try_from((sum() + count - 1).div_euclid(count)).ok()
+                let sum: i128 = values.map(i128::from).sum();
+                i64::try_from((sum + count - 1).div_euclid(count)).ok()
             }
         }
     }
@@ -117,7 +126,7 @@ pub(super) async fn ask(
     (uri, question): (Uri, Question),
     endpoints: &[IpAddr],
     reader: &Reader<'_>,
-) -> Result<i64, Reason> {
+) -> Result<Number, Reason> {
     let aggregation = Aggregation::of(metadata).map_err(Reason::Misconfigured)?;
     if endpoints.is_empty() {
         return Err(Reason::Endpoints("no pod behind it is ready".to_owned()));
@@ -158,7 +167,7 @@ pub(super) async fn ask(
             Reason::Endpoints(format!("the pod at {endpoint} gave no number: {why}"))
         })?);
     }
-    let whole = aggregation.over(&values);
+    let whole = aggregation.of_all(&values);
     whole.ok_or_else(|| Reason::Endpoints("the pods' numbers are too large".to_owned()))
 }
 
@@ -221,15 +230,18 @@ mod tests {
 
     #[test]
     fn many_numbers_become_one() {
+        let over = |kind: &str, values: &[i64]| {
+            let aggregation = Aggregation::of(&metadata(&[(TYPE, kind)])).unwrap();
+            aggregation.over(values.iter().copied())
+        };
         let values = [1_000, 2_500, 4_000];
-        let of = |kind: &str| Aggregation::of(&metadata(&[(TYPE, kind)])).unwrap();
-        assert_eq!(of("sum").over(&values), Some(7_500));
-        assert_eq!(of("max").over(&values), Some(4_000));
-        assert_eq!(of("min").over(&values), Some(1_000));
-        assert_eq!(of("average").over(&values), Some(2_500));
-        assert_eq!(of("average").over(&[0, 0, 1]), Some(1));
-        assert_eq!(Aggregation::Average.over(&[]), None);
-        assert_eq!(of("sum").over(&[i64::MAX, 1]), None);
-        assert_eq!(of("average").over(&[i64::MAX, i64::MAX]), Some(i64::MAX));
+        assert_eq!(over("sum", &values), Some(7_500));
+        assert_eq!(over("max", &values), Some(4_000));
+        assert_eq!(over("min", &values), Some(1_000));
+        assert_eq!(over("average", &values), Some(2_500));
+        assert_eq!(over("average", &[0, 0, 1]), Some(1));
+        assert_eq!(over("average", &[]), None);
+        assert_eq!(over("sum", &[i64::MAX, 1]), None);
+        assert_eq!(over("average", &[i64::MAX, i64::MAX]), Some(i64::MAX));
     }
 }

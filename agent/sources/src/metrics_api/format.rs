@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{dotted, json, prometheus};
-use crate::Reason;
+use crate::{Number, Reason};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -51,7 +51,7 @@ impl Format {
         }
     }
 
-    pub(super) fn read(self, body: &[u8], location: &str) -> Result<i64, Reason> {
+    pub(super) fn read(self, body: &[u8], location: &str) -> Result<Number, Reason> {
         match self {
             Format::Json => json::read(body, location),
             Format::Yaml => dotted::yaml(body, location),

@@ -5,8 +5,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::number;
-use crate::Reason;
+use crate::{Number, Reason, number};
 
 pub(super) const LOCATION_BYTES_MAX: usize = 256;
 
@@ -61,7 +60,7 @@ fn holds_one_text(location: &str) -> bool {
     parts().unwrap_or(false)
 }
 
-pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {
+pub(super) fn read(body: &[u8], location: &str) -> Result<Number, Reason> {
     // gjson takes anything for JSON, so validity is checked first; serde_json
     // also bounds the nesting.
     serde_json::from_slice::<IgnoredAny>(body).map_err(|error| not_json(error.to_string()))?;
@@ -79,7 +78,7 @@ pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {
         gjson::Kind::Array => return Err(not_a_number(location, "a list")),
         gjson::Kind::Object => return Err(not_a_number(location, "an object")),
     };
-    number::milli(number, location)
+    number::read(number, location)
 }
 
 fn not_json(why: String) -> Reason {

@@ -1,8 +1,7 @@
 //! Finds the number in Prometheus' text format: the first series that a selector
 //! such as `jobs{queue="a",state!="done"}` is met by.
 
-use super::number;
-use crate::Reason;
+use crate::{Number, Reason, number};
 
 /// A series' name, which may be left out, and what its labels must (not) be.
 struct Selector {
@@ -21,7 +20,7 @@ pub(super) fn check_location(location: &str) -> Result<(), String> {
     }
 }
 
-pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {
+pub(super) fn read(body: &[u8], location: &str) -> Result<Number, Reason> {
     let unreadable = |why: String| Reason::Unreadable {
         format: "Prometheus' text format",
         why,
@@ -40,7 +39,7 @@ pub(super) fn read(body: &[u8], location: &str) -> Result<i64, Reason> {
         // A time may stand behind the value.
         let value = rest.split_whitespace().next().ok_or_else(broken)?;
         if wanted.is_met_by(name, &labels) {
-            return number::milli(value, location);
+            return number::read(value, location);
         }
     }
     Err(Reason::Missing {

@@ -18,6 +18,7 @@ fn read(format: &str, body: &str, location: &str) -> Result<i64, String> {
     format.check_location(location).unwrap();
     format
         .read(body.as_bytes(), location)
+        .map(|it| it.milli)
         .map_err(|reason| reason.to_string())
 }
 
@@ -152,7 +153,12 @@ fn asked(pairs: &[(&str, &str)], secrets: &[(&'static str, &str)]) -> Result<Str
         .iter()
         .map(|(key, value)| (*key, (*value).to_owned()));
     let secrets = Secrets(secrets.collect());
-    let (uri, question) = auth::question(&metadata(pairs), "http://h/a?b=c", &secrets)
+    let (uri, question) = WAYS
+        .question(
+            &metadata(pairs),
+            "http://h/a?b=c".parse().unwrap(),
+            &secrets,
+        )
         .map_err(|reason| reason.to_string())?;
     let mut words = vec![uri.to_string()];
     for (name, value) in &question.headers {

@@ -43,7 +43,10 @@ async fn ask(port: u16, ips: &[IpAddr], more: &[(&str, &str)]) -> Result<i64, St
         endpoints: Some(ips),
         ..ASKED
     };
-    let answer = Poller::default().poll(&trigger, asked).await;
+    let answer = Poller::default()
+        .poll(&trigger, asked)
+        .await
+        .map(|it| it.milli);
     answer.map_err(|error| error.to_string())
 }
 

@@ -48,7 +48,7 @@ fn cpu() -> Trigger {
 }
 
 fn value(milli: i64) -> Reading {
-    Reading::Value { milli, at: NOW }
+    Reading::value(milli, NOW)
 }
 
 fn report(policy: &Policy, current: u32, reading: Reading, platform: Platform<'_>) -> Report {

@@ -52,7 +52,7 @@ pub fn thresholds(case: Case<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
             grows: room.grows,
             // Less of it would leave the size to another trigger.
             shrinks: room.shrinks && holds_alone,
-            rests: awake == [index] && floor.is_none(),
+            rests: awake == [index] && floor.is_none() && is_one_number(reading),
             floor,
         };
         outlook.extend(what_if.samples());
@@ -98,12 +98,27 @@ impl Room {
     }
 }
 
+/// Whether the value itself is held against the activation, but for its rounding. Of a
+/// source that says both apart nobody knows which activity another value would come with.
+fn is_one_number(reading: &Reading) -> bool {
+    match reading {
+        Reading::Value {
+            milli,
+            activity_milli,
+            ..
+        } => (0..=1).contains(&activity_milli.saturating_sub(*milli)),
+        _ => true,
+    }
+}
+
 /// The triggers that keep the workload from resting.
 fn active(case: Case<'_>, report: &Report) -> Vec<usize> {
     let pairs = report.inputs.iter().zip(&case.policy.triggers);
     let active = pairs.enumerate().filter(|(index, (input, trigger))| {
         let answer = match case.evidence.readings.get(*index) {
-            Some(Reading::Value { milli, .. }) => *milli > trigger.activation_milli,
+            Some(Reading::Value { activity_milli, .. }) => {
+                *activity_milli > trigger.activation_milli
+            }
             _ if trigger.source.is_formula() => input
                 .value
                 .is_some_and(|milli| milli > trigger.activation_milli),

@@ -12,10 +12,7 @@ fn objective() -> Objective {
 }
 
 fn value(whole: i64) -> Reading {
-    Reading::Value {
-        milli: whole * 1_000,
-        at: NOW,
-    }
+    Reading::value(whole * 1_000, NOW)
 }
 
 /// `ready` replicas that request a core each and use half of it.

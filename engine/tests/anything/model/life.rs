@@ -154,10 +154,12 @@ fn busy(inputs: &Inputs<'_>) -> bool {
     let old_ms = policy.polling_interval_ms.saturating_mul(3).max(60_000);
     let triggers = policy.triggers.iter().zip(&inputs.readings);
     let mut active = triggers.filter(|(trigger, reading)| match reading {
-        Reading::Value { milli, at } => {
+        Reading::Value {
+            activity_milli, at, ..
+        } => {
             matches!(trigger.source, Source::External { .. })
                 && inputs.now.since(*at) <= old_ms
-                && *milli > trigger.activation_milli
+                && *activity_milli > trigger.activation_milli
         }
         _ => false,
     });

@@ -101,10 +101,7 @@ fn one_container_s_cores_can_be_the_measure() {
 fn a_value_in_all_is_spread_over_ready_replicas() {
     let latency = named("latency", Goal::Value { milli: 250 });
     let mut web = Scenario::new(vec![latency], 4);
-    web.read(vec![Reading::Value {
-        milli: 375,
-        at: web.now.minus(7_000),
-    }]);
+    web.read(vec![Reading::value(375, web.now.minus(7_000))]);
     let decision = web.pass();
     insta::assert_snapshot!(explain(&decision), @r#"
     Grows from 4 to 6 replicas.

@@ -163,10 +163,7 @@ impl Case {
         let other = if self.failing {
             failed("down")
         } else {
-            Reading::Value {
-                milli: 0,
-                at: web.now,
-            }
+            Reading::value(0, web.now)
         };
         web.read(vec![load, other]);
         web

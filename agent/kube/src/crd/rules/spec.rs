@@ -99,6 +99,13 @@ fn modifiers() -> Vec<Rule> {
         .blames(".triggers"),
         Rule::new(
             "",
+            "has(self.scalingModifiers) || !has(self.triggers) || \
+             self.triggers.all(t, t.type != 'prometheus' || 'threshold' in t.metadata)",
+            "prometheus needs threshold: what the value is held against",
+        )
+        .blames(".triggers"),
+        Rule::new(
+            "",
             format!(
                 "!has(self.scalingModifiers) || ({})",
                 above_zero(&format!("string({amount})"))

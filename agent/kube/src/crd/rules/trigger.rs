@@ -55,6 +55,8 @@ pub(super) fn rules() -> Vec<Rule> {
     ];
     rules.extend(resource());
     rules.extend(metrics_api());
+    rules.extend(prometheus());
+    rules.extend(rabbitmq());
     rules.extend(cron());
     rules
 }
@@ -128,24 +130,62 @@ fn metrics_api() -> Vec<Rule> {
             "valueLocation may hold one `*`, or two around a text as in `#(name%\"*text*\")`",
         )
         .blames(".metadata"),
-        Rule::new(
-            AT,
-            format!(
-                "self.type != 'metrics-api' || !('targetValue' in self.metadata) || ({})",
-                above_zero("self.metadata['targetValue']")
-            ),
-            format!("targetValue {AMOUNT}"),
-        )
-        .blames(".metadata"),
-        Rule::new(
-            AT,
-            "self.type != 'metrics-api' || !('activationTargetValue' in self.metadata) || \
-             (isQuantity(self.metadata['activationTargetValue']) && \
-             quantity(self.metadata['activationTargetValue']).compareTo(quantity('0')) >= 0)",
-            "activationTargetValue must be an amount that isn't negative",
-        )
-        .blames(".metadata"),
+        target("metrics-api", "targetValue"),
+        activation("metrics-api", "activationTargetValue"),
     ]
+}
+
+fn prometheus() -> Vec<Rule> {
+    let need = |key, what| needed("prometheus", key, what);
+    vec![
+        need("serverAddress", "where to ask"),
+        need("query", "what to ask, with one series for an answer"),
+        target("prometheus", "threshold"),
+        activation("prometheus", "activationThreshold"),
+    ]
+}
+
+fn rabbitmq() -> Vec<Rule> {
+    vec![
+        needed("rabbitmq", "queueName", "the queue that is looked at"),
+        Rule::new(
+            AT,
+            "self.type != 'rabbitmq' || 'queueLength' in self.metadata || \
+             ('mode' in self.metadata) == ('value' in self.metadata)",
+            "rabbitmq: mode and value go together",
+        )
+        .blames(".metadata"),
+        target("rabbitmq", "value"),
+        target("rabbitmq", "queueLength"),
+        activation("rabbitmq", "activationValue"),
+    ]
+}
+
+/// What a value that is asked for is held against.
+fn target(kind: &str, key: &str) -> Rule {
+    Rule::new(
+        AT,
+        format!(
+            "self.type != '{kind}' || !('{key}' in self.metadata) || ({})",
+            above_zero(&format!("self.metadata['{key}']"))
+        ),
+        format!("{key} {AMOUNT}"),
+    )
+    .blames(".metadata")
+}
+
+/// Above this the workload is to run at all.
+fn activation(kind: &str, key: &str) -> Rule {
+    Rule::new(
+        AT,
+        format!(
+            "self.type != '{kind}' || !('{key}' in self.metadata) || \
+             (isQuantity(self.metadata['{key}']) && \
+             quantity(self.metadata['{key}']).compareTo(quantity('0')) >= 0)"
+        ),
+        format!("{key} must be an amount that isn't negative"),
+    )
+    .blames(".metadata")
 }
 
 fn cron() -> Vec<Rule> {

@@ -150,7 +150,7 @@ impl Bench {
         self.step(Input::Polled {
             policy: web(),
             trigger: "queue".into(),
-            result: Ok(Answer::Value(milli)),
+            result: Ok(Answer::value(milli)),
         });
     }
 

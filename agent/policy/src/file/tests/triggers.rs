@@ -17,7 +17,7 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         "type: kafka",
         &[
             "16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, gpu, \
-         gpu-memory, disk, network, psi, throttling, metrics-api, cron",
+         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, cron",
         ],
     );
     refused(
@@ -31,8 +31,8 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         "type: cpu\n",
         "type: cpu\n      authenticationRef: {name: a}\n",
         &[
-            "13:26: spec.triggers[0].authenticationRef: belongs to metrics-api: nobody is asked for \
-             this one",
+            "13:26: spec.triggers[0].authenticationRef: belongs to triggers that ask somebody; this \
+             one asks nobody",
         ],
     );
     let named = POLICY.replacen("type: cpu\n", "type: cpu\n      name: a\n", 1);
@@ -182,7 +182,7 @@ fn questions_that_can_not_be_asked_are_refused() {
         "https://u:secret@host/x?key=secret",
         &[&format!(
             "18:14: {metadata}.url: holds a user or password, which everyone who may read policies \
-         would see; use `authMode: basic`"
+         would see; put them into what an `authenticationRef` names"
         )],
     );
     refused(
@@ -324,8 +324,8 @@ fn a_reference_to_what_a_trigger_authenticates_with_is_kept_by_name_alone() {
     );
     assert_eq!(
         problems(&beside),
-        "14:26: spec.triggers[0].authenticationRef: belongs to metrics-api: nobody is asked for this \
-         one\n"
+        "14:26: spec.triggers[0].authenticationRef: belongs to triggers that ask somebody; this \
+         one asks nobody\n"
     );
 }
 

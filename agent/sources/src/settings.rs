@@ -1,0 +1,109 @@
+//! What the settings of several kinds of source have in common.
+//!
+//! Comes in: a trigger's metadata. Goes out: what a setting says, or what is wrong with it,
+//! in words that name what may be written.
+
+use std::collections::BTreeMap;
+
+use crate::secrets::{self, AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND};
+
+/// A trigger's settings, by KEDA's names for them.
+pub(crate) type Metadata = BTreeMap<String, String>;
+/// Settings that can't be used: key, empty where one is missing, and reason.
+pub(crate) type Wrong = Vec<(String, String)>;
+
+/// What a reference that stands beside the settings becomes; nothing that users write.
+const REFERENCE: [&str; 3] = [
+    AUTHENTICATION,
+    AUTHENTICATION_KIND,
+    AUTHENTICATION_CONTAINER,
+];
+/// KEDA's default, in milliseconds, and what a user may ask for.
+const TIMEOUT_DEFAULT_MS: u64 = 3_000;
+const TIMEOUT_MS_MAX: u64 = 60_000;
+/// Of what a user wrote, in a message.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// Settings that this kind doesn't have, and a reference that is no name.
+pub(crate) fn strange(metadata: &Metadata, keys: &[&str]) -> Wrong {
+    let strange =
+        |key: &&String| !keys.contains(&key.as_str()) && !REFERENCE.contains(&key.as_str());
+    let found = metadata.keys().filter(strange);
+    let why = |key: &String| {
+        let why = format!("is not supported; allowed: {}", keys.join(", "));
+        (key.clone(), why)
+    };
+    let mut wrong: Wrong = found.map(why).collect();
+    if let Some(Err(why)) = metadata.get(AUTHENTICATION).map(|it| secrets::check(it)) {
+        wrong.push((AUTHENTICATION.to_owned(), why));
+    }
+    wrong
+}
+
+/// The setting's text; empty where it is left out.
+pub(crate) fn text<'a>(metadata: &'a Metadata, key: &str) -> &'a str {
+    metadata.get(key).map(String::as_str).unwrap_or_default()
+}
+
+/// How long to wait for an answer.
+pub(crate) fn timeout_ms(metadata: &Metadata) -> Result<u64, String> {
+    let Some(text) = metadata.get("timeout") else {
+        return Ok(TIMEOUT_DEFAULT_MS);
+    };
+    // As KEDA takes it: milliseconds, or one of Go's durations, such as `2s`.
+    let (digits, unit_ms) = if let Some(digits) = text.strip_suffix("ms") {
+        (digits, 1)
+    } else if let Some(digits) = text.strip_suffix('s') {
+        (digits, 1_000)
+    } else {
+        (text.as_str(), 1)
+    };
+    let ms = digits.parse::<u64>().ok();
+    ms.and_then(|number| number.checked_mul(unit_ms))
+        .filter(|ms| (1..=TIMEOUT_MS_MAX).contains(ms))
+        .ok_or_else(|| {
+            format!(
+                "must be 1 to {TIMEOUT_MS_MAX} milliseconds, such as `2500`, `500ms` or `2s`, is \
+                 `{}`",
+                shown(text)
+            )
+        })
+}
+
+/// What is `false` where it is left out.
+pub(crate) fn flag(metadata: &Metadata, key: &str) -> Result<bool, String> {
+    match metadata.get(key).map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(format!("must be true or false, is `{}`", shown(other))),
+    }
+}
+
+/// Pairs as KEDA writes them: `a=1,b=2`.
+pub(crate) fn pairs(text: &str) -> Result<Vec<(&str, &str)>, String> {
+    let parts = text.split(',').filter(|part| !part.trim().is_empty());
+    let pairs = parts.map(|part| match part.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim(), value.trim())),
+        _ => {
+            let why = "must be pairs such as `a=1,b=2`, and holds";
+            Err(format!("{why} `{}`", shown(part)))
+        }
+    });
+    pairs.collect()
+}
+
+/// That none of those who are allowed was written.
+pub(crate) fn not_known(written: &str, allowed: &[&str]) -> String {
+    format!(
+        "`{}` is not known; allowed: {}",
+        shown(written),
+        allowed.join(", ")
+    )
+}
+
+/// The beginning of what somebody wrote or answered, in one line, for a message.
+pub(crate) fn shown(text: &str) -> String {
+    let rest = text.chars().nth(SHOWN_CHARS_MAX).map(|_| '…');
+    let begin = text.chars().take(SHOWN_CHARS_MAX);
+    begin.flat_map(char::escape_debug).chain(rest).collect()
+}

@@ -1,0 +1,73 @@
+//! What triggers ask, asked of the real servers: policies as users write them, read and
+//! asked as an agent does.
+#![allow(clippy::unwrap_used)] // What isn't there fails its test.
+
+mod prometheus;
+mod rabbitmq;
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use starling_engine::policy::Trigger;
+use starling_policy::file;
+use starling_sources::{Asked, Number, Poller, Secrets};
+
+/// A question of one agent.
+struct Question {
+    poller: Poller,
+    trigger: Trigger,
+    secrets: Secrets,
+}
+
+impl Question {
+    /// A trigger as a policy has it, in YAML's short form.
+    fn of(trigger: &str, secrets: &[(&str, &str)]) -> Question {
+        let policy = format!(
+            "{{apiVersion: starling.sh/v1alpha1, kind: ScalingPolicy, metadata: {{name: web}}, \
+             spec: {{scaleTargetRef: {{name: web}}, triggers: [{trigger}]}}}}"
+        );
+        let read = file::read(&policy);
+        assert_eq!(read.problems, [], "{policy}");
+        let secrets = secrets.iter();
+        let secrets = secrets.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Question {
+            poller: Poller::default(),
+            trigger: read.policies[0].1.triggers[0].clone(),
+            secrets: Secrets::from(secrets.collect::<BTreeMap<_, _>>()),
+        }
+    }
+
+    async fn ask(&self) -> Result<Number, String> {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let asked = Asked {
+            namespace: "default",
+            wall_ms: since.unwrap().as_millis() as i64,
+            secrets: Some(&self.secrets),
+            endpoints: None,
+        };
+        let answer = self.poller.poll(&self.trigger, asked).await;
+        answer.map_err(|error| error.to_string())
+    }
+
+    /// Until the number is right. What a server says is late: it counts now and then.
+    async fn until(&self, right: impl Fn(Number) -> bool) -> Number {
+        starling_tests::until("the number is right", || async {
+            self.ask().await.ok().filter(|number| right(*number))
+        })
+        .await
+    }
+
+    /// Until a question fails for this reason.
+    async fn fails(&self, why: &str) {
+        starling_tests::until(why, || async {
+            self.ask().await.err().filter(|said| said.contains(why))
+        })
+        .await;
+    }
+}
+
+/// Whether it is so many, and held against the activation as so many.
+fn is(whole: i64) -> impl Fn(Number) -> bool {
+    let milli = whole * 1_000;
+    move |number| (number.milli, number.activity_milli) == (milli, milli)
+}
