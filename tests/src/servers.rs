@@ -10,6 +10,7 @@
 
 mod prometheus;
 mod rabbitmq;
+mod redis;
 
 use std::fs;
 use std::net::TcpListener;
@@ -20,6 +21,7 @@ use starling_kubernetes_rig::shell;
 
 pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
+pub use redis::Redis;
 
 use crate::DEADLINE;
 

@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 12] = [
+pub const TRIGGER_TYPES: [&str; 14] = [
     "cpu",
     "memory",
     "gpu",
@@ -39,6 +39,8 @@ pub const TRIGGER_TYPES: [&str; 12] = [
     starling_sources::METRICS_API,
     starling_sources::PROMETHEUS,
     starling_sources::RABBITMQ,
+    starling_sources::REDIS,
+    starling_sources::REDIS_STREAMS,
     starling_sources::CRON,
 ];
 
@@ -145,7 +147,8 @@ fn deployment() -> String {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
-    /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq` or `cron`.
+    /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams` or
+    /// `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

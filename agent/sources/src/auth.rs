@@ -10,9 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use crate::http::{Question, Trust};
+use crate::http::Question;
 use crate::secrets::{AUTHENTICATION, Secrets};
 use crate::settings::{Metadata, Wrong, flag, not_known, shown};
+use crate::tls::Trust;
 use crate::{Reason, address};
 
 const HEADER_DEFAULT: &str = "X-API-KEY";

@@ -4,8 +4,6 @@
 //! trust: this machine's authorities (those that the program carries, where the
 //! machine has none), or the one that a trigger names in their place.
 
-mod tls;
-
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,8 +18,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::{Reason, address};
-pub(crate) use tls::Trust;
+use crate::tls::{self, Trust};
+use crate::{Reason, address};
 
 /// A longer answer is an error.
 pub const BODY_BYTES_MAX: usize = 1 << 20;

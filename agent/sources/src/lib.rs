@@ -21,8 +21,11 @@ mod number;
 mod prometheus;
 mod rabbitmq;
 mod reads;
+mod redis;
 mod secrets;
 mod settings;
+mod stream;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +34,7 @@ use std::path::PathBuf;
 
 use starling_engine::policy::{Source, Trigger};
 
+pub use self::redis::{REDIS, REDIS_STREAMS};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
@@ -109,6 +113,8 @@ pub enum Reason {
     Connection(String),
     /// Secrets that aren't there, or can't be used.
     Secret(String),
+    /// By the server itself: who asks isn't known there, or may not ask that.
+    Refused(String),
     /// Pods of a Service that aren't there, are too many or didn't all answer.
     Endpoints(String),
     /// Any but 200, and redirects.
@@ -148,6 +154,7 @@ impl fmt::Display for Reason {
             }
             Reason::TimedOut { after_ms } => write!(f, "no answer within {after_ms} ms"),
             Reason::Connection(why) => write!(f, "can't connect: {why}"),
+            Reason::Refused(why) => write!(f, "refused: {why}"),
             Reason::Status(code) => write!(f, "answered HTTP {code}"),
             Reason::Redirected(why) => write!(f, "is redirected {why}"),
             Reason::TooLong => write!(f, "the answer is longer than {} KiB", BODY_BYTES_MAX >> 10),
@@ -170,6 +177,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         METRICS_API => metrics_api::check(metadata),
         PROMETHEUS => prometheus::check(metadata),
         RABBITMQ => rabbitmq::check(metadata),
+        REDIS | REDIS_STREAMS => redis::check(kind, metadata),
         CRON => cron::check(metadata),
         _ => Vec::new(),
     }
@@ -191,6 +199,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         METRICS_API => Some(metrics_api::GOALS),
         PROMETHEUS => Some(prometheus::GOALS),
         RABBITMQ => Some(rabbitmq::goals(metadata)),
+        REDIS | REDIS_STREAMS => Some(redis::goals(kind, metadata)),
         _ => None,
     }
 }
@@ -219,6 +228,7 @@ impl Number {
 #[derive(Debug, Default)]
 pub struct Poller {
     http: http::Clients,
+    redis: redis::Connections,
     reads: reads::Reads,
     secrets: Option<PathBuf>,
 }
@@ -229,6 +239,7 @@ impl Poller {
     pub fn new(secrets: Option<PathBuf>) -> Poller {
         Poller {
             http: http::Clients::default(),
+            redis: redis::Connections::default(),
             reads: reads::Reads::default(),
             secrets,
         }
@@ -280,6 +291,7 @@ impl Poller {
         match kind {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
             RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
+            REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
             _ => metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await,
         }
     }

@@ -2,7 +2,7 @@
 //! Whatever else has that API (Thanos, Mimir, VictoriaMetrics) is asked in the same way.
 //!
 //! Comes in: the trigger's metadata, and the parameters of its authentication. Goes out:
-//! the value of the one series that the query gives.
+//! the value of the scalar or of the one series that the query gives.
 
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
@@ -136,18 +136,33 @@ struct Answer {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Data {
-    result: Vec<Series>,
+    result: Found,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Found {
+    Vector(Vec<Series>),
+    Scalar(Sample),
+}
+
+impl Default for Found {
+    fn default() -> Found {
+        Found::Vector(Vec::new())
+    }
 }
 
 #[derive(Deserialize)]
 struct Series {
-    /// When, and the number as a text; empty where there is none.
-    value: Vec<serde_json::Value>,
+    value: Sample,
 }
 
-/// The one series' value. `nothing_is_none`: no series, a series without a
+/// When, and the number as a text; empty where there is none.
+type Sample = Vec<serde_json::Value>;
+
+/// The scalar, or the one series' value. `nothing_is_none`: no series, a series without a
 /// value and what is no number are 0, as KEDA takes them by default.
 fn read(body: &[u8], nothing_is_none: bool) -> Result<Number, Reason> {
     const VALUE: &str = "value";
@@ -172,17 +187,20 @@ fn read(body: &[u8], nothing_is_none: bool) -> Result<Number, Reason> {
             Err(unreadable(why))
         }
     };
-    let series = match answer.data.result.as_slice() {
-        [] => return nothing("the query gives nothing"),
-        [series] => series,
-        many => {
-            return Err(unreadable(format!(
-                "the query gives {} series; make one of them, such as with sum()",
-                many.len()
-            )));
-        }
+    let sample = match answer.data.result {
+        Found::Scalar(sample) => sample,
+        Found::Vector(mut series) => match (series.pop(), series.len()) {
+            (None, _) => return nothing("the query gives nothing"),
+            (Some(series), 0) => series.value,
+            (Some(_), others) => {
+                return Err(unreadable(format!(
+                    "the query gives {} series; make one of them, such as with sum()",
+                    others + 1
+                )));
+            }
+        },
     };
-    let written = match series.value.as_slice() {
+    let written = match sample.as_slice() {
         [] => return nothing("the series has no value"),
         [_, value] => value
             .as_str()

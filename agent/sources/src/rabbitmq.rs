@@ -236,15 +236,19 @@ fn question(metadata: &Metadata, url: &str, secrets: &Secrets) -> Result<(Uri, Q
     question.trust.key = secrets.get("key").map(str::to_owned);
     let (url, user) = address::without_user(url);
     let base = address::parse(&url).map_err(Reason::Misconfigured)?;
-    let named = secrets.get("username");
-    let named = named.map(|user| (user, secrets.get("password").unwrap_or_default()));
+    let apart = secrets.get("username");
+    let apart = apart.map(|user| (user, secrets.get("password").unwrap_or_default()));
     let user = user
         .as_ref()
         .map(|(name, word)| (name.as_str(), word.as_str()));
-    if let Some((user, password)) = named.or(user) {
+    if let Some((user, password)) = apart.or(user) {
         question.headers.push(auth::basic(user, password)?);
     }
-    let (folder, vhost) = folder_and_vhost(base.path(), text(metadata, "vhostName"));
+    let named = metadata.get("vhostName").map(String::as_str);
+    let named = named
+        .or_else(|| secrets.get("vhostName"))
+        .unwrap_or_default();
+    let (folder, vhost) = folder_and_vhost(base.path(), named);
     let queue = text(metadata, "queueName");
     let uri = if flag(metadata, "useRegex").map_err(Reason::Misconfigured)? {
         let size = page_size(metadata)

@@ -23,7 +23,7 @@ pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
-const PARAMETERS: [&str; 11] = [
+const PARAMETERS: [&str; 15] = [
     "apiKey",
     "username",
     "password",
@@ -32,6 +32,10 @@ const PARAMETERS: [&str; 11] = [
     "customAuthHeader",
     "customAuthValue",
     "host",
+    "vhostName",
+    "address",
+    "port",
+    "tls",
     "ca",
     "cert",
     "key",

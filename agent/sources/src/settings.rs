@@ -19,7 +19,7 @@ const REFERENCE: [&str; 3] = [
     AUTHENTICATION_CONTAINER,
 ];
 /// KEDA's default, in milliseconds, and what a user may ask for.
-const TIMEOUT_DEFAULT_MS: u64 = 3_000;
+pub(crate) const TIMEOUT_DEFAULT_MS: u64 = 3_000;
 const TIMEOUT_MS_MAX: u64 = 60_000;
 /// Of what a user wrote, in a message.
 const SHOWN_CHARS_MAX: usize = 80;

@@ -4,6 +4,7 @@
 
 mod prometheus;
 mod rabbitmq;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;

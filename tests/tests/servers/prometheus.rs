@@ -48,8 +48,11 @@ async fn a_query_s_one_number_is_said_as_it_rises_and_falls() {
     question(&server, "sum(", "", RIGHT)
         .fails("answered HTTP 400")
         .await;
+    question(&server, "2.5 * 4", STRICT, RIGHT)
+        .until(is(10))
+        .await;
     question(&server, "\"text\"", "", RIGHT)
-        .fails("the answer is not one value")
+        .fails("`value` is `text`, not a number")
         .await;
 }
 

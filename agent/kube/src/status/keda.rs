@@ -151,6 +151,14 @@ fn fixed(spec: &Value) -> Value {
                 let name = format!("metric-api-{}", setting("valueLocation"));
                 external.push(metric(index, &name));
             }
+            "redis" => {
+                let name = format!("redis-{}", setting("listName"));
+                external.push(metric(index, &name));
+            }
+            "redis-streams" => {
+                let name = format!("redis-streams-{}", setting("stream"));
+                external.push(metric(index, &name));
+            }
             "rabbitmq" => {
                 let name = format!("rabbitmq-{}", setting("queueName"));
                 external.push(metric(index, &name));

@@ -30,6 +30,11 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
         let rabbitmq = json!({ "type": "rabbitmq", "metadata": metadata });
         trigger(rabbitmq, json!({ "metadata": patch }))
     };
+    let redis = |kind: &str, patch: Value| {
+        let metadata = json!({ "address": "r:1", "listName": "a", "stream": "a" });
+        let redis = json!({ "type": kind, "metadata": metadata });
+        trigger(redis, json!({ "metadata": patch }))
+    };
     let cron = |patch: Value| trigger(working_hours(), json!({ "metadata": patch }));
     let metric = |patch: Value| json!({ "metrics": [patched(cpu(), &patch)] });
     let objective = |objective: Value| json!({ "strategy": "objective", "objective": objective });
@@ -234,7 +239,7 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             usage(json!({ "type": "kafka", "metricType": null })),
             "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, gpu, \
-             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, cron",
+             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, cron",
         ),
         (
             t(),
@@ -355,6 +360,26 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             rabbit(json!({ "activationValue": "x" })),
             "activationValue must be an amount that isn't negative",
+        ),
+        (
+            t(),
+            redis("redis", json!({ "listName": null })),
+            "redis needs listName",
+        ),
+        (
+            t(),
+            redis("redis", json!({ "listLength": "0" })),
+            "listLength must be an amount above 0",
+        ),
+        (
+            t(),
+            redis("redis-streams", json!({ "stream": null })),
+            "redis-streams needs stream",
+        ),
+        (
+            t(),
+            redis("redis-streams", json!({ "pendingEntriesCount": "x" })),
+            "pendingEntriesCount must be an amount above 0",
         ),
         (
             t(),

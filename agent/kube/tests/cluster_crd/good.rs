@@ -22,6 +22,11 @@ pub fn triggers() -> Value {
                 "type": "rabbitmq",
                 "metadata": { "host": "http://r", "queueName": "a" },
             },
+            { "type": "redis", "metadata": { "address": "r:1", "listName": "a" } },
+            {
+                "type": "redis-streams",
+                "metadata": { "address": "r:1", "stream": "a", "lagCount": "0" },
+            },
         ],
     })
 }

@@ -150,6 +150,8 @@ fn an_answer_that_is_no_single_number_says_what_it_is() {
         let said = read(body.as_bytes(), false).unwrap_err().to_string();
         assert!(said.contains(why), "{body}: {said}");
     }
+    let said = read(result(r#"[1, "7"]"#).as_bytes(), false);
+    assert_eq!(said.map(|it| it.milli), Ok(7_000), "a scalar");
     // A number of any other form counts as Prometheus writes it.
     let said = read(result(r#"[{"value": [1, 2.5]}]"#).as_bytes(), false);
     assert_eq!(said.map(|it| it.milli), Ok(2_500));

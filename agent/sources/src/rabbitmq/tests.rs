@@ -74,6 +74,9 @@ fn a_user_and_a_password_come_from_the_authentication_alone() {
     let both = [host[0], ("username", "bob"), ("password", "b")];
     let said = asked(&[], &both).unwrap();
     assert_eq!(said, format!("{at} authorization: {bob}"));
+    let named = [host[0], ("vhostName", "my host")];
+    let said = asked(&[], &named).unwrap();
+    assert!(said.contains("/api/queues/my%20host/"), "{said}");
     let why = asked(&[], &[]).unwrap_err();
     assert!(why.contains("no `host`"), "{why}");
     let why = asked(&[], &[("host", "amqp://r")]).unwrap_err();

@@ -57,6 +57,7 @@ pub(super) fn rules() -> Vec<Rule> {
     rules.extend(metrics_api());
     rules.extend(prometheus());
     rules.extend(rabbitmq());
+    rules.extend(redis());
     rules.extend(cron());
     rules
 }
@@ -158,6 +159,20 @@ fn rabbitmq() -> Vec<Rule> {
         target("rabbitmq", "value"),
         target("rabbitmq", "queueLength"),
         activation("rabbitmq", "activationValue"),
+    ]
+}
+
+/// A `lagCount` of 0 is none, as with KEDA.
+fn redis() -> Vec<Rule> {
+    vec![
+        needed("redis", "listName", "the key that is counted"),
+        target("redis", "listLength"),
+        activation("redis", "activationListLength"),
+        needed("redis-streams", "stream", "the stream that is looked at"),
+        target("redis-streams", "streamLength"),
+        target("redis-streams", "pendingEntriesCount"),
+        activation("redis-streams", "lagCount"),
+        activation("redis-streams", "activationLagCount"),
     ]
 }
 

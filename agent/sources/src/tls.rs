@@ -1,4 +1,4 @@
-//! Whom an HTTPS connection trusts, and by what it shows who asks.
+//! Whom a connection over TLS trusts, and by what it shows who asks.
 //!
 //! Comes in: PEM texts as KEDA's parameters `ca`, `cert` and `key` hold them. Goes
 //! out: rustls' settings. Nothing of a key is ever told.
@@ -36,7 +36,7 @@ impl fmt::Debug for Trust {
     }
 }
 
-pub(super) fn config(trust: &Trust) -> Result<ClientConfig, String> {
+pub(crate) fn config(trust: &Trust) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -60,7 +60,7 @@ pub(super) fn config(trust: &Trust) -> Result<ClientConfig, String> {
 }
 
 /// The name that the certificate must be for, in place of the address.
-pub(super) fn name(trust: &Trust) -> Result<Option<ServerName<'static>>, String> {
+pub(crate) fn name(trust: &Trust) -> Result<Option<ServerName<'static>>, String> {
     let name = trust.name.clone().map(ServerName::try_from);
     name.transpose().map_err(|error| error.to_string())
 }

@@ -1,0 +1,122 @@
+//! Which settings are refused, and what a trigger and its authentication mean together.
+//! What a real Redis says is asked in `tests/tests/servers`.
+
+use super::*;
+
+fn metadata(pairs: &[(&str, &str)]) -> Metadata {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn refused(kind: &str, pairs: &[(&str, &str)]) -> String {
+    let wrong = check(kind, &metadata(pairs)).into_iter();
+    let wrong = wrong.map(|(key, why)| format!("{key} {why}").trim().to_owned());
+    wrong.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn settings_that_mean_nothing_are_refused_by_name() {
+    let list = ("listName", "jobs");
+    let at = ("address", "redis:6379");
+    assert_eq!(refused(REDIS, &[at, list]), "");
+    assert_eq!(refused(REDIS, &[("host", "::1"), ("port", "1"), list]), "");
+    assert_eq!(refused(REDIS, &[list, ("authenticationRef", "redis")]), "");
+    let long = "a".repeat(NAME_BYTES_MAX + 1);
+    for (pairs, why) in [
+        (&[at][..], "`listName` is missing"),
+        (
+            &[list],
+            "`address` is missing: HOST:PORT here, or as a parameter",
+        ),
+        (&[list, ("host", "h")], "`host` and `port` go together"),
+        (
+            &[list, at, ("host", "h")],
+            "address says what `host` and `port` say too",
+        ),
+        (
+            &[list, ("address", "redis")],
+            "address `redis` is not an address; write HOST:PORT",
+        ),
+        (
+            &[list, ("host", "a b"), ("port", "1")],
+            "host `a b:1` is not an address",
+        ),
+        (
+            &[list, ("address", "redis://:word@redis:1")],
+            "a user and a password belong into what an `authenticationRef` names",
+        ),
+        (
+            &[list, at, ("databaseIndex", "-1")],
+            "databaseIndex must be 0 to",
+        ),
+        (
+            &[list, at, ("enableTLS", "yes")],
+            "enableTLS must be true or false",
+        ),
+        (
+            &[list, at, ("password", "word")],
+            "password is not supported; allowed: listName",
+        ),
+        (
+            &[at, ("listName", &long)],
+            "listName is longer than 1024 bytes",
+        ),
+    ] {
+        let said = refused(REDIS, pairs);
+        assert!(said.contains(why), "{pairs:?}: {said}");
+        assert!(!said.contains("word@"), "{said}");
+    }
+    assert_eq!(refused(REDIS_STREAMS, &[at, ("stream", "s")]), "");
+    assert!(refused(REDIS_STREAMS, &[at, list]).contains("`stream` is missing"));
+}
+
+#[test]
+fn what_of_a_stream_counts_is_told_apart_as_keda_does() {
+    for (pairs, target, default) in [
+        (&[][..], "streamLength", Some("5")),
+        (&[("lagCount", "7")], "streamLength", Some("5")),
+        (&[("consumerGroup", "g")], "pendingEntriesCount", Some("5")),
+        (
+            &[("consumerGroup", "g"), ("lagCount", "0")],
+            "pendingEntriesCount",
+            Some("5"),
+        ),
+        (
+            &[("consumerGroup", "g"), ("lagCount", "7")],
+            "lagCount",
+            None,
+        ),
+    ] {
+        let found = goals(REDIS_STREAMS, &metadata(pairs));
+        let right = Goals {
+            target,
+            default,
+            activation: "activationLagCount",
+        };
+        assert_eq!(found, right, "{pairs:?}");
+    }
+    assert_eq!(goals(REDIS, &Metadata::new()).target, "listLength");
+}
+
+#[test]
+fn where_a_trigger_says_no_address_its_authentication_does() {
+    let given = |pairs: &[(&'static str, &str)]| {
+        let pairs = pairs.iter();
+        let secrets = pairs
+            .map(|(key, value)| (*key, (*value).to_owned()))
+            .collect();
+        let server = Server::of(&Metadata::new(), &Secrets(secrets));
+        server
+            .map(|it| it.address.to_string())
+            .map_err(|why| why.to_string())
+    };
+    assert_eq!(given(&[("address", "a:1")]).unwrap(), "a:1");
+    assert_eq!(given(&[("host", "b"), ("port", "2")]).unwrap(), "b:2");
+    let why = given(&[("host", "b")]).unwrap_err();
+    assert!(why.contains("has no `address`"), "{why}");
+    let secrets = Secrets([("password", "word".to_owned())].into());
+    let server = Server::of(&metadata(&[("address", "a:1")]), &secrets).unwrap();
+    assert!(!format!("{server:?}").contains("word"), "{server:?}");
+}
