@@ -240,9 +240,9 @@ async fn a_leader_whose_loop_hangs_gives_up_the_lead_and_ends_with_status_70() {
         assert!(ended.to_string().contains("exit status: 70"), "{ended}");
         // Where nobody could take the lead from it, it ends at once and says why.
         let kept_lead = last.contains(" s, and ");
-        let (least, most) = (if kept_lead { 0 } else { 25 }, 55);
+        let (at_least, at_most) = (if kept_lead { 0 } else { 25 }, 55);
         assert!(
-            (least..most).contains(&began.elapsed().as_secs()),
+            (at_least..at_most).contains(&began.elapsed().as_secs()),
             "{:?}",
             began.elapsed()
         );

@@ -30,25 +30,26 @@ impl Redis {
             ports: free_ports(),
         };
         let folder = server.folder.path();
-        let [plain, secure] = server.ports;
-        let mut config = format!(
-            "bind 127.0.0.1\nport {plain}\nrequirepass {PASSWORD}\ndir {}\nappendonly yes\n\
+        let [open, secure] = server.ports;
+        let plain = format!(
+            "bind 127.0.0.1\nport {open}\nrequirepass {PASSWORD}\ndir {}\nappendonly yes\n\
              appendfsync always\nsave \"\"\n",
             folder.display()
         );
-        if let Some((certificate, key)) = tls {
+        let tls = tls.map(|(certificate, key)| {
             let (cert, keys) = (folder.join("tls.crt"), folder.join("tls.key"));
             fs::write(&cert, certificate).unwrap();
             fs::write(&keys, key).unwrap();
-            config += &format!(
+            format!(
                 "tls-port {secure}\ntls-cert-file {}\ntls-key-file {}\ntls-auth-clients no\n\
                  tls-ca-cert-file {}\n",
                 cert.display(),
                 keys.display(),
                 cert.display()
-            );
-        }
-        fs::write(folder.join("redis.conf"), config).unwrap();
+            )
+        });
+        let tls = tls.unwrap_or_default();
+        fs::write(folder.join("redis.conf"), format!("{plain}{tls}")).unwrap();
         server.resume().then_some(server)
     }
 

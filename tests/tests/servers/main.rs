@@ -2,6 +2,7 @@
 //! asked as an agent does.
 #![allow(clippy::unwrap_used)] // What isn't there fails its test.
 
+mod agents;
 mod prometheus;
 mod rabbitmq;
 mod redis;

@@ -14,6 +14,15 @@ pub fn triggers() -> Value {
                 "name": "q",
                 "metadata": { "url": "http://q/x", "valueLocation": "a.b", "targetValue": "2.5" },
             },
+        ],
+    })
+}
+
+/// By what others are asked.
+fn asked() -> Value {
+    json!({
+        "scaleTargetRef": { "name": "web" },
+        "triggers": [
             {
                 "type": "prometheus",
                 "metadata": { "serverAddress": "http://p", "query": "up", "threshold": "1" },
@@ -114,6 +123,7 @@ pub fn good() -> Vec<Value> {
         },
     });
     vec![
+        asked(),
         triggers(),
         metrics(),
         patched(metrics(), &all_metrics),
