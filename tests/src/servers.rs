@@ -8,6 +8,7 @@
     reason = "what isn't there fails the test that looks for it"
 )]
 
+mod nats;
 mod prometheus;
 mod rabbitmq;
 mod redis;
@@ -19,6 +20,7 @@ use std::process::{Child, Command, Stdio};
 
 use starling_kubernetes_rig::shell;
 
+pub use nats::Nats;
 pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;

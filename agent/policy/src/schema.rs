@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 14] = [
+pub const TRIGGER_TYPES: [&str; 15] = [
     "cpu",
     "memory",
     "gpu",
@@ -41,6 +41,7 @@ pub const TRIGGER_TYPES: [&str; 14] = [
     starling_sources::RABBITMQ,
     starling_sources::REDIS,
     starling_sources::REDIS_STREAMS,
+    starling_sources::NATS_JETSTREAM,
     starling_sources::CRON,
 ];
 
@@ -147,8 +148,8 @@ fn deployment() -> String {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
-    /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams` or
-    /// `cron`.
+    /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams`,
+    /// `nats-jetstream` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

@@ -17,6 +17,7 @@ mod auth;
 pub mod cron;
 mod http;
 mod metrics_api;
+mod nats;
 mod number;
 mod prometheus;
 mod rabbitmq;
@@ -38,6 +39,7 @@ pub use self::redis::{REDIS, REDIS_STREAMS};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
+pub use nats::NATS_JETSTREAM;
 pub use prometheus::PROMETHEUS;
 pub use rabbitmq::RABBITMQ;
 pub use secrets::{
@@ -177,6 +179,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         METRICS_API => metrics_api::check(metadata),
         PROMETHEUS => prometheus::check(metadata),
         RABBITMQ => rabbitmq::check(metadata),
+        NATS_JETSTREAM => nats::check(metadata),
         REDIS | REDIS_STREAMS => redis::check(kind, metadata),
         CRON => cron::check(metadata),
         _ => Vec::new(),
@@ -199,6 +202,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         METRICS_API => Some(metrics_api::GOALS),
         PROMETHEUS => Some(prometheus::GOALS),
         RABBITMQ => Some(rabbitmq::goals(metadata)),
+        NATS_JETSTREAM => Some(nats::GOALS),
         REDIS | REDIS_STREAMS => Some(redis::goals(kind, metadata)),
         _ => None,
     }
@@ -291,6 +295,7 @@ impl Poller {
         match kind {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
             RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
+            NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,
             REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
             _ => metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await,
         }

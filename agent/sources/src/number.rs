@@ -38,6 +38,17 @@ pub(crate) fn read(number: &str, location: &str) -> Result<Number, Reason> {
     })
 }
 
+/// What was counted.
+pub(crate) fn count(count: u64) -> Result<Number, Reason> {
+    let milli = i64::try_from(count)
+        .ok()
+        .and_then(|count| count.checked_mul(1_000));
+    milli.map(Number::of).ok_or_else(|| Reason::TooLarge {
+        location: "the count".to_owned(),
+        is: count.to_string(),
+    })
+}
+
 /// The same of what a server has computed. As with KEDA less than nothing is nothing, since
 /// a difference of two rates may well be that.
 pub(crate) fn computed(number: f64, location: &str) -> Result<Number, Reason> {

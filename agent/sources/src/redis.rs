@@ -15,7 +15,7 @@ use redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
 use crate::http::within;
 use crate::secrets::Secrets;
 use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown, text};
-use crate::{Error, Goals, Number, Reason};
+use crate::{Error, Goals, Number, Reason, number};
 pub(crate) use server::Connections;
 use server::Server;
 
@@ -137,16 +137,9 @@ pub(super) async fn ask(
         answer
     };
     let count: Result<u64, Reason> = answer.await;
-    let number = count.and_then(|count| {
-        let milli = i64::try_from(count)
-            .ok()
-            .and_then(|count| count.checked_mul(1_000));
-        milli.map(Number::of).ok_or_else(|| Reason::TooLarge {
-            location: "the count".to_owned(),
-            is: count.to_string(),
-        })
-    });
-    number.map_err(|reason| Error { address, reason })
+    count
+        .and_then(number::count)
+        .map_err(|reason| Error { address, reason })
 }
 
 /// Of what the key holds; a key that isn't there holds nothing.

@@ -159,6 +159,10 @@ fn fixed(spec: &Value) -> Value {
                 let name = format!("redis-streams-{}", setting("stream"));
                 external.push(metric(index, &name));
             }
+            "nats-jetstream" => {
+                let name = format!("nats-jetstream-{}", setting("stream"));
+                external.push(metric(index, &name));
+            }
             "rabbitmq" => {
                 let name = format!("rabbitmq-{}", setting("queueName"));
                 external.push(metric(index, &name));

@@ -58,6 +58,7 @@ pub(super) fn rules() -> Vec<Rule> {
     rules.extend(prometheus());
     rules.extend(rabbitmq());
     rules.extend(redis());
+    rules.extend(nats());
     rules.extend(cron());
     rules
 }
@@ -173,6 +174,17 @@ fn redis() -> Vec<Rule> {
         target("redis-streams", "pendingEntriesCount"),
         activation("redis-streams", "lagCount"),
         activation("redis-streams", "activationLagCount"),
+    ]
+}
+
+fn nats() -> Vec<Rule> {
+    let need = |key, what| needed("nats-jetstream", key, what);
+    vec![
+        need("natsServerMonitoringEndpoint", "where to ask, as HOST:PORT"),
+        need("stream", "the stream that is looked at"),
+        need("consumer", "whose lag counts"),
+        target("nats-jetstream", "lagThreshold"),
+        activation("nats-jetstream", "activationLagThreshold"),
     ]
 }
 
