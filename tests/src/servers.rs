@@ -9,6 +9,7 @@
 )]
 
 mod nats;
+mod postgresql;
 mod prometheus;
 mod rabbitmq;
 mod redis;
@@ -21,6 +22,7 @@ use std::process::{Child, Command, Stdio};
 use starling_kubernetes_rig::shell;
 
 pub use nats::Nats;
+pub use postgresql::PostgreSql;
 pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;

@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 15] = [
+pub const TRIGGER_TYPES: [&str; 16] = [
     "cpu",
     "memory",
     "gpu",
@@ -42,6 +42,7 @@ pub const TRIGGER_TYPES: [&str; 15] = [
     starling_sources::REDIS,
     starling_sources::REDIS_STREAMS,
     starling_sources::NATS_JETSTREAM,
+    starling_sources::POSTGRESQL,
     starling_sources::CRON,
 ];
 
@@ -149,7 +150,7 @@ fn deployment() -> String {
 pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
     /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams`,
-    /// `nats-jetstream` or `cron`.
+    /// `nats-jetstream`, `postgresql` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

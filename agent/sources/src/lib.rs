@@ -16,9 +16,11 @@ mod address;
 mod auth;
 pub mod cron;
 mod http;
+mod kept;
 mod metrics_api;
 mod nats;
 mod number;
+mod postgresql;
 mod prometheus;
 mod rabbitmq;
 mod reads;
@@ -40,6 +42,7 @@ pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
 pub use nats::NATS_JETSTREAM;
+pub use postgresql::POSTGRESQL;
 pub use prometheus::PROMETHEUS;
 pub use rabbitmq::RABBITMQ;
 pub use secrets::{
@@ -179,6 +182,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         METRICS_API => metrics_api::check(metadata),
         PROMETHEUS => prometheus::check(metadata),
         RABBITMQ => rabbitmq::check(metadata),
+        POSTGRESQL => postgresql::check(metadata),
         NATS_JETSTREAM => nats::check(metadata),
         REDIS | REDIS_STREAMS => redis::check(kind, metadata),
         CRON => cron::check(metadata),
@@ -202,6 +206,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         METRICS_API => Some(metrics_api::GOALS),
         PROMETHEUS => Some(prometheus::GOALS),
         RABBITMQ => Some(rabbitmq::goals(metadata)),
+        POSTGRESQL => Some(postgresql::GOALS),
         NATS_JETSTREAM => Some(nats::GOALS),
         REDIS | REDIS_STREAMS => Some(redis::goals(kind, metadata)),
         _ => None,
@@ -232,6 +237,7 @@ impl Number {
 #[derive(Debug, Default)]
 pub struct Poller {
     http: http::Clients,
+    postgresql: postgresql::Connections,
     redis: redis::Connections,
     reads: reads::Reads,
     secrets: Option<PathBuf>,
@@ -243,6 +249,7 @@ impl Poller {
     pub fn new(secrets: Option<PathBuf>) -> Poller {
         Poller {
             http: http::Clients::default(),
+            postgresql: postgresql::Connections::default(),
             redis: redis::Connections::default(),
             reads: reads::Reads::default(),
             secrets,
@@ -295,6 +302,7 @@ impl Poller {
         match kind {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
             RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
+            POSTGRESQL => postgresql::ask(&self.postgresql, metadata, secrets).await,
             NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,
             REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
             _ => metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await,

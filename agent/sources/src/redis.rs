@@ -122,7 +122,8 @@ pub(super) async fn ask(
     let answer = async {
         let server = at?;
         let asked = async {
-            let mut connection = connections.of(&server).await?;
+            let (mut connection, meter) = connections.of(&server, server.connect()).await?;
+            meter.refill();
             if kind == REDIS {
                 length(&mut connection, text(metadata, "listName")).await
             } else {

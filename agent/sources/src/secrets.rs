@@ -23,7 +23,7 @@ pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
-const PARAMETERS: [&str; 15] = [
+const PARAMETERS: [&str; 19] = [
     "apiKey",
     "username",
     "password",
@@ -35,6 +35,10 @@ const PARAMETERS: [&str; 15] = [
     "vhostName",
     "address",
     "port",
+    "connection",
+    "userName",
+    "dbName",
+    "sslmode",
     "tls",
     "ca",
     "cert",

@@ -1,17 +1,25 @@
 //! A connection to a server that doesn't speak HTTP, over TLS where that is asked for.
 //!
-//! Comes in: where, and whom to trust. Goes out: a stream of bytes. Keeps none.
+//! Comes in: where, and whom to trust. Goes out: a stream of bytes that breaks off where an
+//! answer is too long. Keeps none.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::Reason;
+use crate::http::BODY_BYTES_MAX;
 use crate::tls::{self, Trust};
 
+/// A longer answer ends its connection: as much as over HTTP.
+const ANSWER_BYTES_MAX: usize = BODY_BYTES_MAX;
 /// Of a host's name, as DNS has it.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -55,6 +63,15 @@ impl Address {
             port,
         })
     }
+
+    /// Of both apart; an IPv6 address has no brackets there.
+    pub(crate) fn of(host: &str, port: &str) -> Result<Address, String> {
+        if host.contains(':') {
+            Address::parse(&format!("[{host}]:{port}"))
+        } else {
+            Address::parse(&format!("{host}:{port}"))
+        }
+    }
 }
 
 impl std::fmt::Display for Address {
@@ -67,24 +84,96 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// How much may still come over a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter(Arc<AtomicUsize>);
+
+impl Meter {
+    fn new() -> Meter {
+        Meter(Arc::new(AtomicUsize::new(ANSWER_BYTES_MAX)))
+    }
+
+    /// Before each question.
+    pub(crate) fn refill(&self) {
+        self.0.store(ANSWER_BYTES_MAX, Ordering::Relaxed);
+    }
+}
+
+/// Breaks off once more has come than its meter allows.
+pub(crate) struct Metered<S> {
+    stream: S,
+    meter: Meter,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let came = buffer.filled().len() - before;
+        let left = self.meter.0.load(Ordering::Relaxed);
+        let Some(left) = left.checked_sub(came) else {
+            let why = format!("the answer is longer than {} KiB", ANSWER_BYTES_MAX >> 10);
+            return Poll::Ready(Err(io::Error::other(why)));
+        };
+        self.meter.0.store(left, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// In the clear, and no more of an answer than the meter allows.
+pub(crate) async fn plain(to: &Address) -> Result<(Metered<TcpStream>, Meter), Reason> {
+    let refused = |error: io::Error| Reason::Connection(error.to_string());
+    let stream = TcpStream::connect((to.host.as_str(), to.port)).await;
+    let stream = stream.map_err(refused)?;
+    // Questions are short, and wait for their answer.
+    stream.set_nodelay(true).map_err(refused)?;
+    let meter = Meter::new();
+    let stream = Metered {
+        stream,
+        meter: meter.clone(),
+    };
+    Ok((stream, meter))
+}
+
 /// Over TLS where there is somebody to trust.
 pub(crate) async fn connect(
     to: &Address,
     trust: Option<&Trust>,
-) -> Result<Box<dyn Stream>, Reason> {
-    let refused = |error: std::io::Error| Reason::Connection(error.to_string());
-    let plain = TcpStream::connect((to.host.as_str(), to.port)).await;
-    let plain = plain.map_err(refused)?;
-    // Questions are short, and wait for their answer.
-    plain.set_nodelay(true).map_err(refused)?;
+) -> Result<(Box<dyn Stream>, Meter), Reason> {
+    let (plain, meter) = plain(to).await?;
     let Some(trust) = trust else {
-        return Ok(Box::new(plain));
+        return Ok((Box::new(plain), meter));
     };
     let config = tls::config(trust).map_err(Reason::Secret)?;
     let name = ServerName::try_from(to.host.clone())
         .map_err(|error| Reason::Misconfigured(error.to_string()))?;
     let secure = TlsConnector::from(Arc::new(config)).connect(name, plain);
-    Ok(Box::new(secure.await.map_err(refused)?))
+    let secure = secure
+        .await
+        .map_err(|error| Reason::Connection(error.to_string()))?;
+    Ok((Box::new(secure), meter))
 }
 
 #[cfg(test)]

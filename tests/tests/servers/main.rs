@@ -4,6 +4,7 @@
 
 mod agents;
 mod nats;
+mod postgresql;
 mod prometheus;
 mod rabbitmq;
 mod redis;

@@ -1,16 +1,15 @@
 //! Which Redis is asked, in whose name, and the connections to it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 
 use crate::Reason;
+use crate::kept::Kept;
 use crate::secrets::{AUTHENTICATION, Secrets};
 use crate::settings::{Metadata, Wrong, flag, shown, text};
-use crate::stream::{self, Address};
+use crate::stream::{self, Address, Meter};
 use crate::tls::Trust;
 
 pub(super) const KEYS: [&str; 6] = [
@@ -23,12 +22,11 @@ pub(super) const KEYS: [&str; 6] = [
 ];
 /// As many as a Redis has at most by its own default is 16; some have more.
 const DATABASE_MAX: i64 = 1_000_000;
-/// Servers, by name and database, whose connections are kept. With one more all are begun
-/// anew.
-const SERVERS_MAX: usize = 64;
+/// Those that are open.
+pub(crate) type Connections = Kept<Server, (MultiplexedConnection, Meter)>;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Server {
+pub(crate) struct Server {
     pub address: Address,
     database: i64,
     user: Option<String>,
@@ -80,16 +78,7 @@ pub(super) fn check(metadata: &Metadata) -> Wrong {
 fn written(metadata: &Metadata) -> Result<Address, String> {
     match metadata.get("address") {
         Some(address) => Address::parse(address),
-        None => together(text(metadata, "host"), text(metadata, "port")),
-    }
-}
-
-/// An IPv6 address has no brackets there.
-fn together(host: &str, port: &str) -> Result<Address, String> {
-    if host.contains(':') {
-        Address::parse(&format!("[{host}]:{port}"))
-    } else {
-        Address::parse(&format!("{host}:{port}"))
+        None => Address::of(text(metadata, "host"), text(metadata, "port")),
     }
 }
 
@@ -113,7 +102,7 @@ impl Server {
         } else if let Some(address) = secrets.get("address") {
             Address::parse(address).map_err(Reason::Secret)?
         } else if let (Some(host), Some(port)) = (secrets.get("host"), secrets.get("port")) {
-            together(host, port).map_err(Reason::Secret)?
+            Address::of(host, port).map_err(Reason::Secret)?
         } else {
             let why = "the trigger has no `address`, and neither has its authentication";
             return Err(Reason::Secret(why.to_owned()));
@@ -137,8 +126,8 @@ impl Server {
         })
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, Reason> {
-        let stream = stream::connect(&self.address, self.trust.as_ref()).await?;
+    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Meter), Reason> {
+        let (stream, meter) = stream::connect(&self.address, self.trust.as_ref()).await?;
         let mut info = RedisConnectionInfo::default()
             .set_db(self.database)
             .set_skip_set_lib_name();
@@ -156,40 +145,6 @@ impl Server {
         let (connection, driver) = connected.map_err(|error| super::reason(&error))?;
         // It ends with the last one who has the connection, or when the server does.
         tokio::spawn(driver);
-        Ok(connection)
-    }
-}
-
-/// Those that are open.
-#[derive(Default)]
-pub(crate) struct Connections(Mutex<BTreeMap<Server, MultiplexedConnection>>);
-
-impl fmt::Debug for Connections {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.kept().keys()).finish()
-    }
-}
-
-impl Connections {
-    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<Server, MultiplexedConnection>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) async fn of(&self, server: &Server) -> Result<MultiplexedConnection, Reason> {
-        if let Some(connection) = self.kept().get(server) {
-            return Ok(connection.clone());
-        }
-        // Two who connect at once connect twice, and one of them is kept.
-        let connection = server.connect().await?;
-        let mut kept = self.kept();
-        if kept.len() >= SERVERS_MAX {
-            kept.clear();
-        }
-        kept.insert(server.clone(), connection.clone());
-        Ok(connection)
-    }
-
-    pub(super) fn forget(&self, server: &Server) {
-        self.kept().remove(server);
+        Ok((connection, meter))
     }
 }

@@ -106,6 +106,13 @@ fn modifiers() -> Vec<Rule> {
         .blames(".triggers"),
         Rule::new(
             "",
+            "has(self.scalingModifiers) || !has(self.triggers) || \
+             self.triggers.all(t, t.type != 'postgresql' || 'targetQueryValue' in t.metadata)",
+            "postgresql needs targetQueryValue: what the value is held against",
+        )
+        .blames(".triggers"),
+        Rule::new(
+            "",
             format!(
                 "!has(self.scalingModifiers) || ({})",
                 above_zero(&format!("string({amount})"))

@@ -59,6 +59,7 @@ pub(super) fn rules() -> Vec<Rule> {
     rules.extend(rabbitmq());
     rules.extend(redis());
     rules.extend(nats());
+    rules.extend(postgresql());
     rules.extend(cron());
     rules
 }
@@ -185,6 +186,18 @@ fn nats() -> Vec<Rule> {
         need("consumer", "whose lag counts"),
         target("nats-jetstream", "lagThreshold"),
         activation("nats-jetstream", "activationLagThreshold"),
+    ]
+}
+
+fn postgresql() -> Vec<Rule> {
+    vec![
+        needed(
+            "postgresql",
+            "query",
+            "what to ask, with one number for an answer",
+        ),
+        target("postgresql", "targetQueryValue"),
+        activation("postgresql", "activationTargetQueryValue"),
     ]
 }
 

@@ -1,0 +1,106 @@
+//! Which settings are refused, and what a trigger and its authentication mean together.
+//! What a real PostgreSQL says is asked in `tests/tests/servers`.
+
+use super::*;
+
+fn metadata(pairs: &[(&str, &str)]) -> Metadata {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn refused(pairs: &[(&str, &str)]) -> String {
+    let wrong = check(&metadata(pairs)).into_iter();
+    let wrong = wrong.map(|(key, why)| format!("{key} {why}").trim().to_owned());
+    wrong.collect::<Vec<_>>().join("; ")
+}
+
+const QUERY: (&str, &str) = ("query", "SELECT 1");
+const WHERE: [(&str, &str); 3] = [("host", "db"), ("userName", "ann"), ("dbName", "shop")];
+
+#[test]
+fn settings_that_mean_nothing_are_refused_by_name() {
+    let with = |more: &[(&str, &str)]| refused(&[&[QUERY], &WHERE[..], more].concat());
+    assert_eq!(with(&[]), "");
+    assert_eq!(refused(&[QUERY, ("authenticationRef", "db")]), "");
+    for (pairs, why) in [
+        (
+            &[("port", "0")][..],
+            "host `db:0` is not an address; write HOST:PORT",
+        ),
+        (
+            &[("sslmode", "prefer")],
+            "sslmode `prefer` is not known; allowed: disable, require",
+        ),
+        (
+            &[("password", "word")],
+            "password is not supported; allowed: query",
+        ),
+        (&[("query", " ")], "`query` is missing"),
+    ] {
+        let said = with(pairs);
+        assert!(said.contains(why), "{pairs:?}: {said}");
+    }
+    let none = refused(&[]);
+    for key in ["host", "userName", "dbName", "query"] {
+        assert!(none.contains(&format!("`{key}` is missing")), "{none}");
+    }
+}
+
+fn server(pairs: &[(&str, &str)], given: &[(&'static str, &str)]) -> Result<Server, String> {
+    let given = given.iter();
+    let secrets = given.map(|(key, value)| (*key, (*value).to_owned()));
+    let server = Server::of(&metadata(pairs), &Secrets(secrets.collect()));
+    server.map_err(|why| why.to_string())
+}
+
+#[test]
+fn where_and_in_whose_name_is_said_apart_or_as_a_whole() {
+    let apart = server(
+        &[
+            ("host", "db"),
+            ("port", "1"),
+            ("userName", "ann"),
+            ("dbName", "shop"),
+        ],
+        &[("password", "p@/ s")],
+    );
+    let apart = apart.unwrap();
+    for whole in [
+        "postgresql://ann:p%40%2F%20s@db:1/shop",
+        "postgres://ann:p%40%2F%20s@db:1/shop?sslmode=require",
+        "host=db port=1 user=ann password='p@/ s' dbname=shop",
+    ] {
+        assert_eq!(
+            server(&[], &[("connection", whole)]).as_ref(),
+            Ok(&apart),
+            "{whole}"
+        );
+    }
+    assert!(!format!("{apart:?}").contains("p@"), "{apart:?}");
+    // The trigger's own words count before those of the whole.
+    let whole = [("connection", "postgresql://ann:a@db/shop?sslmode=disable")];
+    let other = server(&[("host", "::1"), ("port", "2")], &whole).unwrap();
+    assert_eq!(other.address.to_string(), "[::1]:2");
+    let full = "postgresql://ann:a@db/shop?sslmode=verify-full";
+    assert_ne!(server(&[], &[("connection", full)]), server(&[], &whole));
+}
+
+#[test]
+fn a_connection_that_says_nothing_usable_is_refused_without_what_it_says() {
+    for (whole, why) in [
+        ("postgresql://ann:larkspur@a,b/shop", "must name one host"),
+        ("host=/run/postgresql password=larkspur", "must name one host"),
+        (
+            "mysql://ann:larkspur@db/shop",
+            "can't be read; write postgresql://USER:PASSWORD",
+        ),
+        ("password=larkspur sslmode=prefer2", "can't be read"),
+        ("user=ann password=larkspur", "has no `host`"),
+    ] {
+        let said = server(&[], &[("connection", whole)]).unwrap_err();
+        assert!(said.contains(why), "{whole}: {said}");
+        assert!(!said.contains("larkspur"), "{said}");
+    }
+}

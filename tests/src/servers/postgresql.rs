@@ -1,0 +1,143 @@
+//! A PostgreSQL that asks for a password, in the clear and over TLS.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use starling_kubernetes_rig::shell;
+use tempfile::TempDir;
+
+use super::{Running, free_ports};
+use crate::DEADLINE;
+
+/// Debian's, a folder for each version.
+const PROGRAMS: &str = "/usr/lib/postgresql";
+/// Which it refuses to be root for.
+const OWNER: &str = "postgres";
+pub const PASSWORD: &str = "p@/s";
+
+pub struct PostgreSql {
+    running: Option<Running>,
+    folder: TempDir,
+    programs: PathBuf,
+    port: u16,
+}
+
+impl PostgreSql {
+    /// Once it answers. `tls` is a certificate and its key, as PEM texts.
+    pub fn start(tls: (&str, &str)) -> Option<PostgreSql> {
+        let versions = fs::read_dir(PROGRAMS).into_iter().flatten().flatten();
+        let programs = versions.map(|it| it.path().join("bin"));
+        let [port] = free_ports();
+        let mut server = PostgreSql {
+            running: None,
+            folder: tempfile::tempdir().unwrap(),
+            programs: programs.max().unwrap_or_else(|| PROGRAMS.into()),
+            port,
+        };
+        if server.programs.join("postgres").is_file() {
+            server.prepare(tls);
+        }
+        server.resume().then_some(server)
+    }
+
+    fn prepare(&self, (certificate, key): (&str, &str)) {
+        let folder = self.folder.path();
+        for (name, text) in [
+            ("tls.crt", certificate),
+            ("tls.key", key),
+            ("word", PASSWORD),
+        ] {
+            fs::write(folder.join(name), text).unwrap();
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(folder.join(name), private).unwrap();
+            own(&folder.join(name));
+        }
+        own(folder);
+        let mut init = as_owner(&self.programs.join("initdb"));
+        init.arg("-D").arg(folder.join("data"));
+        init.args(["--username=ann", "--auth=scram-sha-256", "--no-sync"]);
+        init.arg(format!("--pwfile={}", folder.join("word").display()));
+        shell::finish(&mut init, "", DEADLINE).unwrap();
+    }
+
+    /// Starts it again where it was stopped, with all that it had.
+    pub fn resume(&mut self) -> bool {
+        let folder = self.folder.path().display();
+        let mut command = as_owner(&self.programs.join("postgres"));
+        command.arg("-D").arg(self.folder.path().join("data"));
+        for setting in [
+            format!("port={}", self.port),
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("unix_socket_directories={folder}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={folder}/tls.crt"),
+            format!("ssl_key_file={folder}/tls.key"),
+        ] {
+            command.args(["-c", &setting]);
+        }
+        self.running = Running::start(&mut command, "postgresql");
+        if self.running.is_some() {
+            let answers = || self.attempt("SELECT 1");
+            shell::until("PostgreSQL answers", DEADLINE, answers).unwrap();
+        }
+        self.running.is_some()
+    }
+
+    /// Its processes are killed.
+    pub fn stop(&mut self) {
+        self.running = None;
+        // Its next start would wait for a process of that number, which is another one then.
+        let _ = fs::remove_file(self.folder.path().join("data/postmaster.pid"));
+    }
+
+    /// All of it stands still; with `false` it goes on.
+    pub fn hang(&self, hangs: bool) {
+        let signal = if hangs { Signal::STOP } else { Signal::CONT };
+        self.running.as_ref().unwrap().signal(signal);
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it answers.
+    pub fn tell(&self, statement: &str) -> String {
+        self.attempt(statement).unwrap()
+    }
+
+    fn attempt(&self, statement: &str) -> Result<String, String> {
+        let port = self.port.to_string();
+        let mut command = Command::new(self.programs.join("psql"));
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "ann",
+            "-d",
+            "postgres",
+        ]);
+        command.args(["-v", "ON_ERROR_STOP=1", "-Atqc", statement]);
+        command.env("PGPASSWORD", PASSWORD);
+        shell::finish(&mut command, "", DEADLINE).map_err(|error| error.to_string())
+    }
+}
+
+fn as_owner(program: &Path) -> Command {
+    let mut command = Command::new("/usr/sbin/runuser");
+    command.args(["-u", OWNER, "--"]).arg(program);
+    command
+}
+
+fn own(path: &Path) {
+    let id = |flag: &str| -> Option<u32> {
+        let mut id = Command::new("id");
+        let said = shell::finish(id.args([flag, OWNER]), "", DEADLINE).ok()?;
+        said.trim().parse().ok()
+    };
+    chown(path, id("-u"), id("-g")).unwrap();
+}
