@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::installed::{Installed, until};
-
-/// An agent that starts tells nothing yet.
-const TELLING: Duration = Duration::from_mins(1);
+use crate::installed::{Installed, SOON, until};
 
 /// One agent's.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +66,8 @@ impl Cost {
 }
 
 fn numbers(installed: &Installed) -> impl Iterator<Item = ((String, String), f64)> {
-    let told = until(&installed.cluster, "each agent tells", TELLING, |_| {
+    // An agent that starts tells nothing yet.
+    let told = until(&installed.cluster, "each agent tells", SOON, |_| {
         installed.metrics().map(Ok)
     });
     told.into_iter()

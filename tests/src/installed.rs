@@ -7,6 +7,7 @@
     reason = "what isn't there fails the test that looks for it"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::mem;
 use std::ops::Deref;
@@ -30,7 +31,7 @@ pub const SYSTEM: &str = "starling-system";
 const READY: Duration = Duration::from_mins(3);
 
 /// What agents do by themselves has happened within this time.
-const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// An agent that is cut off costs the plugin some seconds before it asks the next.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -44,6 +45,23 @@ pub struct Installed {
     pub ready_after: Duration,
     /// Made by the running test.
     namespaces: Mutex<Vec<String>>,
+}
+
+/// One of those that `starling members` lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub id: u64,
+    pub role: String,
+    /// Empty where its node is in none.
+    pub zone: String,
+    pub alive: bool,
+}
+
+impl Member {
+    pub fn votes(&self) -> bool {
+        self.role == "leader" || self.role == "voter"
+    }
 }
 
 static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
@@ -233,9 +251,14 @@ impl Installed {
 
     /// The pod of an agent on a node.
     pub fn agent_on(&self, node: &str) -> String {
-        let pods = self.pods(SYSTEM, "app.kubernetes.io/name=starling");
+        let pods = self.agents();
         let pod = pods.iter().find(|pod| pod["spec"]["nodeName"] == node);
         text(&pod.unwrap()["metadata"]["name"])
+    }
+
+    /// The pods of all agents.
+    pub fn agents(&self) -> Vec<Value> {
+        self.pods(SYSTEM, "app.kubernetes.io/name=starling")
     }
 
     /// Asked for again where no answer came.
@@ -252,7 +275,7 @@ impl Installed {
     pub fn metrics(&self) -> rig::Result<Vec<(String, String, f64)>> {
         let mut all = Vec::new();
         let nodes = self.cluster.nodes();
-        let mut pods = self.pods(SYSTEM, "app.kubernetes.io/name=starling");
+        let mut pods = self.agents();
         // That of a node that is gone stays listed for a while.
         pods.retain(|pod| {
             nodes
@@ -326,18 +349,57 @@ impl Installed {
 
     /// The node whose agent leads.
     pub fn leader(&self) -> String {
-        until(&self.cluster, "an agent leads", READY, |_| {
-            Ok(match self.starling(&["status"]) {
-                Ok(status) => match status["leader"]["name"]
-                    .as_str()
-                    .or(status["leader"].as_str())
-                {
-                    Some(name) if !name.is_empty() => Ok(name.to_owned()),
-                    _ => Err(format!("{status}")),
-                },
-                Err(why) => Err(why),
-            })
+        self.await_leader("an agent leads", READY, |_| true)
+    }
+
+    /// The node whose agent leads, once `right` accepts it.
+    pub fn await_leader(
+        &self,
+        what: &str,
+        within: Duration,
+        right: impl Fn(&str) -> bool,
+    ) -> String {
+        until(&self.cluster, what, within, |_| {
+            Ok(self.starling(&["status"]).and_then(|status| {
+                let leader = status["leader"].as_str().filter(|name| right(name));
+                leader.map(str::to_owned).ok_or_else(|| status.to_string())
+            }))
         })
+    }
+
+    /// All members, as the agent that is asked knows them; another one may lag.
+    pub fn members(&self) -> Result<Vec<Member>, String> {
+        let answer = self.starling(&["members"])?;
+        let list = answer["members"].as_array();
+        let list = list.ok_or_else(|| answer.to_string())?;
+        let member = |it: &Value| Member {
+            name: text(&it["name"]),
+            id: it["id"].as_u64().unwrap(),
+            role: text(&it["role"]),
+            zone: text(&it["zone"]),
+            alive: it["alive"].as_bool().unwrap(),
+        };
+        Ok(list.iter().map(member).collect())
+    }
+
+    /// Until `right` makes something of the members.
+    pub fn await_members<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        right: impl Fn(&[Member]) -> Option<T>,
+    ) -> T {
+        until(&self.cluster, what, within, |_| {
+            Ok(self
+                .members()
+                .and_then(|all| right(&all).ok_or_else(|| format!("{all:?}"))))
+        })
+    }
+
+    /// The id of each member, by name. Asked for again where no answer came.
+    pub fn ids(&self) -> BTreeMap<String, u64> {
+        let ids = |all: &[Member]| all.iter().map(|it| (it.name.clone(), it.id)).collect();
+        self.await_members("members are told", READY, |all| Some(ids(all)))
     }
 
     /// The size that a workload is to have. Asked for again where no answer came.
@@ -537,6 +599,13 @@ impl Installed {
 fn uptime(text: &str) -> Duration {
     let seconds = text.split_whitespace().next().unwrap();
     Duration::from_secs_f64(seconds.parse().unwrap())
+}
+
+/// Whether the kubelet calls a pod ready.
+pub fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|it| it["type"] == "Ready" && it["status"] == "True")
 }
 
 pub fn text(value: &Value) -> String {

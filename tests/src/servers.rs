@@ -19,6 +19,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use starling_kubernetes_rig::shell;
 
 pub use nats::Nats;
@@ -29,18 +30,17 @@ pub use redis::Redis;
 
 use crate::DEADLINE;
 
-/// A server's processes, in a PID namespace of their own: all of them end with it.
-struct Running(Child);
+/// A server's processes, while they run, in a PID namespace of their own: all of them end
+/// with this.
+#[derive(Default)]
+pub struct Processes(Option<Child>);
 
-impl Running {
-    /// `None`, said, where the program isn't installed or only root could start it so.
-    fn start(command: &mut Command, package: &str) -> Option<Running> {
+impl Processes {
+    /// `false`, said, where it can't be.
+    fn start(&mut self, command: &mut Command, package: &str) -> bool {
         let program = Path::new(command.get_program());
-        let found = program.is_file();
-        if !found || !rustix::process::geteuid().is_root() {
-            let why = format!("as root, `apt-get install {package}` lets this test ask one");
-            starling_faults::leave_out(&why);
-            return None;
+        if !is_startable(program, package) {
+            return false;
         }
         let mut apart = Command::new("unshare");
         apart.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
@@ -48,37 +48,53 @@ impl Running {
         let set = command.get_envs();
         apart.envs(set.filter_map(|(name, value)| Some((name, value?))));
         let quiet = apart.stdin(Stdio::null()).stdout(Stdio::null());
-        Some(Running(quiet.stderr(Stdio::null()).spawn().unwrap()))
+        self.0 = Some(quiet.stderr(Stdio::null()).spawn().unwrap());
+        true
     }
 
-    /// Has all of them stand still, or go on.
-    fn signal(&self, signal: rustix::process::Signal) {
-        let mut found = vec![self.0.id()];
+    /// They are killed.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// All of them stand still; with `false` they go on.
+    pub fn hang(&self, hangs: bool) {
+        let signal = if hangs { Signal::STOP } else { Signal::CONT };
+        let mut found: Vec<u32> = self.0.iter().map(Child::id).collect();
         let mut next = 0;
         while let Some(parent) = found.get(next).copied() {
             next += 1;
             let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
             let children = children.unwrap_or_default();
-            found.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|id| id.parse::<u32>().ok()),
-            );
+            let ids = children.split_whitespace();
+            found.extend(ids.filter_map(|id| id.parse::<u32>().ok()));
         }
-        for id in &found[1..] {
-            let id = rustix::process::Pid::from_raw(id.cast_signed());
+        for id in found.into_iter().skip(1) {
+            let id = Pid::from_raw(id.cast_signed());
             // One that has ended meanwhile hears nothing.
-            let _ = id.map(|id| rustix::process::kill_process(id, signal));
+            let _ = id.map(|id| kill_process(id, signal));
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for Processes {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.stop();
     }
+}
+
+/// Not where the program isn't installed, or without root; says so then.
+fn is_startable(program: &Path, package: &str) -> bool {
+    let startable = program.is_file() && rustix::process::geteuid().is_root();
+    if !startable {
+        let why = format!("as root, `apt-get install {package}` lets this test ask one");
+        starling_faults::leave_out(&why);
+    }
+    startable
 }
 
 /// Ports that nobody has now, each another one.

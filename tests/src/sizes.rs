@@ -11,7 +11,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use starling_kubernetes_rig::Cluster;
@@ -72,34 +72,41 @@ impl Sizes {
     /// The first one from now on that `right` accepts.
     pub fn next(&mut self, what: &str, right: impl Fn(u64) -> bool) -> Seen {
         let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let Ok(seen) = self.told.recv_timeout(left) else {
-                panic!("{what}: not within {PATIENCE:?}; seen: {:?}", self.seen)
-            };
-            self.seen.push(seen);
+        while let Some(seen) = self.next_by(end) {
             if right(seen.size) {
                 return seen;
             }
         }
+        panic!("{what}: not within {PATIENCE:?}; seen: {:?}", self.seen)
     }
 
     /// Looks for so long; gives what was seen meanwhile.
     pub fn during(&mut self, how_long: Duration) -> Vec<Seen> {
         let (end, before) = (Instant::now() + how_long, self.seen.len());
-        while let Ok(seen) = self
-            .told
-            .recv_timeout(end.saturating_duration_since(Instant::now()))
-        {
-            self.seen.push(seen);
-        }
+        while self.next_by(end).is_some() {}
         self.seen[before..].to_vec()
     }
 
     /// All so far, the one at the beginning first.
     pub fn all(&mut self) -> Vec<u64> {
-        self.seen.extend(self.told.try_iter());
+        self.during(Duration::ZERO);
         self.seen.iter().map(|seen| seen.size).collect()
+    }
+
+    /// The next one, unless there is none until `end`. A watch that ends would see no change
+    /// whatever happens, so then the test fails.
+    fn next_by(&mut self, end: Instant) -> Option<Seen> {
+        let left = end.saturating_duration_since(Instant::now());
+        match self.told.recv_timeout(left) {
+            Ok(seen) => {
+                self.seen.push(seen);
+                Some(seen)
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("the watch has ended; seen: {:?}", self.seen)
+            }
+        }
     }
 }
 

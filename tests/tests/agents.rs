@@ -80,7 +80,7 @@ async fn a_policy_outlives_its_leader_and_its_workers_outlive_their_agent() {
     in_three_tries("it is back before it is lost", async || {
         let mut bench = Bench::start(4).await;
         let leader = bench.leader().await;
-        let away = Away::begin(&mut bench.cluster, &[leader], 4).await;
+        let mut away = Away::begin(&mut bench.cluster, &[leader], 4).await;
         bench.cluster.kill(leader).await;
         let next = until("another agent leads", || async {
             let position = bench.leader().await;
@@ -101,16 +101,19 @@ async fn a_policy_outlives_its_leader_and_its_workers_outlive_their_agent() {
         };
         alive(2).await;
         bench.cluster.restart(leader).expect("it starts");
+        answer(|| observer.status(leader)).await;
+        away.over();
         alive(3).await;
         let caught_up = bench.cluster.caught_up(leader, &observer).await;
         caught_up.expect("it catches up");
         bench.edit(0, &policy(6, 12));
         let after = bench.workers(6).await;
         // Adopted, not replaced.
+        away.others_kept(&after);
         away.unless_lost(after.is_superset(&away.all))?;
         bench.cluster.stop_all().await;
         assert_eq!(bench.cluster.sample().workers.len(), 0);
-        Some(())
+        Ok(())
     })
     .await;
 }

@@ -518,18 +518,16 @@ fn to_midnight_s() -> u64 {
 }
 
 /// Looks, until it is told to stop, that each of these holds all of them for alive and
-/// has heard them lately. Gives how often it looked, and what it saw for long that should
-/// not be.
+/// has heard them lately. Gives how often it looked, and what was amiss for too long.
 fn watch(ips: &[String], stop: &AtomicBool) -> (u64, Vec<String>) {
     /// Nodes tell what they measured once a second; a busy machine takes longer.
     const HEARD_WITHIN: Duration = Duration::from_secs(5);
     let (mut looks, mut amiss) = (0, Amiss::default());
     while !stop.load(Ordering::Relaxed) {
         for ip in ips {
-            // Nothing is heard by an agent that doesn't answer.
-            let page = page(ip).unwrap_or_default();
-            looks += u64::from(!page.is_empty());
-            amiss.look(ip, unheard(&page, ips.len(), HEARD_WITHIN));
+            let page = page(ip);
+            looks += u64::from(page.is_some());
+            amiss.look(ip, page.as_deref(), ips.len(), HEARD_WITHIN);
         }
         std::thread::sleep(Duration::from_millis(100));
     }

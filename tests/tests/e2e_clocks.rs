@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use starling_rig::cluster::{Cluster, Launch};
 use starling_rig::observe::Observer;
 use starling_tests::sleepers::{self, workers};
-use starling_tests::{Away, faketime, in_three_tries, until};
+use starling_tests::{Away, answer, faketime, in_three_tries, until};
 
 const WORKERS: usize = 4;
 /// What is too old to be believed is older than 5 s; each of these takes a second or two.
@@ -104,7 +104,7 @@ async fn clocks_an_hour_ahead_and_behind_change_nothing_whoever_leads() {
         in_three_tries("it is back before it is lost", async || {
             let leader = counted(&observer).await;
             led.insert(leader);
-            let away = Away::begin(&mut cluster, &[leader], WORKERS).await;
+            let mut away = Away::begin(&mut cluster, &[leader], WORKERS).await;
             cluster.kill(leader).await;
             let next = until("another one leads", || async {
                 let statuses = observer.statuses().await;
@@ -117,6 +117,8 @@ async fn clocks_an_hour_ahead_and_behind_change_nothing_whoever_leads() {
             led.insert(next);
             cluster.restart(leader).expect("it starts");
             let observer = cluster.observer().expect("an observer");
+            answer(|| observer.status(leader)).await;
+            away.over();
             (cluster.caught_up(leader, &observer).await).expect("it catches up");
             counted(&observer).await;
             away.kept(&mut cluster)
@@ -151,11 +153,13 @@ async fn an_agent_whose_clock_went_back_over_a_restart_is_heard_again_at_once() 
             // Where it begins anew, the clock is back already.
             set_clock(&cluster, position, 3_600);
             counted(&cluster.observer().expect("an observer")).await;
-            let away = Away::begin(&mut cluster, &[position], WORKERS).await;
+            let mut away = Away::begin(&mut cluster, &[position], WORKERS).await;
             cluster.kill(position).await;
             set_clock(&cluster, position, 0);
             cluster.restart(position).expect("it starts");
             let observer = cluster.observer().expect("an observer");
+            answer(|| observer.status(position)).await;
+            away.over();
             (cluster.caught_up(position, &observer).await).expect("it catches up");
             counted(&observer).await;
             away.kept(&mut cluster)

@@ -2,6 +2,7 @@
 //! leader that sleeps, two agents of one name, and two clusters of one name.
 #![allow(clippy::expect_used)] // A helper that finds nothing has failed its test.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use tokio::process::{Child, Command};
 
 const WORKERS: usize = 4;
 const MORE: usize = 7;
+/// An agent that answers nothing for so long has stalled: it is asked every 50 ms or so.
+const STALLS: Duration = Duration::from_secs(1);
 
 async fn start() -> (Cluster, Observer) {
     let mut cluster = sleepers::three();
@@ -22,17 +25,25 @@ async fn start() -> (Cluster, Observer) {
     (cluster, observer)
 }
 
-/// Waits until every agent knows of a leader and of all members, and one acts. What is amiss with
-/// workers meanwhile fails the test; whether all were kept is asked in the end.
-async fn whole(cluster: &mut Cluster, observer: &Observer, away: &Away) -> Vec<Status> {
+/// Waits until every agent knows of a leader and of all members, and one acts. The same workers
+/// run meanwhile, or it ends as [`Away::kept`] does.
+async fn whole(
+    cluster: &mut Cluster,
+    observer: &Observer,
+    away: &Away,
+) -> Result<Vec<Status>, String> {
     until("all agents are one cluster again", || {
-        away.kept(cluster);
-        async {
+        let kept = away.kept(cluster);
+        async move {
+            if let Err(lost) = kept {
+                return Some(Err(lost));
+            }
             let statuses: Option<Vec<Status>> = observer.statuses().await.into_iter().collect();
-            statuses.filter(|all| {
+            let whole = statuses.filter(|all| {
                 let knows = |s: &Status| s.leader_id.is_some() && s.members_alive == 3;
                 all.iter().all(knows) && all.iter().any(|s| s.acting)
-            })
+            });
+            whole.map(Ok)
         }
     })
     .await
@@ -54,27 +65,34 @@ async fn workers_are_adopted_when_all_agents_are_killed_and_come_back_one_by_one
         })
         .await;
         assert_eq!(workers(&mut cluster), before);
-        let away = Away::begin(&mut cluster, &[0, 1, 2], WORKERS).await;
+        let mut away = Away::begin(&mut cluster, &[0, 1, 2], WORKERS).await;
         for position in [0, 1] {
             cluster.restart(position).expect("it starts");
         }
         let observer = cluster.observer().expect("an observer");
-        let statuses = whole(&mut cluster, &observer, &away).await;
+        for position in 0..3 {
+            answer(|| observer.status(position)).await;
+        }
+        away.over();
+        let statuses = whole(&mut cluster, &observer, &away).await?;
         // Several passes of the new leader, and what it knows of the others.
         let goal = statuses.iter().map(|s| s.applied_index).max();
         let leader = statuses.iter().position(|s| s.acting).expect("one acts");
         until("the leader has every agent's count", || {
-            away.kept(&mut cluster);
+            let kept = away.kept(&mut cluster);
             let observer = observer.clone();
             async move {
+                if kept.is_err() {
+                    return Some(kept);
+                }
                 let status = observer.status(leader).await.ok()?;
                 let granted = observer.granted(leader, "web").await.ok()?;
                 assert_eq!(granted as usize, WORKERS);
                 let counted = observer.running(leader, "web").await.ok()?;
-                (Some(status.applied_index) >= goal && counted as usize == WORKERS).then_some(())
+                (Some(status.applied_index) >= goal && counted as usize == WORKERS).then_some(kept)
             }
         })
-        .await;
+        .await?;
         let decisions = answer(|| observer.decisions(leader)).await;
         assert!(decisions.iter().all(|d| d.to >= d.from), "{decisions:?}");
         away.kept(&mut cluster)
@@ -92,7 +110,7 @@ async fn i1_a_leader_that_slept_finds_another_one_and_follows() {
             statuses.iter().position(acts)
         })
         .await;
-        let away = Away::begin(&mut cluster, &[leader], WORKERS).await;
+        let mut away = Away::begin(&mut cluster, &[leader], WORKERS).await;
         let pid = cluster.sample().agents[leader].expect("it runs").pid;
         signal(pid, "-STOP").await;
         let others: Vec<usize> = (0..3).filter(|position| *position != leader).collect();
@@ -105,16 +123,20 @@ async fn i1_a_leader_that_slept_finds_another_one_and_follows() {
         })
         .await;
         signal(pid, "-CONT").await;
+        // It may still believe that it leads, but it must not act on it.
+        let alone = |status: &Status| !status.acting || status.term > next.term;
+        let woken = answer(|| observer.status(leader)).await;
+        away.over();
+        assert!(alone(&woken), "two leaders act");
         let former = until("the former leader follows", || async {
             let status = observer.status(leader).await.ok()?;
-            // It may still believe that it leads, but it must not act on it.
-            assert!(!status.acting || status.term > next.term, "two leaders act");
+            assert!(alone(&status), "two leaders act");
             status.leader_id.filter(|id| *id != status.node_id)?;
             Some(status)
         })
         .await;
         assert!(former.term >= next.term);
-        whole(&mut cluster, &observer, &away).await;
+        whole(&mut cluster, &observer, &away).await?;
         away.kept(&mut cluster)
     })
     .await;
@@ -138,8 +160,13 @@ async fn a_second_agent_of_the_same_name_waits_while_the_first_one_lives() {
             .kill_on_drop(true)
             .spawn()
             .expect("it starts");
+        // When the first one answered last, and the longest time from one answer to the next.
+        let (heard, silence) = (Cell::new(Instant::now()), Cell::new(Duration::ZERO));
         let stays = until("the second one is told why it waits", || async {
-            // One that stalls while it is asked whether it is there loses its name.
+            if observer.status(1).await.is_ok() {
+                let silent = heard.replace(Instant::now()).elapsed();
+                silence.set(silence.get().max(silent));
+            }
             if cluster.log(1).contains("another has its name") {
                 return Some(false);
             }
@@ -151,7 +178,13 @@ async fn a_second_agent_of_the_same_name_waits_while_the_first_one_lives() {
         })
         .await;
         second.kill().await.expect("killed");
-        stays.then_some(())?;
+        if !stays {
+            // One that stalls while it is asked whether it is there loses its name.
+            let silence = silence.get();
+            let why = format!("the first one lost its name; it was silent for {silence:?} at most");
+            assert!(silence >= STALLS, "{why}");
+            return Err(why);
+        }
 
         // Its disk lost, the first one comes back under its name, with a new id.
         cluster.kill(1).await;
@@ -167,7 +200,7 @@ async fn a_second_agent_of_the_same_name_waits_while_the_first_one_lives() {
             }
         })
         .await;
-        Some(())
+        Ok(())
     })
     .await;
 }

@@ -151,8 +151,8 @@ async fn a_request_that_is_too_long_is_refused() {
 #[tokio::test]
 async fn silent_callers_at_the_bound_are_cut_off_and_the_next_one_is_answered() {
     let server = start().await;
-    // Who waits for the silent ones to end is late each time, since they would have 5 s; what a
-    // busy machine delays is not.
+    // A caller who had to wait until the silent ones end would be late each time, since they have
+    // 5 s; one whom a busy machine delays isn't.
     for _ in 0..3 {
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS_MAX * 4 {
@@ -163,6 +163,7 @@ async fn silent_callers_at_the_bound_are_cut_off_and_the_next_one_is_answered() 
             assert_eq!(status, 200);
             return;
         }
+        eprintln!("tried again: there was no answer within 4 s");
     }
     panic!("never in time");
 }

@@ -106,8 +106,8 @@ pub struct PolicySpec {
     #[serde(default)]
     #[schemars(length(max = limits::TRIGGERS_MAX))]
     pub metrics: Vec<Metric>,
-    /// One value in place of those of `metrics-api`, `cron` and external metrics, as KEDA
-    /// computes it.
+    /// One value in place of those of all triggers that others are asked for, and of
+    /// external metrics, as KEDA computes it.
     pub scaling_modifiers: Option<ScalingModifiers>,
     pub fallback: Option<Fallback>,
     pub behavior: Option<Behavior>,

@@ -73,7 +73,8 @@ const RULES: [Rule; 4] = [
               KEDA takes it for nothing",
         holds: |vector, ours| {
             let nothing = vector["expected"]["value_milli"] == 0;
-            is(vector, "metrics-api") && nothing && ours == Outcome::Failed
+            let below = vector["inputs"]["answers"].to_string().contains('-');
+            is(vector, "metrics-api") && nothing && below && ours == Outcome::Failed
         },
     },
     Rule {
@@ -122,7 +123,7 @@ async fn serve(answers: Answers) -> SocketAddr {
     address
 }
 
-/// A 301 leads to the place that its body names, or to another one that answers.
+/// A 301 leads to the place that its body names.
 fn answer(answers: &Answers, path: &str) -> Response {
     let found = answers.iter().find(|(at, ..)| at == "*" || at == path);
     let Some((_, status, body)) = found else {
@@ -222,5 +223,8 @@ async fn what_keda_makes_of_an_answer_a_policy_makes_of_it() {
         println!("  {count} differ on purpose: {}", rule.why);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // A rule that nothing needs hides what breaks.
+    let needed = differ.iter().all(|count| *count > 0);
+    assert!(needed || std::env::var_os("STARLING_SOURCE_VECTORS").is_some());
     assert!(!vectors.is_empty());
 }

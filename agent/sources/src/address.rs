@@ -35,26 +35,57 @@ pub(super) fn parse(url: &str) -> Result<Uri, String> {
         );
     }
     let uri: Uri = url.parse().map_err(|_| malformed())?;
-    match uri.host() {
-        None | Some("") => Err(malformed()),
-        Some(_) => Ok(uri),
+    let host = uri.host().filter(|host| !host.is_empty());
+    // Behind an IPv6 address stands a bracket.
+    let has_port = authority
+        .rsplit(']')
+        .next()
+        .is_some_and(|it| it.contains(':'));
+    match (host, uri.port_u16()) {
+        (Some(_), None) if has_port => Err(malformed()),
+        (Some(_), _) => Ok(uri),
+        (None, _) => Err(malformed()),
     }
+}
+
+/// The address of a server whose API has paths and queries of its own.
+pub(super) fn bare(url: &str) -> Result<Uri, String> {
+    let uri = parse(url)?;
+    if uri.query().is_some() {
+        return Err(format!(
+            "`{}` has a query, which nobody would be asked",
+            shown(url)
+        ));
+    }
+    Ok(uri)
 }
 
 /// The URL without the user and the password that it holds, and these. A `%` stands for
 /// what it encodes.
-pub(super) fn without_user(url: &str) -> (String, Option<(String, String)>) {
+///
+/// # Errors
+///
+/// Where a user or a password holds what ends a host's name, so that nobody knows which of
+/// it is the host; it is not shown.
+pub(super) fn without_user(url: &str) -> Result<(String, Option<(String, String)>), String> {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return (url.to_owned(), None);
+        return Ok((url.to_owned(), None));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    if rest[end..].contains('@') {
+        return Err(
+            "holds an `@` behind its host: write `/`, `?`, `#` and `@` of a user or a \
+                    password as %2F, %3F, %23 and %40"
+                .to_owned(),
+        );
+    }
     let Some((user, _)) = rest[..end].rsplit_once('@') else {
-        return (url.to_owned(), None);
+        return Ok((url.to_owned(), None));
     };
     let (name, password) = user.split_once(':').unwrap_or((user, ""));
     let rest = &rest[user.len() + 1..];
     let user = (decoded(name), decoded(password));
-    (format!("{scheme}://{rest}"), Some(user))
+    Ok((format!("{scheme}://{rest}"), Some(user)))
 }
 
 /// What [`encoded`] makes of a text, and the text where it isn't such.
@@ -64,6 +95,7 @@ fn decoded(text: &str) -> String {
     while let [first, behind @ ..] = rest {
         let code = (*first == b'%').then(|| behind.get(..2)).flatten();
         let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = code.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let code = code.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(code.unwrap_or(*first));
         rest = if code.is_some() { &behind[2..] } else { behind };
@@ -202,11 +234,15 @@ mod tests {
             ("http://h:1/v", "http://h:1/v", None),
             ("http://a:b@h:1/v", "http://h:1/v", pair("a", "b")),
             ("http://a@h", "http://h", pair("a", "")),
-            ("http://a:p%40%2Fs%@h", "http://h", pair("a", "p@/s%")),
-            ("http://a:b@c:d@h/x@y", "http://h/x@y", pair("a", "b@c:d")),
-            ("http://h/x@y", "http://h/x@y", None),
+            ("http://a:p%40%2Fs%+1@h", "http://h", pair("a", "p@/s%+1")),
+            ("http://a:b@c:d@h/x", "http://h/x", pair("a", "b@c:d")),
         ] {
-            assert_eq!(without_user(url), (bare.to_owned(), user), "{url}");
+            assert_eq!(without_user(url), Ok((bare.to_owned(), user)), "{url}");
+        }
+        // Which of it is the host nobody knows.
+        for url in ["http://a:p/s@h", "http://a:p?s@h:1/", "http://a:p#s@h"] {
+            let why = without_user(url).unwrap_err();
+            assert!(why.contains("holds an `@` behind its host") && !why.contains("a:p"));
         }
     }
 

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::Reason;
+use crate::http::within;
+use crate::settings::TIMEOUT_DEFAULT_MS;
+
 /// With one more all are begun anew: those that are kept end with their last question.
 const CONNECTIONS_MAX: usize = 64;
 
@@ -29,8 +33,31 @@ impl<K: Ord, V> Kept<K, V> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn forget(&self, whom: &K) {
-        self.all().remove(whom);
+    /// Asks over the connection that is open, and once more over a new one where that one
+    /// turns out to be gone: servers close those that were idle for long.
+    pub(crate) async fn ask<T, F>(&self, whom: &K, once: impl Fn() -> F) -> Result<T, Reason>
+    where
+        F: Future<Output = Result<T, Reason>>,
+    {
+        let was_open = self.all().contains_key(whom);
+        let both = async {
+            match once().await {
+                Err(Reason::Connection(_)) if was_open => {
+                    self.all().remove(whom);
+                    once().await
+                }
+                answer => answer,
+            }
+        };
+        let answer = within(TIMEOUT_DEFAULT_MS, both).await;
+        // Whoever hangs or is gone is connected to anew. Any other failure is an answer.
+        if matches!(
+            answer,
+            Err(Reason::TimedOut { .. } | Reason::Connection(_) | Reason::TooLong)
+        ) {
+            self.all().remove(whom);
+        }
+        answer
     }
 }
 

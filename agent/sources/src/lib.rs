@@ -46,8 +46,7 @@ pub use postgresql::POSTGRESQL;
 pub use prometheus::PROMETHEUS;
 pub use rabbitmq::RABBITMQ;
 pub use secrets::{
-    AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, PARAMETERS_MAX,
-    SECRET_BYTES_MAX, Secrets,
+    AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, SECRET_BYTES_MAX, Secrets,
 };
 
 /// Whose trigger is asked, and when.
@@ -305,7 +304,10 @@ impl Poller {
             POSTGRESQL => postgresql::ask(&self.postgresql, metadata, secrets).await,
             NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,
             REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
-            _ => metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await,
+            METRICS_API => {
+                metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await
+            }
+            other => Err(misconfigured(format!("type `{other}` can't be asked"))),
         }
     }
 

@@ -148,17 +148,26 @@ async fn walk(
         match answer.said(text(metadata, "stream"), text(metadata, "consumer")) {
             Said::Lag(lag) => return Ok(lag),
             Said::Led(leader) => {
-                if known.insert(leader.clone()) {
+                if is_label(&leader) && known.insert(leader.clone()) {
                     next.push_front(Some(leader));
                 }
             }
             Said::Nothing(others) => {
-                let new = others.into_iter().filter(|name| known.insert(name.clone()));
+                let new = others
+                    .into_iter()
+                    .filter(|name| is_label(name) && known.insert(name.clone()));
                 next.extend(new.map(Some).collect::<Vec<_>>());
             }
         }
     }
     Err(nobody)
+}
+
+/// One part of a host's name: who answers doesn't choose which other host is asked.
+fn is_label(name: &str) -> bool {
+    const BYTES_MAX: usize = 63;
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(inside)
 }
 
 async fn one(

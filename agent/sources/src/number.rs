@@ -6,8 +6,8 @@ use starling_engine::quantity::{Error, Quantity};
 use crate::settings::shown;
 use crate::{Number, Reason};
 
-/// The number in milli-units, to the nearest one as KEDA tells it to an HPA; rounded up it is
-/// held against the activation, so that the least that there is is more than nothing.
+/// The number in milli-units, to the nearest one as KEDA tells it to an HPA. Rounded up it is
+/// held against the activation: 0.0001 is more than 0.
 pub(crate) fn read(number: &str, location: &str) -> Result<Number, Reason> {
     let location = || location.to_owned();
     let too_large = || Reason::TooLarge {
@@ -54,8 +54,8 @@ pub(crate) fn count(count: u64) -> Result<Number, Reason> {
 pub(crate) fn computed(number: f64, location: &str) -> Result<Number, Reason> {
     // The largest f64 that an i64 surely holds.
     const MILLI_MAX: f64 = 9_223_372_036_854_774_784.0;
-    // A thousand times 12.02 is a little more than 12,020.
-    const NOISE: f64 = 1e-12;
+    // A thousand times 2.007 is a little more than 2,007, by some of f64's last digits.
+    const NOISE: f64 = 4.0 * f64::EPSILON;
     if !number.is_finite() {
         return Err(Reason::NotANumber {
             location: location.to_owned(),
@@ -71,7 +71,7 @@ pub(crate) fn computed(number: f64, location: &str) -> Result<Number, Reason> {
     }
     Ok(Number {
         milli: milli.round() as i64,
-        activity_milli: (milli - milli * NOISE).ceil() as i64,
+        activity_milli: (milli - milli * NOISE).ceil().max(milli.round()) as i64,
     })
 }
 
@@ -84,7 +84,11 @@ mod tests {
         for (number, milli) in [
             (0.009_063, Some((9, 10))),
             (0.000_2, Some((0, 1))),
-            (12.02, Some((12_020, 12_020))),
+            (2.007, Some((2_007, 2_007))),
+            (
+                2_000_000_000.123,
+                Some((2_000_000_000_123, 2_000_000_000_123)),
+            ),
             (-0.2, Some((0, 0))),
             (-1e300, Some((0, 0))),
             (9.3e15, None),

@@ -11,9 +11,8 @@ use std::pin::pin;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_stream::StreamExt as _;
 
-use crate::http::within;
 use crate::secrets::Secrets;
-use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown, text};
+use crate::settings::{self, Metadata, Wrong, shown, text};
 use crate::{Error, Goals, Number, Reason, number};
 pub(crate) use server::Connections;
 use server::{Open, Server};
@@ -44,26 +43,21 @@ pub(super) async fn ask(
 ) -> Result<Number, Error> {
     let server = Server::of(metadata, secrets);
     let address = server.as_ref().map_or_else(
-        |_| text(metadata, "host").to_owned(),
+        |_| "postgresql".to_owned(),
         |server| server.address.to_string(),
     );
     let answer = async {
         let server = server?;
-        let asked = async {
+        let once = || async {
             let open = connections.of(&server, server.connect()).await?;
             open.refill();
             let ends = server.cancels(&open);
             let answer = value(&open, text(metadata, "query")).await;
             // It has come to its end.
             ends.disarm();
-            answer
+            open.judge(answer)
         };
-        let answer = within(TIMEOUT_DEFAULT_MS, asked).await;
-        // Whoever hangs or is gone is connected to anew.
-        if matches!(answer, Err(Reason::TimedOut { .. } | Reason::Connection(_))) {
-            connections.forget(&server);
-        }
-        answer
+        connections.ask(&server, once).await
     };
     answer.await.map_err(|reason| Error { address, reason })
 }

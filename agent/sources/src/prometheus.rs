@@ -5,7 +5,7 @@
 //! the value of the scalar or of the one series that the query gives.
 
 use hyper::Uri;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::auth::{Mode, Ways};
@@ -38,6 +38,17 @@ const WAYS: Ways = Ways {
     modes: &[Mode::Basic, Mode::Bearer, Mode::Custom, Mode::Tls],
     token: "bearerToken",
 };
+const SECRET_HEADERS: [HeaderName; 3] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+];
+const CONNECTION_HEADERS: [HeaderName; 4] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+];
 /// Whether nothing, and what is no number, is 0. KEDA's default is that it is.
 const IGNORE_NULL: &str = "ignoreNullValues";
 
@@ -49,7 +60,7 @@ pub(super) fn check(metadata: &Metadata) -> Wrong {
     match metadata.get("serverAddress") {
         None => fails("", "`serverAddress` is missing".to_owned()),
         Some(url) => {
-            if let Err(why) = address::check(url) {
+            if let Err(why) = address::bare(url) {
                 fails("serverAddress", why);
             }
         }
@@ -95,7 +106,7 @@ pub(super) async fn ask(
 }
 
 fn question(metadata: &Metadata, url: &str, secrets: &Secrets) -> Result<(Uri, Question), Reason> {
-    let base = address::parse(url).map_err(Reason::Misconfigured)?;
+    let base = address::bare(url).map_err(Reason::Misconfigured)?;
     let path = format!("{}/api/v1/query", base.path().trim_end_matches('/'));
     let mut parameters = vec![("query", text(metadata, "query"))];
     if let Some(namespace) = metadata.get("namespace") {
@@ -109,17 +120,29 @@ fn question(metadata: &Metadata, url: &str, secrets: &Secrets) -> Result<(Uri, Q
     })?;
     let (uri, mut question) = WAYS.question(metadata, uri, secrets)?;
     question.accept = "application/json";
-    let headers = custom_headers(metadata).map_err(Reason::Misconfigured)?;
-    question.headers.extend(headers);
+    // What proves who asks counts before what a user writes beside it.
+    let mut headers = custom_headers(metadata).map_err(Reason::Misconfigured)?;
+    headers.append(&mut question.headers);
+    question.headers = headers;
     Ok((uri, question))
 }
 
 fn custom_headers(metadata: &Metadata) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let header = |(name, value): (&str, &str)| {
         let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
-        parsed
-            .zip(HeaderValue::from_str(value).ok())
-            .ok_or_else(|| format!("`{}` is no header", shown(name)))
+        let header = parsed.zip(HeaderValue::from_str(value).ok());
+        let header = header.ok_or_else(|| format!("`{}` is no header", shown(name)))?;
+        if SECRET_HEADERS.contains(&header.0) {
+            return Err(format!(
+                "`{}` is a secret, which everyone who may read policies would see; put it into \
+                 what an `authenticationRef` names, with `authModes: custom`",
+                header.0
+            ));
+        }
+        if CONNECTION_HEADERS.contains(&header.0) {
+            return Err(format!("`{}` is the connection's own", header.0));
+        }
+        Ok(header)
     };
     let pairs = pairs(text(metadata, "customHeaders"))?;
     pairs.into_iter().map(header).collect()
@@ -131,12 +154,14 @@ struct Answer {
     status: String,
     #[serde(default)]
     error: String,
+    /// Not where it failed.
+    data: Option<Data>,
+    /// Such as that a store didn't answer, of which Thanos then knows nothing.
     #[serde(default)]
-    data: Data,
+    warnings: Vec<serde_json::Value>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize)]
 struct Data {
     result: Found,
 }
@@ -146,12 +171,6 @@ struct Data {
 enum Found {
     Vector(Vec<Series>),
     Scalar(Sample),
-}
-
-impl Default for Found {
-    fn default() -> Found {
-        Found::Vector(Vec::new())
-    }
 }
 
 #[derive(Deserialize)]
@@ -187,9 +206,18 @@ fn read(body: &[u8], nothing_is_none: bool) -> Result<Number, Reason> {
             Err(unreadable(why))
         }
     };
-    let sample = match answer.data.result {
+    let Some(data) = answer.data else {
+        return Err(unreadable("it has no `data`".to_owned()));
+    };
+    let sample = match data.result {
         Found::Scalar(sample) => sample,
         Found::Vector(mut series) => match (series.pop(), series.len()) {
+            (None, _) if !answer.warnings.is_empty() => {
+                let warning = shown(&answer.warnings[0].to_string());
+                return Err(unreadable(format!(
+                    "it is empty, with the warning {warning}"
+                )));
+            }
             (None, _) => return nothing("the query gives nothing"),
             (Some(series), 0) => series.value,
             (Some(_), others) => {

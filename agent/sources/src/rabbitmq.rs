@@ -120,7 +120,7 @@ pub(super) fn check(metadata: &Metadata) -> Wrong {
     let mut fails = |key: &str, why: String| wrong.push((key.to_owned(), why));
     match metadata.get("host") {
         Some(url) => {
-            if let Err(why) = asked_over_http(url).and_then(|()| address::check(url)) {
+            if let Err(why) = asked_over_http(url).and_then(|()| address::bare(url).map(drop)) {
                 fails("host", why);
             }
         }
@@ -211,6 +211,11 @@ pub(super) async fn ask(
 ) -> Result<Number, Error> {
     let given = metadata.get("host").map(String::as_str);
     let url = given.or_else(|| secrets.get("host")).unwrap_or_default();
+    // Nothing is shown of one that can't be told from a password in it.
+    let address = match address::without_user(url) {
+        Ok((bare, _)) if !bare.is_empty() => address::shown(&bare),
+        _ => format!("queue {}", shown(text(metadata, "queueName"))),
+    };
     let answer = async {
         let after_ms = timeout_ms(metadata).map_err(Reason::Misconfigured)?;
         let (uri, question) = question(metadata, url, secrets)?;
@@ -218,10 +223,7 @@ pub(super) async fn ask(
         let queue = read(metadata, &body)?;
         queue.value(metadata)
     };
-    answer.await.map_err(|reason| Error {
-        address: address::shown(url),
-        reason,
-    })
+    answer.await.map_err(|reason| Error { address, reason })
 }
 
 fn question(metadata: &Metadata, url: &str, secrets: &Secrets) -> Result<(Uri, Question), Reason> {
@@ -234,8 +236,9 @@ fn question(metadata: &Metadata, url: &str, secrets: &Secrets) -> Result<(Uri, Q
     question.accept = "application/json";
     question.trust.cert = secrets.get("cert").map(str::to_owned);
     question.trust.key = secrets.get("key").map(str::to_owned);
-    let (url, user) = address::without_user(url);
-    let base = address::parse(&url).map_err(Reason::Misconfigured)?;
+    let (url, user) = address::without_user(url)
+        .map_err(|why| Reason::Secret(format!("the parameter `host` {why}")))?;
+    let base = address::bare(&url).map_err(Reason::Misconfigured)?;
     let apart = secrets.get("username");
     let apart = apart.map(|user| (user, secrets.get("password").unwrap_or_default()));
     let user = user
@@ -298,15 +301,23 @@ struct Queue {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Stats {
-    publish_details: Rate,
-    deliver_get_details: Rate,
+    publish: Option<f64>,
+    publish_details: Option<Rate>,
+    deliver_get: Option<f64>,
+    deliver_get_details: Option<Rate>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Deserialize)]
 struct Rate {
     /// A second.
     rate: f64,
+}
+
+/// None at all where nothing was counted. Where there is a count and no rate, RabbitMQ works
+/// no rates out (`management.rates_mode = none`), and nobody knows it.
+fn rate(count: Option<f64>, details: Option<&Rate>) -> Option<f64> {
+    let none = count.is_none().then_some(0.0);
+    details.map(|it| it.rate).or(none)
 }
 
 #[derive(Deserialize)]
@@ -316,12 +327,20 @@ struct Page {
 }
 
 /// One queue's numbers, or those that several come to.
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Seen {
     messages: f64,
-    published: f64,
-    delivered: f64,
+    /// A second; `None` where RabbitMQ doesn't know.
+    published: Option<f64>,
+    delivered: Option<f64>,
 }
+
+/// Of no queue.
+const NOTHING: Seen = Seen {
+    messages: 0.0,
+    published: Some(0.0),
+    delivered: Some(0.0),
+};
 
 fn read(metadata: &Metadata, body: &[u8]) -> Result<Seen, Reason> {
     let unreadable = |error: serde_json::Error| Reason::Unreadable {
@@ -351,10 +370,11 @@ fn together(queues: &[Seen], operation: Operation) -> Seen {
         Operation::Max => a.max(b),
         Operation::Sum | Operation::Average => a + b,
     };
-    let whole = queues.iter().fold(Seen::default(), |all, queue| Seen {
+    let both = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| join(a, b));
+    let whole = queues.iter().fold(NOTHING, |all, queue| Seen {
         messages: join(all.messages, queue.messages),
-        published: join(all.published, queue.published),
-        delivered: join(all.delivered, queue.delivered),
+        published: both(all.published, queue.published),
+        delivered: both(all.delivered, queue.delivered),
     });
     if operation != Operation::Average || queues.is_empty() {
         return whole;
@@ -363,8 +383,8 @@ fn together(queues: &[Seen], operation: Operation) -> Seen {
     Seen {
         // KEDA divides counts as whole numbers.
         messages: (whole.messages / count).floor(),
-        published: whole.published / count,
-        delivered: whole.delivered / count,
+        published: whole.published.map(|rate| rate / count),
+        delivered: whole.delivered.map(|rate| rate / count),
     }
 }
 
@@ -377,10 +397,12 @@ impl Queue {
             (self.messages, "messages")
         };
         let location = location.to_owned();
+        let stats = &self.message_stats;
+        let (published, delivered) = (&stats.publish_details, &stats.deliver_get_details);
         Ok(Seen {
             messages: count.ok_or(Reason::Missing { location })?,
-            published: self.message_stats.publish_details.rate,
-            delivered: self.message_stats.deliver_get_details.rate,
+            published: rate(stats.publish, published.as_ref()),
+            delivered: rate(stats.deliver_get, delivered.as_ref()),
         })
     }
 }
@@ -400,25 +422,42 @@ impl Seen {
             milli: activation,
             activity_milli: i64::MAX,
         });
-        match mode {
-            Mode::QueueLength => value(self.messages),
-            Mode::MessageRate => {
-                let (rate, waiting) = (value(self.published)?, value(self.messages)?);
-                Ok(Number {
-                    activity_milli: rate.activity_milli.max(waiting.activity_milli),
-                    ..rate
-                })
-            }
-            Mode::DeliverGetRate => value(self.delivered),
-            Mode::PublishedToDeliveredRatio if self.published <= 0.0 => value(0.0),
-            Mode::PublishedToDeliveredRatio if self.delivered <= 0.0 => awake,
-            Mode::PublishedToDeliveredRatio => value(self.published / self.delivered),
-            Mode::ExpectedQueueConsumptionTime if self.messages <= 0.0 => value(0.0),
-            Mode::ExpectedQueueConsumptionTime if self.delivered <= 0.0 => awake,
-            Mode::ExpectedQueueConsumptionTime => {
-                let grows = self.published - self.delivered;
-                value((grows + self.messages) / self.delivered)
-            }
+        if mode == Mode::QueueLength {
+            return value(self.messages);
+        }
+        let known = |rate: Option<f64>, location: &str| {
+            let location = location.to_owned();
+            rate.ok_or(Reason::Missing { location })
+        };
+        if mode == Mode::MessageRate {
+            let rate = value(known(self.published, "publish_details")?)?;
+            let activity_milli = rate
+                .activity_milli
+                .max(value(self.messages)?.activity_milli);
+            return Ok(Number {
+                activity_milli,
+                ..rate
+            });
+        }
+        let delivered = known(self.delivered, "deliver_get_details")?;
+        if mode == Mode::DeliverGetRate {
+            return value(delivered);
+        }
+        let published = known(self.published, "publish_details")?;
+        let ratio = mode == Mode::PublishedToDeliveredRatio;
+        let nothing_to_do = if ratio {
+            published <= 0.0
+        } else {
+            self.messages <= 0.0
+        };
+        if nothing_to_do {
+            value(0.0)
+        } else if delivered <= 0.0 {
+            awake
+        } else if ratio {
+            value(published / delivered)
+        } else {
+            value((published - delivered + self.messages) / delivered)
         }
     }
 }

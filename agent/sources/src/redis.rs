@@ -12,9 +12,8 @@ use redis::aio::ConnectionLike;
 use redis::streams::{StreamInfoGroupsReply, StreamPendingReply};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
 
-use crate::http::within;
 use crate::secrets::Secrets;
-use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown, text};
+use crate::settings::{self, Metadata, Wrong, shown, text};
 use crate::{Error, Goals, Number, Reason, number};
 pub(crate) use server::Connections;
 use server::Server;
@@ -95,7 +94,7 @@ pub(super) fn check(kind: &str, metadata: &Metadata) -> Wrong {
     let keys = [own, &server::KEYS].concat();
     let mut wrong = settings::strange(metadata, &keys);
     wrong.extend(server::check(metadata));
-    let needed = if kind == REDIS { "listName" } else { "stream" };
+    let needed = needed(kind);
     if text(metadata, needed).is_empty() {
         wrong.push((String::new(), format!("`{needed}` is missing")));
     }
@@ -104,8 +103,17 @@ pub(super) fn check(kind: &str, metadata: &Metadata) -> Wrong {
             let why = format!("is longer than {NAME_BYTES_MAX} bytes");
             wrong.push((name.to_owned(), why));
         }
+        // Of another server's protocol they might be the end of a line.
+        if text(metadata, name).contains(char::is_control) {
+            wrong.push((name.to_owned(), "holds a control character".to_owned()));
+        }
     }
     wrong
+}
+
+/// The setting that names what is counted.
+fn needed(kind: &str) -> &'static str {
+    if kind == REDIS { "listName" } else { "stream" }
 }
 
 pub(super) async fn ask(
@@ -116,26 +124,21 @@ pub(super) async fn ask(
 ) -> Result<Number, Error> {
     let at = Server::of(metadata, secrets);
     let address = at.as_ref().map_or_else(
-        |_| text(metadata, "address").to_owned(),
+        |_| format!("{kind} {}", shown(text(metadata, needed(kind)))),
         |server| server.address.to_string(),
     );
     let answer = async {
         let server = at?;
-        let asked = async {
+        let once = || async {
             let (mut connection, meter) = connections.of(&server, server.connect()).await?;
             meter.refill();
-            if kind == REDIS {
+            meter.judge(if kind == REDIS {
                 length(&mut connection, text(metadata, "listName")).await
             } else {
                 stream(&mut connection, metadata).await
-            }
+            })
         };
-        let answer = within(TIMEOUT_DEFAULT_MS, asked).await;
-        // Whoever hangs, or is gone, or forgot who asks, is connected to anew.
-        if answer.is_err() {
-            connections.forget(&server);
-        }
-        answer
+        connections.ask(&server, once).await
     };
     let count: Result<u64, Reason> = answer.await;
     count
@@ -213,7 +216,7 @@ async fn told<T: FromRedisValue>(
     answer.map_err(|error: RedisError| reason(&error))
 }
 
-/// Never holds what was sent.
+/// In the server's own words, which may hold a key's name, and never a password.
 fn reason(error: &RedisError) -> Reason {
     if error.is_io_error() || error.is_connection_dropped() {
         return Reason::Connection(shown(&error.to_string()));

@@ -4,7 +4,8 @@
 //! Comes in: a directory, a namespace, and the name that a trigger's
 //! `authenticationRef` has. Goes out: the parameters, by KEDA's names for them. The
 //! layout is that of a mounted Secret: DIRECTORY/NAMESPACE/NAME/PARAMETER. A policy
-//! reaches its own namespace's alone. Nothing is kept, told, sent on or replicated.
+//! reaches its own namespace's alone. Nothing is told, sent on or replicated; connections that
+//! were opened with it are kept, and it with them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,8 +45,6 @@ const PARAMETERS: [&str; 19] = [
     "cert",
     "key",
 ];
-/// How many there are at most.
-pub const PARAMETERS_MAX: usize = PARAMETERS.len();
 
 /// Parameters by name.
 #[derive(Default, Clone, PartialEq, Eq)]

@@ -92,7 +92,7 @@ pub(crate) fn pairs(text: &str) -> Result<Vec<(&str, &str)>, String> {
     pairs.collect()
 }
 
-/// That none of those who are allowed was written.
+/// What to say where something else was written than what is allowed.
 pub(crate) fn not_known(written: &str, allowed: &[&str]) -> String {
     format!(
         "`{}` is not known; allowed: {}",
@@ -103,7 +103,16 @@ pub(crate) fn not_known(written: &str, allowed: &[&str]) -> String {
 
 /// The beginning of what somebody wrote or answered, in one line, for a message.
 pub(crate) fn shown(text: &str) -> String {
-    let rest = text.chars().nth(SHOWN_CHARS_MAX).map(|_| '…');
-    let begin = text.chars().take(SHOWN_CHARS_MAX);
-    begin.flat_map(char::escape_debug).chain(rest).collect()
+    let mut shown = String::new();
+    for letter in text.chars().take(SHOWN_CHARS_MAX) {
+        if matches!(letter, '"' | '\'') {
+            shown.push(letter);
+        } else {
+            shown.extend(letter.escape_debug());
+        }
+    }
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }

@@ -4,6 +4,7 @@
 //! answer is too long. Keeps none.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +55,10 @@ impl Address {
         let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         let host = bare.unwrap_or(host);
         let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        let named = host.chars().all(inside) || bare.is_some();
+        let named = match bare {
+            Some(bare) => bare.parse::<Ipv6Addr>().is_ok(),
+            None => host.chars().all(inside),
+        };
         let port = port.parse().ok().filter(|port| *port > 0);
         let sound = named && !host.is_empty() && host.len() <= HOST_BYTES_MAX;
         let port = port.filter(|_| sound).ok_or_else(malformed)?;
@@ -88,6 +92,9 @@ impl std::fmt::Display for Address {
 #[derive(Debug, Clone)]
 pub(crate) struct Meter(Arc<AtomicUsize>);
 
+/// That more came than may.
+const BROKEN_OFF: usize = usize::MAX;
+
 impl Meter {
     fn new() -> Meter {
         Meter(Arc::new(AtomicUsize::new(ANSWER_BYTES_MAX)))
@@ -96,6 +103,15 @@ impl Meter {
     /// Before each question.
     pub(crate) fn refill(&self) {
         self.0.store(ANSWER_BYTES_MAX, Ordering::Relaxed);
+    }
+
+    /// Why a connection ended, where it is this.
+    pub(crate) fn judge<T>(&self, answer: Result<T, Reason>) -> Result<T, Reason> {
+        let broken_off = self.0.load(Ordering::Relaxed) == BROKEN_OFF;
+        answer.map_err(|why| match why {
+            Reason::Connection(_) if broken_off => Reason::TooLong,
+            why => why,
+        })
     }
 }
 
@@ -115,9 +131,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let came = buffer.filled().len() - before;
         let left = self.meter.0.load(Ordering::Relaxed);
-        let Some(left) = left.checked_sub(came) else {
-            let why = format!("the answer is longer than {} KiB", ANSWER_BYTES_MAX >> 10);
-            return Poll::Ready(Err(io::Error::other(why)));
+        let Some(left) = left.checked_sub(came).filter(|_| left != BROKEN_OFF) else {
+            self.meter.0.store(BROKEN_OFF, Ordering::Relaxed);
+            return Poll::Ready(Err(io::Error::other("the answer is too long")));
         };
         self.meter.0.store(left, Ordering::Relaxed);
         Poll::Ready(Ok(()))
@@ -200,6 +216,7 @@ mod tests {
             "::1:1",
             "a b:1",
             "a/b:1",
+            "[a]:1",
         ] {
             let why = Address::parse(text).unwrap_err();
             assert!(

@@ -62,6 +62,7 @@ async fn a_leader_without_a_majority_stands_behind_nobody_that_hears_it() {
         if leads() {
             return;
         }
+        eprintln!("tried again: another one came to lead");
     }
-    panic!("each time another one came to lead");
+    panic!("each of three times another one came to lead");
 }

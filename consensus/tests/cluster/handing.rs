@@ -22,8 +22,7 @@ async fn settled(logs: &[Log]) -> usize {
 /// election: the former leader's number, and the present one's. Where a machine stalls for
 /// half a second, there is another, and all begins anew.
 async fn handed_over(count: usize) -> (Vec<Agent>, Vec<Log>, usize, usize) {
-    let mut tries = 0;
-    loop {
+    for _ in 0..3 {
         let mut agents = Agent::some(&Authority::new(), count);
         let logs = form(&mut agents).await;
         let leader = settled(&logs).await;
@@ -36,9 +35,9 @@ async fn handed_over(count: usize) -> (Vec<Agent>, Vec<Log>, usize, usize) {
         if logs[now].id() == next && terms == 1 {
             return (agents, logs, leader, now);
         }
-        tries += 1;
-        assert!(tries < 3, "each time another election was needed");
+        eprintln!("tried again: another election was needed");
     }
+    panic!("each of three times another election was needed");
 }
 
 #[tokio::test]
@@ -154,19 +153,26 @@ async fn an_agent_alone_keeps_its_lead_at_once_and_goes_on() {
 
 #[tokio::test]
 async fn where_the_others_are_gone_it_gives_up_within_its_deadline() {
-    let mut agents = Agent::some(&Authority::new(), 3);
-    let mut logs = form(&mut agents).await;
-    let leader = settled(&logs).await;
-    let left = logs.remove(leader);
-    drop(logs);
-    let begin = Instant::now();
-    let kept = left.hand_over().await;
-    assert!(
-        matches!(kept, Err(Error::LeadKept(_)) | Ok(None)),
-        "{kept:?}"
-    );
-    // Five times that is for a machine that is busy with other things.
-    assert!(begin.elapsed() < HAND_OVER_DEADLINE * 5);
+    let gives_up = async || {
+        let mut agents = Agent::some(&Authority::new(), 3);
+        let mut logs = form(&mut agents).await;
+        let leader = settled(&logs).await;
+        let left = logs.remove(leader);
+        drop(logs);
+        let begin = Instant::now();
+        let kept = left.hand_over().await;
+        let took = begin.elapsed();
+        assert!(
+            matches!(kept, Err(Error::LeadKept(_)) | Ok(None)),
+            "{kept:?}"
+        );
+        eprintln!("it gave up after {took:?}");
+        took
+    };
+    // On a busy machine it may take twice as long once, but not both times.
+    let soon = HAND_OVER_DEADLINE * 2;
+    let in_time = gives_up().await < soon || gives_up().await < soon;
+    assert!(in_time, "it goes on after its deadline");
 }
 
 #[tokio::test]
@@ -218,8 +224,9 @@ async fn whoever_does_not_lead_can_make_nobody_stand() {
         let ahead = refusal(target, leader, term, last + 1_000).await;
         commit(&logs[leader], "undisturbed").await;
         if logs[leader].leadership().borrow().term != term {
-            // An election of their own, as a slow disk makes one; by what was asked each
-            // time would have one.
+            // A slow disk may cost an election at any moment. One that comes of what was asked
+            // would come each time.
+            eprintln!("tried again: there was an election");
             continue;
         }
         assert!(stranger.contains("doesn't lead"), "{stranger}");
@@ -227,7 +234,7 @@ async fn whoever_does_not_lead_can_make_nobody_stand() {
         assert!(ahead.contains("whole log"), "{ahead}");
         return;
     }
-    panic!("each time there was an election");
+    panic!("each of three times there was an election");
 }
 
 #[tokio::test]

@@ -60,8 +60,11 @@ impl Authority {
     }
 }
 
-/// At an address that no other test and no other process of this machine uses, so that an
-/// agent finds its own again after each start.
+/// Listens at an address that hardly anybody else on this machine has, so that nobody takes an
+/// agent's port while the agent is off, and it can listen there again when it starts. A process
+/// has 256 such addresses and then begins anew, and processes whose ids are some 32,000 apart
+/// have the same ones. Of those that share an address, each gets a port that is free, and hardly
+/// ever that of an agent that is off.
 pub fn listen() -> TcpListener {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);

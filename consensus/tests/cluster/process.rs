@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::harness::{self, Authority};
+use crate::harness::{Authority, listen};
 use crate::network::Network;
 pub use crate::writer::State;
 use crate::writer::{self, Home};
@@ -38,11 +38,6 @@ pub fn seeded() -> StdRng {
         std::env::var("STARLING_SEED").map_or_else(|_| rand::random(), |s| s.parse().unwrap());
     println!("STARLING_SEED={seed}");
     StdRng::seed_from_u64(seed)
-}
-
-/// See [`harness::listen`].
-fn address() -> String {
-    harness::listen().local_addr().unwrap().to_string()
 }
 
 /// What a process has said so far.
@@ -118,7 +113,7 @@ impl Writer {
         home.put(&authority.sign(&["peer.starling", name]));
         Writer {
             name: name.to_owned(),
-            address: address(),
+            address: listen().local_addr().unwrap().to_string(),
             seeds: Vec::new(),
             unsynced: false,
             unasked: false,
@@ -134,6 +129,12 @@ impl Writer {
 
     pub fn data(&self) -> std::path::PathBuf {
         self.home.data()
+    }
+
+    /// How often its agents have stood for election, as they told.
+    pub fn stood(&self) -> usize {
+        let told = std::fs::read_to_string(self.home.log()).unwrap();
+        told.matches("standing for election").count()
     }
 
     /// The end of what its agents told.
@@ -271,7 +272,7 @@ impl Writer {
         self.kill();
         std::fs::remove_dir_all(self.data()).unwrap();
         if moves {
-            self.address = address();
+            self.address = listen().local_addr().unwrap().to_string();
         }
     }
 

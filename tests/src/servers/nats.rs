@@ -5,15 +5,14 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Running, await_ready, free_ports};
+use super::{Processes, await_ready, free_ports};
 
 const PROGRAM: &str = "/usr/sbin/nats-server";
 
 pub struct Nats {
-    running: Option<Running>,
+    pub processes: Processes,
     folder: TempDir,
     ports: [u16; 2],
 }
@@ -22,7 +21,7 @@ impl Nats {
     /// Once it answers.
     pub fn start() -> Option<Nats> {
         let mut server = Nats {
-            running: None,
+            processes: Processes::default(),
             folder: tempfile::tempdir().unwrap(),
             ports: free_ports(),
         };
@@ -41,23 +40,12 @@ impl Nats {
     pub fn resume(&mut self) -> bool {
         let mut command = Command::new(PROGRAM);
         command.arg("-c").arg(self.folder.path().join("nats.conf"));
-        self.running = Running::start(&mut command, "nats-server");
-        if self.running.is_some() {
+        let runs = self.processes.start(&mut command, "nats-server");
+        if runs {
             let url = format!("http://{}/healthz", self.monitor());
             await_ready("NATS answers", &[&url]);
         }
-        self.running.is_some()
-    }
-
-    /// Its processes are killed.
-    pub fn stop(&mut self) {
-        self.running = None;
-    }
-
-    /// All of it stands still; with `false` it goes on.
-    pub fn hang(&self, hangs: bool) {
-        let signal = if hangs { Signal::STOP } else { Signal::CONT };
-        self.running.as_ref().unwrap().signal(signal);
+        runs
     }
 
     /// The address of its monitoring endpoint.

@@ -5,21 +5,21 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::Signal;
 use starling_kubernetes_rig::shell;
 use tempfile::TempDir;
 
-use super::{Running, free_ports};
+use super::{Processes, free_ports, is_startable};
 use crate::DEADLINE;
 
 /// Debian's, a folder for each version.
 const PROGRAMS: &str = "/usr/lib/postgresql";
+const PACKAGE: &str = "postgresql";
 /// Which it refuses to be root for.
 const OWNER: &str = "postgres";
 pub const PASSWORD: &str = "p@/s";
 
 pub struct PostgreSql {
-    running: Option<Running>,
+    pub processes: Processes,
     folder: TempDir,
     programs: PathBuf,
     port: u16,
@@ -32,14 +32,15 @@ impl PostgreSql {
         let programs = versions.map(|it| it.path().join("bin"));
         let [port] = free_ports();
         let mut server = PostgreSql {
-            running: None,
+            processes: Processes::default(),
             folder: tempfile::tempdir().unwrap(),
             programs: programs.max().unwrap_or_else(|| PROGRAMS.into()),
             port,
         };
-        if server.programs.join("postgres").is_file() {
-            server.prepare(tls);
+        if !is_startable(&server.programs.join("postgres"), PACKAGE) {
+            return None;
         }
+        server.prepare(tls);
         server.resume().then_some(server)
     }
 
@@ -66,6 +67,8 @@ impl PostgreSql {
     /// Starts it again where it was stopped, with all that it had.
     pub fn resume(&mut self) -> bool {
         let folder = self.folder.path().display();
+        // That of a killed one names a process whose number another one may have now.
+        let _ = fs::remove_file(self.folder.path().join("data/postmaster.pid"));
         let mut command = as_owner(&self.programs.join("postgres"));
         command.arg("-D").arg(self.folder.path().join("data"));
         for setting in [
@@ -78,25 +81,12 @@ impl PostgreSql {
         ] {
             command.args(["-c", &setting]);
         }
-        self.running = Running::start(&mut command, "postgresql");
-        if self.running.is_some() {
+        let runs = self.processes.start(&mut command, PACKAGE);
+        if runs {
             let answers = || self.attempt("SELECT 1");
             shell::until("PostgreSQL answers", DEADLINE, answers).unwrap();
         }
-        self.running.is_some()
-    }
-
-    /// Its processes are killed.
-    pub fn stop(&mut self) {
-        self.running = None;
-        // Its next start would wait for a process of that number, which is another one then.
-        let _ = fs::remove_file(self.folder.path().join("data/postmaster.pid"));
-    }
-
-    /// All of it stands still; with `false` it goes on.
-    pub fn hang(&self, hangs: bool) {
-        let signal = if hangs { Signal::STOP } else { Signal::CONT };
-        self.running.as_ref().unwrap().signal(signal);
+        runs
     }
 
     pub fn port(&self) -> u16 {

@@ -7,10 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Running, await_ready, free_ports};
+use super::{Processes, await_ready, free_ports};
 
 const PROGRAM: &str = "/usr/bin/prometheus";
 pub const USER: &str = "ann";
@@ -19,7 +18,7 @@ pub const PASSWORD: &str = "marigold";
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuuotCXaRwj05ZNi9rcdOGkJFxppASmkC";
 
 pub struct Prometheus {
-    running: Option<Running>,
+    pub processes: Processes,
     folder: TempDir,
     port: u16,
     exporter: Exporter,
@@ -30,7 +29,7 @@ impl Prometheus {
     pub fn start() -> Option<Prometheus> {
         let [port] = free_ports();
         let mut server = Prometheus {
-            running: None,
+            processes: Processes::default(),
             folder: tempfile::tempdir().unwrap(),
             port,
             exporter: Exporter::start(),
@@ -65,24 +64,13 @@ impl Prometheus {
                 folder.join("data").display()
             ))
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port));
-        self.running = Running::start(&mut command, "prometheus");
-        if self.running.is_some() {
+        let runs = self.processes.start(&mut command, "prometheus");
+        if runs {
             let url = format!("{}/-/ready", self.address());
             let user = format!("{USER}:{PASSWORD}");
             await_ready("Prometheus answers", &["-u", &user, &url]);
         }
-        self.running.is_some()
-    }
-
-    /// Its processes are killed.
-    pub fn stop(&mut self) {
-        self.running = None;
-    }
-
-    /// All of it stands still; with `false` it goes on.
-    pub fn hang(&self, hangs: bool) {
-        let signal = if hangs { Signal::STOP } else { Signal::CONT };
-        self.running.as_ref().unwrap().signal(signal);
+        runs
     }
 
     pub fn address(&self) -> String {

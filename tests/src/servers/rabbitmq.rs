@@ -3,10 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Running, await_ready, curl, free_ports};
+use super::{Processes, await_ready, curl, free_ports};
 
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 pub const USER: &str = "ann";
@@ -14,7 +13,7 @@ pub const USER: &str = "ann";
 pub const PASSWORD: &str = "p@/s";
 
 pub struct RabbitMq {
-    running: Option<Running>,
+    pub processes: Processes,
     folder: TempDir,
     ports: [u16; 4],
 }
@@ -23,7 +22,7 @@ impl RabbitMq {
     /// Once it answers.
     pub fn start() -> Option<RabbitMq> {
         let mut server = RabbitMq {
-            running: None,
+            processes: Processes::default(),
             folder: tempfile::tempdir().unwrap(),
             ports: free_ports(),
         };
@@ -55,23 +54,12 @@ impl RabbitMq {
             .env("RABBITMQ_DIST_PORT", distribution.to_string())
             .env("ERL_EPMD_PORT", epmd.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1");
-        self.running = Running::start(&mut command, "rabbitmq-server");
-        if self.running.is_some() {
+        let runs = self.processes.start(&mut command, "rabbitmq-server");
+        if runs {
             let url = format!("{}/api/overview", self.address());
             await_ready("RabbitMQ answers", &["-u", &user(), &url]);
         }
-        self.running.is_some()
-    }
-
-    /// Its processes are killed.
-    pub fn stop(&mut self) {
-        self.running = None;
-    }
-
-    /// All of it stands still; with `false` it goes on.
-    pub fn hang(&self, hangs: bool) {
-        let signal = if hangs { Signal::STOP } else { Signal::CONT };
-        self.running.as_ref().unwrap().signal(signal);
+        runs
     }
 
     /// Of the management API.

@@ -3,19 +3,18 @@
 use std::fs;
 use std::process::Command;
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 
 use starling_kubernetes_rig::shell;
 
-use super::{Running, free_ports};
+use super::{Processes, free_ports};
 use crate::DEADLINE;
 
 const PROGRAM: &str = "/usr/bin/redis-server";
 pub const PASSWORD: &str = "marigold";
 
 pub struct Redis {
-    running: Option<Running>,
+    pub processes: Processes,
     folder: TempDir,
     ports: [u16; 2],
 }
@@ -25,7 +24,7 @@ impl Redis {
     /// key, as PEM texts.
     pub fn start(tls: Option<(&str, &str)>) -> Option<Redis> {
         let mut server = Redis {
-            running: None,
+            processes: Processes::default(),
             folder: tempfile::tempdir().unwrap(),
             ports: free_ports(),
         };
@@ -57,23 +56,12 @@ impl Redis {
     pub fn resume(&mut self) -> bool {
         let mut command = Command::new(PROGRAM);
         command.arg(self.folder.path().join("redis.conf"));
-        self.running = Running::start(&mut command, "redis-server");
-        if self.running.is_some() {
+        let runs = self.processes.start(&mut command, "redis-server");
+        if runs {
             let answers = || self.attempt(&["PING"]);
             shell::until("Redis answers", DEADLINE, answers).unwrap();
         }
-        self.running.is_some()
-    }
-
-    /// Its processes are killed.
-    pub fn stop(&mut self) {
-        self.running = None;
-    }
-
-    /// All of it stands still; with `false` it goes on.
-    pub fn hang(&self, hangs: bool) {
-        let signal = if hangs { Signal::STOP } else { Signal::CONT };
-        self.running.as_ref().unwrap().signal(signal);
+        runs
     }
 
     pub fn address(&self) -> String {

@@ -9,8 +9,6 @@ use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(2);
 const AWAY: Duration = Duration::from_mins(1);
-/// The window for shrinking is a minute.
-const SHRUNK: Duration = Duration::from_mins(3);
 /// Of a slow API server.
 const CALL: Duration = Duration::from_secs(2);
 
@@ -21,7 +19,7 @@ fn i8_while_the_api_server_is_away_sizes_stay_and_afterwards_they_follow_the_loa
     installed.namespace(namespace);
     // A busy machine may keep pods from their work for some seconds: that they use less then
     // is no reason to shrink.
-    let steady = "  behavior: {scaleDown: {stabilizationWindowSeconds: 60}}";
+    let steady = "  behavior: {scaleDown: {stabilizationWindowSeconds: 20}}";
     let yaml = format!(
         "{}---{}",
         // More than the policy allows, however many there are.
@@ -51,7 +49,7 @@ fn i8_while_the_api_server_is_away_sizes_stay_and_afterwards_they_follow_the_loa
     let mut sizes = Sizes::of(cluster, namespace, "web");
     let later = sizes.during(Duration::from_secs(10));
     assert!(later.is_empty(), "{later:?}");
-    until(cluster, "it shrinks as its pods rest", SHRUNK, |cluster| {
+    until(cluster, "it shrinks as its pods rest", SOON, |cluster| {
         for pod in installed.pods(namespace, "app=web") {
             let name = pod["metadata"]["name"].as_str().unwrap();
             let rest = ["/bin/sh", "-c", "echo 0 >/tmp/milli"];

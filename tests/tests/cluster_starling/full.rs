@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use starling_kubernetes_rig::{Cluster, shell, turn};
-use starling_tests::installed::{Installed, SYSTEM, await_agents, manifests, text, until};
+use starling_tests::installed::{Installed, Member, await_agents, manifests, until};
 use starling_tests::workload::{AT_ONCE, deployment, large_policy, number_policy};
 use tempfile::TempDir;
 
@@ -79,21 +79,16 @@ impl Drop for SmallDisk {
 
 /// How often the kubelet has started the agent's container anew.
 fn restarts(installed: &Installed, node: &str) -> u64 {
-    let pods = installed.pods(SYSTEM, "app.kubernetes.io/name=starling");
+    let pods = installed.agents();
     let pod = pods.iter().find(|pod| pod["spec"]["nodeName"] == node);
     let containers = &pod.unwrap()["status"]["containerStatuses"];
     containers[0]["restartCount"].as_u64().unwrap_or(0)
 }
 
-/// Id and role of the member of this name, once an agent tells of it.
-fn member(installed: &Installed, name: &str) -> (u64, String) {
-    until(&installed.cluster, "it is a member", SOON, |_| {
-        Ok(installed.starling(&["members"]).and_then(|answer| {
-            let list = answer["members"].as_array().into_iter().flatten();
-            let mut found = list.filter(|it| it["name"] == name);
-            let it = found.next().ok_or_else(|| answer.to_string())?;
-            Ok((it["id"].as_u64().unwrap(), text(&it["role"])))
-        }))
+/// The member of this name, once an agent tells of it.
+fn member(installed: &Installed, name: &str) -> Member {
+    installed.await_members("it is a member", SOON, |all| {
+        all.iter().find(|it| it.name == name).cloned()
     })
 }
 
@@ -110,14 +105,14 @@ fn a_leader_whose_disk_runs_full_ends_nothing_is_lost_and_it_comes_back_once_the
     installed.await_size(namespace, "deploy", "worker", SOON, |size| size == 3);
 
     let node = cluster.nodes().remove(0);
-    let (id, _) = member(&installed, &node);
+    let id = member(&installed, &node).id;
     let disk = SmallDisk::under(cluster, &node);
     await_agents(cluster, NODES);
     until(cluster, "it leads, as the same member", SOON, |_| {
         // In vain while it has still to catch up.
         let _ = installed.starling(&["raft", "transfer", &node]);
         let now = member(&installed, &node);
-        let right = now == (id, "leader".to_owned());
+        let right = now.id == id && now.role == "leader";
         Ok(right.then_some(()).ok_or_else(|| format!("{now:?}")))
     });
     let before = restarts(&installed, &node);
@@ -161,7 +156,7 @@ fn a_leader_whose_disk_runs_full_ends_nothing_is_lost_and_it_comes_back_once_the
             healthy.then_some(()).ok_or_else(|| status.to_string())
         }))
     });
-    assert_eq!(member(&installed, &node).0, id, "the same member");
+    assert_eq!(member(&installed, &node).id, id, "the same member");
     eprintln!(
         "{node} led, then {leader}; it was started {} times",
         restarts(&installed, &node)

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use starling_tests::adapter::Adapter;
-use starling_tests::installed::{Installed, installed, text, until};
+use starling_tests::installed::{Installed, installed, until};
 use starling_tests::workload::{AT_ONCE, deployment};
 
 /// The twin's turn comes every 5 s.
@@ -16,8 +16,10 @@ const PODS: &str = "{type: Pods, pods: {metric: {name: requests}, \
 const OBJECT: &str = "{type: Object, object: {describedObject: {apiVersion: v1, kind: Service, \
                       name: front}, metric: {name: hits}, \
                       target: {type: AverageValue, averageValue: 10}}}";
-/// Two series, whose values the adapter has from birth: 42 and 43. By 17 neither is within
-/// the tolerance of a size on the way.
+/// Two series, whose values the adapter has from its start: 42 and 43. At 17 for each
+/// replica, 42 alone calls for three of them, and 85, the sum, for five. A size that is off by
+/// a tenth or less would stay as it is; with one replica fewer either is off by more, since
+/// two are enough for 34 and four for 68.
 const EXTERNAL: &str = "{type: External, external: {metric: {name: my-external-metric}, \
                         target: {type: AverageValue, averageValue: 17}}}";
 /// The one whose value is 42.
@@ -75,17 +77,14 @@ fn tell_of_pods(installed: &Installed, adapter: &Adapter, quantities: &[&str]) {
     for name in ["pods", &twin("pods")] {
         installed.await_rollout(NAMESPACE, name);
         let selector = format!("app={name}");
-        until(&installed.cluster, "no pod is leaving", SOON, |_| {
+        let pods = until(&installed.cluster, "no pod is leaving", SOON, |_| {
             let found = installed.pods(NAMESPACE, &selector);
             Ok(if found.len() == quantities.len() {
-                Ok(())
+                Ok(found)
             } else {
                 Err(format!("{} pods", found.len()))
             })
         });
-        let mut pods = installed.pods(NAMESPACE, &selector);
-        // Those that have a value keep being some that have one.
-        pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
         for (pod, quantity) in pods.iter().zip(quantities) {
             let pod = pod["metadata"]["name"].as_str().unwrap();
             let metric = format!("namespaces/{NAMESPACE}/pods/{pod}/requests");

@@ -1,49 +1,24 @@
 //! A cluster loses most of its nodes and gets others. What runs stays right, and members
 //! stay who they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use starling_kubernetes_rig::Cluster;
-use starling_tests::installed::{Installed, await_agents, last, text, until};
+use starling_tests::installed::{Installed, Member, await_agents, last, until};
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(2);
 /// Voters change one at a time, each after ten seconds of quiet.
 const VOTE: Duration = Duration::from_mins(3);
 
-struct Member {
-    id: u64,
-    role: String,
-    alive: bool,
-}
-
-fn members(installed: &Installed) -> Result<BTreeMap<String, Member>, String> {
-    let answer = installed.starling(&["members"])?;
-    let list = answer["members"].as_array().into_iter().flatten();
-    let member = |it: &serde_json::Value| {
-        let member = Member {
-            id: it["id"].as_u64().unwrap(),
-            role: text(&it["role"]),
-            alive: it["alive"].as_bool().unwrap(),
-        };
-        (text(&it["name"]), member)
-    };
-    Ok(list.map(member).collect())
-}
-
-/// Until so many members are alive; all that there are.
-fn await_alive(installed: &Installed, wanted: usize) -> BTreeMap<String, Member> {
-    until(&installed.cluster, "members are alive", SOON, |_| {
-        Ok(members(installed).and_then(|members| {
-            let alive = members.values().filter(|member| member.alive).count();
-            if alive == wanted {
-                Ok(members)
-            } else {
-                Err(format!("{alive} of {wanted} are"))
-            }
-        }))
-    })
+/// Until so many members are alive.
+fn await_alive(installed: &Installed, wanted: usize) {
+    let what = format!("{wanted} members are alive");
+    installed.await_members(&what, SOON, |all| {
+        let alive = all.iter().filter(|it| it.alive).count();
+        (alive == wanted).then_some(())
+    });
 }
 
 /// Until a Deployment has this size and as many pods are ready.
@@ -85,20 +60,15 @@ fn from_five_nodes_to_two_and_to_seven_sizes_stay_right_and_members_are_the_same
     await_ready(cluster, namespace, "worker", 3);
     await_ready(cluster, namespace, "web", 3);
 
-    let before = until(cluster, "three members vote", SOON, |_| {
-        Ok(members(&installed).and_then(|mut members| {
-            // One that is gone may still be known from an earlier test.
-            members.retain(|_, member| member.alive);
-            let learning = members.values().filter(|it| it.role == "learner");
-            match (learning.count(), members.len()) {
-                (2, 5) => Ok(members),
-                (learning, all) => Err(format!("{learning} of {all} members don't")),
-            }
-        }))
+    let before = installed.await_members("three of five members vote", SOON, |all| {
+        // One that is gone may still be known from an earlier test.
+        let alive: Vec<Member> = all.iter().filter(|it| it.alive).cloned().collect();
+        let learning = alive.iter().filter(|it| it.role == "learner").count();
+        (alive.len() == 5 && learning == 2).then_some(alive)
     });
     let with = |role: &str| -> Vec<String> {
-        let of = before.iter().filter(|(_, member)| member.role == role);
-        of.map(|(name, _)| name.clone()).collect()
+        let of = before.iter().filter(|it| it.role == role);
+        of.map(|it| it.name.clone()).collect()
     };
     for (left, learner) in [(4, &with("learner")[0]), (3, &with("learner")[1])] {
         cluster.drain_node(learner).unwrap();
@@ -121,27 +91,19 @@ fn from_five_nodes_to_two_and_to_seven_sizes_stay_right_and_members_are_the_same
     let added = cluster.add_nodes(4).unwrap();
     cluster.start_node(&voter).unwrap();
     await_agents(cluster, 7);
-    let after = await_alive(&installed, 7);
+    await_alive(&installed, 7);
     // Two that are gone are forgotten after a day only.
-    until(cluster, "five members vote", VOTE, |_| {
-        Ok(members(&installed).and_then(|members| {
-            let alive = members.values().filter(|member| member.alive);
-            let voters = alive.filter(|member| member.role != "learner").count();
-            let dead = members
-                .values()
-                .filter(|it| !it.alive && it.role != "learner");
-            match (voters, dead.count()) {
-                (5, 0) => Ok(()),
-                (voters, dead) => Err(format!("{voters} vote, and {dead} that are gone")),
-            }
-        }))
+    installed.await_members("five members vote, all of them alive", VOTE, |all| {
+        let mut voters = all.iter().filter(|it| it.votes());
+        (voters.clone().count() == 5 && voters.all(|it| it.alive)).then_some(())
     });
-    let ids: BTreeSet<u64> = before.values().map(|member| member.id).collect();
+    let after = installed.ids();
+    let ids: BTreeSet<u64> = before.iter().map(|it| it.id).collect();
     for name in &added {
-        assert!(!ids.contains(&after[name].id), "{name} is another member");
+        assert!(!ids.contains(&after[name]), "{name} is another member");
     }
-    for (name, member) in &before {
-        assert_eq!(after[name].id, member.id, "{name} is the same member");
+    for Member { name, id, .. } in &before {
+        assert_eq!(after[name], *id, "{name} is the same member");
     }
     installed.tell(namespace, "source", "number", 45);
     await_ready(cluster, namespace, "worker", 5);

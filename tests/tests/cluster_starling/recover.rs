@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use starling_kubernetes_rig::Cluster;
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, last, text, until};
+use starling_tests::installed::{
+    Installed, Member, NODES, SYSTEM, await_agents, last, text, until,
+};
 use starling_tests::workload::{cpu_policy, deployment};
 
 const SOON: Duration = Duration::from_mins(3);
@@ -18,15 +20,6 @@ fn recover(cluster: &Cluster, pod: &str) -> Result<String, String> {
     let recover = ["starling", "recover", "--cluster", "starling"];
     let said = cluster.kubectl([&words[..], &recover].concat());
     said.map_err(|why| why.to_string())
-}
-
-/// Name, role and whether it answers, as far as any agent says.
-fn members(installed: &Installed) -> Result<Vec<(String, String, bool)>, String> {
-    let answer = installed.starling(&["members"])?;
-    let list = answer["members"].as_array().into_iter().flatten();
-    let alive = |it: &Value| it["alive"].as_bool().unwrap_or_default();
-    let member = |it: &Value| (text(&it["name"]), text(&it["role"]), alive(it));
-    Ok(list.map(member).collect())
 }
 
 /// What the cluster object says: the generation, and whose log it goes on from.
@@ -62,29 +55,22 @@ fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes
     // Each pod uses 60 % whatever happens to the others, so that this size is right.
     installed.apply(namespace, &deployment("web", 3, 60));
     installed.await_rollout(namespace, "web");
-    // The rebuilt cluster rests for two of its intervals, which is to be seen twice.
-    let steady = "  behavior: {scaleUp: {stabilizationWindowSeconds: 15}}\n  pollingInterval: 30";
+    // A cluster that was rebuilt changes no size for two polling intervals. These 40 s are
+    // long enough for both its status and the policy's explanation to be asked for meanwhile.
+    let steady = "  behavior: {scaleUp: {stabilizationWindowSeconds: 15}}\n  pollingInterval: 20";
     installed.apply(namespace, &cpu_policy("Deployment", "web", steady));
     installed.await_condition(namespace, "web", "Ready");
-    let before = until(cluster, "three members vote", SOON, |_| {
-        Ok(members(&installed).and_then(|all| {
-            let learning = all.iter().filter(|(_, role, _)| role == "learner");
-            match (learning.count(), all.len()) {
-                (2, 5) => Ok(all),
-                (learning, all) => Err(format!("{learning} of {all} don't")),
-            }
-        }))
+    let (voters, learners) = installed.await_members("three of five vote", SOON, |all| {
+        let names = |with: fn(&Member) -> bool| -> Vec<String> {
+            let of = all.iter().filter(|it| with(it));
+            of.map(|it| it.name.clone()).collect()
+        };
+        let voters = names(Member::votes);
+        let learners = names(|it| it.role == "learner");
+        (voters.len() == 3 && learners.len() == 2 && all.len() == 5).then_some((voters, learners))
     });
-    let with = |votes: bool| -> Vec<String> {
-        let of = before.iter();
-        let of = of.filter(|(_, role, _)| (role != "learner") == votes);
-        of.map(|(name, ..)| name.clone()).collect()
-    };
-    let (voters, learners) = (with(true), with(false));
-    let pods: Vec<String> = [&voters[2], &learners[0]]
-        .iter()
-        .map(|node| installed.agent_on(node))
-        .collect();
+    let asked = [&voters[2], &learners[0]];
+    let pods = asked.map(|node| installed.agent_on(node));
     let early = recover(cluster, &pods[0]).unwrap_err();
     // While the agents elect another one nobody is heard, and a majority answers.
     let refused = ["hears a leader", "which is a majority"];
@@ -108,15 +94,16 @@ fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes
     });
     let (generation, by) = object(cluster);
     assert_eq!(generation, "2", "{said:?}");
-    let loser = usize::from(by == voters[2]);
-    assert!(by == voters[2] || by == learners[0], "{by}: {said:?}");
+    let loser = usize::from(by == *asked[0]);
+    assert_eq!(by, *asked[1 - loser], "{said:?}");
     let why = said[loser].as_ref().unwrap_err();
     let clear = [
         "was first",
         "goes on with the cluster",
         "rebuilt already",
         "holds more",
-        // Its agent has heard of the other one meanwhile and ended, the command with it.
+        // Its agent has heard of the other one meanwhile and ended, the command with it. That
+        // this agent comes over is looked at below.
         "exit code 137",
         "container not found",
     ];
@@ -138,11 +125,17 @@ fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes
     stays();
 
     // The others have come over, and the dead are taken out.
-    until(cluster, "the survivors are members", SOON, |_| {
-        Ok(members(&installed).and_then(|all| {
-            let alive = all.iter().filter(|(.., alive)| *alive).count();
-            (alive == 3).then_some(()).ok_or(format!("{all:?}"))
+    let lost = asked[loser].as_str();
+    until(cluster, "the loser's agent comes over", SOON, |_| {
+        let status = installed.starling(&["status", "--agent", lost]);
+        Ok(status.and_then(|status| {
+            let over = status["header"]["node"] == lost && goes_on(&status);
+            over.then_some(()).ok_or_else(|| status.to_string())
         }))
+    });
+    installed.await_members("the survivors are members", SOON, |all| {
+        let alive = all.iter().filter(|it| it.alive).count();
+        (alive == 3).then_some(())
     });
     for node in &voters[..2] {
         installed.remove_member(node);
@@ -159,19 +152,10 @@ fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes
 
     let added = cluster.add_nodes(2).unwrap();
     await_agents(cluster, NODES);
-    until(
-        cluster,
-        "new nodes are members, and three vote",
-        SOON,
-        |_| {
-            Ok(members(&installed).and_then(|all| {
-                let there =
-                    |node: &String| all.iter().any(|(name, _, alive)| name == node && *alive);
-                let voting = all.iter().filter(|(_, role, _)| role != "learner").count();
-                let right = added.iter().all(there) && all.len() == 5 && voting == 3;
-                right.then_some(()).ok_or(format!("{all:?}"))
-            }))
-        },
-    );
+    installed.await_members("new nodes are members, and three vote", SOON, |all| {
+        let there = |node: &String| all.iter().any(|it| it.name == *node && it.alive);
+        let voting = all.iter().filter(|it| it.votes()).count();
+        (added.iter().all(there) && all.len() == 5 && voting == 3).then_some(())
+    });
     installed.forget(namespace);
 }

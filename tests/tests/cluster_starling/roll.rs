@@ -1,39 +1,39 @@
 //! Agents are replaced one by one, and nodes come and go; what runs stays right.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, text, until};
+use serde_json::Value;
+use starling_tests::installed::{
+    Installed, NODES, SYSTEM, await_agents, installed, is_ready, text, until,
+};
 
 const SOON: Duration = Duration::from_mins(1);
 /// Each agent ends, starts and proves itself before the next one does.
 const ROLL: Duration = Duration::from_mins(5);
-/// One that had no processor for some seconds is back by then, and counts as available
-/// again; if two were replaced at a time, two would be away until the end.
-const BOTH_AWAY: Duration = Duration::from_secs(30);
 
-/// The id of each member, by name.
-fn members(installed: &Installed) -> Result<BTreeMap<String, String>, String> {
-    let answer = installed.starling(&["members"])?;
-    let list = answer["members"].as_array().ok_or("no list")?;
-    let known = list.iter().map(|m| (text(&m["name"]), m["id"].to_string()));
-    Ok(known.collect())
-}
-
-/// Once an agent has answered.
-fn members_now(installed: &Installed) -> BTreeMap<String, String> {
-    until(&installed.cluster, "members are told", SOON, |_| {
-        Ok(members(installed))
-    })
-}
-
-/// Whichever agent answers: one that lags says it later.
-fn await_members(installed: &Installed, right: &BTreeMap<String, String>) {
+/// Until these are the members, by id. Whichever agent answers: one that lags says it later.
+fn await_ids(installed: &Installed, right: &BTreeMap<String, u64>) {
     until(&installed.cluster, "the members are these", SOON, |_| {
-        let now = members(installed);
-        Ok(now.and_then(|now| (now == *right).then_some(()).ok_or(format!("{now:?}"))))
+        let now = installed.ids();
+        Ok((now == *right).then_some(()).ok_or(format!("{now:?}")))
     });
+}
+
+/// Keeps `away` to the nodes on which the roll has ended an agent and none is ready again: a
+/// node comes in once its pod is told to end while it is ready, and goes out once a pod on it
+/// is ready and stays. A pod that isn't ready when it is told to end doesn't count: its agent
+/// stalled, and Kubernetes replaces such a pod at once, whatever else is away.
+fn follow(agents: &[Value], away: &mut BTreeSet<String>) {
+    for pod in agents.iter().filter(|pod| is_ready(pod)) {
+        let node = text(&pod["spec"]["nodeName"]);
+        if pod["metadata"]["deletionTimestamp"].is_null() {
+            away.remove(&node);
+        } else {
+            away.insert(node);
+        }
+    }
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_rolling_update_keeps_members_and_decides_on() {
     let (cluster, namespace) = (&installed.cluster, "roll");
     installed.namespace(namespace);
     installed.web(namespace);
-    let before = members_now(&installed);
+    let before = installed.ids();
     // Agents that have been ready for less than `minReadySeconds` are replaced at once, as
     // after the test of a node that comes back.
     until(
@@ -57,17 +57,25 @@ fn a_rolling_update_keeps_members_and_decides_on() {
     );
     let restart = ["rollout", "restart", "daemonset/starling", "-n", SYSTEM];
     cluster.kubectl(restart).unwrap();
+    let away = RefCell::new(BTreeSet::new());
+    let look = || {
+        let mut away = away.borrow_mut();
+        follow(&installed.agents(), &mut away);
+        // At no time may two voters be away.
+        assert!(away.len() <= 1, "away at once: {away:?}");
+        away.len()
+    };
+    until(cluster, "the first agent is told to end", SOON, |_| {
+        let none = || "none is".to_owned();
+        Ok((look() == 1).then_some(()).ok_or_else(none))
+    });
+    // While agents are replaced, a workload becomes busy.
     installed.burn(namespace, "web", 200);
     installed.await_size(namespace, "deploy", "web", SOON, |size| size >= 3);
-    let both_away = Cell::new(None);
     until(cluster, "every agent is new", ROLL, |cluster| {
+        look();
         let status = &cluster.get(["daemonset", "starling", "-n", SYSTEM])?["status"];
         let count = |field: &str| status[field].as_u64().unwrap_or(0);
-        // At no time may two voters be away.
-        let now = Instant::now();
-        let since = (count("numberUnavailable") > 1).then(|| both_away.get().unwrap_or(now));
-        both_away.set(since);
-        assert!(since.is_none_or(|it| it.elapsed() < BOTH_AWAY), "{status}");
         let wanted = u64::from(NODES);
         let done = count("updatedNumberScheduled") == wanted && count("numberReady") == wanted;
         Ok(if done {
@@ -76,7 +84,7 @@ fn a_rolling_update_keeps_members_and_decides_on() {
             Err(status.to_string())
         })
     });
-    await_members(&installed, &before);
+    await_ids(&installed, &before);
     installed.burn(namespace, "web", 0);
     installed.await_size(namespace, "deploy", "web", SOON, |size| size == 1);
     installed.forget(namespace);
@@ -88,7 +96,7 @@ fn a_node_that_is_added_joins_and_one_that_comes_back_is_the_same_member() {
     let cluster = &installed.cluster;
     let added = cluster.add_nodes(1).unwrap().remove(0);
     await_agents(cluster, NODES + 1);
-    let before = members_now(&installed);
+    let before = installed.ids();
     assert!(before.contains_key(&added), "{before:?}");
     cluster.stop_node(&added).unwrap();
     until(
@@ -112,7 +120,7 @@ fn a_node_that_is_added_joins_and_one_that_comes_back_is_the_same_member() {
             Err(why) => Err(why),
         })
     });
-    await_members(&installed, &before);
+    await_ids(&installed, &before);
     cluster.drain_node(&added).unwrap();
     cluster.delete_node(&added).unwrap();
     await_agents(cluster, NODES);
@@ -120,5 +128,5 @@ fn a_node_that_is_added_joins_and_one_that_comes_back_is_the_same_member() {
     installed.remove_member(&added);
     let mut left = before;
     left.remove(&added);
-    await_members(&installed, &left);
+    await_ids(&installed, &left);
 }

@@ -1,47 +1,29 @@
 //! Voters are spread over the zones that nodes' labels say, and go where somebody answers
 //! while a zone is cut off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use starling_kubernetes_rig::Cut;
-use starling_tests::installed::{Installed, NODES, SYSTEM, await_agents, installed, text, until};
+use starling_tests::installed::{Installed, Member, NODES, SYSTEM, await_agents, installed};
 
 const SOON: Duration = Duration::from_mins(2);
 const LABEL: &str = "topology.kubernetes.io/zone";
 /// Of the nodes, in the order of their names.
 const ZONES: [&str; NODES as usize] = ["a", "a", "b", "b", "c"];
 
-/// Of each member that votes, by its name, the zone.
-fn voters(installed: &Installed) -> Result<BTreeMap<String, String>, String> {
-    let answer = installed.starling(&["members"])?;
-    let list = answer["members"].as_array().into_iter().flatten();
-    let votes = list.filter(|it| it["role"] == "voter" || it["role"] == "leader");
-    Ok(votes
-        .map(|it| (text(&it["name"]), text(&it["zone"])))
-        .collect())
-}
-
 /// Until three vote, of which `right` is true.
-fn await_voters(
-    installed: &Installed,
-    what: &str,
-    right: impl Fn(&BTreeMap<String, String>) -> bool,
-) {
-    until(&installed.cluster, what, SOON, |_| {
-        Ok(voters(installed).and_then(|now| {
-            if now.len() == 3 && right(&now) {
-                Ok(())
-            } else {
-                Err(format!("{now:?}"))
-            }
-        }))
+fn await_voters(installed: &Installed, what: &str, right: impl Fn(&[&Member]) -> bool) {
+    installed.await_members(what, SOON, |all| {
+        let voters: Vec<&Member> = all.iter().filter(|it| it.votes()).collect();
+        (voters.len() == 3 && right(&voters)).then_some(())
     });
 }
 
 /// One in each.
-fn spread(voters: &BTreeMap<String, String>) -> bool {
-    voters.values().map(String::as_str).collect::<BTreeSet<_>>() == ["a", "b", "c"].into()
+fn spread(voters: &[&Member]) -> bool {
+    let zones: BTreeSet<&str> = voters.iter().map(|it| it.zone.as_str()).collect();
+    zones == ["a", "b", "c"].into()
 }
 
 #[test]
@@ -66,7 +48,7 @@ fn voters_are_spread_over_the_nodes_zones_and_follow_when_a_zone_is_cut_off_and_
         cluster.cut(node, Cut::Both).unwrap();
     }
     await_voters(&installed, "the zone that is cut off has none", |voters| {
-        voters.keys().all(|name| nodes[2..].contains(name))
+        voters.iter().all(|it| nodes[2..].contains(&it.name))
     });
     for node in &nodes[..2] {
         cluster.heal(node).unwrap();

@@ -53,7 +53,7 @@ async fn a_job_in_an_empty_list_starts_a_worker_more_jobs_start_more_and_none_en
 
     // While the list can't be read nothing shrinks, though it may be empty by now.
     let before = workers(&mut cluster);
-    server.stop();
+    server.processes.stop();
     let began = Instant::now();
     until("many passes are over", || {
         assert_eq!(workers(&mut cluster), before);

@@ -51,11 +51,11 @@ async fn a_consumer_s_lag_is_what_it_has_not_got_and_what_it_has_not_acknowledge
     assert_eq!(server.request(&next.replace("senders", "quick"), "1"), "x");
     quick.until(is(3)).await;
 
-    server.hang(true);
+    server.processes.hang(true);
     lag.fails("no answer within 500 ms").await;
-    server.hang(false);
+    server.processes.hang(false);
     lag.until(is(4)).await;
-    server.stop();
+    server.processes.stop();
     lag.fails("can't connect").await;
     assert!(server.resume());
     lag.until(is(4)).await;

@@ -111,11 +111,11 @@ async fn a_server_that_hangs_or_ends_or_knows_nobody_says_no_number() {
     })
     .await;
 
-    server.hang(true);
+    server.processes.hang(true);
     one.fails("no answer within 3000 ms").await;
-    server.hang(false);
+    server.processes.hang(false);
     one.until(is(1)).await;
-    server.stop();
+    server.processes.stop();
     one.fails("can't connect").await;
     assert!(server.resume());
     one.until(is(1)).await;

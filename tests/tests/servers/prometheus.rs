@@ -67,11 +67,11 @@ async fn a_server_that_hangs_or_ends_or_is_another_one_says_no_number() {
     question(&server, "sum(jobs)", "", "wrong")
         .fails("answered HTTP 401")
         .await;
-    server.hang(true);
+    server.processes.hang(true);
     jobs.fails("no answer within 500 ms").await;
-    server.hang(false);
+    server.processes.hang(false);
     jobs.until(is(4)).await;
-    server.stop();
+    server.processes.stop();
     jobs.fails("can't connect").await;
     assert!(server.resume());
     jobs.until(is(4)).await;

@@ -94,11 +94,11 @@ async fn a_server_that_hangs_or_ends_or_knows_nobody_says_no_number() {
     .until(is(7))
     .await;
 
-    server.hang(true);
+    server.processes.hang(true);
     length.fails("no answer within 500 ms").await;
-    server.hang(false);
+    server.processes.hang(false);
     length.until(is(7)).await;
-    server.stop();
+    server.processes.stop();
     length.fails("can't connect").await;
     assert!(server.resume());
     length.until(is(7)).await;

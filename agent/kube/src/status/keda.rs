@@ -4,6 +4,8 @@
 //! Comes in: what the status of a policy would say, and the object. Goes out: KEDA's
 //! conditions, without times as KEDA has them, and the fields beside them.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use starling_engine::decide::conditions::Stated;
@@ -164,7 +166,7 @@ fn fixed(spec: &Value) -> Value {
                 external.push(metric(index, &name));
             }
             "rabbitmq" => {
-                let name = format!("rabbitmq-{}", setting("queueName"));
+                let name = format!("rabbitmq-{}", escaped(&setting("queueName")));
                 external.push(metric(index, &name));
             }
             other => external.push(metric(index, other)),
@@ -200,6 +202,21 @@ fn metric(index: usize, name: &str) -> String {
         }
     };
     format!("s{index}-{}", name.chars().map(normal).collect::<String>())
+}
+
+/// As Go writes a text into an address's query.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' => escaped.push('+'),
+            b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => escaped.push(char::from(byte)),
+            // Writing to a string can't fail.
+            _ => drop(write!(escaped, "%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 fn cron(schedule: &str) -> String {
@@ -272,6 +289,33 @@ mod tests {
             ])
         );
         assert_eq!(shown(written), projected);
+    }
+
+    #[test]
+    fn metrics_of_what_is_asked_have_keda_s_names() {
+        let spec = json!({
+            "scaleTargetRef": { "name": "web" },
+            "triggers": [
+                { "type": "prometheus", "metadata": { "query": "up" } },
+                { "type": "rabbitmq", "metadata": { "queueName": "^jobs .*" } },
+                { "type": "redis", "metadata": { "listName": "celery" } },
+                { "type": "redis-streams", "metadata": { "stream": "a:b" } },
+                { "type": "nats-jetstream", "metadata": { "stream": "mails" } },
+                { "type": "postgresql", "metadata": { "query": "SELECT 1" } },
+            ],
+        });
+        let about = About::new(Name::new("shop", "web"), Vec::new(), &spec);
+        assert_eq!(
+            about.fixed["externalMetricNames"],
+            json!([
+                "s0-prometheus",
+                "s1-rabbitmq--5Ejobs+--2A",
+                "s2-redis-celery",
+                "s3-redis-streams-a-b",
+                "s4-nats-jetstream-mails",
+                "s5-postgresql"
+            ])
+        );
     }
 
     #[test]

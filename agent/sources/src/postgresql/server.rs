@@ -57,6 +57,10 @@ impl Open {
     pub(super) fn refill(&self) {
         self.meter.refill();
     }
+
+    pub(super) fn judge<T>(&self, answer: Result<T, Reason>) -> Result<T, Reason> {
+        self.meter.judge(answer)
+    }
 }
 
 pub(super) fn check(metadata: &Metadata) -> Wrong {
@@ -101,7 +105,10 @@ impl Server {
         let address = match said("host") {
             Some(host) => {
                 let port = said("port").unwrap_or("5432");
-                Address::of(host, port).map_err(Reason::Misconfigured)?
+                Address::of(host, port).map_err(|_| {
+                    let why = "`host` and `port`, here or in the authentication, make no HOST:PORT";
+                    Reason::Secret(why.to_owned())
+                })?
             }
             None => whole.address.ok_or_else(|| {
                 let why = "the trigger has no `host`, and its authentication neither that nor a \
@@ -121,7 +128,12 @@ impl Server {
                 anyone: matches!(mode, None | Some("require")) && own("ca").is_none(),
                 name: None,
             }),
-            Some(other) => return Err(Reason::Secret(not_known(other, &SSL_MODES))),
+            Some(_) => {
+                let allowed = SSL_MODES.join(", ");
+                let why =
+                    format!("`sslmode` of the trigger's authentication must be one of {allowed}");
+                return Err(Reason::Secret(why));
+            }
         };
         Ok(Server {
             address,
@@ -183,9 +195,9 @@ type Plain = Metered<TcpStream>;
 type Tls = <MakeRustlsConnect as MakeTlsConnect<Plain>>::TlsConnect;
 
 fn secured(config: ClientConfig, host: &str) -> Tls {
-    let mut make = MakeRustlsConnect::new(config);
-    let made = MakeTlsConnect::<Plain>::make_tls_connect(&mut make, host);
-    made.unwrap_or_else(|never| match never {})
+    let mut by_name = MakeRustlsConnect::new(config);
+    let tls = MakeTlsConnect::<Plain>::make_tls_connect(&mut by_name, host);
+    tls.unwrap_or_else(|never| match never {})
 }
 
 /// A query that is under way.

@@ -91,7 +91,10 @@ fn where_and_in_whose_name_is_said_apart_or_as_a_whole() {
 fn a_connection_that_says_nothing_usable_is_refused_without_what_it_says() {
     for (whole, why) in [
         ("postgresql://ann:larkspur@a,b/shop", "must name one host"),
-        ("host=/run/postgresql password=larkspur", "must name one host"),
+        (
+            "host=/run/postgresql password=larkspur",
+            "must name one host",
+        ),
         (
             "mysql://ann:larkspur@db/shop",
             "can't be read; write postgresql://USER:PASSWORD",

@@ -93,6 +93,18 @@ fn settings_that_mean_nothing_are_refused_by_name() {
         ),
         ("customHeaders", "a b=c", "customHeaders `a b` is no header"),
         (
+            "customHeaders",
+            "Cookie=c",
+            "customHeaders `cookie` is a secret",
+        ),
+        (
+            "customHeaders",
+            "Host=c",
+            "customHeaders `host` is the connection's own",
+        ),
+        ("serverAddress", "http://p?a=b", "has a query"),
+        ("serverAddress", "http://p:909O", "is not an address"),
+        (
             "ignoreNullValues",
             "no",
             "ignoreNullValues must be true or false",

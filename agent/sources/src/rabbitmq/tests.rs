@@ -142,10 +142,38 @@ fn what_is_no_answer_of_rabbitmq_s_is_no_number() {
         // Of a queue that was declared just now.
         (r#"{"name": "a"}"#, "the answer has no `messages`"),
         (r#"{"messages": "5"}"#, "the answer is not RabbitMQ's"),
+        (
+            r#"{"messages": 5, "message_stats": {"publish_details": {}}}"#,
+            "the answer is not RabbitMQ's",
+        ),
     ] {
         let said = read(&Metadata::new(), body.as_bytes())
             .unwrap_err()
             .to_string();
         assert!(said.contains(why), "{body}: {said}");
     }
+}
+
+#[test]
+fn where_rabbitmq_works_no_rates_out_the_length_alone_is_known() {
+    let body = r#"{"messages": 5, "message_stats": {"publish": 9, "deliver_get": 4}}"#;
+    let seen = |mode: &str| {
+        let metadata = metadata(&[("mode", mode), ("value", "1")]);
+        let seen = read(&metadata, body.as_bytes()).unwrap();
+        seen.value(&metadata).map(|it| it.milli)
+    };
+    assert_eq!(seen("QueueLength"), Ok(5_000));
+    for (name, mode) in Mode::ALL {
+        let known = mode == Mode::QueueLength;
+        assert_eq!(seen(name).is_ok(), known, "{name}");
+    }
+}
+
+#[test]
+fn a_password_that_is_not_encoded_is_told_apart_from_a_host_by_nobody_and_not_shown() {
+    let why = asked(&[], &[("host", "http://ann:p/ss@r:1/shop")]).unwrap_err();
+    assert!(
+        why.contains("as %2F, %3F, %23 and %40") && !why.contains("p/ss"),
+        "{why}"
+    );
 }

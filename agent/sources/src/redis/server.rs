@@ -20,7 +20,7 @@ pub(super) const KEYS: [&str; 6] = [
     "enableTLS",
     "unsafeSsl",
 ];
-/// As many as a Redis has at most by its own default is 16; some have more.
+/// A Redis has 16 by default, and more where it is told so.
 const DATABASE_MAX: i64 = 1_000_000;
 /// Those that are open.
 pub(crate) type Connections = Kept<Server, (MultiplexedConnection, Meter)>;
@@ -91,6 +91,13 @@ fn database(metadata: &Metadata) -> Result<i64, String> {
     number.ok_or_else(|| format!("must be 0 to {DATABASE_MAX}, is `{}`", shown(written)))
 }
 
+/// It may hold more than an address, and is not shown.
+fn unusable(parameter: &str) -> Reason {
+    Reason::Secret(format!(
+        "the parameter `{parameter}` of the trigger's authentication makes no HOST:PORT"
+    ))
+}
+
 impl Server {
     /// What the trigger says, and for the rest its authentication.
     pub(super) fn of(metadata: &Metadata, secrets: &Secrets) -> Result<Server, Reason> {
@@ -100,16 +107,26 @@ impl Server {
         let address = if said {
             written(metadata).map_err(Reason::Misconfigured)?
         } else if let Some(address) = secrets.get("address") {
-            Address::parse(address).map_err(Reason::Secret)?
+            Address::parse(address).map_err(|_| unusable("address"))?
         } else if let (Some(host), Some(port)) = (secrets.get("host"), secrets.get("port")) {
-            Address::of(host, port).map_err(Reason::Secret)?
+            Address::of(host, port).map_err(|_| unusable("host"))?
         } else {
             let why = "the trigger has no `address`, and neither has its authentication";
             return Err(Reason::Secret(why.to_owned()));
         };
         let own = |parameter: &str| secrets.get(parameter).map(str::to_owned);
         let asked = flag(metadata, "enableTLS").map_err(Reason::Misconfigured)?;
-        let secure = asked || secrets.get("tls") == Some("enable");
+        // Never in the clear because of a word that isn't known.
+        let secure = match secrets.get("tls") {
+            None => asked,
+            Some("enable") => true,
+            Some("disable") if !asked => false,
+            Some(_) => {
+                let why = "the parameter `tls` must be enable or disable, and not against \
+                           `enableTLS`";
+                return Err(Reason::Secret(why.to_owned()));
+            }
+        };
         let anyone = flag(metadata, "unsafeSsl").map_err(Reason::Misconfigured)?;
         Ok(Server {
             address,

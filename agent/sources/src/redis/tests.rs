@@ -116,7 +116,49 @@ fn where_a_trigger_says_no_address_its_authentication_does() {
     assert_eq!(given(&[("host", "b"), ("port", "2")]).unwrap(), "b:2");
     let why = given(&[("host", "b")]).unwrap_err();
     assert!(why.contains("has no `address`"), "{why}");
+    let azure = "x.redis.example:6380,password=word,ssl=True";
+    let why = given(&[("address", azure)]).unwrap_err();
+    assert!(
+        why.ends_with("makes no HOST:PORT") && !why.contains("word"),
+        "{why}"
+    );
+    for tls in ["true", "Enable", "enabled"] {
+        let why = given(&[("address", "a:1"), ("tls", tls)]).unwrap_err();
+        assert!(why.contains("`tls` must be enable or disable"), "{why}");
+    }
     let secrets = Secrets([("password", "word".to_owned())].into());
     let server = Server::of(&metadata(&[("address", "a:1")]), &secrets).unwrap();
     assert!(!format!("{server:?}").contains("word"), "{server:?}");
+}
+
+/// Answers with the beginning of a text that never ends, also while nobody asks.
+async fn endless() -> String {
+    use tokio::io::AsyncWriteExt as _;
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let begin = stream.write_all(b"$500000000\r\n").await;
+                let mut sent = begin.map(|()| 0_usize);
+                while let Ok(bytes) = sent {
+                    assert!(bytes < 64 << 20, "somebody reads on");
+                    let piece = [b'x'; 8 << 10];
+                    sent = stream.write_all(&piece).await.map(|()| bytes + piece.len());
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_breaks_off() {
+    let metadata = metadata(&[("address", &endless().await), ("listName", "jobs")]);
+    let connections = Connections::default();
+    let why = ask(&connections, REDIS, &metadata, &Secrets::default())
+        .await
+        .unwrap_err();
+    assert_eq!(why.reason, Reason::TooLong);
 }

@@ -88,6 +88,9 @@ pub(super) fn trigger(
         if metadata.get(CONTAINER).is_some_and(String::is_empty) {
             metadata.remove(CONTAINER);
         }
+    } else {
+        // KEDA takes an empty setting for one that is left out.
+        metadata.retain(|_, value| !value.is_empty());
     }
     Some(Trigger {
         kind,
