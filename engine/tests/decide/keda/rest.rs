@@ -5,6 +5,7 @@ use crate::scenario::{Scenario, cpu, failed, named, ten_each, usage, value};
 use starling_engine::decide::Reading;
 use starling_engine::history::Activity;
 use starling_engine::policy::{Goal, Policy};
+use starling_engine::unit::Ms;
 
 #[test]
 fn activity_is_strictly_above_the_threshold() {
@@ -19,6 +20,28 @@ fn activity_is_strictly_above_the_threshold() {
         let mut web = Scenario::new(vec![lag], 1).with(|p| p.replicas_min = 0);
         web.later(1_000).read(vec![value(number)]).pass();
         assert_eq!(web.size, expected, "{number} keeps awake");
+    }
+}
+
+#[test]
+fn a_source_that_says_what_is_active_apart_from_its_number_keeps_a_workload_awake_by_that() {
+    // RabbitMQ, mode MessageRate: sixty messages wait, and none come at present.
+    let said = |activity_milli: i64, at: Ms| Reading::Value {
+        milli: 0,
+        activity_milli,
+        at,
+    };
+    for (waiting_milli, size) in [(60_000, 1), (50_000, 0), (0, 0)] {
+        let mut rate = ten_each();
+        rate.activation_milli = 50_000;
+        for from in [0, 1] {
+            let triggers = vec![rate.clone()];
+            let mut web = Scenario::new(triggers, from).with(|p| p.replicas_min = 0);
+            web.later(1_000);
+            let at = web.now;
+            web.read(vec![said(waiting_milli, at)]).pass();
+            assert_eq!(web.size, size, "{waiting_milli} from {from}");
+        }
     }
 }
 
