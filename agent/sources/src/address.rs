@@ -68,7 +68,11 @@ pub(super) fn bare(url: &str) -> Result<Uri, String> {
 /// Where a user or a password holds what ends a host's name, so that nobody knows which of
 /// it is the host; it is not shown.
 pub(super) fn without_user(url: &str) -> Result<(String, Option<(String, String)>), String> {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let known = url.starts_with("http://") || url.starts_with("https://");
+    let Some((scheme, rest)) = url.split_once("://").filter(|_| known) else {
+        if url.contains('@') {
+            return Err("must begin with http:// or https://".to_owned());
+        }
         return Ok((url.to_owned(), None));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -243,6 +247,10 @@ mod tests {
         for url in ["http://a:p/s@h", "http://a:p?s@h:1/", "http://a:p#s@h"] {
             let why = without_user(url).unwrap_err();
             assert!(why.contains("holds an `@` behind its host") && !why.contains("a:p"));
+        }
+        for url in ["http:/a:p@h", "a:p@h:1", "amqp://a:p@h"] {
+            let why = without_user(url).unwrap_err();
+            assert_eq!(why, "must begin with http:// or https://");
         }
     }
 

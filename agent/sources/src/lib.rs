@@ -4,8 +4,8 @@
 //! and what time it is. Goes out: a value in milli-units, or an [`Error`] that says
 //! what failed and why, without credentials.
 //!
-//! Never decides what a value means, never keeps one, never retries: the next
-//! polling interval does. Knows nothing of policies but their triggers, and reads
+//! Never decides what a value means and never keeps one. What fails is asked again at the
+//! next polling interval. Knows nothing of policies but their triggers, and reads
 //! secrets only when it asks.
 //!
 //! The next kind of source gets a file of its own here, with its settings, a
@@ -236,7 +236,6 @@ impl Number {
 #[derive(Debug, Default)]
 pub struct Poller {
     http: http::Clients,
-    postgresql: postgresql::Connections,
     redis: redis::Connections,
     reads: reads::Reads,
     secrets: Option<PathBuf>,
@@ -248,7 +247,6 @@ impl Poller {
     pub fn new(secrets: Option<PathBuf>) -> Poller {
         Poller {
             http: http::Clients::default(),
-            postgresql: postgresql::Connections::default(),
             redis: redis::Connections::default(),
             reads: reads::Reads::default(),
             secrets,
@@ -301,7 +299,7 @@ impl Poller {
         match kind {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
             RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
-            POSTGRESQL => postgresql::ask(&self.postgresql, metadata, secrets).await,
+            POSTGRESQL => postgresql::ask(metadata, secrets).await,
             NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,
             REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
             METRICS_API => {

@@ -163,11 +163,17 @@ async fn walk(
     Err(nobody)
 }
 
-/// One part of a host's name: who answers doesn't choose which other host is asked.
+/// That it can stand before the address, as names below it: who answers doesn't choose
+/// another host to be asked.
 fn is_label(name: &str) -> bool {
-    const BYTES_MAX: usize = 63;
-    let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(inside)
+    const BYTES_MAX: usize = 128;
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let edges = [name.bytes().next(), name.bytes().last()];
+    name.len() <= BYTES_MAX
+        && name.bytes().all(inside)
+        && edges
+            .iter()
+            .all(|it| it.is_some_and(|byte| byte.is_ascii_alphanumeric()))
 }
 
 async fn one(
@@ -177,12 +183,9 @@ async fn one(
     url: &str,
 ) -> Result<Answer, Reason> {
     let base = address::parse(url).map_err(Reason::Misconfigured)?;
-    let parameters = [
-        ("acc", account(metadata)),
-        ("consumers", "true"),
-        ("config", "true"),
-    ];
-    let uri = address::with_path(&base, "/jsz");
+    let parameters = [("acc", account(metadata)), ("consumers", "true")];
+    let path = format!("{}/jsz", base.path().trim_end_matches('/'));
+    let uri = address::with_path(&base, &path);
     let uri: Option<Uri> = uri.and_then(|uri| address::with_query(&uri, &parameters));
     let uri = uri.ok_or_else(|| Reason::Misconfigured("`account` makes no address".to_owned()))?;
     let question = Question {

@@ -2,7 +2,8 @@
 //!
 //! Comes in: the trigger's metadata, and the parameters of its authentication, of which
 //! `connection` may hold everything but the query. Goes out: the number in the first row's
-//! only column. A query that goes on after its deadline is cancelled.
+//! only column. Each question has a connection of its own, so that no other one waits for
+//! it, is answered by what it left there, or is cancelled in its place.
 
 mod server;
 
@@ -11,10 +12,10 @@ use std::pin::pin;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_stream::StreamExt as _;
 
+use crate::http::within;
 use crate::secrets::Secrets;
-use crate::settings::{self, Metadata, Wrong, shown, text};
+use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown, text};
 use crate::{Error, Goals, Number, Reason, number};
-pub(crate) use server::Connections;
 use server::{Open, Server};
 
 /// KEDA's trigger type for a query of PostgreSQL.
@@ -36,11 +37,7 @@ pub(super) fn check(metadata: &Metadata) -> Wrong {
     wrong
 }
 
-pub(super) async fn ask(
-    connections: &Connections,
-    metadata: &Metadata,
-    secrets: &Secrets,
-) -> Result<Number, Error> {
+pub(super) async fn ask(metadata: &Metadata, secrets: &Secrets) -> Result<Number, Error> {
     let server = Server::of(metadata, secrets);
     let address = server.as_ref().map_or_else(
         |_| "postgresql".to_owned(),
@@ -48,16 +45,12 @@ pub(super) async fn ask(
     );
     let answer = async {
         let server = server?;
-        let once = || async {
-            let open = connections.of(&server, server.connect()).await?;
-            open.refill();
-            let ends = server.cancels(&open);
+        let asked = async {
+            let mut open = server.connect().await?;
             let answer = value(&open, text(metadata, "query")).await;
-            // It has come to its end.
-            ends.disarm();
             open.judge(answer)
         };
-        connections.ask(&server, once).await
+        within(TIMEOUT_DEFAULT_MS, asked).await
     };
     answer.await.map_err(|reason| Error { address, reason })
 }
@@ -74,7 +67,8 @@ async fn value(open: &Open, query: &str) -> Result<Number, Reason> {
         if row.len() != 1 {
             return Err(one_number(&format!("its row has {} columns", row.len())));
         }
-        let written = row.get(0).ok_or_else(|| one_number("it is NULL"))?;
+        let written = row.try_get(0).map_err(|_| one_number("it is no text"))?;
+        let written = written.ok_or_else(|| one_number("it is NULL"))?;
         let number: f64 = written.trim().parse().map_err(|_| Reason::NotANumber {
             location: VALUE.to_owned(),
             is: format!("`{}`", shown(written)),

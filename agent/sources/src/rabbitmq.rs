@@ -231,7 +231,7 @@ fn question(metadata: &Metadata, url: &str, secrets: &Secrets) -> Result<(Uri, Q
         let why = "the trigger has no `host`, and neither has its authentication";
         return Err(Reason::Secret(why.to_owned()));
     }
-    asked_over_http(url).map_err(Reason::Misconfigured)?;
+    asked_over_http(url).map_err(|why| Reason::Secret(format!("the parameter `host` {why}")))?;
     let mut question = auth::unproved(metadata, secrets)?;
     question.accept = "application/json";
     question.trust.cert = secrets.get("cert").map(str::to_owned);

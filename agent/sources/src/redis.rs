@@ -3,17 +3,17 @@
 //! (keda.md 4).
 //!
 //! Comes in: the trigger's metadata, and the parameters of its authentication. Goes out:
-//! a count. Connections are kept, and used by all questions that are asked of one server
-//! in one name.
+//! a count. Connections are kept, and used by all who ask one server in one name.
 
 mod server;
 
-use redis::aio::ConnectionLike;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::streams::{StreamInfoGroupsReply, StreamPendingReply};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
 
 use crate::secrets::Secrets;
 use crate::settings::{self, Metadata, Wrong, shown, text};
+use crate::stream::Meter;
 use crate::{Error, Goals, Number, Reason, number};
 pub(crate) use server::Connections;
 use server::Server;
@@ -129,8 +129,7 @@ pub(super) async fn ask(
     );
     let answer = async {
         let server = at?;
-        let once = || async {
-            let (mut connection, meter) = connections.of(&server, server.connect()).await?;
+        let question = |(mut connection, meter): (MultiplexedConnection, Meter)| async move {
             meter.refill();
             meter.judge(if kind == REDIS {
                 length(&mut connection, text(metadata, "listName")).await
@@ -138,7 +137,9 @@ pub(super) async fn ask(
                 stream(&mut connection, metadata).await
             })
         };
-        connections.ask(&server, once).await
+        connections
+            .ask(&server, || server.connect(), question)
+            .await
     };
     let count: Result<u64, Reason> = answer.await;
     count

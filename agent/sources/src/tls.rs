@@ -4,7 +4,7 @@
 //! out: rustls' settings. Nothing of a key is ever told.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -65,24 +65,31 @@ pub(crate) fn name(trust: &Trust) -> Result<Option<ServerName<'static>>, String>
     name.transpose().map_err(|error| error.to_string())
 }
 
-fn roots(ca: Option<&str>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+fn roots(ca: Option<&str>) -> Result<Arc<RootCertStore>, String> {
     if let Some(ca) = ca {
+        let mut roots = RootCertStore::empty();
         for certificate in certificates("ca", ca)? {
             roots
                 .add(certificate)
                 .map_err(|error| format!("the parameter `ca` can't be used: {error}"))?;
         }
-        return Ok(roots);
+        return Ok(Arc::new(roots));
     }
+    Ok(MACHINE.clone())
+}
+
+/// This machine's authorities, or where it has none, those that the program carries. Read
+/// once: that takes a while, and most questions need none.
+static MACHINE: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
     // Single ones that can't be read are no reason to trust none.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         let carried = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
         roots.add_parsable_certificates(carried);
     }
-    Ok(roots)
-}
+    Arc::new(roots)
+});
 
 fn certificates(parameter: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();

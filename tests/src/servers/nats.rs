@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::{Processes, await_ready, free_ports};
+use crate::DEADLINE;
 
 const PROGRAM: &str = "/usr/sbin/nats-server";
 
@@ -61,6 +62,7 @@ impl Nats {
             "CONNECT {{\"verbose\":false}}\r\nSUB reply 1\r\nPUB {subject} reply {length}\r\n\
              {body}\r\n"
         );
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(sent.as_bytes()).unwrap();
         let mut lines = BufReader::new(stream);
         loop {

@@ -30,8 +30,12 @@ fn settings_that_mean_nothing_are_refused_by_name() {
             "host `db:0` is not an address; write HOST:PORT",
         ),
         (
-            &[("sslmode", "prefer")],
-            "sslmode `prefer` is not known; allowed: disable, require",
+            &[("host", ""), ("port", "abc")],
+            "host `:abc` is not an address",
+        ),
+        (
+            &[("sslmode", "allow")],
+            "sslmode `allow` is not known; allowed: disable, prefer, require",
         ),
         (
             &[("password", "word")],
@@ -48,43 +52,58 @@ fn settings_that_mean_nothing_are_refused_by_name() {
     }
 }
 
-fn server(pairs: &[(&str, &str)], given: &[(&'static str, &str)]) -> Result<Server, String> {
+fn server(pairs: &[(&str, &str)], given: &[(&'static str, &str)]) -> Result<String, String> {
     let given = given.iter();
     let secrets = given.map(|(key, value)| (*key, (*value).to_owned()));
     let server = Server::of(&metadata(pairs), &Secrets(secrets.collect()));
-    server.map_err(|why| why.to_string())
+    server.map(|it| it.shown()).map_err(|why| why.to_string())
 }
 
 #[test]
 fn where_and_in_whose_name_is_said_apart_or_as_a_whole() {
-    let apart = server(
-        &[
-            ("host", "db"),
-            ("port", "1"),
-            ("userName", "ann"),
-            ("dbName", "shop"),
-        ],
-        &[("password", "p@/ s")],
-    );
-    let apart = apart.unwrap();
-    for whole in [
-        "postgresql://ann:p%40%2F%20s@db:1/shop",
-        "postgres://ann:p%40%2F%20s@db:1/shop?sslmode=require",
-        "host=db port=1 user=ann password='p@/ s' dbname=shop",
+    let apart = [
+        ("host", "db"),
+        ("port", "1"),
+        ("userName", "ann"),
+        ("dbName", "shop"),
+    ];
+    let word = [("password", "p@/ s")];
+    let same = |mode: &str| server(&[&apart[..], &[("sslmode", mode)]].concat(), &word).unwrap();
+    for (whole, mode) in [
+        ("postgresql://ann:p%40%2F%20s@db:1/shop", "prefer"),
+        (
+            "postgres://ann:p%40%2F%20s@db:1/shop?sslmode=require",
+            "require",
+        ),
+        (
+            "postgres://ann:p%40%2F%20s@db:1/shop?sslmode=verify-full",
+            "verify-full",
+        ),
+        (
+            "host=db port=1 user=ann password='p@/ s' dbname=shop",
+            "prefer",
+        ),
+        (
+            "host=db port=1 user=ann password='p@/ s' dbname=shop sslmode = disable",
+            "disable",
+        ),
+        (
+            "host=db port=1 user=ann password='p@/ s' dbname=shop sslmode='verify-ca'",
+            "verify-ca",
+        ),
     ] {
-        assert_eq!(
-            server(&[], &[("connection", whole)]).as_ref(),
-            Ok(&apart),
-            "{whole}"
-        );
+        let said = server(&[("host", "other")], &[("connection", whole)]);
+        assert_eq!(said, Ok(same(mode)), "{whole}");
     }
-    assert!(!format!("{apart:?}").contains("p@"), "{apart:?}");
-    // The trigger's own words count before those of the whole.
-    let whole = [("connection", "postgresql://ann:a@db/shop?sslmode=disable")];
-    let other = server(&[("host", "::1"), ("port", "2")], &whole).unwrap();
-    assert_eq!(other.address.to_string(), "[::1]:2");
-    let full = "postgresql://ann:a@db/shop?sslmode=verify-full";
-    assert_ne!(server(&[], &[("connection", full)]), server(&[], &whole));
+    assert_ne!(same("disable"), same("verify-full"));
+    assert_ne!(same("require"), same("verify-full"));
+    // No word in a password is taken for a mode.
+    let sly = "host=db port=1 user=ann password='sslmode=disable' dbname=shop sslmode=verify-full";
+    let other = server(
+        &apart,
+        &[("password", "sslmode=disable"), ("sslmode", "verify-full")],
+    );
+    assert_eq!(server(&[], &[("connection", sly)]), other);
 }
 
 #[test]
@@ -92,15 +111,22 @@ fn a_connection_that_says_nothing_usable_is_refused_without_what_it_says() {
     for (whole, why) in [
         ("postgresql://ann:larkspur@a,b/shop", "must name one host"),
         (
-            "host=/run/postgresql password=larkspur",
+            "host=/run/postgresql user=ann password=larkspur",
             "must name one host",
+        ),
+        ("host=db;user=ann;password=larkspur", "must name one host"),
+        (
+            "postgresql://ann:lark@larkspur!/x@db/shop",
+            "more than one `@`",
         ),
         (
             "mysql://ann:larkspur@db/shop",
             "can't be read; write postgresql://USER:PASSWORD",
         ),
         ("password=larkspur sslmode=prefer2", "can't be read"),
-        ("user=ann password=larkspur", "has no `host`"),
+        ("user=ann password=larkspur", "must name one host"),
+        ("host=db password=larkspur", "nothing says the `userName`"),
+        ("host=db user=larkspur", "nothing says the `password`"),
     ] {
         let said = server(&[], &[("connection", whole)]).unwrap_err();
         assert!(said.contains(why), "{whole}: {said}");
