@@ -23,6 +23,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 /// Generous: the machine may be busy with other things.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// More than any look at a busy machine takes.
+const LOOK: Duration = Duration::from_secs(15);
 
 pub type Client = StarlingServiceClient<Channel>;
 
@@ -203,7 +205,9 @@ where
 {
     let begin = Instant::now();
     loop {
-        if let Some(found) = look().await {
+        // One that hangs is given up, and another one begun.
+        let found = tokio::time::timeout(LOOK, look()).await;
+        if let Ok(Some(found)) = found {
             return found;
         }
         assert!(begin.elapsed() < PATIENCE, "waited too long until {what}");

@@ -172,8 +172,9 @@ async fn users_that_prove_themselves_and_say_nothing_leave_places_and_are_cut_of
                 .await
                 .unwrap();
             let name = ServerName::try_from("peer.starling").unwrap();
-            // Those beyond the bound may be turned away in the middle of it.
-            idle.push(connector.connect(name, stream).await);
+            // Those beyond the bound may be turned away in the middle of it, or wait.
+            let proved = connector.connect(name, stream);
+            idle.push(tokio::time::timeout(SOON, proved).await);
         }
         // An agent's certificate finds the places that are kept.
         let asked = async {
