@@ -320,3 +320,5 @@ impl Poller {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trying;

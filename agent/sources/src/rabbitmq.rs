@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::http::{Clients, Question};
 use crate::secrets::{AUTHENTICATION, Secrets};
 use crate::settings::{self, Metadata, Wrong, flag, not_known, shown, text, timeout_ms};
+use crate::tls::Trust;
 use crate::{Error, Goals, Number, Reason, address, auth, number};
 
 /// KEDA's trigger type for a queue of RabbitMQ.
@@ -232,10 +233,12 @@ fn question(metadata: &Metadata, url: &str, secrets: &Secrets) -> Result<(Uri, Q
         return Err(Reason::Secret(why.to_owned()));
     }
     asked_over_http(url).map_err(|why| Reason::Secret(format!("the parameter `host` {why}")))?;
-    let mut question = auth::unproved(metadata, secrets)?;
-    question.accept = "application/json";
-    question.trust.cert = secrets.get("cert").map(str::to_owned);
-    question.trust.key = secrets.get("key").map(str::to_owned);
+    let anyone = flag(metadata, "unsafeSsl").map_err(Reason::Misconfigured)?;
+    let mut question = Question {
+        accept: "application/json",
+        trust: Trust::of(secrets, anyone),
+        ..Question::default()
+    };
     let (url, user) = address::without_user(url)
         .map_err(|why| Reason::Secret(format!("the parameter `host` {why}")))?;
     let base = address::bare(&url).map_err(Reason::Misconfigured)?;

@@ -12,6 +12,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::secrets::Secrets;
+
 /// One set of certificates.
 #[derive(Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Trust {
@@ -23,6 +25,20 @@ pub(crate) struct Trust {
     pub anyone: bool,
     /// Whose certificate it must be, where the address doesn't say so.
     pub name: Option<String>,
+}
+
+impl Trust {
+    /// As the parameters `ca`, `cert` and `key` of a trigger's authentication say.
+    pub(crate) fn of(secrets: &Secrets, anyone: bool) -> Trust {
+        let own = |parameter: &str| secrets.get(parameter).map(str::to_owned);
+        Trust {
+            ca: own("ca"),
+            cert: own("cert"),
+            key: own("key"),
+            anyone,
+            name: None,
+        }
+    }
 }
 
 /// What there is, never what it holds.

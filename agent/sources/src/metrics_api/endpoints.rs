@@ -189,13 +189,7 @@ fn at(uri: &Uri, endpoint: IpAddr) -> Result<Uri, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let pairs = pairs.iter();
-        pairs
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    }
+    use crate::trying::metadata;
 
     #[test]
     fn the_service_is_named_by_the_address() {

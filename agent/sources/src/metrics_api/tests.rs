@@ -1,16 +1,7 @@
 //! Every format, and every way to say who asks; on real servers.
 
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::secrets::Secrets;
-
-fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let pairs = pairs.iter();
-    pairs
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
+use crate::trying::{metadata, secrets, sent};
 
 /// What is read of an answer, in words where nothing is.
 fn read(format: &str, body: &str, location: &str) -> Result<i64, String> {
@@ -148,11 +139,8 @@ fn settings_that_make_no_sense_are_refused_by_name() {
 }
 
 /// The address and the headers of a question.
-fn asked(pairs: &[(&str, &str)], secrets: &[(&'static str, &str)]) -> Result<String, String> {
-    let secrets = secrets
-        .iter()
-        .map(|(key, value)| (*key, (*value).to_owned()));
-    let secrets = Secrets(secrets.collect());
+fn asked(pairs: &[(&str, &str)], given: &[(&'static str, &str)]) -> Result<String, String> {
+    let secrets = secrets(given);
     let (uri, question) = WAYS
         .question(
             &metadata(pairs),
@@ -160,12 +148,13 @@ fn asked(pairs: &[(&str, &str)], secrets: &[(&'static str, &str)]) -> Result<Str
             &secrets,
         )
         .map_err(|reason| reason.to_string())?;
-    let mut words = vec![uri.to_string()];
-    for (name, value) in &question.headers {
-        assert!(value.is_sensitive());
-        words.push(format!("{name}: {}", value.to_str().unwrap()));
-    }
-    Ok(words.join(" "))
+    assert!(
+        question
+            .headers
+            .iter()
+            .all(|(_, value)| value.is_sensitive())
+    );
+    Ok(sent(&uri, &question))
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! servers, cut short. A real server is asked in `tests/tests/servers`.
 
 use super::*;
+use crate::trying::told;
 
 fn refused(pairs: &[(&str, &str)]) -> String {
     let mut all = Metadata::from([
@@ -17,9 +18,7 @@ fn refused(pairs: &[(&str, &str)]) -> String {
             all.insert((*key).to_owned(), (*value).to_owned());
         }
     }
-    let wrong = check(&all).into_iter();
-    let wrong = wrong.map(|(key, why)| format!("{key} {why}").trim().to_owned());
-    wrong.collect::<Vec<_>>().join("; ")
+    told(check(&all))
 }
 
 #[test]

@@ -104,19 +104,13 @@ impl Server {
         let missing = |what: &str| Reason::Secret(format!("nothing says the {what}"));
         config.get_user().ok_or_else(|| missing("`userName`"))?;
         config.get_password().ok_or_else(|| missing("`password`"))?;
-        let own = |parameter: &str| secrets.get(parameter).map(str::to_owned);
+        // Libpq's `require` believes whoever answers, unless an authority is named.
+        let anyone = mode != Mode::Verify && secrets.get("ca").is_none();
         Ok(Server {
             address,
             config,
             mode,
-            trust: Trust {
-                ca: own("ca"),
-                cert: own("cert"),
-                key: own("key"),
-                // Libpq's `require` believes whoever answers, unless an authority is named.
-                anyone: mode != Mode::Verify && own("ca").is_none(),
-                name: None,
-            },
+            trust: Trust::of(secrets, anyone),
         })
     }
 

@@ -2,18 +2,10 @@
 //! What a real PostgreSQL says is asked in `tests/tests/servers`.
 
 use super::*;
-
-fn metadata(pairs: &[(&str, &str)]) -> Metadata {
-    let pairs = pairs.iter();
-    pairs
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
+use crate::trying::{metadata, secrets, told};
 
 fn refused(pairs: &[(&str, &str)]) -> String {
-    let wrong = check(&metadata(pairs)).into_iter();
-    let wrong = wrong.map(|(key, why)| format!("{key} {why}").trim().to_owned());
-    wrong.collect::<Vec<_>>().join("; ")
+    told(check(&metadata(pairs)))
 }
 
 const QUERY: (&str, &str) = ("query", "SELECT 1");
@@ -53,9 +45,7 @@ fn settings_that_mean_nothing_are_refused_by_name() {
 }
 
 fn server(pairs: &[(&str, &str)], given: &[(&'static str, &str)]) -> Result<String, String> {
-    let given = given.iter();
-    let secrets = given.map(|(key, value)| (*key, (*value).to_owned()));
-    let server = Server::of(&metadata(pairs), &Secrets(secrets.collect()));
+    let server = Server::of(&metadata(pairs), &secrets(given));
     server.map(|it| it.shown()).map_err(|why| why.to_string())
 }
 

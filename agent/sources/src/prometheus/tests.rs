@@ -2,30 +2,15 @@
 //! the vectors of `agent/policy/tests/sources.rs`.
 
 use super::*;
-
-fn metadata(pairs: &[(&str, &str)]) -> Metadata {
-    let pairs = pairs.iter();
-    pairs
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
+use crate::trying::{metadata, secrets, sent, told};
 
 fn asked(pairs: &[(&str, &str)], given: &[(&'static str, &str)]) -> Result<String, String> {
     let mut all = vec![("query", "sum(a{b=\"c\"})")];
     all.extend(pairs);
-    let given = given.iter();
-    let secrets = Secrets(
-        given
-            .map(|(key, value)| (*key, (*value).to_owned()))
-            .collect(),
-    );
+    let secrets = secrets(given);
     let (uri, question) = question(&metadata(&all), "http://p:1/tenant/", &secrets)
         .map_err(|reason| reason.to_string())?;
-    let mut words = vec![uri.to_string()];
-    for (name, value) in &question.headers {
-        words.push(format!("{name}: {}", value.to_str().unwrap()));
-    }
-    Ok(words.join(" "))
+    Ok(sent(&uri, &question))
 }
 
 #[test]
@@ -74,9 +59,7 @@ fn settings_that_mean_nothing_are_refused_by_name() {
     let refused = |pairs: &[(&str, &str)]| {
         let mut all = vec![("serverAddress", "http://p"), ("query", "up")];
         all.extend(pairs);
-        let wrong = check(&metadata(&all)).into_iter();
-        let wrong = wrong.map(|(key, why)| format!("{key} {why}").trim().to_owned());
-        wrong.collect::<Vec<_>>().join("; ")
+        told(check(&metadata(&all)))
     };
     assert_eq!(refused(&[]), "");
     for (key, value, why) in [

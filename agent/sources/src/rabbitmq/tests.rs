@@ -2,34 +2,24 @@
 //! `agent/policy/tests/sources.rs`.
 
 use super::*;
-
-fn metadata(pairs: &[(&str, &str)]) -> Metadata {
-    let pairs = pairs.iter();
-    pairs
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
+use crate::trying::{metadata, secrets, sent, told};
 
 /// The address and the headers of a question.
 fn asked(pairs: &[(&str, &str)], given: &[(&'static str, &str)]) -> Result<String, String> {
     let mut metadata = metadata(pairs);
     metadata.insert("queueName".to_owned(), "a b".to_owned());
-    let given = given.iter();
-    let secrets = Secrets(
-        given
-            .map(|(key, value)| (*key, (*value).to_owned()))
-            .collect(),
-    );
+    let secrets = secrets(given);
     let url = metadata.get("host").map(String::as_str);
     let url = url.or_else(|| secrets.get("host")).unwrap_or_default();
     let (uri, question) =
         question(&metadata, url, &secrets).map_err(|reason| reason.to_string())?;
-    let mut words = vec![uri.to_string()];
-    for (name, value) in &question.headers {
-        assert!(value.is_sensitive());
-        words.push(format!("{name}: {}", value.to_str().unwrap()));
-    }
-    Ok(words.join(" "))
+    assert!(
+        question
+            .headers
+            .iter()
+            .all(|(_, value)| value.is_sensitive())
+    );
+    Ok(sent(&uri, &question))
 }
 
 #[test]
@@ -93,9 +83,7 @@ fn settings_that_mean_nothing_are_refused_by_name() {
     let refused = |pairs: &[(&str, &str)]| {
         let mut all = vec![("host", "http://r"), ("queueName", "a")];
         all.extend(pairs);
-        let wrong = check(&metadata(&all)).into_iter();
-        let wrong = wrong.map(|(key, why)| format!("{key} {why}").trim().to_owned());
-        wrong.collect::<Vec<_>>().join("; ")
+        told(check(&metadata(&all)))
     };
     assert_eq!(refused(&[]), "");
     assert_eq!(refused(&[("queueLength", "5")]), "");

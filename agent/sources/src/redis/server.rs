@@ -133,13 +133,7 @@ impl Server {
             database: database(metadata).map_err(Reason::Misconfigured)?,
             user: own("username"),
             password: own("password"),
-            trust: secure.then(|| Trust {
-                ca: own("ca"),
-                cert: own("cert"),
-                key: own("key"),
-                anyone,
-                name: None,
-            }),
+            trust: secure.then(|| Trust::of(secrets, anyone)),
         })
     }
 

@@ -2,18 +2,10 @@
 //! What a real Redis says is asked in `tests/tests/servers`.
 
 use super::*;
-
-fn metadata(pairs: &[(&str, &str)]) -> Metadata {
-    let pairs = pairs.iter();
-    pairs
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
+use crate::trying::{metadata, secrets, told};
 
 fn refused(kind: &str, pairs: &[(&str, &str)]) -> String {
-    let wrong = check(kind, &metadata(pairs)).into_iter();
-    let wrong = wrong.map(|(key, why)| format!("{key} {why}").trim().to_owned());
-    wrong.collect::<Vec<_>>().join("; ")
+    told(check(kind, &metadata(pairs)))
 }
 
 #[test]
@@ -103,11 +95,7 @@ fn what_of_a_stream_counts_is_told_apart_as_keda_does() {
 #[test]
 fn where_a_trigger_says_no_address_its_authentication_does() {
     let given = |pairs: &[(&'static str, &str)]| {
-        let pairs = pairs.iter();
-        let secrets = pairs
-            .map(|(key, value)| (*key, (*value).to_owned()))
-            .collect();
-        let server = Server::of(&Metadata::new(), &Secrets(secrets));
+        let server = Server::of(&Metadata::new(), &secrets(pairs));
         server
             .map(|it| it.address.to_string())
             .map_err(|why| why.to_string())
@@ -126,8 +114,8 @@ fn where_a_trigger_says_no_address_its_authentication_does() {
         let why = given(&[("address", "a:1"), ("tls", tls)]).unwrap_err();
         assert!(why.contains("`tls` must be enable or disable"), "{why}");
     }
-    let secrets = Secrets([("password", "word".to_owned())].into());
-    let server = Server::of(&metadata(&[("address", "a:1")]), &secrets).unwrap();
+    let word = secrets(&[("password", "word")]);
+    let server = Server::of(&metadata(&[("address", "a:1")]), &word).unwrap();
     assert!(!format!("{server:?}").contains("word"), "{server:?}");
 }
 
