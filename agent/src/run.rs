@@ -85,6 +85,8 @@ enum Event {
     Polled {
         policy: policy::Name,
         trigger: String,
+        /// When it was asked for.
+        asked: Instant,
         result: Result<Answer, String>,
     },
     /// A pass has been proposed.
@@ -136,7 +138,10 @@ struct Agent {
     /// This agent leads and may act.
     leads: bool,
     poller: Arc<Poller>,
-    polls: Arc<Semaphore>,
+    /// What policies want to know alike.
+    shared: Arc<ask::Shared>,
+    /// Room for those that ask Kubernetes first.
+    lookups: Arc<Semaphore>,
     /// Room for those that wait and those that are asked.
     waiting: Arc<Semaphore>,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -313,11 +318,14 @@ impl Agent {
             Event::Polled {
                 policy,
                 trigger,
+                asked,
                 result,
             } => {
+                let age_ms = asked.elapsed().as_millis() as u64;
                 self.step(Input::Polled {
                     policy,
                     trigger,
+                    age_ms,
                     result,
                 });
                 self.step_if_due();

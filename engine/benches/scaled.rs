@@ -228,6 +228,7 @@ impl Cluster {
                     self.step(Input::Polled {
                         policy,
                         trigger,
+                        age_ms: 0,
                         result,
                     });
                 }

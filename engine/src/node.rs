@@ -46,6 +46,8 @@ pub enum Input {
     Polled {
         policy: policy::Name,
         trigger: String,
+        /// For so long the answer has been known.
+        age_ms: u64,
         result: Result<Answer, String>,
     },
     /// Whether the platform of scaled workloads can be read and written just now.
@@ -246,8 +248,9 @@ impl Node {
             Input::Polled {
                 policy,
                 trigger,
+                age_ms,
                 result,
-            } => self.polled(now, &policy, &trigger, result),
+            } => self.polled(now, &policy, &trigger, age_ms, result),
             Input::Platform(reachable) => {
                 self.platform = reachable;
                 Vec::new()
@@ -339,6 +342,7 @@ impl Node {
         now: Ms,
         policy: &policy::Name,
         trigger: &str,
+        age_ms: u64,
         result: Result<Answer, String>,
     ) -> Vec<Output> {
         let Some(lead) = &mut self.lead else {
@@ -362,7 +366,7 @@ impl Node {
             }) => Reading::Value {
                 milli,
                 activity_milli,
-                at: now,
+                at: Ms(now.0.saturating_sub(age_ms)),
             },
             Ok(Answer::Pods(sums)) => Reading::Answered { sums, at: now },
             Err(why) => Reading::Failed {

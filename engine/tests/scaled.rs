@@ -169,6 +169,7 @@ impl World {
                     Input::Polled {
                         policy,
                         trigger: trigger.name,
+                        age_ms: 0,
                         result: Ok(Answer::value(self.queue * 1_000)),
                     },
                 ),

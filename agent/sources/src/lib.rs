@@ -29,6 +29,7 @@ mod secrets;
 mod settings;
 mod stream;
 mod tls;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,6 +114,15 @@ pub enum Reason {
     TimedOut {
         after_ms: u64,
     },
+    /// Not asked: others had all turns for so long.
+    Crowded {
+        after_ms: u64,
+    },
+    /// Not asked: nobody has answered the last ones.
+    Resting {
+        silences: u32,
+        again_ms: u64,
+    },
     /// Refused, reset, name not found, a certificate that isn't trusted.
     Connection(String),
     /// Secrets that aren't there, or can't be used.
@@ -157,6 +167,17 @@ impl fmt::Display for Reason {
                 f.write_str(why)
             }
             Reason::TimedOut { after_ms } => write!(f, "no answer within {after_ms} ms"),
+            Reason::Crowded { after_ms } => {
+                write!(
+                    f,
+                    "not asked: other questions had all turns for {after_ms} ms"
+                )
+            }
+            Reason::Resting { silences, again_ms } => write!(
+                f,
+                "not asked: the last {silences} questions had no answer; the next one is asked in \
+                 {again_ms} ms"
+            ),
             Reason::Connection(why) => write!(f, "can't connect: {why}"),
             Reason::Refused(why) => write!(f, "refused: {why}"),
             Reason::Status(code) => write!(f, "answered HTTP {code}"),
@@ -231,13 +252,14 @@ impl Number {
     }
 }
 
-/// Asks, over connections that it keeps. How many questions are under way at once is
-/// the caller's to bound.
+/// Asks, over connections that it keeps, so that a server that doesn't answer delays no
+/// other. How many wait for their turn is the caller's to bound.
 #[derive(Debug, Default)]
 pub struct Poller {
     http: http::Clients,
     redis: redis::Connections,
     reads: reads::Reads,
+    turns: turns::Turns,
     secrets: Option<PathBuf>,
 }
 
@@ -249,16 +271,18 @@ impl Poller {
             http: http::Clients::default(),
             redis: redis::Connections::default(),
             reads: reads::Reads::default(),
+            turns: turns::Turns::default(),
             secrets,
         }
     }
 
-    /// The trigger's value. Returns within the trigger's timeout (default 3 s). A value
-    /// beyond i64 is an error, not the largest value: it is a fault of the source, and a
+    /// The trigger's value. Returns within the trigger's timeout (default 3 s), and the time
+    /// in which it waits for its turn is part of that. A value beyond i64 is an error, not the largest value: it is a fault of the source, and a
     /// failed trigger holds the size where a huge value would take it to its maximum.
     pub async fn poll(&self, trigger: &Trigger, asked: Asked<'_>) -> Result<Number, Error> {
+        let name = format!("trigger {}", trigger.name);
         let misconfigured = |why: String| Error {
-            address: format!("trigger {}", trigger.name),
+            address: name.clone(),
             reason: Reason::Misconfigured(why),
         };
         let (kind, metadata) = match &trigger.source {
@@ -284,17 +308,32 @@ impl Poller {
                 .map(Number::of)
                 .map_err(misconfigured);
         }
+        let after_ms = settings::timeout_ms(metadata).map_err(misconfigured)?;
+        let site = turns::site(kind, metadata, asked.namespace);
+        let question = self.ask(kind, metadata, &name, asked);
+        self.turns.ask(&site, &name, after_ms, question).await
+    }
+
+    /// When it is its turn.
+    async fn ask(
+        &self,
+        kind: &str,
+        metadata: &BTreeMap<String, String>,
+        name: &str,
+        asked: Asked<'_>,
+    ) -> Result<Number, Error> {
+        let failed = |reason: Reason| Error {
+            address: name.to_owned(),
+            reason,
+        };
         let read;
         let secrets = if let Some(given) = asked.secrets {
             given
         } else {
-            read = secrets::read(self.secrets.as_deref(), asked.namespace, metadata)
-                .await
-                .map_err(|why| Error {
-                    address: format!("trigger {}", trigger.name),
-                    reason: Reason::Secret(why),
-                })?;
-            &read
+            let directory = self.secrets.as_deref();
+            read = secrets::read(directory, asked.namespace, metadata).await;
+            read.as_ref()
+                .map_err(|why| failed(Reason::Secret(why.clone())))?
         };
         match kind {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
@@ -305,7 +344,10 @@ impl Poller {
             METRICS_API => {
                 metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await
             }
-            other => Err(misconfigured(format!("type `{other}` can't be asked"))),
+            other => {
+                let why = format!("type `{other}` can't be asked");
+                Err(failed(Reason::Misconfigured(why)))
+            }
         }
     }
 

@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 
 use super::addresses::{self, Sockets};
 use super::aside::Aside;
-use super::ask::{POLLS_MAX, POLLS_WAITING_MAX, wall};
+use super::ask::{LOOKUPS_MAX, POLLS_WAITING_MAX, wall};
 use super::identity::{self, Identity, Known};
 use super::life;
 use super::outdated;
@@ -417,7 +417,8 @@ fn assemble(
         looking_since: None,
         heirs_looked: None,
         poller: Arc::new(Poller::new(config.authentications.clone())),
-        polls: Arc::new(Semaphore::new(POLLS_MAX)),
+        shared: Arc::default(),
+        lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         machine: watch::Sender::new(Arc::default()),

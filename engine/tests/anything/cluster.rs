@@ -96,6 +96,7 @@ impl World<'_> {
                         let polled = Input::Polled {
                             policy,
                             trigger,
+                            age_ms: 0,
                             result,
                         };
                         self.step(id, polled);

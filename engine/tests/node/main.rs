@@ -173,6 +173,7 @@ impl World {
                         let polled = Input::Polled {
                             policy,
                             trigger,
+                            age_ms: 0,
                             result,
                         };
                         self.step(id, polled);

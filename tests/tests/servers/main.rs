@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // What isn't there fails its test.
 
 mod agents;
+mod hanging;
 mod nats;
 mod postgresql;
 mod prometheus;

@@ -176,6 +176,7 @@ spec:
                     Output::Poll { policy, trigger } => inputs.push(Input::Polled {
                         policy,
                         trigger: trigger.name,
+                        age_ms: 0,
                         result: Ok(Answer::value(self.queue_milli)),
                     }),
                     Output::Patch(patch) => {

@@ -34,6 +34,7 @@ impl Leaders {
                 policy,
                 trigger,
                 result,
+                ..
             } => {
                 let key = (id, policy.clone(), trigger.clone());
                 self.answers.insert(key, result.is_ok());

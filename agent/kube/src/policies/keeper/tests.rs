@@ -150,6 +150,7 @@ impl Bench {
         self.step(Input::Polled {
             policy: web(),
             trigger: "queue".into(),
+            age_ms: 0,
             result: Ok(Answer::value(milli)),
         });
     }

@@ -1,0 +1,249 @@
+//! Whose turn it is to be asked, so that a server that doesn't answer delays nobody else.
+//!
+//! Comes in: at which server a question is, how long it may take, and the question. Goes
+//! out: its answer, or why it wasn't asked. How many are asked at once is bounded, in all
+//! and at each server. A server that hasn't answered yet, or not when it was last asked, is
+//! asked two questions at a time, out of a share that such servers have among themselves;
+//! after three questions in a row that nobody answered, one at a time, with pauses that
+//! grow. Never keeps an answer.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::secrets::AUTHENTICATION;
+use crate::settings::{Metadata, text};
+use crate::{Error, Reason};
+
+/// Questions at once, in all.
+const ALL_MAX: u32 = 256;
+/// Of these at most so many are at servers that aren't known to answer.
+const DOUBTFUL_MAX: usize = 128;
+/// At one server.
+const SITE_MAX: u32 = 16;
+/// At one that isn't known to answer.
+const DOUBTFUL_SITE_MAX: u32 = 2;
+/// After so many without an answer one at a time is asked there, after a pause.
+const SILENCES_MAX: u32 = 3;
+/// The first pause; each further one is twice as long, up to eight times.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_DOUBLINGS_MAX: u32 = 3;
+/// Servers that are known; with one more those are forgotten that nobody asks just then.
+const SITES_MAX: usize = 10_000;
+/// What a question knows of itself why it took too long is worth waiting for so long.
+const GRACE: Duration = Duration::from_millis(100);
+/// Of settings that name a server.
+const PLACES: [&str; 11] = [
+    "serverAddress",
+    "natsServerMonitoringEndpoint",
+    "url",
+    "host",
+    "hosts",
+    "port",
+    "ports",
+    "address",
+    "addresses",
+    "bootstrapServers",
+    "scalerAddress",
+];
+
+/// Which server a trigger asks, as far as its settings say; else by whose name.
+pub(crate) fn site(kind: &str, metadata: &Metadata, namespace: &str) -> String {
+    let named = PLACES.iter().map(|key| text(metadata, key));
+    let named: Vec<&str> = named.filter(|it| !it.is_empty()).map(authority).collect();
+    if named.is_empty() {
+        return format!("{kind} of {namespace}/{}", text(metadata, AUTHENTICATION));
+    }
+    named.join(":")
+}
+
+/// Of a URL; everything else is one.
+fn authority(place: &str) -> &str {
+    let Some((_, rest)) = place.split_once("://") else {
+        return place;
+    };
+    &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]
+}
+
+#[derive(Debug)]
+pub(crate) struct Turns {
+    all: Arc<Semaphore>,
+    doubtful: Arc<Semaphore>,
+    sites: Mutex<BTreeMap<String, Arc<Site>>>,
+    /// [`PAUSE`], but in tests.
+    pause: Duration,
+}
+
+#[derive(Debug)]
+struct Site {
+    places: Arc<Semaphore>,
+    heard: Mutex<Heard>,
+}
+
+/// Of a server, by the questions so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    /// It has answered the last question that ended.
+    answers: bool,
+    /// Questions since then that nobody answered in time.
+    silences: u32,
+    /// It is not asked before.
+    rests_until: Option<Instant>,
+}
+
+/// Given back when it is dropped.
+struct Turn {
+    site: Arc<Site>,
+    _held: [Option<OwnedSemaphorePermit>; 3],
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns {
+            all: Arc::new(Semaphore::new(ALL_MAX as usize)),
+            doubtful: Arc::new(Semaphore::new(DOUBTFUL_MAX)),
+            sites: Mutex::default(),
+            pause: PAUSE,
+        }
+    }
+}
+
+impl Turns {
+    /// Ends within `after_ms`, waiting included. `site` is what [`site`] gives and is never
+    /// shown: an address may hold a password. `name` stands for it in errors.
+    pub(crate) async fn ask<T>(
+        &self,
+        site: &str,
+        name: &str,
+        after_ms: u64,
+        question: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let until = Instant::now() + Duration::from_millis(after_ms);
+        let failed = |reason| Error {
+            address: name.to_owned(),
+            reason,
+        };
+        let turn = timeout_at(until, self.turn(site, until)).await;
+        let turn = turn.unwrap_or(Err(Reason::Crowded { after_ms }));
+        let turn = turn.map_err(failed)?;
+        let answer = timeout_at(until + GRACE, question).await;
+        let answer = answer.unwrap_or_else(|_| Err(failed(Reason::TimedOut { after_ms })));
+        let failed = answer.as_ref().err().map(|error| &error.reason);
+        turn.site.hear(failed, self.pause);
+        answer
+    }
+
+    async fn turn(&self, site: &str, until: Instant) -> Result<Turn, Reason> {
+        let site = self.site(site);
+        site.rest(until).await?;
+        let at_once = site.heard().at_once();
+        let places = site.places.clone().acquire_many_owned(SITE_MAX / at_once);
+        // None of the three is ever closed.
+        let place = places.await.ok();
+        // Whoever had this place before may have found that nobody answers.
+        site.rest(until).await?;
+        let doubtful = if site.heard().answers {
+            None
+        } else {
+            self.doubtful.clone().acquire_owned().await.ok()
+        };
+        let one = self.all.clone().acquire_owned().await.ok();
+        Ok(Turn {
+            site,
+            _held: [place, doubtful, one],
+        })
+    }
+
+    fn site(&self, name: &str) -> Arc<Site> {
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(site) = sites.get(name) {
+            return site.clone();
+        }
+        if sites.len() >= SITES_MAX {
+            sites.retain(|_, site| Arc::strong_count(site) > 1);
+        }
+        let site = Arc::new(Site {
+            places: Arc::new(Semaphore::new(SITE_MAX as usize)),
+            heard: Mutex::default(),
+        });
+        sites.insert(name.to_owned(), site.clone());
+        site
+    }
+}
+
+impl Heard {
+    /// Questions that may be asked there at once.
+    fn at_once(self) -> u32 {
+        match (self.answers, self.silences) {
+            (true, _) => SITE_MAX,
+            (false, ..SILENCES_MAX) => DOUBTFUL_SITE_MAX,
+            (false, _) => 1,
+        }
+    }
+}
+
+impl Site {
+    fn heard(&self) -> Heard {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until it may be asked again, where that is before the question must be answered.
+    async fn rest(&self, until: Instant) -> Result<(), Reason> {
+        let heard = self.heard();
+        let now = Instant::now();
+        match heard.rests_until.filter(|end| *end > now) {
+            None => Ok(()),
+            Some(end) if end < until => {
+                sleep_until(end).await;
+                Ok(())
+            }
+            Some(end) => Err(Reason::Resting {
+                silences: heard.silences,
+                again_ms: (end - now).as_millis() as u64,
+            }),
+        }
+    }
+
+    fn hear(&self, failed: Option<&Reason>, pause: Duration) {
+        let mut heard = self.lock();
+        match failed {
+            Some(Reason::TimedOut { .. }) => {
+                heard.answers = false;
+                heard.silences = heard.silences.saturating_add(1);
+                let beyond = heard.silences.checked_sub(SILENCES_MAX);
+                heard.rests_until = beyond.map(|beyond| {
+                    let pause = pause * (1 << beyond.min(PAUSE_DOUBLINGS_MAX));
+                    Instant::now() + jittered(pause)
+                });
+            }
+            // Whoever can't be reached says so at once, and takes up nobody's time.
+            Some(Reason::Connection(_)) => heard.answers = false,
+            // That is not of the server.
+            Some(Reason::Misconfigured(_) | Reason::Secret(_)) => {}
+            _ => {
+                *heard = Heard {
+                    answers: true,
+                    ..Heard::default()
+                }
+            }
+        }
+    }
+}
+
+/// Up to a quarter less or more, so that those that fell silent together aren't asked
+/// together.
+fn jittered(pause: Duration) -> Duration {
+    let chance = RandomState::new().hash_one(0) % 501;
+    pause * (750 + chance as u32) / 1_000
+}
+
+#[cfg(test)]
+mod tests;
