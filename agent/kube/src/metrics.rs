@@ -1,13 +1,16 @@
-//! Asks Kubernetes' metrics APIs for what a `HorizontalPodAutoscaler`'s metrics of
-//! type Pods, Object and External name. An adapter serves those APIs, such as
-//! prometheus-adapter; where there is none, the answer is a failure that says so.
+//! Asks Kubernetes what triggers name: its metrics APIs for a `HorizontalPodAutoscaler`'s
+//! metrics of type Pods, Object and External, and how many pods there are. An adapter serves
+//! those APIs, such as prometheus-adapter; where there is none, the answer is a failure that
+//! says so.
 //!
 //! Comes in: a source as a policy has it, and for Pods the selector of the target's
 //! pods. Goes out: one value in milli-units, or the pods' values sorted and summed, or
 //! why there is none. Never decides what a value means, never retries.
 
 pub(crate) mod answer;
+mod list;
 mod pods;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,13 +22,14 @@ use starling_engine::policy::Source;
 use starling_policy::sources::{
     API_VERSION, CUSTOM_METRICS, EXTERNAL_METRICS, KIND, METRIC, NAME, SELECTOR,
 };
+use starling_sources::KUBERNETES_WORKLOAD;
 use tokio::sync::Semaphore;
 
 use crate::client::{Connection, Failure};
 use crate::scale::kinds::{Kind, Kinds};
 pub use answer::{ANSWER_BYTES_MAX, SERIES_MAX};
 use answer::{Item, List};
-pub use pods::{ASKED_MAX, PODS_MAX};
+pub use list::{ASKED_MAX, PODS_MAX};
 
 const CUSTOM: &str = "custom.metrics.k8s.io";
 const EXTERNAL: &str = "external.metrics.k8s.io";
@@ -55,7 +59,9 @@ impl Metrics {
         match source {
             Source::Pods { .. } => true,
             Source::Object { kind, .. } => kind == CUSTOM_METRICS,
-            Source::External { kind, .. } => kind == EXTERNAL_METRICS,
+            Source::External { kind, .. } => {
+                [EXTERNAL_METRICS, KUBERNETES_WORKLOAD].contains(&kind.as_str())
+            }
             _ => false,
         }
     }
@@ -75,6 +81,10 @@ impl Metrics {
             }
             Source::Object { metadata, .. } => {
                 self.object(namespace, metadata).await.map(Answer::value)
+            }
+            Source::External { kind, metadata } if kind == KUBERNETES_WORKLOAD => {
+                let pods = starling_sources::pods(metadata);
+                self.workload(namespace, pods).await.map(Answer::value)
             }
             Source::External { metadata, .. } => {
                 self.external(namespace, metadata).await.map(Answer::value)

@@ -353,6 +353,41 @@ async fn pods_that_can_t_be_listed_make_no_answer() {
 }
 
 #[tokio::test]
+async fn pods_with_some_labels_are_counted_page_by_page_or_the_nodes_they_run_on() {
+    let on = |node: &str| json!({"metadata": {"name": "p"}, "spec": {"nodeName": node}});
+    let unplaced = json!({"metadata": {"name": "p"}, "spec": {}});
+    let first = json!({"metadata": {"continue": "more"}, "items": [on("a"), on("a"), unplaced]});
+    let listed = format!(
+        "/api/v1/namespaces/shop/pods?labelSelector=app%20in%20%28a%2Cb%29&fieldSelector=\
+         status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed&limit=250"
+    );
+    let api = Api::of([
+        (listed.clone(), first),
+        (
+            format!("{listed}&continue=more"),
+            json!({"items": [on("b")]}),
+        ),
+    ])
+    .await;
+    for (by_node, expected) in [("false", 4_000), ("true", 2_000)] {
+        let source = Source::External {
+            kind: "kubernetes-workload".into(),
+            metadata: metadata(&[("podSelector", "app in (a,b)"), ("groupByNode", by_node)]),
+        };
+        assert!(Metrics::knows(&source));
+        let answer = api.metrics.ask("shop", &source, "").await;
+        assert_eq!(answer, Ok(Answer::value(expected)));
+    }
+    let api = Api::new(|_| (403, "User cannot list pods".to_owned())).await;
+    let source = Source::External {
+        kind: "kubernetes-workload".into(),
+        metadata: metadata(&[("podSelector", "app=a")]),
+    };
+    let why = api.ask(&source).await.unwrap_err();
+    assert_eq!(why, "pods can't be listed: User cannot list pods");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_is_an_error() {
     let many = values(&vec![json!("1"); SERIES_MAX + 1]).to_string();
     let padded = format!("{}{}", " ".repeat(ANSWER_BYTES_MAX), values(&[json!("1")]));
@@ -389,6 +424,9 @@ async fn a_target_of_too_many_pods_is_an_error_and_a_list_without_end_is_none_ei
     })
     .await;
     let why = api.ask(&pods()).await.unwrap_err();
-    assert_eq!(why, format!("the target has more than {PODS_MAX} pods"));
+    assert_eq!(
+        why,
+        format!("the target's pods can't be listed: there are more than {PODS_MAX}")
+    );
     assert_eq!(api.asked().len(), 1 + PODS_MAX / 250 + 1);
 }

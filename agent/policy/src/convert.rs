@@ -38,7 +38,7 @@ pub const PROCESS_NAME_BYTES_MAX: usize = LABEL_BYTES_MAX;
 const REPLICAS_MAX_DEFAULT: i64 = 100;
 /// Seconds between two questions to a trigger. KEDA's default is 30, but its HPA
 /// asks once more each 15 s; here one answer serves the whole way from 0 to many.
-const POLLING_DEFAULT: i64 = 5;
+const POLLING_DEFAULT: i64 = 2;
 const POLLING: RangeInclusive<i64> = 1..=WAIT_SECONDS_MAX;
 /// KEDA's default for `cooldownPeriod`, in seconds.
 const COOLDOWN_DEFAULT: i64 = 300;

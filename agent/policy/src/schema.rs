@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 16] = [
+pub const TRIGGER_TYPES: [&str; 17] = [
     "cpu",
     "memory",
     "gpu",
@@ -43,6 +43,7 @@ pub const TRIGGER_TYPES: [&str; 16] = [
     starling_sources::REDIS_STREAMS,
     starling_sources::NATS_JETSTREAM,
     starling_sources::POSTGRESQL,
+    starling_sources::KUBERNETES_WORKLOAD,
     starling_sources::CRON,
 ];
 
@@ -85,7 +86,7 @@ pub struct PolicySpec {
     /// The size while no trigger is active, where it isn't the minimum; below it.
     #[schemars(range(min = 0, max = limits::REPLICAS_MAX))]
     pub idle_replica_count: Option<i64>,
-    /// Seconds between two questions to a trigger; 5 where it is left out.
+    /// Seconds between two questions to a trigger; 2 where it is left out.
     #[schemars(range(min = 1, max = limits::WAIT_SECONDS_MAX))]
     pub polling_interval: Option<i64>,
     /// Seconds for which no trigger must have been active before the size falls to
@@ -150,7 +151,7 @@ fn deployment() -> String {
 pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
     /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams`,
-    /// `nats-jetstream`, `postgresql` or `cron`.
+    /// `nats-jetstream`, `postgresql`, `kubernetes-workload` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

@@ -17,6 +17,7 @@ mod auth;
 pub mod cron;
 mod http;
 mod kept;
+mod kubernetes_workload;
 mod metrics_api;
 mod nats;
 mod number;
@@ -41,6 +42,7 @@ use starling_engine::policy::{Source, Trigger};
 pub use self::redis::{REDIS, REDIS_STREAMS};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
+pub use kubernetes_workload::{KUBERNETES_WORKLOAD, Pods, pods};
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
 pub use nats::NATS_JETSTREAM;
 pub use postgresql::POSTGRESQL;
@@ -205,6 +207,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         POSTGRESQL => postgresql::check(metadata),
         NATS_JETSTREAM => nats::check(metadata),
         REDIS | REDIS_STREAMS => redis::check(kind, metadata),
+        KUBERNETES_WORKLOAD => kubernetes_workload::check(metadata),
         CRON => cron::check(metadata),
         _ => Vec::new(),
     }
@@ -229,6 +232,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         POSTGRESQL => Some(postgresql::GOALS),
         NATS_JETSTREAM => Some(nats::GOALS),
         REDIS | REDIS_STREAMS => Some(redis::goals(kind, metadata)),
+        KUBERNETES_WORKLOAD => Some(kubernetes_workload::GOALS),
         _ => None,
     }
 }
@@ -343,6 +347,10 @@ impl Poller {
             REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
             METRICS_API => {
                 metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await
+            }
+            KUBERNETES_WORKLOAD => {
+                let why = "counts pods of Kubernetes, which this agent isn't part of";
+                Err(failed(Reason::Misconfigured(why.to_owned())))
             }
             other => {
                 let why = format!("type `{other}` can't be asked");

@@ -13,34 +13,13 @@ use starling_engine::demand::pods::{Pod, Reading, Sums};
 use starling_engine::policy::Controller;
 use starling_engine::unit::Ms;
 
-use super::{Metrics, answer, escaped, query};
-use crate::client::{Failure, LIST_DEADLINE};
+use super::{Metrics, query};
 use crate::pods::read;
 
-/// A target with more pods than this isn't sized by a metric of them: an error.
-pub const PODS_MAX: usize = 10_000;
-/// Targets whose pods are listed at the same time; the others wait. A page of pods
-/// takes some 2 MB while it is read.
-pub const ASKED_MAX: usize = 4;
-/// In one page of a list.
-const PAGE: &str = "250";
 /// The kind of what the values are of.
 const KIND: &str = "Pod";
 
-/// A page of pods, of which only this is read.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: Next,
-    items: Vec<Listed>,
-}
-
-#[derive(Default, Deserialize)]
-struct Next {
-    #[serde(rename = "continue")]
-    token: Option<String>,
-}
-
+/// What is read of a pod.
 #[derive(Deserialize)]
 struct Listed {
     metadata: Meta,
@@ -74,9 +53,7 @@ impl Metrics {
             return Err("the target's scale doesn't say yet which pods are its own".to_owned());
         }
         let values = self.values(namespace, pods, metric, series).await?;
-        let sorted = self.sorted(namespace, pods, metric, values);
-        let sorted = tokio::time::timeout(LIST_DEADLINE, sorted).await;
-        sorted.unwrap_or_else(|_| Err(Failure::Late(LIST_DEADLINE).to_string()))
+        self.sorted(namespace, pods, metric, values).await
     }
 
     /// By the pods' names. Where an adapter has two of one pod the last one counts.
@@ -112,40 +89,17 @@ impl Metrics {
         metric: &str,
         mut values: BTreeMap<String, i64>,
     ) -> Result<Sums, String> {
-        let Ok(_room) = self.lists.acquire().await else {
-            return Err("the agent ends".to_owned());
-        };
         let pick = Pick::custom(metric);
         let mut sums = Sums::default();
-        let mut listed = 0;
-        let mut token = None;
-        loop {
-            let query = query(&[
-                ("labelSelector", Some(pods)),
-                ("limit", Some(PAGE)),
-                ("continue", token.as_deref()),
-            ]);
-            let path = format!("/api/v1/namespaces/{}/pods{query}", escaped(namespace));
-            let page: Result<Page, Failure> = answer::list(&self.client, &path).await;
-            let page = page.map_err(|why| format!("the target's pods can't be listed: {why}"))?;
-            listed += page.items.len();
-            if listed > PODS_MAX {
-                return Err(format!("the target has more than {PODS_MAX} pods"));
-            }
-            let found = page.items.iter().map(|it| pod(it, metric, &mut values));
+        let sort = |page: Vec<Listed>| {
+            let found = page.iter().map(|it| pod(it, metric, &mut values));
             let found: Vec<Pod> = found.collect();
             // Only CPU looks at times.
-            sums.merge(&Sums::of(
-                &found,
-                pick,
-                &Controller::default(),
-                Ms::default(),
-            ));
-            token = page.metadata.token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
+            let (controller, now) = (Controller::default(), Ms::default());
+            sums.merge(&Sums::of(&found, pick, &controller, now));
+        };
+        let listed = self.pages(namespace, pods, None, sort).await;
+        listed.map_err(|why| format!("the target's {why}"))?;
         for stranger in values.into_values() {
             sums.add_stranger(stranger);
         }

@@ -30,9 +30,9 @@ pub struct About {
 impl About {
     pub fn new(name: Name, left_out: Vec<String>, spec: &Value) -> About {
         About {
+            fixed: fixed(&name.namespace, spec),
             name,
             left_out,
-            fixed: fixed(spec),
         }
     }
 }
@@ -126,7 +126,7 @@ pub fn patch(status: &Status, about: &About, now: Timestamp) -> Value {
 }
 
 /// What KEDA's status says of the spec: its target, its triggers, their metrics.
-fn fixed(spec: &Value) -> Value {
+fn fixed(namespace: &str, spec: &Value) -> Value {
     let target = &spec["scaleTargetRef"];
     let text = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
     let version = text(&target["apiVersion"], "apps/v1");
@@ -168,6 +168,9 @@ fn fixed(spec: &Value) -> Value {
             "rabbitmq" => {
                 let name = format!("rabbitmq-{}", escaped(&setting("queueName")));
                 external.push(metric(index, &name));
+            }
+            "kubernetes-workload" => {
+                external.push(metric(index, &format!("workload-{namespace}")));
             }
             other => external.push(metric(index, other)),
         }
@@ -302,6 +305,7 @@ mod tests {
                 { "type": "redis-streams", "metadata": { "stream": "a:b" } },
                 { "type": "nats-jetstream", "metadata": { "stream": "mails" } },
                 { "type": "postgresql", "metadata": { "query": "SELECT 1" } },
+                { "type": "kubernetes-workload", "metadata": { "podSelector": "app=a" } },
             ],
         });
         let about = About::new(Name::new("shop", "web"), Vec::new(), &spec);
@@ -313,7 +317,8 @@ mod tests {
                 "s2-redis-celery",
                 "s3-redis-streams-a-b",
                 "s4-nats-jetstream-mails",
-                "s5-postgresql"
+                "s5-postgresql",
+                "s6-workload-shop"
             ])
         );
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A helper that finds nothing has failed its test.
 
+mod counted;
 mod pods;
 mod rig;
 mod scale;

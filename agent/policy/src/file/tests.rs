@@ -89,7 +89,7 @@ fn a_sound_policy_and_a_sound_process_are_read_with_their_defaults() {
     assert_eq!((policy.replicas_min, policy.replicas_max), (1, 12));
     assert_eq!(
         (policy.polling_interval_ms, policy.cooldown_ms),
-        (5_000, 300_000)
+        (2_000, 300_000)
     );
     assert_eq!(policy.initial_cooldown_ms, 0);
     assert_eq!(policy.behavior, None);

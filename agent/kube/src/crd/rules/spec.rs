@@ -87,30 +87,29 @@ fn measures() -> Vec<Rule> {
     ]
 }
 
+/// Types whose value must be held against something, and by which setting.
+const GOALS: [(&str, &str); 4] = [
+    ("metrics-api", "targetValue"),
+    ("prometheus", "threshold"),
+    ("postgresql", "targetQueryValue"),
+    ("kubernetes-workload", "value"),
+];
+
 fn modifiers() -> Vec<Rule> {
     let amount = "self.scalingModifiers.target";
-    vec![
+    let goal = |(kind, key): (&str, &str)| {
         Rule::new(
             "",
-            "has(self.scalingModifiers) || !has(self.triggers) || \
-             self.triggers.all(t, t.type != 'metrics-api' || 'targetValue' in t.metadata)",
-            "metrics-api needs targetValue: what the value is held against",
+            format!(
+                "has(self.scalingModifiers) || !has(self.triggers) || \
+                 self.triggers.all(t, t.type != '{kind}' || '{key}' in t.metadata)"
+            ),
+            format!("{kind} needs {key}: what the value is held against"),
         )
-        .blames(".triggers"),
-        Rule::new(
-            "",
-            "has(self.scalingModifiers) || !has(self.triggers) || \
-             self.triggers.all(t, t.type != 'prometheus' || 'threshold' in t.metadata)",
-            "prometheus needs threshold: what the value is held against",
-        )
-        .blames(".triggers"),
-        Rule::new(
-            "",
-            "has(self.scalingModifiers) || !has(self.triggers) || \
-             self.triggers.all(t, t.type != 'postgresql' || 'targetQueryValue' in t.metadata)",
-            "postgresql needs targetQueryValue: what the value is held against",
-        )
-        .blames(".triggers"),
+        .blames(".triggers")
+    };
+    let mut rules: Vec<Rule> = GOALS.into_iter().map(goal).collect();
+    rules.extend([
         Rule::new(
             "",
             format!(
@@ -133,7 +132,8 @@ fn modifiers() -> Vec<Rule> {
             "needs scalingModifiers, whose formula says what counts instead",
         )
         .blames(".fallback.behavior"),
-    ]
+    ]);
+    rules
 }
 
 fn target() -> Vec<Rule> {

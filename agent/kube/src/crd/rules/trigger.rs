@@ -60,6 +60,7 @@ pub(super) fn rules() -> Vec<Rule> {
     rules.extend(redis());
     rules.extend(nats());
     rules.extend(postgresql());
+    rules.extend(kubernetes_workload());
     rules.extend(cron());
     rules
 }
@@ -198,6 +199,18 @@ fn postgresql() -> Vec<Rule> {
         ),
         target("postgresql", "targetQueryValue"),
         activation("postgresql", "activationTargetQueryValue"),
+    ]
+}
+
+fn kubernetes_workload() -> Vec<Rule> {
+    vec![
+        needed(
+            "kubernetes-workload",
+            "podSelector",
+            "whose pods are counted",
+        ),
+        target("kubernetes-workload", "value"),
+        activation("kubernetes-workload", "activationValue"),
     ]
 }
 
