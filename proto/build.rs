@@ -26,6 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     std::fs::write(path, descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
+    let ask = protox::compile(["proto/starling/ask/v1/ask.proto"], ["proto"])?;
+    tonic_prost_build::configure().compile_fds(ask)?;
     // Somebody else's, so our own servers don't show it by reflection.
     let kubelet = protox::compile(["proto/podresources/v1/podresources.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(kubelet)?;

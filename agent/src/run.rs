@@ -43,14 +43,11 @@ use starling_health::logs::Format;
 use starling_health::{Health, Held, Proposal};
 use starling_identity::Troubles;
 use starling_kept::again;
-use starling_kube::authentication::Authentications;
-use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies};
 use starling_policy::{Directory, Looked, Saved};
 use starling_process::Supervisor;
-use starling_sources::Poller;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
@@ -58,6 +55,7 @@ use crate::config::Adopt;
 use crate::platform::{self, Meter as PodMeter, Platform};
 use crate::{actuate, measure};
 use aside::Aside;
+use ask::Asker;
 use start::Parts;
 use tell::Told;
 use ticks::{TICK_EVERY, Ticks};
@@ -131,19 +129,9 @@ struct Agent {
     policies: Option<Policies>,
     /// What Kubernetes' metrics APIs are asked through; `None` on bare machines.
     apis: Option<Metrics>,
-    /// KEDA's objects by which triggers authenticate.
-    authentications: Option<Authentications>,
-    /// The pods behind Services that triggers ask one by one.
-    endpoints: Option<Endpoints>,
     /// This agent leads and may act.
     leads: bool,
-    poller: Arc<Poller>,
-    /// What policies want to know alike.
-    shared: Arc<ask::Shared>,
-    /// Room for those that ask Kubernetes first.
-    lookups: Arc<Semaphore>,
-    /// Room for those that wait and those that are asked.
-    waiting: Arc<Semaphore>,
+    asker: Arc<Asker>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// This node's devices, for those that watch over the agent.
     machine: watch::Sender<Arc<Machine>>,
@@ -620,6 +608,7 @@ impl Agent {
         let silent = self.platform.is_some() && !self.node.platform();
         let since = self.platform_silent.unwrap_or_else(Instant::now);
         self.platform_silent = silent.then_some(since);
+        self.asker.alive(self.node.alive());
         self.snapshot.send_replace(Arc::new(Snapshot {
             at: self.clock.now(),
             platform_silent_ms: (self.platform_silent)

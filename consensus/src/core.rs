@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::failed::Failed;
 use crate::hand_over::{self, Part};
 use crate::join::identify;
+use crate::letters::Letters;
 use crate::meet::Met;
 use crate::net::client::{Lane, Peers};
 use crate::net::identity::envelope;
@@ -69,6 +70,7 @@ pub struct Core {
     pub standing: Standing,
     /// What others support.
     pub versions: Arc<Versions>,
+    pub letters: Letters,
 }
 
 /// This agent as a member.
@@ -339,7 +341,8 @@ impl Core {
             .is_ok_and(|answer| answer.cluster_id == membership.own.cluster_id && answer.id == id.0)
     }
 
-    fn address(&self, NodeId(id): NodeId) -> Option<String> {
+    /// Where a member listens for others.
+    pub fn address(&self, NodeId(id): NodeId) -> Option<String> {
         let ledger = self.ledger.read().unwrap_or_else(PoisonError::into_inner);
         let admitted = ledger.members.get(&NodeId(id))?;
         Some(self.peers.book.find(id, &admitted.member.peer_address))

@@ -23,6 +23,7 @@ mod form;
 mod hand_over;
 mod join;
 mod leadership;
+pub mod letters;
 mod machine;
 mod meet;
 mod namesake;
@@ -53,6 +54,7 @@ use tokio::sync::watch;
 
 pub use clock::Clock;
 pub use hand_over::{DEADLINE as HAND_OVER_DEADLINE, Kept};
+pub use letters::Letter;
 pub use propose::COMMAND_BYTES_MAX;
 pub use seeds::{SEEDS_MAX, Seeds};
 pub use stats::Stats;
@@ -222,6 +224,8 @@ pub enum Error {
     /// Nothing was changed, or a new try goes on where it was.
     #[error("nothing was rebuilt: {0}")]
     NotRebuilt(String),
+    #[error("the letter wasn't delivered: {0}")]
+    Undelivered(String),
     #[error("this agent keeps the lead: {0}")]
     LeadKept(Kept),
     #[error("{field} {why}")]
@@ -371,6 +375,21 @@ impl Log {
         self.inner
             .on_runtime(async move { Ok(core.answers(id).await) })
             .await
+    }
+
+    /// Delivers a letter to another member, within two seconds.
+    /// [`Error::Undelivered`] where that isn't known to have happened.
+    pub async fn tell(&self, to: NodeId, body: Vec<u8>) -> Result<(), Error> {
+        let core = self.inner.core.clone();
+        self.inner
+            .on_runtime(async move { letters::tell(&core, to, body).await })
+            .await
+    }
+
+    /// What another member has written to this one, once there is something. Each letter is
+    /// given out once.
+    pub async fn letter(&self) -> Letter {
+        self.inner.core.letters.next().await
     }
 
     /// Gives the lead to another voter, for an agent that is about to end, and

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::core::{Core, Membership};
 use crate::failed::Failed;
 use crate::leadership::Observer;
+use crate::letters::Letters;
 use crate::machine::Machine;
 use crate::meet::{self, Met};
 use crate::net::client::{Links, Peers};
@@ -160,6 +161,7 @@ async fn assemble(config: Config, listener: TcpListener) -> Result<Parts, Error>
         recall: Arc::default(),
         standing: Standing::default(),
         versions: Arc::default(),
+        letters: Letters::default(),
     });
     // Before anything that could depend on it: other new agents ask who this is.
     let listener = listen(listener).map_err(Error::Threads)?;

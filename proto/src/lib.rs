@@ -19,6 +19,12 @@ pub mod raft {
     tonic::include_proto!("starling.raft.v1");
 }
 
+/// What agents ask each other to ask.
+pub mod ask {
+    #![allow(clippy::pedantic, clippy::all, missing_docs)]
+    tonic::include_proto!("starling.ask.v1");
+}
+
 /// Inside sealed datagrams.
 pub mod gossip {
     #![allow(clippy::pedantic, clippy::all, missing_docs)]

@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use starling_engine::policy::{Source, Trigger};
 
@@ -195,6 +196,20 @@ impl fmt::Display for Reason {
             Reason::TooLarge { location, is } => write!(f, "`{location}` is too large: {is}"),
         }
     }
+}
+
+/// Whether it is answered without asking anybody.
+pub fn is_local(trigger: &Trigger) -> bool {
+    matches!(&trigger.source, Source::External { kind, .. } if kind == CRON)
+}
+
+/// How long a question may take, at most.
+pub fn timeout(trigger: &Trigger) -> Duration {
+    let ms = match &trigger.source {
+        Source::External { metadata, .. } => settings::timeout_ms(metadata).ok(),
+        _ => None,
+    };
+    Duration::from_millis(ms.unwrap_or(settings::TIMEOUT_DEFAULT_MS))
 }
 
 /// What is wrong with the metadata of a trigger of one of the types that this room

@@ -1,92 +1,108 @@
 //! Asks external triggers, away from the loop.
 //!
-//! Comes in: which trigger of which policy. Goes out: its answer, as an event. What a
-//! question needs of Kubernetes is asked for just before it. What several policies want to
-//! know alike is asked once. What waits is bounded here, and so is what Kubernetes is asked at
-//! a time; whose turn it is at a source is that room's. Never asks twice for one order.
+//! Comes in: which trigger of which policy. Goes out: its answer, as an event. A source is
+//! asked by one member, mostly not the leader: where that one can't reach it, the next one is
+//! asked. What several policies want to know alike is asked once. What waits is bounded here;
+//! whose turn it is at a source is that room's. Never asks twice for one order.
 
+mod here;
 mod once;
+mod post;
+mod spread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use starling_consensus::Log;
 use starling_engine::node::Answer;
 use starling_engine::node::platform::Observation;
 use starling_engine::policy::{Form, Name, Source, Trigger};
-use starling_engine::unit::Ms;
-use starling_kube::authentication::{Authentications, NAMESPACED, Wanted};
+use starling_engine::unit::NodeId;
+use starling_kube::authentication::Authentications;
+use starling_kube::client::Connection;
 use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
 use starling_kube::target;
-use starling_sources::{Asked, Number, Poller, Reference, Secrets};
-use tokio::sync::Semaphore;
+use starling_proto::ask::failure::Of;
+use starling_proto::ask::{self as wire, answer};
+use starling_sources::{Number, Poller, Reference};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Agent, Event, read};
+pub(super) use here::wall;
+use here::{Failure, Here, LOOKUPS_MAX};
 use once::Once;
+use post::Post;
+use spread::{Mark, Spread};
 
-/// Triggers for which Kubernetes is asked at the same time; more wait, and fail if they wait
-/// too long.
-pub(super) const LOOKUPS_MAX: usize = 64;
 /// Triggers that wait or are asked; further ones aren't asked this time, and count as
 /// without an answer.
-pub(super) const POLLS_WAITING_MAX: usize = 10_000;
+const WAITING_MAX: usize = 10_000;
+/// For the way to another member and back, beyond the time that the question itself has.
+const WAY: Duration = Duration::from_secs(1);
+/// No further member is asked after so long: the policy waits for an answer.
+const TRIES: Duration = Duration::from_secs(4);
 
 /// What is asked, as far as the answer goes by it.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Question {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Question {
     kind: String,
     metadata: BTreeMap<String, String>,
     /// Whose parameters it is asked with, where it has a reference to some.
     on_behalf: Option<(String, Option<target::Reference>)>,
 }
 
-/// The answers that policies share.
-pub(super) type Shared = Once<Question, Result<Number, String>>;
+/// Asks, here and through others.
+pub(super) struct Asker {
+    log: Log,
+    here: Here,
+    /// The answers that policies share.
+    shared: Once<Question, Result<Number, Failure>>,
+    spread: Spread,
+    post: Post,
+    /// As gossip has it.
+    alive: watch::Sender<BTreeSet<NodeId>>,
+    waiting: Arc<Semaphore>,
+}
+
+/// What the ledger says of a trigger's policy.
+struct Put {
+    revision: u64,
+    interval: Duration,
+    target: Option<target::Reference>,
+}
 
 impl Agent {
     pub(super) fn poll(&self, policy: Name, trigger: Trigger) {
         let events = self.events.clone();
-        let metrics = self.health.metrics().clone();
+        let asker = self.asker.clone();
         let apis = self.apis.clone();
-        let lookups = self.lookups.clone();
         // Without an answer it counts as failed after a while, and is asked again.
-        let Ok(room) = self.waiting.clone().try_acquire_owned() else {
+        let Some(room) = asker.room() else {
             return;
         };
         let pods = match trigger.source {
             Source::Pods { .. } => self.selector(&policy),
             _ => String::new(),
         };
-        let by = By {
-            poller: self.poller.clone(),
-            shared: self.shared.clone(),
-            authentications: self.authentications.clone(),
-            endpoints: self.endpoints.clone(),
-            lookups: self.lookups.clone(),
-            target: Reference::of(&trigger).and_then(|_| self.target(&policy)),
-            namespace: policy.namespace.clone(),
-            // Half an interval old it is newer than the policy's own last one.
-            age_max: self.interval(&policy) / 2,
-        };
         tokio::spawn(async move {
             let _room = room;
-            let begun = Instant::now();
             let apis = apis.filter(|_| Metrics::knows(&trigger.source));
             let (result, asked) = if let Some(apis) = apis {
-                let _permit = lookups.acquire().await;
+                let _permit = asker.here.lookups.acquire().await;
                 let asked = Instant::now();
-                let answer = apis.ask(&policy.namespace, &trigger.source, &pods);
-                (answer.await, asked)
+                let answer = apis.ask(&policy.namespace, &trigger.source, &pods).await;
+                asker.here.counts.polled(answer.is_ok(), asked.elapsed());
+                (answer, asked)
             } else {
-                let (said, asked) = by.ask(&trigger).await;
+                let (said, asked) = asker.ask(&policy, &trigger).await;
                 let answer = said.map(|said| Answer::Value {
                     milli: said.milli,
                     activity_milli: said.activity_milli,
                 });
-                (answer, asked)
+                (answer.map_err(|failure| failure.why), asked)
             };
-            metrics.polled(result.is_ok(), begun.elapsed());
             let trigger = trigger.name;
             let _ = events
                 .send(Event::Polled {
@@ -97,24 +113,6 @@ impl Agent {
                 })
                 .await;
         });
-    }
-
-    /// Zero where the policy is just gone.
-    fn interval(&self, policy: &Name) -> Duration {
-        let ledger = self.log.ledger();
-        let ledger = read(&ledger);
-        let put = ledger.policies.get(policy);
-        Duration::from_millis(put.map_or(0, |put| put.policy.polling_interval_ms))
-    }
-
-    fn target(&self, policy: &Name) -> Option<target::Reference> {
-        let ledger = self.log.ledger();
-        let ledger = read(&ledger);
-        let policy = &ledger.policies.get(policy)?.policy;
-        (policy.target.form() == Form::Scaled).then(|| target::Reference {
-            target: policy.target.clone(),
-            version: policy.target_version.clone(),
-        })
     }
 
     /// Which pods are a policy's target's, as its scale says; empty where that isn't known.
@@ -129,79 +127,249 @@ impl Agent {
     }
 }
 
-/// Who asks, and on whose behalf.
-struct By {
-    poller: Arc<Poller>,
-    shared: Arc<Shared>,
-    authentications: Option<Authentications>,
-    endpoints: Option<Endpoints>,
-    lookups: Arc<Semaphore>,
-    namespace: String,
-    target: Option<target::Reference>,
-    age_max: Duration,
-}
+impl Asker {
+    /// `kubernetes` is the connection to it, and KEDA's own namespace.
+    pub(super) fn new(
+        log: Log,
+        poller: Poller,
+        counts: starling_health::Metrics,
+        kubernetes: Option<(&Connection, &str)>,
+    ) -> Arc<Asker> {
+        let authentications =
+            kubernetes.map(|(connection, keda)| Authentications::new(connection, keda));
+        Arc::new(Asker {
+            post: Post::new(log.clone()),
+            log,
+            here: Here {
+                poller,
+                authentications,
+                endpoints: kubernetes.map(|(connection, _)| Endpoints::new(connection)),
+                lookups: Semaphore::new(LOOKUPS_MAX),
+                counts,
+            },
+            shared: Once::default(),
+            spread: Spread::default(),
+            alive: watch::Sender::default(),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+        })
+    }
 
-impl By {
+    /// Who is alive now. Of those that are no longer nobody waits for an answer.
+    pub(super) fn alive(&self, members: &BTreeSet<NodeId>) {
+        self.alive.send_if_modified(|alive| {
+            let changed = alive != members;
+            if changed {
+                alive.clone_from(members);
+            }
+            changed
+        });
+    }
+
+    fn room(&self) -> Option<OwnedSemaphorePermit> {
+        self.waiting.clone().try_acquire_owned().ok()
+    }
+
     /// The answer, and when it was asked for: by this policy, or by another one before.
-    async fn ask(&self, trigger: &Trigger) -> (Result<Number, String>, Instant) {
-        let Source::External { kind, metadata } = &trigger.source else {
-            return (self.once(trigger).await, Instant::now());
+    async fn ask(&self, policy: &Name, trigger: &Trigger) -> (Result<Number, Failure>, Instant) {
+        let (Source::External { kind, metadata }, Some(put)) = (&trigger.source, self.put(policy))
+        else {
+            let gone = Failure {
+                why: "its policy is gone".to_owned(),
+                of: Of::Source,
+            };
+            return (Err(gone), Instant::now());
         };
+        let target = put
+            .target
+            .clone()
+            .filter(|_| Reference::of(trigger).is_some());
+        let on_behalf = Reference::of(trigger).map(|_| (policy.namespace.clone(), target));
         let question = Question {
             kind: kind.clone(),
             metadata: metadata.clone(),
-            on_behalf: Reference::of(trigger)
-                .map(|_| (self.namespace.clone(), self.target.clone())),
+            on_behalf,
         };
-        let once = self.once(trigger);
-        self.shared.ask(question, self.age_max, once).await
+        let mark = Mark::of(&question);
+        let members = if starling_sources::is_local(trigger) {
+            vec![self.log.id()]
+        } else {
+            self.spread.order(mark, &self.alive.borrow(), self.log.id())
+        };
+        let asked = self.one_of(&members, mark, policy, &put, trigger);
+        // Half an interval old it is newer than the policy's own last one.
+        self.shared.ask(question, put.interval / 2, asked).await
     }
 
-    async fn once(&self, trigger: &Trigger) -> Result<Number, String> {
-        let secrets = self.secrets(trigger).await?;
-        let endpoints = match (starling_sources::service(trigger), &self.endpoints) {
-            (Some(of), Some(endpoints)) => {
-                let _permit = self.lookups.acquire().await;
-                Some(endpoints.ready(of.namespace, of.name).await?)
+    /// Whoever of these can reach the source, in this order.
+    async fn one_of(
+        &self,
+        members: &[NodeId],
+        mark: Mark,
+        policy: &Name,
+        put: &Put,
+        trigger: &Trigger,
+    ) -> Result<Number, Failure> {
+        let begun = Instant::now();
+        let mut last = None;
+        for member in members {
+            let said = if *member == self.log.id() {
+                self.here.ask(policy, put.target.as_ref(), trigger).await
+            } else {
+                self.through(*member, policy, put, trigger).await
+            };
+            let Err(failure) = said else {
+                return said;
+            };
+            if failure.of == Of::Source {
+                return Err(failure);
             }
-            _ => None,
-        };
-        let asked = Asked {
-            namespace: &self.namespace,
-            wall_ms: wall().0.cast_signed(),
-            secrets: secrets.as_ref(),
-            endpoints: endpoints.as_deref(),
-        };
-        let answer = self.poller.poll(trigger, asked).await;
-        answer.map_err(|error| error.to_string())
-    }
-
-    /// What one of KEDA's objects says; `None` where files do, or nothing is needed.
-    async fn secrets(&self, trigger: &Trigger) -> Result<Option<Secrets>, String> {
-        let (Some(reference), Some(objects)) = (Reference::of(trigger), &self.authentications)
-        else {
-            return Ok(None);
-        };
-        let namespace = &self.namespace;
-        let files = self.poller.has_files(namespace, reference.name);
-        if reference.kind.is_none() && files.await {
-            return Ok(None);
+            self.spread.shun(mark, *member);
+            // Of a source that says nothing the next one would hear nothing for as long.
+            let silent = failure.of == Of::Silence;
+            // What the first one says is mostly what is wrong.
+            last.get_or_insert(failure);
+            if silent || begun.elapsed() > TRIES {
+                break;
+            }
         }
-        let wanted = Wanted {
-            kind: reference.kind.unwrap_or(NAMESPACED),
-            name: reference.name,
-            namespace,
-            target: self.target.as_ref(),
-            container: reference.container,
-        };
-        let _permit = self.lookups.acquire().await;
-        let parameters = objects.read(wanted).await?;
-        Ok(Some(Secrets::from(parameters.0)))
+        Err(last.unwrap_or_else(|| Failure {
+            why: "no member is there to ask".to_owned(),
+            of: Of::Way,
+        }))
     }
-}
 
-/// What the machine's calendar says; ages and windows go by other clocks.
-pub(super) fn wall() -> Ms {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Ms(since.map_or(0, |since| since.as_millis() as u64))
+    async fn through(
+        &self,
+        member: NodeId,
+        policy: &Name,
+        put: &Put,
+        trigger: &Trigger,
+    ) -> Result<Number, Failure> {
+        let question = wire::Question {
+            id: 0,
+            namespace: policy.namespace.clone(),
+            name: policy.name.clone(),
+            revision: put.revision,
+            trigger: trigger.name.clone(),
+        };
+        let within = starling_sources::timeout(trigger) + WAY;
+        let by = |why: &str| {
+            let name = self.name(member);
+            format!("{why} (asked by {name})")
+        };
+        let mut alive = self.alive.subscribe();
+        let said = tokio::select! {
+            said = self.post.ask(member, question, within) => said,
+            _ = alive.wait_for(|alive| !alive.contains(&member)) => Err("it is gone".to_owned()),
+        };
+        let said = match said {
+            Ok(answer) => answer.said,
+            Err(why) => {
+                return Err(Failure {
+                    why: format!("{} doesn't answer: {why}", self.name(member)),
+                    of: Of::Way,
+                });
+            }
+        };
+        match said {
+            Some(answer::Said::Number(number)) if number.milli >= 0 => Ok(Number {
+                milli: number.milli,
+                activity_milli: number.activity_milli,
+            }),
+            Some(answer::Said::Failure(failure)) => Err(Failure {
+                why: by(&failure.why),
+                of: failure.of(),
+            }),
+            _ => Err(Failure {
+                why: by("its answer can't be read"),
+                of: Of::Way,
+            }),
+        }
+    }
+
+    fn name(&self, member: NodeId) -> String {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let known = ledger.members.get(&member);
+        known.map_or_else(|| member.to_string(), |known| known.member.name.clone())
+    }
+
+    fn put(&self, policy: &Name) -> Option<Put> {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let put = ledger.policies.get(policy)?;
+        let policy = &put.policy;
+        let scaled = policy.target.form() == Form::Scaled;
+        Some(Put {
+            revision: put.revision,
+            interval: Duration::from_millis(policy.polling_interval_ms),
+            target: scaled.then(|| target::Reference {
+                target: policy.target.clone(),
+                version: policy.target_version.clone(),
+            }),
+        })
+    }
+
+    /// Reads what others write, for as long as the agent runs.
+    pub(super) async fn answer(self: Arc<Asker>) {
+        loop {
+            let letter = self.log.letter().await;
+            let from = letter.from;
+            for question in self.post.read(letter) {
+                // Whoever asked asks another one.
+                let Some(room) = self.room() else { break };
+                let asker = self.clone();
+                tokio::spawn(async move {
+                    let _room = room;
+                    let answer = asker.answered(&question).await;
+                    asker.post.answer(from, answer);
+                });
+            }
+        }
+    }
+
+    async fn answered(&self, question: &wire::Question) -> wire::Answer {
+        let said = match self.understood(question) {
+            Some((policy, put, trigger)) => {
+                self.here.ask(&policy, put.target.as_ref(), &trigger).await
+            }
+            None => Err(Failure {
+                why: "that policy isn't known there in this form yet".to_owned(),
+                of: Of::Way,
+            }),
+        };
+        let said = match said {
+            Ok(number) => answer::Said::Number(wire::Number {
+                milli: number.milli,
+                activity_milli: number.activity_milli,
+            }),
+            Err(failure) => answer::Said::Failure(wire::Failure {
+                why: failure.why,
+                of: failure.of.into(),
+            }),
+        };
+        wire::Answer {
+            id: question.id,
+            said: Some(said),
+        }
+    }
+
+    /// What this agent's own ledger says of it: a letter holds no addresses, so nobody can have
+    /// secrets sent to one of his own.
+    fn understood(&self, question: &wire::Question) -> Option<(Name, Put, Trigger)> {
+        let name = Name::new(&question.namespace, &question.name);
+        let put = self
+            .put(&name)
+            .filter(|put| put.revision == question.revision)?;
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let triggers = &ledger.policies.get(&name)?.policy.triggers;
+        let asked = |trigger: &&Trigger| {
+            trigger.name == question.trigger
+                && matches!(trigger.source, Source::External { .. })
+                && !starling_sources::is_local(trigger)
+        };
+        let trigger = triggers.iter().find(asked)?.clone();
+        Some((name, put, trigger))
+    }
 }

@@ -16,8 +16,6 @@ use starling_engine::node::Node;
 use starling_gossip as gossip;
 use starling_health::{self as health, Health, Logs};
 use starling_kept::again;
-use starling_kube::authentication::Authentications;
-use starling_kube::endpoints::Endpoints;
 use starling_kube::metrics::Metrics;
 use starling_kube::policies::{Dated, Policies, Reads};
 use starling_kube::targets;
@@ -25,13 +23,13 @@ use starling_policy::Directory;
 use starling_process::{Supervisor, limit};
 use starling_sources::Poller;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{error, info, warn};
 
 use super::addresses::{self, Sockets};
 use super::aside::Aside;
-use super::ask::{LOOKUPS_MAX, POLLS_WAITING_MAX, wall};
+use super::ask::{Asker, wall};
 use super::identity::{self, Identity, Known};
 use super::life;
 use super::outdated;
@@ -395,6 +393,18 @@ fn assemble(
         first,
         Box::new(move || meters().map_err(|e| format!("{e:#}"))),
     );
+    let kubernetes = config.kubernetes.as_ref();
+    let keda_namespace = kubernetes.map(|it| it.keda_namespace.as_str()).or(Some(""));
+    let asker = Asker::new(
+        log.clone(),
+        Poller::new(config.authentications.clone()),
+        health.metrics().clone(),
+        known.connection.as_ref().zip(keda_namespace),
+    );
+    let answers = asker.clone();
+    tokio::spawn(again("the asking for others", move || {
+        answers.clone().answer()
+    }));
     let agent = Agent {
         node: Node::new(log.id()).in_life(life),
         clock: log.clock(),
@@ -406,20 +416,11 @@ fn assemble(
         platform_silent: None,
         policies,
         apis: known.connection.as_ref().map(Metrics::new),
-        endpoints: known.connection.as_ref().map(Endpoints::new),
-        authentications: known.connection.as_ref().map(|connection| {
-            let kubernetes = config.kubernetes.as_ref();
-            let namespace = kubernetes.map_or("", |it| it.keda_namespace.as_str());
-            Authentications::new(connection, namespace)
-        }),
         leads: false,
         directory,
         looking_since: None,
         heirs_looked: None,
-        poller: Arc::new(Poller::new(config.authentications.clone())),
-        shared: Arc::default(),
-        lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-        waiting: Arc::new(Semaphore::new(POLLS_WAITING_MAX)),
+        asker,
         snapshot: watch::Sender::new(Arc::new(Snapshot::default())),
         machine: watch::Sender::new(Arc::default()),
         replicas: Arc::default(),

@@ -52,6 +52,8 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 pub enum Lane {
     Raft,
     Bulk,
+    /// What is said about other things waits for neither.
+    Letters,
 }
 
 /// Channels to other agents.

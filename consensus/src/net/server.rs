@@ -17,8 +17,8 @@ use starling_proto::raft::{
     self as wire, AttendReply, AttendRequest, Envelope, IdentifyReply, IdentifyRequest, JoinReply,
     JoinRequest, Leader, PreVoteReply, PreVoteRequest, ProposeReply, ProposeRequest, RaftReply,
     RaftRequest, ReadIndexReply, ReadIndexRequest, ReaddressReply, ReaddressRequest, RecallReply,
-    RecallRequest, SnapshotHead, SnapshotPart, StandReply, StandRequest, propose_reply,
-    read_index_reply,
+    RecallRequest, SnapshotHead, SnapshotPart, StandReply, StandRequest, TellReply, TellRequest,
+    propose_reply, read_index_reply,
 };
 use tokio::sync::Mutex;
 use tonic::transport::Server;
@@ -31,6 +31,7 @@ use crate::accept::connections;
 use crate::core::{Core, Membership};
 use crate::form::Form;
 use crate::join::is_nonce;
+use crate::letters::Letter;
 use crate::meet::{Other, meet};
 use crate::namesake;
 use crate::store::snapshots::{Image, SNAPSHOT_BYTES_MAX};
@@ -39,8 +40,8 @@ use crate::types::{Appended, Types};
 use crate::{Error, codec, hand_over, removed, stand, version};
 
 /// Calls at once on one connection; more wait.
-/// Two lanes for each of 500 peers that all call this one.
-const CONNECTIONS_MAX: usize = 1_024;
+/// Three lanes for each of 500 peers that all call this one.
+const CONNECTIONS_MAX: usize = 1_536;
 const CALLS_MAX: usize = 64;
 const STREAMS_MAX: u32 = 128;
 /// No call takes longer, snapshots included.
@@ -578,5 +579,17 @@ impl peer_server::Peer for Service {
             .await?;
         let reply = hand_over::stand(&self.core, membership, sender, &request).await;
         Ok(Response::new(reply))
+    }
+
+    async fn tell(&self, request: Request<TellRequest>) -> Result<Response<TellReply>, Status> {
+        let (caller, request) = Caller::of(request);
+        let (_, sender) = self
+            .checked(&caller, request.envelope.as_ref(), Wish::Other)
+            .await?;
+        self.core.letters.arrive(Letter {
+            from: NodeId(sender),
+            body: request.body,
+        })?;
+        Ok(Response::new(TellReply {}))
     }
 }

@@ -26,3 +26,4 @@ mod stalling;
 mod unshaken;
 mod upgrading;
 mod writer;
+mod writing;

@@ -1,22 +1,17 @@
 //! Servers that take questions and never answer, beside one that does.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
 use starling_rig::cluster::Cluster;
 use starling_rig::cluster::files::Documents;
 use starling_tests::sleepers::PROCESS;
 use starling_tests::{binary, until};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+use crate::counting::{self, Asked};
 
 /// More than what is asked at once.
 const HANGING: usize = 300;
 /// Policies that ask the same.
 const ALIKE: usize = 20;
-
-/// How often each path was asked for.
-type Asked = Arc<Mutex<BTreeMap<String, usize>>>;
 
 fn policy(name: &str, url: &str) -> String {
     format!(
@@ -25,22 +20,6 @@ fn policy(name: &str, url: &str) -> String {
          maxReplicaCount: 2\n  triggers:\n  - type: metrics-api\n    metadata: {{url: '{url}', \
          valueLocation: n, targetValue: '10'}}\n"
     )
-}
-
-/// Answers every question with 0.
-async fn answer(mut stream: TcpStream, asked: Asked) -> std::io::Result<()> {
-    let (reads, mut writes) = stream.split();
-    let mut lines = BufReader::new(reads).lines();
-    while let Some(line) = lines.next_line().await? {
-        if let Some(path) = line.split(' ').nth(1).filter(|_| line.starts_with("GET ")) {
-            *asked.lock().unwrap().entry(path.to_owned()).or_default() += 1;
-        }
-        if line.is_empty() {
-            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{\"n\":0}";
-            writes.write_all(answer.as_bytes()).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Takes each connection, and says nothing.
@@ -55,18 +34,11 @@ async fn hang(listener: TcpListener, name: String, asked: Asked) {
 #[tokio::test]
 async fn hanging_servers_delay_no_other_and_what_many_want_to_know_is_asked_once() {
     let asked = Asked::default();
-    let sound = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", sound.local_addr().unwrap());
+    let url = counting::serve(&asked, None).await;
     let mut policies = policy("web", &format!("{url}/web"));
     for n in 0..ALIKE {
         policies += &policy(&format!("alike-{n}"), &format!("{url}/alike"));
     }
-    let answers = asked.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = sound.accept().await {
-            tokio::spawn(answer(stream, answers.clone()));
-        }
-    });
     for n in 0..HANGING {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

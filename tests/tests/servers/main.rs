@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used)] // What isn't there fails its test.
 
 mod agents;
+mod counting;
 mod hanging;
 mod nats;
 mod postgresql;
 mod prometheus;
 mod rabbitmq;
 mod redis;
+mod spread;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;

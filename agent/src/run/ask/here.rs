@@ -1,0 +1,127 @@
+//! Asks a source from this node.
+//!
+//! Comes in: a trigger, and on whose behalf. Goes out: a number, or why there is none and
+//! whether another member may have more luck. What a question needs of Kubernetes is asked for
+//! just before it.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use starling_engine::policy::{Name, Trigger};
+use starling_engine::unit::Ms;
+use starling_health::Metrics;
+use starling_kube::authentication::{Authentications, NAMESPACED, Wanted};
+use starling_kube::endpoints::Endpoints;
+use starling_kube::target;
+use starling_proto::ask::failure::Of;
+use starling_sources::{Asked, Number, Poller, Reason, Reference, Secrets};
+use tokio::sync::Semaphore;
+
+/// Triggers for which Kubernetes is asked at the same time; more wait, and fail if they wait
+/// too long.
+pub(super) const LOOKUPS_MAX: usize = 64;
+
+/// Why there is no number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::run) struct Failure {
+    pub why: String,
+    pub of: Of,
+}
+
+/// Asks from this node.
+pub(super) struct Here {
+    pub poller: Poller,
+    /// `None` on bare machines, as what follows.
+    pub authentications: Option<Authentications>,
+    pub endpoints: Option<Endpoints>,
+    pub lookups: Semaphore,
+    /// Counts what is asked from here.
+    pub counts: Metrics,
+}
+
+impl Here {
+    /// `target` is what the policy sizes, where the trigger has a reference.
+    pub(super) async fn ask(
+        &self,
+        policy: &Name,
+        target: Option<&target::Reference>,
+        trigger: &Trigger,
+    ) -> Result<Number, Failure> {
+        let begun = Instant::now();
+        let answer = self.uncounted(policy, target, trigger).await;
+        self.counts.polled(answer.is_ok(), begun.elapsed());
+        answer
+    }
+
+    async fn uncounted(
+        &self,
+        policy: &Name,
+        target: Option<&target::Reference>,
+        trigger: &Trigger,
+    ) -> Result<Number, Failure> {
+        // What Kubernetes doesn't say here it may say elsewhere.
+        let way = |why| Failure { why, of: Of::Way };
+        let secrets = self.secrets(policy, target, trigger).await.map_err(way)?;
+        let endpoints = match (starling_sources::service(trigger), &self.endpoints) {
+            (Some(of), Some(endpoints)) => {
+                let _permit = self.lookups.acquire().await;
+                let ready = endpoints.ready(of.namespace, of.name).await;
+                Some(ready.map_err(way)?)
+            }
+            _ => None,
+        };
+        let asked = Asked {
+            namespace: &policy.namespace,
+            wall_ms: wall().0.cast_signed(),
+            secrets: secrets.as_ref(),
+            endpoints: endpoints.as_deref(),
+        };
+        let answer = self.poller.poll(trigger, asked).await;
+        answer.map_err(|error| Failure {
+            why: error.to_string(),
+            of: of(&error.reason),
+        })
+    }
+
+    /// What one of KEDA's objects says; `None` where files do, or nothing is needed.
+    async fn secrets(
+        &self,
+        policy: &Name,
+        target: Option<&target::Reference>,
+        trigger: &Trigger,
+    ) -> Result<Option<Secrets>, String> {
+        let (Some(reference), Some(objects)) = (Reference::of(trigger), &self.authentications)
+        else {
+            return Ok(None);
+        };
+        let namespace = &policy.namespace;
+        let files = self.poller.has_files(namespace, reference.name);
+        if reference.kind.is_none() && files.await {
+            return Ok(None);
+        }
+        let wanted = Wanted {
+            kind: reference.kind.unwrap_or(NAMESPACED),
+            name: reference.name,
+            namespace,
+            target,
+            container: reference.container,
+        };
+        let _permit = self.lookups.acquire().await;
+        let parameters = objects.read(wanted).await?;
+        Ok(Some(Secrets::from(parameters.0)))
+    }
+}
+
+/// What another member's question would come to.
+fn of(reason: &Reason) -> Of {
+    match reason {
+        Reason::Connection(_) | Reason::Secret(_) => Of::Way,
+        Reason::TimedOut { .. } | Reason::Crowded { .. } | Reason::Resting { .. } => Of::Silence,
+        _ => Of::Source,
+    }
+}
+
+/// What the machine's calendar says; ages and windows go by other clocks.
+pub(in crate::run) fn wall() -> Ms {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ms(since.map_or(0, |since| since.as_millis() as u64))
+}
