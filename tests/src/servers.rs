@@ -8,6 +8,7 @@
     reason = "what isn't there fails the test that looks for it"
 )]
 
+mod mariadb;
 mod nats;
 mod postgresql;
 mod prometheus;
@@ -16,12 +17,14 @@ mod redis;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use starling_kubernetes_rig::shell;
 
+pub use mariadb::MariaDb;
 pub use nats::Nats;
 pub use postgresql::PostgreSql;
 pub use prometheus::Prometheus;
@@ -95,6 +98,29 @@ fn is_startable(program: &Path, package: &str) -> bool {
         starling_faults::leave_out(&why);
     }
     startable
+}
+
+/// A program of one that refuses to be root's.
+fn as_owner(owner: &str, program: &Path) -> Command {
+    let mut command = Command::new("/usr/sbin/runuser");
+    command.args(["-u", owner, "--"]).arg(program);
+    command
+}
+
+/// Gives it to one of this machine's users.
+fn own(path: &Path, owner: &str) {
+    let id = |flag: &str| -> Option<u32> {
+        let mut id = Command::new("id");
+        let said = shell::finish(id.args([flag, owner]), "", DEADLINE).ok()?;
+        said.trim().parse().ok()
+    };
+    chown(path, id("-u"), id("-g")).unwrap();
+}
+
+/// The same, and nobody else may read it.
+fn own_alone(path: &Path, owner: &str) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    own(path, owner);
 }
 
 /// Ports that nobody has now, each another one.

@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 17] = [
+pub const TRIGGER_TYPES: [&str; 18] = [
     "cpu",
     "memory",
     "gpu",
@@ -44,6 +44,7 @@ pub const TRIGGER_TYPES: [&str; 17] = [
     starling_sources::NATS_JETSTREAM,
     starling_sources::POSTGRESQL,
     starling_sources::KUBERNETES_WORKLOAD,
+    starling_sources::MYSQL,
     starling_sources::CRON,
 ];
 
@@ -151,7 +152,7 @@ fn deployment() -> String {
 pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
     /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams`,
-    /// `nats-jetstream`, `postgresql`, `kubernetes-workload` or `cron`.
+    /// `nats-jetstream`, `postgresql`, `kubernetes-workload`, `mysql` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

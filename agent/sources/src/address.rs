@@ -93,7 +93,7 @@ pub(super) fn without_user(url: &str) -> Result<(String, Option<(String, String)
 }
 
 /// What [`encoded`] makes of a text, and the text where it isn't such.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {

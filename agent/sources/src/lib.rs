@@ -19,6 +19,7 @@ mod http;
 mod kept;
 mod kubernetes_workload;
 mod metrics_api;
+mod mysql;
 mod nats;
 mod number;
 mod postgresql;
@@ -45,6 +46,7 @@ pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use kubernetes_workload::{KUBERNETES_WORKLOAD, Pods, pods};
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
+pub use mysql::MYSQL;
 pub use nats::NATS_JETSTREAM;
 pub use postgresql::POSTGRESQL;
 pub use prometheus::PROMETHEUS;
@@ -220,6 +222,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         PROMETHEUS => prometheus::check(metadata),
         RABBITMQ => rabbitmq::check(metadata),
         POSTGRESQL => postgresql::check(metadata),
+        MYSQL => mysql::check(metadata),
         NATS_JETSTREAM => nats::check(metadata),
         REDIS | REDIS_STREAMS => redis::check(kind, metadata),
         KUBERNETES_WORKLOAD => kubernetes_workload::check(metadata),
@@ -245,6 +248,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         PROMETHEUS => Some(prometheus::GOALS),
         RABBITMQ => Some(rabbitmq::goals(metadata)),
         POSTGRESQL => Some(postgresql::GOALS),
+        MYSQL => Some(mysql::GOALS),
         NATS_JETSTREAM => Some(nats::GOALS),
         REDIS | REDIS_STREAMS => Some(redis::goals(kind, metadata)),
         KUBERNETES_WORKLOAD => Some(kubernetes_workload::GOALS),
@@ -358,6 +362,7 @@ impl Poller {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
             RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
             POSTGRESQL => postgresql::ask(metadata, secrets).await,
+            MYSQL => mysql::ask(metadata, secrets).await,
             NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,
             REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
             METRICS_API => {

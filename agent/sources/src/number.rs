@@ -38,6 +38,26 @@ pub(crate) fn read(number: &str, location: &str) -> Result<Number, Reason> {
     })
 }
 
+/// Where the number stands that a query gives.
+pub(crate) const COLUMN: &str = "value";
+
+/// What is written in the only column of a query's first row; `None` is NULL.
+pub(crate) fn of_column(written: Option<&str>) -> Result<f64, Reason> {
+    let written = written.ok_or_else(|| not_one("it is NULL"))?;
+    written.trim().parse().map_err(|_| Reason::NotANumber {
+        location: COLUMN.to_owned(),
+        is: format!("`{}`", shown(written)),
+    })
+}
+
+/// Why a query gives no number.
+pub(crate) fn not_one(why: &str) -> Reason {
+    Reason::Unreadable {
+        format: "one number",
+        why: why.to_owned(),
+    }
+}
+
 /// What was counted.
 pub(crate) fn count(count: u64) -> Result<Number, Reason> {
     let milli = i64::try_from(count)

@@ -13,9 +13,10 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_stream::StreamExt as _;
 
 use crate::http::within;
+use crate::number::{self, COLUMN, not_one};
 use crate::secrets::Secrets;
-use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown, text};
-use crate::{Error, Goals, Number, Reason, number};
+use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, text};
+use crate::{Error, Goals, Number, Reason};
 use server::{Open, Server};
 
 /// KEDA's trigger type for a query of PostgreSQL.
@@ -57,7 +58,6 @@ pub(super) async fn ask(metadata: &Metadata, secrets: &Secrets) -> Result<Number
 
 /// Of the first row, as KEDA takes it.
 async fn value(open: &Open, query: &str) -> Result<Number, Reason> {
-    const VALUE: &str = "value";
     let rows = open.client.simple_query_raw(query).await;
     let mut rows = pin!(rows.map_err(|error| server::reason(&error))?);
     while let Some(message) = rows.next().await {
@@ -65,24 +65,12 @@ async fn value(open: &Open, query: &str) -> Result<Number, Reason> {
             continue;
         };
         if row.len() != 1 {
-            return Err(one_number(&format!("its row has {} columns", row.len())));
+            return Err(not_one(&format!("its row has {} columns", row.len())));
         }
-        let written = row.try_get(0).map_err(|_| one_number("it is no text"))?;
-        let written = written.ok_or_else(|| one_number("it is NULL"))?;
-        let number: f64 = written.trim().parse().map_err(|_| Reason::NotANumber {
-            location: VALUE.to_owned(),
-            is: format!("`{}`", shown(written)),
-        })?;
-        return number::computed(number, VALUE);
+        let written = row.try_get(0).map_err(|_| not_one("it is no text"))?;
+        return number::computed(number::of_column(written)?, COLUMN);
     }
-    Err(one_number("the query gives no row"))
-}
-
-fn one_number(why: &str) -> Reason {
-    Reason::Unreadable {
-        format: "one number",
-        why: why.to_owned(),
-    }
+    Err(not_one("the query gives no row"))
 }
 
 #[cfg(test)]

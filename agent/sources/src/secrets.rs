@@ -24,7 +24,7 @@ pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
-const PARAMETERS: [&str; 19] = [
+const PARAMETERS: [&str; 20] = [
     "apiKey",
     "username",
     "password",
@@ -37,6 +37,7 @@ const PARAMETERS: [&str; 19] = [
     "address",
     "port",
     "connection",
+    "connectionString",
     "userName",
     "dbName",
     "sslmode",

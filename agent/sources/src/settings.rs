@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::secrets::{self, AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND};
+use crate::stream::Address;
 
 /// A trigger's settings, by KEDA's names for them.
 pub(crate) type Metadata = BTreeMap<String, String>;
@@ -36,6 +37,37 @@ pub(crate) fn strange(metadata: &Metadata, keys: &[&str]) -> Wrong {
     let mut wrong: Wrong = found.map(why).collect();
     if let Some(Err(why)) = metadata.get(AUTHENTICATION).map(|it| secrets::check(it)) {
         wrong.push((AUTHENTICATION.to_owned(), why));
+    }
+    wrong
+}
+
+/// What is wrong with where a server is and who asks it, said one by one. `whole` is the
+/// parameter that may say all of that instead.
+pub(crate) fn check_server(
+    metadata: &Metadata,
+    port_default: &str,
+    needed: &[&str],
+    whole: &str,
+) -> Wrong {
+    let mut wrong = Wrong::new();
+    let refers = metadata.contains_key(AUTHENTICATION);
+    let port = metadata.get("port").map_or(port_default, String::as_str);
+    // Where the host is said elsewhere, any stands for it.
+    let host = metadata.get("host").map_or("host", String::as_str);
+    if let Err(why) = Address::of(host, port) {
+        let said = ["host", "port"]
+            .into_iter()
+            .find(|key| metadata.contains_key(*key));
+        wrong.push((said.unwrap_or("host").to_owned(), why));
+    }
+    for key in needed {
+        if text(metadata, key).is_empty() && !refers {
+            let why = format!(
+                "`{key}` is missing, here or, as it or as a part of `{whole}`, in what an \
+                 `authenticationRef` names"
+            );
+            wrong.push((String::new(), why));
+        }
     }
     wrong
 }

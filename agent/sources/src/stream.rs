@@ -20,7 +20,7 @@ use crate::http::BODY_BYTES_MAX;
 use crate::tls::{self, Trust};
 
 /// A longer answer ends its connection: as much as over HTTP.
-const ANSWER_BYTES_MAX: usize = BODY_BYTES_MAX;
+pub(crate) const ANSWER_BYTES_MAX: usize = BODY_BYTES_MAX;
 /// Of a host's name, as DNS has it.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -182,6 +182,15 @@ pub(crate) async fn connect(
     let Some(trust) = trust else {
         return Ok((Box::new(plain), meter));
     };
+    Ok((secure(Box::new(plain), to, trust).await?, meter))
+}
+
+/// Over TLS from here on.
+pub(crate) async fn secure(
+    plain: Box<dyn Stream>,
+    to: &Address,
+    trust: &Trust,
+) -> Result<Box<dyn Stream>, Reason> {
     let config = tls::config(trust).map_err(Reason::Secret)?;
     let name = ServerName::try_from(to.host.clone())
         .map_err(|error| Reason::Misconfigured(error.to_string()))?;
@@ -189,7 +198,7 @@ pub(crate) async fn connect(
     let secure = secure
         .await
         .map_err(|error| Reason::Connection(error.to_string()))?;
-    Ok((Box::new(secure), meter))
+    Ok(Box::new(secure))
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! A PostgreSQL that asks for a password, in the clear and over TLS.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use starling_kubernetes_rig::shell;
 use tempfile::TempDir;
 
-use super::{Processes, free_ports, is_startable};
+use super::{Processes, as_owner, free_ports, is_startable, own, own_alone};
 use crate::DEADLINE;
 
 /// Debian's, a folder for each version.
@@ -52,12 +51,10 @@ impl PostgreSql {
             ("word", PASSWORD),
         ] {
             fs::write(folder.join(name), text).unwrap();
-            let private = fs::Permissions::from_mode(0o600);
-            fs::set_permissions(folder.join(name), private).unwrap();
-            own(&folder.join(name));
+            own_alone(&folder.join(name), OWNER);
         }
-        own(folder);
-        let mut init = as_owner(&self.programs.join("initdb"));
+        own(folder, OWNER);
+        let mut init = as_owner(OWNER, &self.programs.join("initdb"));
         init.arg("-D").arg(folder.join("data"));
         init.args(["--username=ann", "--auth=scram-sha-256", "--no-sync"]);
         init.arg(format!("--pwfile={}", folder.join("word").display()));
@@ -69,7 +66,7 @@ impl PostgreSql {
         let folder = self.folder.path().display();
         // That of a killed one names a process whose number another one may have now.
         let _ = fs::remove_file(self.folder.path().join("data/postmaster.pid"));
-        let mut command = as_owner(&self.programs.join("postgres"));
+        let mut command = as_owner(OWNER, &self.programs.join("postgres"));
         command.arg("-D").arg(self.folder.path().join("data"));
         for setting in [
             format!("port={}", self.port),
@@ -115,19 +112,4 @@ impl PostgreSql {
         command.env("PGPASSWORD", PASSWORD);
         shell::finish(&mut command, "", DEADLINE).map_err(|error| error.to_string())
     }
-}
-
-fn as_owner(program: &Path) -> Command {
-    let mut command = Command::new("/usr/sbin/runuser");
-    command.args(["-u", OWNER, "--"]).arg(program);
-    command
-}
-
-fn own(path: &Path) {
-    let id = |flag: &str| -> Option<u32> {
-        let mut id = Command::new("id");
-        let said = shell::finish(id.args([flag, OWNER]), "", DEADLINE).ok()?;
-        said.trim().parse().ok()
-    };
-    chown(path, id("-u"), id("-g")).unwrap();
 }

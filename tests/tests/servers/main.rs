@@ -5,6 +5,7 @@
 mod agents;
 mod counting;
 mod hanging;
+mod mysql;
 mod nats;
 mod postgresql;
 mod prometheus;
@@ -81,6 +82,12 @@ impl Question {
         })
         .await;
     }
+}
+
+/// Of `localhost`, signed by itself, and its key.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
 /// Whether it is so many, and held against the activation as so many.

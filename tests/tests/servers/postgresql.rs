@@ -2,15 +2,10 @@
 
 use starling_tests::servers::PostgreSql;
 
-use super::{Question, is};
+use super::{Question, certificate, is};
 
 /// As PostgreSQL's user has it.
 const RIGHT: &str = "p@/s";
-
-fn certificate() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    (made.cert.pem(), made.signing_key.serialize_pem())
-}
 
 /// As its user, with these parameters of the authentication beside the password.
 fn question(

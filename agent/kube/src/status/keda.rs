@@ -165,6 +165,12 @@ fn fixed(namespace: &str, spec: &Value) -> Value {
                 let name = format!("nats-jetstream-{}", setting("stream"));
                 external.push(metric(index, &name));
             }
+            // Where a `connectionString` says it, KEDA takes what stands behind its last `/`,
+            // which nobody looks up in a secret here.
+            "mysql" => {
+                let name = format!("mysql-{}", setting("dbName"));
+                external.push(metric(index, name.trim_end_matches('-')));
+            }
             "rabbitmq" => {
                 let name = format!("rabbitmq-{}", escaped(&setting("queueName")));
                 external.push(metric(index, &name));
@@ -306,6 +312,7 @@ mod tests {
                 { "type": "nats-jetstream", "metadata": { "stream": "mails" } },
                 { "type": "postgresql", "metadata": { "query": "SELECT 1" } },
                 { "type": "kubernetes-workload", "metadata": { "podSelector": "app=a" } },
+                { "type": "mysql", "metadata": { "dbName": "shop" } },
             ],
         });
         let about = About::new(Name::new("shop", "web"), Vec::new(), &spec);
@@ -318,7 +325,8 @@ mod tests {
                 "s3-redis-streams-a-b",
                 "s4-nats-jetstream-mails",
                 "s5-postgresql",
-                "s6-workload-shop"
+                "s6-workload-shop",
+                "s7-mysql-shop"
             ])
         );
     }

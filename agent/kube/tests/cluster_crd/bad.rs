@@ -239,7 +239,7 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             usage(json!({ "type": "kafka", "metricType": null })),
             "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, gpu, \
-             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, postgresql, kubernetes-workload, cron",
+             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, postgresql, kubernetes-workload, mysql, cron",
         ),
         (
             t(),

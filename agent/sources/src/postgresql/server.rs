@@ -14,8 +14,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::Reason;
 use crate::http::within;
-use crate::secrets::{AUTHENTICATION, Secrets};
-use crate::settings::{Metadata, TIMEOUT_DEFAULT_MS, Wrong, not_known, shown, text};
+use crate::secrets::Secrets;
+use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, not_known, shown};
 use crate::stream::{self, Address, Meter, Metered};
 use crate::tls::{self, Trust};
 
@@ -55,29 +55,12 @@ pub(super) struct Server {
 }
 
 pub(super) fn check(metadata: &Metadata) -> Wrong {
-    let mut wrong = Wrong::new();
-    let mut fails = |key: &str, why: String| wrong.push((key.to_owned(), why));
-    let refers = metadata.contains_key(AUTHENTICATION);
-    let port = metadata.get("port").map_or(PORT_DEFAULT, String::as_str);
-    // Where the host is said elsewhere, any stands for it.
-    let host = metadata.get("host").map_or("host", String::as_str);
-    if let Err(why) = Address::of(host, port) {
-        let said = ["host", "port"]
-            .into_iter()
-            .find(|key| metadata.contains_key(*key));
-        fails(said.unwrap_or("host"), why);
-    }
-    for key in ["host", "userName", "dbName"] {
-        if text(metadata, key).is_empty() && !refers {
-            let why = "is missing, here or, as it or as a part of `connection`, in what an \
-                       `authenticationRef` names";
-            fails("", format!("`{key}` {why}"));
-        }
-    }
+    let needed = ["host", "userName", "dbName"];
+    let mut wrong = settings::check_server(metadata, PORT_DEFAULT, &needed, "connection");
     if let Some(mode) = metadata.get("sslmode")
         && let Err(why) = Mode::of(mode)
     {
-        fails("sslmode", why);
+        wrong.push(("sslmode".to_owned(), why));
     }
     wrong
 }

@@ -112,6 +112,13 @@ fn modifiers() -> Vec<Rule> {
     rules.extend([
         Rule::new(
             "",
+            "has(self.scalingModifiers) || !has(self.triggers) || \
+             self.triggers.all(t, t.type != 'mysql' || 'queryValue' in t.metadata)",
+            "mysql needs queryValue: what the value is held against",
+        )
+        .blames(".triggers"),
+        Rule::new(
+            "",
             format!(
                 "!has(self.scalingModifiers) || ({})",
                 above_zero(&format!("string({amount})"))

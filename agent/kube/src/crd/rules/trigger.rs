@@ -61,6 +61,7 @@ pub(super) fn rules() -> Vec<Rule> {
     rules.extend(nats());
     rules.extend(postgresql());
     rules.extend(kubernetes_workload());
+    rules.extend(mysql());
     rules.extend(cron());
     rules
 }
@@ -211,6 +212,18 @@ fn kubernetes_workload() -> Vec<Rule> {
         ),
         target("kubernetes-workload", "value"),
         activation("kubernetes-workload", "activationValue"),
+    ]
+}
+
+fn mysql() -> Vec<Rule> {
+    vec![
+        needed(
+            "mysql",
+            "query",
+            "what to ask, with one number for an answer",
+        ),
+        target("mysql", "queryValue"),
+        activation("mysql", "activationQueryValue"),
     ]
 }
 

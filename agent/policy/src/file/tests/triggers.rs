@@ -17,7 +17,7 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         "type: kafka",
         &[
             "16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, gpu, \
-         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, postgresql, kubernetes-workload, cron",
+         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, postgresql, kubernetes-workload, mysql, cron",
         ],
     );
     refused(
