@@ -8,6 +8,7 @@
     reason = "what isn't there fails the test that looks for it"
 )]
 
+mod kafka;
 mod mariadb;
 mod nats;
 mod postgresql;
@@ -24,6 +25,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use starling_kubernetes_rig::shell;
 
+pub use kafka::{Kafka, Way};
 pub use mariadb::MariaDb;
 pub use nats::Nats;
 pub use postgresql::PostgreSql;

@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 18] = [
+pub const TRIGGER_TYPES: [&str; 19] = [
     "cpu",
     "memory",
     "gpu",
@@ -42,6 +42,7 @@ pub const TRIGGER_TYPES: [&str; 18] = [
     starling_sources::REDIS,
     starling_sources::REDIS_STREAMS,
     starling_sources::NATS_JETSTREAM,
+    starling_sources::KAFKA,
     starling_sources::POSTGRESQL,
     starling_sources::KUBERNETES_WORKLOAD,
     starling_sources::MYSQL,
@@ -152,7 +153,7 @@ fn deployment() -> String {
 pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
     /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams`,
-    /// `nats-jetstream`, `postgresql`, `kubernetes-workload`, `mysql` or `cron`.
+    /// `nats-jetstream`, `kafka`, `postgresql`, `kubernetes-workload`, `mysql` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

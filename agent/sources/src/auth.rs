@@ -102,7 +102,7 @@ impl Ways {
         secrets: &Secrets,
     ) -> Result<(Uri, Question), Reason> {
         let (mut uri, mut question) = (uri, unproved(metadata, secrets)?);
-        let needed = |parameter: &str| needed(secrets, parameter);
+        let needed = |parameter: &str| secrets.needed(parameter);
         for mode in self.modes(metadata).map_err(Reason::Misconfigured)? {
             match mode {
                 Mode::ApiKey => {
@@ -179,14 +179,6 @@ pub(crate) fn unproved(metadata: &Metadata, secrets: &Secrets) -> Result<Questio
 pub(crate) fn basic(user: &str, password: &str) -> Result<(HeaderName, HeaderValue), Reason> {
     let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     Ok((header::AUTHORIZATION, secret_value("username", &value)?))
-}
-
-fn needed<'a>(secrets: &'a Secrets, parameter: &str) -> Result<&'a str, Reason> {
-    secrets.get(parameter).ok_or_else(|| {
-        Reason::Secret(format!(
-            "the trigger's authentication has no parameter `{parameter}`"
-        ))
-    })
 }
 
 fn header(parameter: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Reason> {

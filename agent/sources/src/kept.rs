@@ -17,7 +17,7 @@ use crate::settings::TIMEOUT_DEFAULT_MS;
 /// With one more all are begun anew; a question that is under way ends over its own.
 const CONNECTIONS_MAX: usize = 64;
 /// One that nobody has asked over for so long is closed when the next one is opened.
-const IDLE_MAX: Duration = Duration::from_mins(5);
+pub(crate) const IDLE_MAX: Duration = Duration::from_mins(5);
 
 pub(crate) struct Kept<K, V> {
     open: Mutex<BTreeMap<K, Open<V>>>,

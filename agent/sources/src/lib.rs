@@ -16,6 +16,7 @@ mod address;
 mod auth;
 pub mod cron;
 mod http;
+mod kafka;
 mod kept;
 mod kubernetes_workload;
 mod metrics_api;
@@ -44,6 +45,7 @@ use starling_engine::policy::{Source, Trigger};
 pub use self::redis::{REDIS, REDIS_STREAMS};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
+pub use kafka::KAFKA;
 pub use kubernetes_workload::{KUBERNETES_WORKLOAD, Pods, pods};
 pub use metrics_api::{ENDPOINTS_MAX, METRICS_API, Service};
 pub use mysql::MYSQL;
@@ -221,6 +223,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         METRICS_API => metrics_api::check(metadata),
         PROMETHEUS => prometheus::check(metadata),
         RABBITMQ => rabbitmq::check(metadata),
+        KAFKA => kafka::check(metadata),
         POSTGRESQL => postgresql::check(metadata),
         MYSQL => mysql::check(metadata),
         NATS_JETSTREAM => nats::check(metadata),
@@ -247,6 +250,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         METRICS_API => Some(metrics_api::GOALS),
         PROMETHEUS => Some(prometheus::GOALS),
         RABBITMQ => Some(rabbitmq::goals(metadata)),
+        KAFKA => Some(kafka::GOALS),
         POSTGRESQL => Some(postgresql::GOALS),
         MYSQL => Some(mysql::GOALS),
         NATS_JETSTREAM => Some(nats::GOALS),
@@ -280,6 +284,7 @@ impl Number {
 #[derive(Debug, Default)]
 pub struct Poller {
     http: http::Clients,
+    kafka: kafka::Brokers,
     redis: redis::Connections,
     reads: reads::Reads,
     turns: turns::Turns,
@@ -292,6 +297,7 @@ impl Poller {
     pub fn new(secrets: Option<PathBuf>) -> Poller {
         Poller {
             http: http::Clients::default(),
+            kafka: kafka::Brokers::default(),
             redis: redis::Connections::default(),
             reads: reads::Reads::default(),
             turns: turns::Turns::default(),
@@ -361,6 +367,7 @@ impl Poller {
         match kind {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
             RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
+            KAFKA => kafka::ask(&self.kafka, metadata, secrets).await,
             POSTGRESQL => postgresql::ask(metadata, secrets).await,
             MYSQL => mysql::ask(metadata, secrets).await,
             NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,

@@ -14,6 +14,8 @@ use std::path::Path;
 
 use tokio::io::AsyncReadExt as _;
 
+use crate::Reason;
+
 /// Key of a source's metadata: the name of its `authenticationRef`.
 pub const AUTHENTICATION: &str = "authenticationRef";
 /// The same for the reference's `kind`: which of KEDA's objects is meant.
@@ -24,7 +26,7 @@ pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
-const PARAMETERS: [&str; 20] = [
+const PARAMETERS: [&str; 21] = [
     "apiKey",
     "username",
     "password",
@@ -41,6 +43,7 @@ const PARAMETERS: [&str; 20] = [
     "userName",
     "dbName",
     "sslmode",
+    "sasl",
     "tls",
     "ca",
     "cert",
@@ -73,6 +76,14 @@ impl Secrets {
     pub(crate) fn get(&self, parameter: &str) -> Option<&str> {
         let value = self.0.get(parameter).map(String::as_str);
         value.filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn needed(&self, parameter: &str) -> Result<&str, Reason> {
+        self.get(parameter).ok_or_else(|| {
+            Reason::Secret(format!(
+                "the trigger's authentication has no parameter `{parameter}`"
+            ))
+        })
     }
 }
 

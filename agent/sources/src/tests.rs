@@ -449,12 +449,12 @@ async fn what_is_not_asked_over_http_is_refused() {
     let error = Poller::default().poll(&trigger, ASKED).await.unwrap_err();
     assert_eq!(error.to_string(), "trigger queue: is measured, not asked");
     trigger.source = Source::External {
-        kind: "kafka".to_owned(),
+        kind: "aws-sqs-queue".to_owned(),
         metadata: BTreeMap::new(),
     };
     let error = Poller::default().poll(&trigger, ASKED).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "trigger queue: type `kafka` can't be asked"
+        "trigger queue: type `aws-sqs-queue` can't be asked"
     );
 }

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::Reason;
 use crate::secrets::Secrets;
 
 /// One set of certificates.
@@ -38,6 +39,20 @@ impl Trust {
             anyone,
             name: None,
         }
+    }
+}
+
+/// Whether a server is to be asked over TLS: as `asked` of the trigger's settings, or the
+/// parameter `tls` of its authentication says. Never in the clear because of a word that
+/// isn't known. `setting` is what the trigger says it by.
+pub(crate) fn is_wanted(secrets: &Secrets, asked: bool, setting: &str) -> Result<bool, Reason> {
+    match secrets.get("tls") {
+        None => Ok(asked),
+        Some("enable") => Ok(true),
+        Some("disable") if !asked => Ok(false),
+        Some(_) => Err(Reason::Secret(format!(
+            "the parameter `tls` must be enable or disable, and not against {setting}"
+        ))),
     }
 }
 

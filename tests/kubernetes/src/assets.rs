@@ -75,7 +75,7 @@ impl Assets {
 }
 
 /// Where things that outlive a run are kept.
-pub(crate) fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     base.or_else(home)

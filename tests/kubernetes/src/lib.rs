@@ -21,7 +21,7 @@ mod run;
 pub mod shell;
 pub mod turn;
 
-pub use assets::{REQUIRED, check};
+pub use assets::{REQUIRED, cache, check};
 pub use cluster::{Cluster, Settings};
 pub use container::{Container, Signal};
 pub use crowd::FakePods;

@@ -255,12 +255,15 @@ fn a_scaled_object_is_adopted_as_it_is_and_given_back_without_a_change_of_size()
     stays(&installed, namespace, "worker", before);
     assert_eq!(before.1, 3);
     // What it can't do it says, and the workload keeps its size.
-    let unknown = object.replace("- type: metrics-api", "- type: kafka");
+    let unknown = object.replace("- type: metrics-api", "- type: aws-sqs-queue");
     installed.apply(namespace, &unknown);
     condition("Ready=False");
     let said = cluster.get(["so", "worker", "-n", namespace]).unwrap();
     let said = said["status"]["conditions"].to_string();
-    assert!(said.contains("`kafka` isn't a type of trigger"), "{said}");
+    assert!(
+        said.contains("`aws-sqs-queue` isn't a type of trigger"),
+        "{said}"
+    );
     installed.apply(namespace, &object);
     condition("Ready");
 

@@ -5,6 +5,7 @@
 mod agents;
 mod counting;
 mod hanging;
+mod kafka;
 mod mysql;
 mod nats;
 mod postgresql;

@@ -171,6 +171,13 @@ fn fixed(namespace: &str, spec: &Value) -> Value {
                 let name = format!("mysql-{}", setting("dbName"));
                 external.push(metric(index, name.trim_end_matches('-')));
             }
+            "kafka" => {
+                let name = match setting("topic") {
+                    topic if topic.is_empty() => format!("{}-topics", setting("consumerGroup")),
+                    topic => topic,
+                };
+                external.push(metric(index, &format!("kafka-{name}")));
+            }
             "rabbitmq" => {
                 let name = format!("rabbitmq-{}", escaped(&setting("queueName")));
                 external.push(metric(index, &name));
@@ -313,6 +320,8 @@ mod tests {
                 { "type": "postgresql", "metadata": { "query": "SELECT 1" } },
                 { "type": "kubernetes-workload", "metadata": { "podSelector": "app=a" } },
                 { "type": "mysql", "metadata": { "dbName": "shop" } },
+                { "type": "kafka", "metadata": { "topic": "jobs.new", "consumerGroup": "a" } },
+                { "type": "kafka", "metadata": { "consumerGroup": "a" } },
             ],
         });
         let about = About::new(Name::new("shop", "web"), Vec::new(), &spec);
@@ -326,7 +335,9 @@ mod tests {
                 "s4-nats-jetstream-mails",
                 "s5-postgresql",
                 "s6-workload-shop",
-                "s7-mysql-shop"
+                "s7-mysql-shop",
+                "s6-kafka-jobs-new",
+                "s7-kafka-a-topics"
             ])
         );
     }
@@ -361,7 +372,7 @@ mod tests {
                 kind: "Ready".to_owned(),
                 status: "False".to_owned(),
                 reason: "Invalid".to_owned(),
-                message: "spec.triggers[0].type: `kafka` isn't".to_owned(),
+                message: "spec.triggers[0].type: `aws-sqs-queue` isn't".to_owned(),
                 ..Condition::default()
             }],
             ..Status::default()

@@ -237,9 +237,9 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
         ),
         (
             t(),
-            usage(json!({ "type": "kafka", "metricType": null })),
+            usage(json!({ "type": "aws-sqs-queue", "metricType": null })),
             "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, gpu, \
-             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, postgresql, kubernetes-workload, mysql, cron",
+             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
         ),
         (
             t(),

@@ -112,16 +112,16 @@ async fn a_scaled_object_is_decided_for_as_it_is_and_given_back() {
     assert_eq!(patches(&agent), before);
 
     // A type of trigger that isn't known is a condition, and what was in force stays.
-    let kafka = json!({ "type": "kafka", "metadata": { "topic": "a" } });
+    let unknown = json!({ "type": "aws-sqs-queue", "metadata": { "topic": "a" } });
     world
         .cluster
-        .apply(&scaled_object(&kafka))
+        .apply(&scaled_object(&unknown))
         .expect("it is taken");
     let refused = is("Ready", "False", "ScaledObjectCheckFailed");
     world.until(&mut agent, "refused", refused).await;
     let [_, _, message] = of_keda(&world, "Ready").expect("it is there");
     assert!(
-        message.contains("`kafka` isn't a type of trigger"),
+        message.contains("`aws-sqs-queue` isn't a type of trigger"),
         "{message}"
     );
     assert!(world.ledger.policies.contains_key(&name));

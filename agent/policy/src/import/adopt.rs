@@ -113,18 +113,18 @@ mod tests {
     fn an_object_with_a_trigger_that_isn_t_known_is_not_decided_for_by_the_rest() {
         let cpu =
             json!({ "type": "cpu", "metricType": "Utilization", "metadata": { "value": "70" } });
-        let kafka = json!({ "type": "kafka", "metadata": { "topic": "a" } });
-        let wrong = read(&object(&json!([cpu, kafka]))).wish.unwrap_err();
+        let unknown = json!({ "type": "aws-sqs-queue", "metadata": { "topic": "a" } });
+        let wrong = read(&object(&json!([cpu, unknown]))).wish.unwrap_err();
         assert_eq!(wrong.len(), 1, "{wrong:?}");
         assert_eq!(wrong[0].field, "spec.triggers[1].type");
         assert!(
             wrong[0]
                 .why
-                .starts_with("`kafka` isn't a type of trigger in this version; "),
+                .starts_with("`aws-sqs-queue` isn't a type of trigger in this version; "),
             "{}",
             wrong[0].why
         );
-        let alone = read(&object(&json!([kafka]))).wish.unwrap_err();
+        let alone = read(&object(&json!([unknown]))).wish.unwrap_err();
         assert_eq!(alone.len(), 1, "{alone:?}");
     }
 }

@@ -234,7 +234,7 @@ fn a_formula_its_names_and_who_asks_are_taken_as_they_are() {
 fn a_formula_of_a_trigger_that_is_left_out_makes_no_policy() {
     let import = import(&scaled_object(
         "  scaleTargetRef: {name: web}\n  advanced: {scalingModifiers: {formula: a + b, target: \
-         '1'}}\n  triggers:\n    - {type: kafka, name: a, metadata: {topic: a}}\n    - {type: \
+         '1'}}\n  triggers:\n    - {type: aws-sqs-queue, name: a, metadata: {topic: a}}\n    - {type: \
          cron, name: b, metadata: {timezone: Etc/UTC, start: 0 8 * * *, end: 0 9 * * *, \
          desiredReplicas: '1'}}\n",
     ));
@@ -246,7 +246,7 @@ fn a_formula_of_a_trigger_that_is_left_out_makes_no_policy() {
 #[test]
 fn what_usage_alone_can_t_wake_is_kept_at_one() {
     let import = import(&scaled_object(
-        "  scaleTargetRef: {name: web}\n  minReplicaCount: 0\n  triggers:\n    - {type: kafka, \
+        "  scaleTargetRef: {name: web}\n  minReplicaCount: 0\n  triggers:\n    - {type: aws-sqs-queue, \
          metadata: {topic: a}}\n    - {type: cpu, metricType: Utilization, metadata: {value: \
          '60'}}\n",
     ));
@@ -261,7 +261,7 @@ fn what_has_no_equivalent_is_named_with_its_place_and_what_to_do() {
     assert_eq!(
         warnings(&scaled_object(&format!(
             "  scaleTargetRef: {{name: web}}\n  advanced:\n    restoreToOriginalReplicaCount: \
-             true\n  newField: 1\n  triggers:\n    - {{type: kafka, metadata: {{topic: a}}}}\n{API}"
+             true\n  newField: 1\n  triggers:\n    - {{type: aws-sqs-queue, metadata: {{topic: a}}}}\n{API}"
         ))),
         [
             "web.yaml:10:3: ScaledObject shop/web: spec.newField: isn't known to this version, and \
@@ -269,7 +269,7 @@ fn what_has_no_equivalent_is_named_with_its_place_and_what_to_do() {
             "web.yaml:9:36: ScaledObject shop/web: spec.advanced.restoreToOriginalReplicaCount: has \
              no equivalent: a workload keeps the size that it has when its policy is removed; set \
              the size that you want after it with `kubectl scale`",
-            "web.yaml:12:14: ScaledObject shop/web: spec.triggers[0].type: `kafka` isn't a type of \
+            "web.yaml:12:14: ScaledObject shop/web: spec.triggers[0].type: `aws-sqs-queue` isn't a type of \
              trigger in this version, and is left out; if an adapter has its value in \
              external.metrics.k8s.io, write it as an `External` metric",
         ]
@@ -279,7 +279,7 @@ fn what_has_no_equivalent_is_named_with_its_place_and_what_to_do() {
 #[test]
 fn a_policy_without_any_measure_left_is_told_and_not_printed() {
     let import = import(&scaled_object(
-        "  scaleTargetRef: {name: web}\n  triggers:\n    - {type: kafka, metadata: {topic: a}}\n",
+        "  scaleTargetRef: {name: web}\n  triggers:\n    - {type: aws-sqs-queue, metadata: {topic: a}}\n",
     ));
     assert_eq!(import.policies, []);
     assert_eq!(import.found, 1);

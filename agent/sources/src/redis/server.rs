@@ -10,7 +10,7 @@ use crate::kept::Kept;
 use crate::secrets::{AUTHENTICATION, Secrets};
 use crate::settings::{Metadata, Wrong, flag, shown, text};
 use crate::stream::{self, Address, Meter};
-use crate::tls::Trust;
+use crate::tls::{self, Trust};
 
 pub(super) const KEYS: [&str; 6] = [
     "address",
@@ -116,17 +116,7 @@ impl Server {
         };
         let own = |parameter: &str| secrets.get(parameter).map(str::to_owned);
         let asked = flag(metadata, "enableTLS").map_err(Reason::Misconfigured)?;
-        // Never in the clear because of a word that isn't known.
-        let secure = match secrets.get("tls") {
-            None => asked,
-            Some("enable") => true,
-            Some("disable") if !asked => false,
-            Some(_) => {
-                let why = "the parameter `tls` must be enable or disable, and not against \
-                           `enableTLS`";
-                return Err(Reason::Secret(why.to_owned()));
-            }
-        };
+        let secure = tls::is_wanted(secrets, asked, "`enableTLS`")?;
         let anyone = flag(metadata, "unsafeSsl").map_err(Reason::Misconfigured)?;
         Ok(Server {
             address,

@@ -59,6 +59,7 @@ pub(super) fn rules() -> Vec<Rule> {
     rules.extend(rabbitmq());
     rules.extend(redis());
     rules.extend(nats());
+    rules.extend(kafka());
     rules.extend(postgresql());
     rules.extend(kubernetes_workload());
     rules.extend(mysql());
@@ -188,6 +189,16 @@ fn nats() -> Vec<Rule> {
         need("consumer", "whose lag counts"),
         target("nats-jetstream", "lagThreshold"),
         activation("nats-jetstream", "activationLagThreshold"),
+    ]
+}
+
+fn kafka() -> Vec<Rule> {
+    let need = |key, what| needed("kafka", key, what);
+    vec![
+        need("bootstrapServers", "where to ask, as HOST:PORT,HOST:PORT"),
+        need("consumerGroup", "whose lag counts"),
+        target("kafka", "lagThreshold"),
+        activation("kafka", "activationLagThreshold"),
     ]
 }
 

@@ -14,10 +14,10 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
     refused(
         POLICY,
         "type: metrics-api",
-        "type: kafka",
+        "type: aws-sqs-queue",
         &[
-            "16:13: spec.triggers[1].type: `kafka` is not known; allowed: cpu, memory, gpu, \
-         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, postgresql, kubernetes-workload, mysql, cron",
+            "16:13: spec.triggers[1].type: `aws-sqs-queue` is not known; allowed: cpu, memory, gpu, \
+         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
         ],
     );
     refused(
