@@ -31,7 +31,7 @@ pub use nats::Nats;
 pub use postgresql::PostgreSql;
 pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
-pub use redis::Redis;
+pub use redis::{Redis, RedisCluster, Watched};
 
 use crate::DEADLINE;
 

@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 19] = [
+pub const TRIGGER_TYPES: [&str; 23] = [
     "cpu",
     "memory",
     "gpu",
@@ -40,7 +40,11 @@ pub const TRIGGER_TYPES: [&str; 19] = [
     starling_sources::PROMETHEUS,
     starling_sources::RABBITMQ,
     starling_sources::REDIS,
+    starling_sources::REDIS_SENTINEL,
+    starling_sources::REDIS_CLUSTER,
     starling_sources::REDIS_STREAMS,
+    starling_sources::REDIS_SENTINEL_STREAMS,
+    starling_sources::REDIS_CLUSTER_STREAMS,
     starling_sources::NATS_JETSTREAM,
     starling_sources::KAFKA,
     starling_sources::POSTGRESQL,
@@ -152,7 +156,8 @@ fn deployment() -> String {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
-    /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-streams`,
+    /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-sentinel`,
+    /// `redis-cluster`, `redis-streams`, `redis-sentinel-streams`, `redis-cluster-streams`,
     /// `nats-jetstream`, `kafka`, `postgresql`, `kubernetes-workload`, `mysql` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]

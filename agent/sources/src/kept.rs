@@ -11,14 +11,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Reason;
-use crate::http::within;
-use crate::settings::TIMEOUT_DEFAULT_MS;
 
-/// With one more all are begun anew; a question that is under way ends over its own.
+/// With one more the one is closed that was asked longest ago; a question that is under way
+/// ends over its own.
 const CONNECTIONS_MAX: usize = 64;
 /// One that nobody has asked over for so long is closed when the next one is opened.
 pub(crate) const IDLE_MAX: Duration = Duration::from_mins(5);
 
+/// Each is used by all who ask one server in one name.
 pub(crate) struct Kept<K, V> {
     open: Mutex<BTreeMap<K, Open<V>>>,
     opened: AtomicU64,
@@ -29,6 +29,17 @@ struct Open<V> {
     id: u64,
     used: Instant,
     connection: V,
+}
+
+/// Why a question has no answer, as far as that is of the connection.
+pub(crate) trait Lost {
+    fn reason(&self) -> Option<&Reason>;
+}
+
+impl Lost for Reason {
+    fn reason(&self) -> Option<&Reason> {
+        Some(self)
+    }
 }
 
 impl<K, V> Default for Kept<K, V> {
@@ -50,75 +61,106 @@ impl<K: Ord, V> Kept<K, V> {
     fn all(&self) -> MutexGuard<'_, BTreeMap<K, Open<V>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Another one that was opened meanwhile stays.
-    fn forget(&self, whom: &K, id: u64) {
-        let mut all = self.all();
-        if all.get(whom).is_some_and(|open| open.id == id) {
-            all.remove(whom);
-        }
-    }
 }
 
 impl<K: Ord + Clone, V: Clone> Kept<K, V> {
-    /// Within [`TIMEOUT_DEFAULT_MS`], whatever it takes.
-    pub(crate) async fn ask<T, C, Q>(
+    pub(crate) async fn ask<T, E, C, Q>(
         &self,
         whom: &K,
         connect: impl Fn() -> C,
         question: impl Fn(V) -> Q,
-    ) -> Result<T, Reason>
+    ) -> Result<T, E>
     where
-        C: Future<Output = Result<V, Reason>>,
-        Q: Future<Output = Result<T, Reason>>,
+        E: Lost,
+        C: Future<Output = Result<V, E>>,
+        Q: Future<Output = Result<T, E>>,
     {
-        let asked_over = AtomicU64::new(0);
-        let both = async {
-            let known = self.known(whom);
-            if let Some((id, connection)) = known {
-                asked_over.store(id, Ordering::Relaxed);
-                match question(connection).await {
-                    Err(Reason::Connection(_)) => self.forget(whom, id),
-                    answer => return answer,
-                }
+        if let Some(known) = self.known(whom) {
+            match known.ask(&question).await {
+                Err(why) if matches!(why.reason(), Some(Reason::Connection(_))) => {}
+                answer => return answer,
             }
-            let connection = connect().await?;
-            let id = self.keep(whom, connection.clone());
-            asked_over.store(id, Ordering::Relaxed);
-            question(connection).await
-        };
-        let answer = within(TIMEOUT_DEFAULT_MS, both).await;
-        // Whoever hangs or is gone is connected to anew. Any other failure is an answer.
-        if matches!(
-            answer,
-            Err(Reason::TimedOut { .. } | Reason::Connection(_) | Reason::TooLong)
-        ) {
-            self.forget(whom, asked_over.load(Ordering::Relaxed));
         }
-        answer
+        let connection = connect().await?;
+        self.keep(whom, connection).ask(&question).await
     }
 
-    fn known(&self, whom: &K) -> Option<(u64, V)> {
+    fn known<'a>(&'a self, whom: &'a K) -> Option<Used<'a, K, V>> {
         let mut all = self.all();
         let open = all.get_mut(whom)?;
         open.used = Instant::now();
-        Some((open.id, open.connection.clone()))
+        Some(Used {
+            all: self,
+            whom,
+            id: open.id,
+            connection: open.connection.clone(),
+            answered: false,
+        })
     }
 
     /// Of those who connect at once each has one, and the last one's is kept.
-    fn keep(&self, whom: &K, connection: V) -> u64 {
+    fn keep<'a>(&'a self, whom: &'a K, connection: V) -> Used<'a, K, V> {
         let id = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
         let mut all = self.all();
         all.retain(|_, open| open.used.elapsed() < IDLE_MAX);
         if all.len() >= CONNECTIONS_MAX && !all.contains_key(whom) {
-            all.clear();
+            let oldest = all.iter().min_by_key(|(_, open)| open.used);
+            if let Some(oldest) = oldest.map(|(whom, _)| whom.clone()) {
+                all.remove(&oldest);
+            }
         }
         let open = Open {
             id,
             used: Instant::now(),
-            connection,
+            connection: connection.clone(),
         };
         all.insert(whom.clone(), open);
-        id
+        Used {
+            all: self,
+            whom,
+            id,
+            connection,
+            answered: false,
+        }
+    }
+}
+
+/// A connection while something is asked over it. Whoever hangs or is gone is connected to
+/// anew, also where nobody waited for the answer to the end.
+struct Used<'a, K: Ord, V> {
+    all: &'a Kept<K, V>,
+    whom: &'a K,
+    id: u64,
+    connection: V,
+    answered: bool,
+}
+
+impl<K: Ord, V: Clone> Used<'_, K, V> {
+    async fn ask<T, E, Q>(mut self, question: impl Fn(V) -> Q) -> Result<T, E>
+    where
+        E: Lost,
+        Q: Future<Output = Result<T, E>>,
+    {
+        let answer = question(self.connection.clone()).await;
+        let why = answer.as_ref().err().and_then(Lost::reason);
+        // Any other failure is an answer.
+        self.answered = !matches!(
+            why,
+            Some(Reason::Connection(_) | Reason::TooLong | Reason::TimedOut { .. })
+        );
+        answer
+    }
+}
+
+impl<K: Ord, V> Drop for Used<'_, K, V> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let mut all = self.all.all();
+        // Another one that was opened meanwhile stays.
+        if all.get(self.whom).is_some_and(|open| open.id == self.id) {
+            all.remove(self.whom);
+        }
     }
 }

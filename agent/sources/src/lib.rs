@@ -42,7 +42,8 @@ use std::time::Duration;
 
 use starling_engine::policy::{Source, Trigger};
 
-pub use self::redis::{REDIS, REDIS_STREAMS};
+pub use self::redis::{REDIS, REDIS_CLUSTER, REDIS_SENTINEL};
+pub use self::redis::{REDIS_CLUSTER_STREAMS, REDIS_SENTINEL_STREAMS, REDIS_STREAMS};
 pub use cron::CRON;
 pub use http::BODY_BYTES_MAX;
 pub use kafka::KAFKA;
@@ -227,7 +228,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         POSTGRESQL => postgresql::check(metadata),
         MYSQL => mysql::check(metadata),
         NATS_JETSTREAM => nats::check(metadata),
-        REDIS | REDIS_STREAMS => redis::check(kind, metadata),
+        kind if redis::TYPES.contains(&kind) => redis::check(kind, metadata),
         KUBERNETES_WORKLOAD => kubernetes_workload::check(metadata),
         CRON => cron::check(metadata),
         _ => Vec::new(),
@@ -254,7 +255,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         POSTGRESQL => Some(postgresql::GOALS),
         MYSQL => Some(mysql::GOALS),
         NATS_JETSTREAM => Some(nats::GOALS),
-        REDIS | REDIS_STREAMS => Some(redis::goals(kind, metadata)),
+        kind if redis::TYPES.contains(&kind) => Some(redis::goals(kind, metadata)),
         KUBERNETES_WORKLOAD => Some(kubernetes_workload::GOALS),
         _ => None,
     }
@@ -371,7 +372,9 @@ impl Poller {
             POSTGRESQL => postgresql::ask(metadata, secrets).await,
             MYSQL => mysql::ask(metadata, secrets).await,
             NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,
-            REDIS | REDIS_STREAMS => redis::ask(&self.redis, kind, metadata, secrets).await,
+            kind if redis::TYPES.contains(&kind) => {
+                redis::ask(&self.redis, kind, metadata, secrets).await
+            }
             METRICS_API => {
                 metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await
             }

@@ -1,27 +1,47 @@
 //! KEDA's triggers of Redis: how long a list, a set, a sorted set or a hash is (`redis`),
 //! and how much of a stream is left to do (`redis-streams`), by KEDA's three modes
-//! (keda.md 4).
+//! (keda.md 4); of one server, of the master that sentinels know (`redis-sentinel`,
+//! `redis-sentinel-streams`), or of the node of a cluster that has the key
+//! (`redis-cluster`, `redis-cluster-streams`).
 //!
 //! Comes in: the trigger's metadata, and the parameters of its authentication. Goes out:
 //! a count. Connections are kept, and used by all who ask one server in one name.
 
+mod deployment;
+mod node;
 mod server;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::streams::{StreamInfoGroupsReply, StreamPendingReply};
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
 
+use crate::http::within;
+use crate::kept::Kept;
 use crate::secrets::Secrets;
-use crate::settings::{self, Metadata, Wrong, shown, text};
-use crate::stream::Meter;
+use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown, text};
 use crate::{Error, Goals, Number, Reason, number};
-pub(crate) use server::Connections;
-use server::Server;
 
-/// KEDA's trigger type for what one key holds.
+use deployment::{Deployment, Form};
+use node::{Node, Search};
+use server::{Connection, Server};
+
+/// Those that are open.
+pub(crate) type Connections = Kept<Server, Connection>;
+
+/// KEDA's trigger types for what one key holds.
 pub const REDIS: &str = "redis";
-/// KEDA's trigger type for a stream.
+pub const REDIS_SENTINEL: &str = "redis-sentinel";
+pub const REDIS_CLUSTER: &str = "redis-cluster";
+/// KEDA's trigger types for a stream.
 pub const REDIS_STREAMS: &str = "redis-streams";
+pub const REDIS_SENTINEL_STREAMS: &str = "redis-sentinel-streams";
+pub const REDIS_CLUSTER_STREAMS: &str = "redis-cluster-streams";
+pub(super) const TYPES: [&str; 6] = [
+    REDIS,
+    REDIS_SENTINEL,
+    REDIS_CLUSTER,
+    REDIS_STREAMS,
+    REDIS_SENTINEL_STREAMS,
+    REDIS_CLUSTER_STREAMS,
+];
 const LIST: Goals = Goals {
     target: "listLength",
     default: Some("5"),
@@ -39,6 +59,41 @@ const STREAM_KEYS: [&str; 6] = [
 const STREAM_ACTIVATION: &str = "activationLagCount";
 /// Of a key's or a group's name.
 const NAME_BYTES_MAX: usize = 1_024;
+
+/// Whether a key's or a stream's entries are counted, and how that is deployed.
+fn parts(kind: &str) -> (Counted, Form) {
+    match kind {
+        REDIS_SENTINEL => (Counted::Key, Form::Sentinel),
+        REDIS_CLUSTER => (Counted::Key, Form::Cluster),
+        REDIS_STREAMS => (Counted::Stream, Form::Single),
+        REDIS_SENTINEL_STREAMS => (Counted::Stream, Form::Sentinel),
+        REDIS_CLUSTER_STREAMS => (Counted::Stream, Form::Cluster),
+        _ => (Counted::Key, Form::Single),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Key,
+    Stream,
+}
+
+impl Counted {
+    /// The setting that names it.
+    fn name(self) -> &'static str {
+        match self {
+            Counted::Key => "listName",
+            Counted::Stream => "stream",
+        }
+    }
+
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Counted::Key => &LIST_KEYS,
+            Counted::Stream => &STREAM_KEYS,
+        }
+    }
+}
 
 /// What of a stream counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +129,7 @@ impl Mode {
 }
 
 pub(super) fn goals(kind: &str, metadata: &Metadata) -> Goals {
-    if kind == REDIS {
+    if parts(kind).0 == Counted::Key {
         return LIST;
     }
     let mode = Mode::of(metadata);
@@ -86,15 +141,11 @@ pub(super) fn goals(kind: &str, metadata: &Metadata) -> Goals {
 }
 
 pub(super) fn check(kind: &str, metadata: &Metadata) -> Wrong {
-    let own: &[&str] = if kind == REDIS {
-        &LIST_KEYS
-    } else {
-        &STREAM_KEYS
-    };
-    let keys = [own, &server::KEYS].concat();
+    let (counted, form) = parts(kind);
+    let keys = [counted.keys(), form.keys()].concat();
     let mut wrong = settings::strange(metadata, &keys);
-    wrong.extend(server::check(metadata));
-    let needed = needed(kind);
+    wrong.extend(form.check(metadata));
+    let needed = counted.name();
     if text(metadata, needed).is_empty() {
         wrong.push((String::new(), format!("`{needed}` is missing")));
     }
@@ -111,46 +162,56 @@ pub(super) fn check(kind: &str, metadata: &Metadata) -> Wrong {
     wrong
 }
 
-/// The setting that names what is counted.
-fn needed(kind: &str) -> &'static str {
-    if kind == REDIS { "listName" } else { "stream" }
-}
-
 pub(super) async fn ask(
     connections: &Connections,
     kind: &str,
     metadata: &Metadata,
     secrets: &Secrets,
 ) -> Result<Number, Error> {
-    let at = Server::of(metadata, secrets);
-    let address = at.as_ref().map_or_else(
-        |_| format!("{kind} {}", shown(text(metadata, needed(kind)))),
-        |server| server.address.to_string(),
-    );
-    let answer = async {
-        let server = at?;
-        let question = |(mut connection, meter): (MultiplexedConnection, Meter)| async move {
-            meter.refill();
-            meter.judge(if kind == REDIS {
-                length(&mut connection, text(metadata, "listName")).await
-            } else {
-                stream(&mut connection, metadata).await
-            })
-        };
-        connections
-            .ask(&server, || server.connect(), question)
-            .await
+    let (counted, form) = parts(kind);
+    let key = text(metadata, counted.name());
+    let search = Search::new(connections);
+    let failed = |reason| {
+        let asked = search.last().map(|address| address.to_string());
+        Error {
+            address: asked.unwrap_or_else(|| format!("{kind} {}", shown(key))),
+            reason,
+        }
     };
-    let count: Result<u64, Reason> = answer.await;
-    count
-        .and_then(number::count)
-        .map_err(|reason| Error { address, reason })
+    let deployment = Deployment::of(form, metadata, secrets).map_err(failed)?;
+    let question = Question {
+        counted,
+        key,
+        metadata,
+    };
+    let asked = deployment.ask(&search, &question);
+    // The deadline is of all the servers together.
+    let answer = within(TIMEOUT_DEFAULT_MS, async { Ok(asked.await) }).await;
+    let late = |reason| search.said().unwrap_or_else(|| failed(reason));
+    let count = answer.map_err(late)??;
+    number::count(count).map_err(failed)
+}
+
+/// What is asked of the server that has the key.
+struct Question<'a> {
+    counted: Counted,
+    key: &'a str,
+    metadata: &'a Metadata,
+}
+
+impl Question<'_> {
+    async fn ask(&self, node: &mut Node<'_>) -> Result<u64, Reason> {
+        match self.counted {
+            Counted::Key => length(node, self.key).await,
+            Counted::Stream => stream(node, self.key, self.metadata).await,
+        }
+    }
 }
 
 /// Of what the key holds; a key that isn't there holds nothing.
-async fn length(connection: &mut impl ConnectionLike, key: &str) -> Result<u64, Reason> {
+async fn length(node: &mut Node<'_>, key: &str) -> Result<u64, Reason> {
     let mut kind = redis::cmd("TYPE");
-    let kind: String = told(connection, kind.arg(key)).await?;
+    let kind: String = node.told(kind.arg(key)).await?;
     let command = match kind.as_str() {
         "list" | "none" => "LLEN",
         "set" => "SCARD",
@@ -163,16 +224,16 @@ async fn length(connection: &mut impl ConnectionLike, key: &str) -> Result<u64, 
             });
         }
     };
-    told(connection, redis::cmd(command).arg(key)).await
+    node.told(redis::cmd(command).arg(key)).await
 }
 
-async fn stream(connection: &mut impl ConnectionLike, metadata: &Metadata) -> Result<u64, Reason> {
-    let (key, group) = (text(metadata, "stream"), text(metadata, "consumerGroup"));
+async fn stream(node: &mut Node<'_>, key: &str, metadata: &Metadata) -> Result<u64, Reason> {
+    let group = text(metadata, "consumerGroup");
     match Mode::of(metadata) {
-        Mode::Length => told(connection, redis::cmd("XLEN").arg(key)).await,
+        Mode::Length => node.told(redis::cmd("XLEN").arg(key)).await,
         Mode::Pending => {
             let mut pending = redis::cmd("XPENDING");
-            let pending = told(connection, pending.arg(key).arg(group)).await?;
+            let pending = node.told(pending.arg(key).arg(group)).await?;
             Ok(match pending {
                 StreamPendingReply::Empty => 0,
                 StreamPendingReply::Data(pending) => pending.count as u64,
@@ -180,21 +241,21 @@ async fn stream(connection: &mut impl ConnectionLike, metadata: &Metadata) -> Re
                 _ => return Err(unread("XPENDING")),
             })
         }
-        Mode::Lag => lag(connection, key, group).await,
+        Mode::Lag => lag(node, key, group).await,
     }
 }
 
 /// Entries that a group hasn't got yet; all of them, where there is no such group, as with
 /// KEDA, and none without the stream.
-async fn lag(connection: &mut impl ConnectionLike, key: &str, group: &str) -> Result<u64, Reason> {
-    let there: bool = told(connection, redis::cmd("EXISTS").arg(key)).await?;
+async fn lag(node: &mut Node<'_>, key: &str, group: &str) -> Result<u64, Reason> {
+    let there: bool = node.told(redis::cmd("EXISTS").arg(key)).await?;
     if !there {
         return Ok(0);
     }
     let mut groups = redis::cmd("XINFO");
-    let groups: StreamInfoGroupsReply = told(connection, groups.arg("GROUPS").arg(key)).await?;
+    let groups: StreamInfoGroupsReply = node.told(groups.arg("GROUPS").arg(key)).await?;
     let Some(found) = groups.groups.iter().find(|it| it.name == group) else {
-        return told(connection, redis::cmd("XLEN").arg(key)).await;
+        return node.told(redis::cmd("XLEN").arg(key)).await;
     };
     let lag = found.lag.map(|lag| lag as u64);
     lag.ok_or_else(|| Reason::Unreadable {
@@ -207,27 +268,6 @@ async fn lag(connection: &mut impl ConnectionLike, key: &str, group: &str) -> Re
 
 fn unread(command: &str) -> Reason {
     Reason::Unread(format!("{command} was answered in a form that isn't known"))
-}
-
-async fn told<T: FromRedisValue>(
-    connection: &mut impl ConnectionLike,
-    command: &Cmd,
-) -> Result<T, Reason> {
-    let answer = command.query_async(connection).await;
-    answer.map_err(|error: RedisError| reason(&error))
-}
-
-/// In the server's own words, which may hold a key's name, and never a password.
-fn reason(error: &RedisError) -> Reason {
-    if error.is_io_error() || error.is_connection_dropped() {
-        return Reason::Connection(shown(&error.to_string()));
-    }
-    match error.kind() {
-        ErrorKind::AuthenticationFailed => {
-            Reason::Refused("the user and the password are not accepted".to_owned())
-        }
-        _ => Reason::Refused(shown(&error.to_string())),
-    }
 }
 
 #[cfg(test)]

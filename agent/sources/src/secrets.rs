@@ -26,7 +26,7 @@ pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
-const PARAMETERS: [&str; 21] = [
+const PARAMETERS: [&str; 27] = [
     "apiKey",
     "username",
     "password",
@@ -38,6 +38,12 @@ const PARAMETERS: [&str; 21] = [
     "vhostName",
     "address",
     "port",
+    "addresses",
+    "hosts",
+    "ports",
+    "sentinelUsername",
+    "sentinelPassword",
+    "sentinelMaster",
     "connection",
     "connectionString",
     "userName",

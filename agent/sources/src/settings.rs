@@ -31,7 +31,10 @@ pub(crate) fn strange(metadata: &Metadata, keys: &[&str]) -> Wrong {
         |key: &&String| !keys.contains(&key.as_str()) && !REFERENCE.contains(&key.as_str());
     let found = metadata.keys().filter(strange);
     let why = |key: &String| {
-        let why = format!("is not supported; allowed: {}", keys.join(", "));
+        let mut why = format!("is not supported; allowed: {}", keys.join(", "));
+        if key.to_lowercase().contains("password") {
+            why += "; a password belongs into what an `authenticationRef` names";
+        }
         (key.clone(), why)
     };
     let mut wrong: Wrong = found.map(why).collect();

@@ -107,11 +107,15 @@ impl Meter {
 
     /// Why a connection ended, where it is this.
     pub(crate) fn judge<T>(&self, answer: Result<T, Reason>) -> Result<T, Reason> {
+        answer.map_err(|why| self.why(why))
+    }
+
+    pub(crate) fn why(&self, said: Reason) -> Reason {
         let broken_off = self.0.load(Ordering::Relaxed) == BROKEN_OFF;
-        answer.map_err(|why| match why {
+        match said {
             Reason::Connection(_) if broken_off => Reason::TooLong,
-            why => why,
-        })
+            said => said,
+        }
     }
 }
 

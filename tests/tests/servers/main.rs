@@ -12,6 +12,8 @@ mod postgresql;
 mod prometheus;
 mod rabbitmq;
 mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 mod spread;
 
 use std::collections::BTreeMap;

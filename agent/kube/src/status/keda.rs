@@ -153,11 +153,11 @@ fn fixed(namespace: &str, spec: &Value) -> Value {
                 let name = format!("metric-api-{}", setting("valueLocation"));
                 external.push(metric(index, &name));
             }
-            "redis" => {
+            "redis" | "redis-sentinel" | "redis-cluster" => {
                 let name = format!("redis-{}", setting("listName"));
                 external.push(metric(index, &name));
             }
-            "redis-streams" => {
+            "redis-streams" | "redis-sentinel-streams" | "redis-cluster-streams" => {
                 let name = format!("redis-streams-{}", setting("stream"));
                 external.push(metric(index, &name));
             }
@@ -322,6 +322,8 @@ mod tests {
                 { "type": "mysql", "metadata": { "dbName": "shop" } },
                 { "type": "kafka", "metadata": { "topic": "jobs.new", "consumerGroup": "a" } },
                 { "type": "kafka", "metadata": { "consumerGroup": "a" } },
+                { "type": "redis-cluster", "metadata": { "listName": "celery" } },
+                { "type": "redis-sentinel-streams", "metadata": { "stream": "mails" } },
             ],
         });
         let about = About::new(Name::new("shop", "web"), Vec::new(), &spec);
@@ -337,7 +339,9 @@ mod tests {
                 "s6-workload-shop",
                 "s7-mysql-shop",
                 "s6-kafka-jobs-new",
-                "s7-kafka-a-topics"
+                "s7-kafka-a-topics",
+                "s6-redis-celery",
+                "s7-redis-streams-mails"
             ])
         );
     }

@@ -239,7 +239,7 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             usage(json!({ "type": "aws-sqs-queue", "metricType": null })),
             "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, gpu, \
-             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
+             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-sentinel, redis-cluster, redis-streams, redis-sentinel-streams, redis-cluster-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
         ),
         (
             t(),
@@ -364,21 +364,24 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
         (
             t(),
             redis("redis", json!({ "listName": null })),
-            "redis needs listName",
+            "redis, redis-sentinel, redis-cluster need listName",
         ),
         (
             t(),
-            redis("redis", json!({ "listLength": "0" })),
+            redis("redis-cluster", json!({ "listLength": "0" })),
             "listLength must be an amount above 0",
         ),
         (
             t(),
             redis("redis-streams", json!({ "stream": null })),
-            "redis-streams needs stream",
+            "redis-streams, redis-sentinel-streams, redis-cluster-streams need stream",
         ),
         (
             t(),
-            redis("redis-streams", json!({ "pendingEntriesCount": "x" })),
+            redis(
+                "redis-sentinel-streams",
+                json!({ "pendingEntriesCount": "x" }),
+            ),
             "pendingEntriesCount must be an amount above 0",
         ),
         (

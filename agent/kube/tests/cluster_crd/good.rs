@@ -36,6 +36,14 @@ fn asked() -> Value {
                 "type": "redis-streams",
                 "metadata": { "address": "r:1", "stream": "a", "lagCount": "0" },
             },
+            {
+                "type": "redis-sentinel",
+                "metadata": { "addresses": "r:1,s:1", "sentinelMaster": "m", "listName": "a" },
+            },
+            {
+                "type": "redis-cluster-streams",
+                "metadata": { "hosts": "r,s", "ports": "1,1", "stream": "a" },
+            },
         ],
     })
 }

@@ -1,151 +1,227 @@
-//! Which Redis is asked, in whose name, and the connections to it.
+//! One Redis, or one sentinel: in whose name it is asked, a connection to it, and why it
+//! gives no answer.
 
 use std::fmt;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value};
+use redis::{ErrorKind, ServerErrorKind};
 
 use crate::Reason;
-use crate::kept::Kept;
-use crate::secrets::{AUTHENTICATION, Secrets};
-use crate::settings::{Metadata, Wrong, flag, shown, text};
+use crate::kept::Lost;
+use crate::settings::shown;
 use crate::stream::{self, Address, Meter};
-use crate::tls::{self, Trust};
+use crate::tls::Trust;
 
-pub(super) const KEYS: [&str; 6] = [
-    "address",
-    "host",
-    "port",
-    "databaseIndex",
-    "enableTLS",
-    "unsafeSsl",
-];
-/// A Redis has 16 by default, and more where it is told so.
-const DATABASE_MAX: i64 = 1_000_000;
-/// Those that are open.
-pub(crate) type Connections = Kept<Server, (MultiplexedConnection, Meter)>;
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Server {
     pub address: Address,
-    database: i64,
-    user: Option<String>,
-    password: Option<String>,
-    /// Where it is asked over TLS.
-    trust: Option<Trust>,
+    pub account: Account,
+}
+
+/// In whose name servers are asked, and for what.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Account {
+    pub database: i64,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// The authentication's parameter that holds it.
+    pub parameter: &'static str,
+    /// Where they are asked over TLS.
+    pub trust: Option<Trust>,
+    /// Whether they have to be nodes of a cluster, which may send a question on.
+    pub in_cluster: bool,
 }
 
 /// Nothing that is secret.
-impl fmt::Debug for Server {
+impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("address", &self.address)
+        f.debug_struct("Account")
             .field("database", &self.database)
             .finish_non_exhaustive()
     }
 }
 
-pub(super) fn check(metadata: &Metadata) -> Wrong {
-    let mut wrong = Wrong::new();
-    let mut fails = |key: &str, why: String| wrong.push((key.to_owned(), why));
-    let has = |key: &str| metadata.contains_key(key);
-    if has("address") && (has("host") || has("port")) {
-        fails("address", "says what `host` and `port` say too".to_owned());
-    } else if has("host") != has("port") {
-        fails("", "`host` and `port` go together".to_owned());
-    } else if has("address") || has("host") {
-        if let Err(why) = written(metadata) {
-            fails(if has("address") { "address" } else { "host" }, why);
-        }
-    } else if !has(AUTHENTICATION) {
-        fails(
-            "",
-            "`address` is missing: HOST:PORT here, or as a parameter of an `authenticationRef`"
-                .to_owned(),
-        );
-    }
-    if let Err(why) = database(metadata) {
-        fails("databaseIndex", why);
-    }
-    for key in ["enableTLS", "unsafeSsl"] {
-        if let Err(why) = flag(metadata, key) {
-            fails(key, why);
-        }
-    }
-    wrong
-}
-
-fn written(metadata: &Metadata) -> Result<Address, String> {
-    match metadata.get("address") {
-        Some(address) => Address::parse(address),
-        None => Address::of(text(metadata, "host"), text(metadata, "port")),
-    }
-}
-
-fn database(metadata: &Metadata) -> Result<i64, String> {
-    let Some(written) = metadata.get("databaseIndex") else {
-        return Ok(0);
-    };
-    let number = written.parse().ok();
-    let number = number.filter(|number| (0..=DATABASE_MAX).contains(number));
-    number.ok_or_else(|| format!("must be 0 to {DATABASE_MAX}, is `{}`", shown(written)))
-}
-
-/// It may hold more than an address, and is not shown.
-fn unusable(parameter: &str) -> Reason {
-    Reason::Secret(format!(
-        "the parameter `{parameter}` of the trigger's authentication makes no HOST:PORT"
-    ))
-}
-
 impl Server {
-    /// What the trigger says, and for the rest its authentication.
-    pub(super) fn of(metadata: &Metadata, secrets: &Secrets) -> Result<Server, Reason> {
-        let said = ["address", "host"]
-            .iter()
-            .any(|key| metadata.contains_key(*key));
-        let address = if said {
-            written(metadata).map_err(Reason::Misconfigured)?
-        } else if let Some(address) = secrets.get("address") {
-            Address::parse(address).map_err(|_| unusable("address"))?
-        } else if let (Some(host), Some(port)) = (secrets.get("host"), secrets.get("port")) {
-            Address::of(host, port).map_err(|_| unusable("host"))?
-        } else {
-            let why = "the trigger has no `address`, and neither has its authentication";
-            return Err(Reason::Secret(why.to_owned()));
-        };
-        let own = |parameter: &str| secrets.get(parameter).map(str::to_owned);
-        let asked = flag(metadata, "enableTLS").map_err(Reason::Misconfigured)?;
-        let secure = tls::is_wanted(secrets, asked, "`enableTLS`")?;
-        let anyone = flag(metadata, "unsafeSsl").map_err(Reason::Misconfigured)?;
-        Ok(Server {
-            address,
-            database: database(metadata).map_err(Reason::Misconfigured)?,
-            user: own("username"),
-            password: own("password"),
-            trust: secure.then(|| Trust::of(secrets, anyone)),
-        })
-    }
-
-    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Meter), Reason> {
-        let (stream, meter) = stream::connect(&self.address, self.trust.as_ref()).await?;
-        let mut info = RedisConnectionInfo::default()
-            .set_db(self.database)
-            .set_skip_set_lib_name();
-        if let Some(user) = &self.user {
-            info = info.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            info = info.set_password(password);
-        }
+    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+        let account = &self.account;
+        let (stream, meter) = stream::connect(&self.address, account.trust.as_ref()).await?;
+        // The library isn't told the password: whatever a server answered to it, one that
+        // still loads its data too, the library would call it wrong.
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         // Who asks has a deadline already.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None);
         let connected = MultiplexedConnection::new_with_config(&info, stream, config).await;
-        let (connection, driver) = connected.map_err(|error| super::reason(&error))?;
-        // It ends with the last one who has the connection, or when the server does.
+        let (line, driver) = connected.map_err(|error| failure(&error, account.parameter))?;
+        // It ends with the last one who has the connection, or when the server does, and waits
+        // for no answer that nobody waits for.
         tokio::spawn(driver);
-        Ok((connection, meter))
+        let mut connection = Connection {
+            line,
+            meter,
+            parameter: account.parameter,
+        };
+        if let Some(password) = &account.password {
+            let mut auth = redis::cmd("AUTH");
+            auth.arg(account.user.as_deref()).arg(password);
+            connection.prove(&auth).await?;
+        }
+        if account.database != 0 {
+            let mut select = redis::cmd("SELECT");
+            let select = select.arg(account.database);
+            connection.tell(false, select).await?;
+        }
+        if account.in_cluster {
+            connection.be_in_cluster().await?;
+        }
+        Ok(connection)
     }
+}
+
+#[derive(Clone)]
+pub(crate) struct Connection {
+    line: MultiplexedConnection,
+    meter: Meter,
+    parameter: &'static str,
+}
+
+impl Connection {
+    /// With `asking` for a key that is just moving to this server.
+    pub(super) async fn tell(&mut self, asking: bool, command: &Cmd) -> Result<Value, Failure> {
+        let answer = self.answer(asking, command).await;
+        answer.map_err(|error| self.failure(&error))
+    }
+
+    /// Says who asks. The server's own words aren't shown: they might repeat the password.
+    async fn prove(&mut self, auth: &Cmd) -> Result<(), Failure> {
+        let Err(error) = self.answer(false, auth).await else {
+            return Ok(());
+        };
+        if ends(&error) || known(&error, self.parameter).is_some() {
+            return Err(self.failure(&error));
+        }
+        let detail = error.detail().unwrap_or_default();
+        let why = if detail.contains("without any password") || detail.contains("no password is") {
+            "it asks for no password, and the trigger's authentication has one".to_owned()
+        } else if detail.contains("max number of clients") {
+            "it has as many clients as it takes".to_owned()
+        } else {
+            not_accepted(self.parameter)
+        };
+        Err(Failure::Why(Reason::Refused(why)))
+    }
+
+    /// Fails where the server stands alone: a replica would answer too, with what it has.
+    /// READWRITE changes nothing there or in a cluster, and whoever may not use it is let pass.
+    async fn be_in_cluster(&mut self) -> Result<(), Failure> {
+        match self.tell(false, &redis::cmd("READWRITE")).await {
+            Err(Failure::Why(Reason::Refused(why))) if why.contains("cluster support disabled") => {
+                let why = "it is no node of a cluster";
+                Err(Failure::Why(Reason::Refused(why.to_owned())))
+            }
+            Err(Failure::Why(why @ (Reason::Connection(_) | Reason::TooLong))) => {
+                Err(Failure::Why(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn answer(&mut self, asking: bool, command: &Cmd) -> Result<Value, RedisError> {
+        self.meter.refill();
+        if !asking {
+            return command.query_async(&mut self.line).await;
+        }
+        // Nobody else's question comes between the two.
+        let mut both = redis::pipe();
+        both.cmd("ASKING").add_command(command.clone());
+        let answers = self.line.req_packed_commands(&both, 1, 1).await?;
+        answers
+            .into_iter()
+            .next()
+            .unwrap_or(Value::Nil)
+            .extract_error()
+    }
+
+    fn failure(&self, error: &RedisError) -> Failure {
+        match failure(error, self.parameter) {
+            Failure::Why(why) => Failure::Why(self.meter.why(why)),
+            elsewhere @ Failure::Elsewhere { .. } => elsewhere,
+        }
+    }
+}
+
+/// Why a server gives no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// In its cluster another one does, at HOST:PORT. With `asking` it is to be asked for
+    /// what is just moving there, and only now.
+    Elsewhere {
+        at: String,
+        asking: bool,
+    },
+    Why(Reason),
+}
+
+impl Lost for Failure {
+    fn reason(&self) -> Option<&Reason> {
+        match self {
+            Failure::Why(why) => Some(why),
+            Failure::Elsewhere { .. } => None,
+        }
+    }
+}
+
+impl From<Reason> for Failure {
+    fn from(why: Reason) -> Failure {
+        Failure::Why(why)
+    }
+}
+
+fn ends(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped()
+}
+
+/// What hasn't words of our own is in the server's, which may hold a key's name, and never a
+/// password.
+fn failure(error: &RedisError, parameter: &str) -> Failure {
+    if ends(error) {
+        return Failure::Why(Reason::Connection(shown(&error.to_string())));
+    }
+    if let Some((at, _)) = error.redirect_node() {
+        return Failure::Elsewhere {
+            at: at.to_owned(),
+            asking: error.kind() == ErrorKind::Server(ServerErrorKind::Ask),
+        };
+    }
+    let why = known(error, parameter).unwrap_or_else(|| {
+        let (code, detail) = (error.code(), error.detail());
+        match code.zip(detail) {
+            Some((code, detail)) => shown(&format!("{code} {detail}")),
+            None => shown(&error.to_string()),
+        }
+    });
+    Failure::Why(Reason::Refused(why))
+}
+
+/// What means the same whatever was asked.
+fn known(error: &RedisError, parameter: &str) -> Option<String> {
+    Some(match error.code()? {
+        "NOAUTH" => format!(
+            "it asks for a password, and the trigger's authentication has no `{parameter}` (NOAUTH)"
+        ),
+        "WRONGPASS" => not_accepted(parameter),
+        "LOADING" => "it has just started and still loads its data (LOADING)".to_owned(),
+        "MASTERDOWN" => "it is a replica that has lost its master (MASTERDOWN)".to_owned(),
+        "CLUSTERDOWN" => {
+            "too few of its cluster's nodes are there, or none of them has the key (CLUSTERDOWN)"
+                .to_owned()
+        }
+        _ => return None,
+    })
+}
+
+fn not_accepted(parameter: &str) -> String {
+    format!("the user and the password (`{parameter}`) are not accepted")
 }

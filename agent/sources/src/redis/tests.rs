@@ -1,6 +1,9 @@
 //! Which settings are refused, and what a trigger and its authentication mean together.
 //! What a real Redis says is asked in `tests/tests/servers`.
 
+mod asked;
+
+use super::server::Server;
 use super::*;
 use crate::trying::{metadata, secrets, told};
 
@@ -92,61 +95,170 @@ fn what_of_a_stream_counts_is_told_apart_as_keda_does() {
     assert_eq!(goals(REDIS, &Metadata::new()).target, "listLength");
 }
 
+fn given(
+    form: Form,
+    pairs: &[(&str, &str)],
+    known: &[(&'static str, &str)],
+) -> Result<Deployment, String> {
+    let deployment = Deployment::of(form, &metadata(pairs), &secrets(known));
+    deployment.map_err(|why| why.to_string())
+}
+
+/// Who is asked in which name, for which database.
+fn server(it: &Server) -> String {
+    let (address, user, password) = (&it.address, &it.account.user, &it.account.password);
+    let user = user.as_deref().unwrap_or_default();
+    let password = password.as_deref().unwrap_or_default();
+    format!("{address} {user}:{password} {}", it.account.database)
+}
+
 #[test]
-fn where_a_trigger_says_no_address_its_authentication_does() {
-    let given = |pairs: &[(&'static str, &str)]| {
-        let server = Server::of(&Metadata::new(), &secrets(pairs));
-        server
-            .map(|it| it.address.to_string())
-            .map_err(|why| why.to_string())
-    };
-    assert_eq!(given(&[("address", "a:1")]).unwrap(), "a:1");
-    assert_eq!(given(&[("host", "b"), ("port", "2")]).unwrap(), "b:2");
-    let why = given(&[("host", "b")]).unwrap_err();
-    assert!(why.contains("has no `address`"), "{why}");
-    let azure = "x.redis.example:6380,password=word,ssl=True";
-    let why = given(&[("address", azure)]).unwrap_err();
-    assert!(
-        why.ends_with("makes no HOST:PORT") && !why.contains("word"),
-        "{why}"
-    );
-    for tls in ["true", "Enable", "enabled"] {
-        let why = given(&[("address", "a:1"), ("tls", tls)]).unwrap_err();
-        assert!(why.contains("`tls` must be enable or disable"), "{why}");
+fn what_an_authentication_says_counts_before_what_its_trigger_does() {
+    let at = ("address", "a:1");
+    for (pairs, known, right) in [
+        (&[at][..], &[][..], "a:1 : 0"),
+        (&[at], &[("address", "b:2")], "b:2 : 0"),
+        // An address counts before a host and a port, wherever it is.
+        (&[at], &[("host", "b"), ("port", "2")], "a:1 : 0"),
+        (&[], &[("host", "b"), ("port", "2")], "b:2 : 0"),
+        (&[("port", "3")], &[("host", "b")], "b:3 : 0"),
+        (
+            &[at, ("username", "ann")],
+            &[("password", "x")],
+            "a:1 ann:x 0",
+        ),
+        (
+            &[at, ("username", "ann"), ("databaseIndex", "4")],
+            &[("username", "bob"), ("password", "x")],
+            "a:1 bob:x 4",
+        ),
+    ] {
+        let Deployment::Single(found) = given(Form::Single, pairs, known).unwrap() else {
+            panic!("{pairs:?} is several servers");
+        };
+        assert_eq!(server(&found), right, "{pairs:?} {known:?}");
+        assert!(!format!("{found:?}").contains('x'), "{found:?}");
     }
-    let word = secrets(&[("password", "word")]);
-    let server = Server::of(&metadata(&[("address", "a:1")]), &word).unwrap();
-    assert!(!format!("{server:?}").contains("word"), "{server:?}");
+    let azure = "x.redis.example:6380,password=word,ssl=True";
+    for (known, why) in [
+        (&[("host", "b")][..], "has no `address`"),
+        (&[("address", azure)], "makes no HOST:PORT"),
+        (
+            &[("host", azure), ("port", "1")],
+            "`host` of the trigger's authentication makes no",
+        ),
+        (
+            &[("address", "a:1"), ("tls", "true")],
+            "`tls` must be enable or disable",
+        ),
+        (
+            &[("address", "a:1"), ("tls", "Enable")],
+            "`tls` must be enable or disable",
+        ),
+    ] {
+        let said = given(Form::Single, &[], known).unwrap_err();
+        assert!(said.contains(why) && !said.contains("word"), "{said}");
+    }
 }
 
-/// Answers with the beginning of a text that never ends, also while nobody asks.
-async fn endless() -> String {
-    use tokio::io::AsyncWriteExt as _;
+#[test]
+fn of_several_servers_the_first_host_has_the_first_port() {
+    let (hosts, ports) = (("hosts", "a, ::1 ,c"), ("ports", "1,2, 3"));
+    let Deployment::Cluster(nodes) = given(Form::Cluster, &[hosts, ports], &[]).unwrap() else {
+        panic!("it is no cluster");
+    };
+    let found: Vec<String> = nodes.iter().map(server).collect();
+    assert_eq!(found, ["a:1 : 0", "[::1]:2 : 0", "c:3 : 0"]);
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let begin = stream.write_all(b"$500000000\r\n").await;
-                let mut sent = begin.map(|()| 0_usize);
-                while let Ok(bytes) = sent {
-                    assert!(bytes < 64 << 20, "somebody reads on");
-                    let piece = [b'x'; 8 << 10];
-                    sent = stream.write_all(&piece).await.map(|()| bytes + piece.len());
-                }
-            });
-        }
-    });
-    address
+    let pairs = [
+        ("addresses", "a:1,b:2"),
+        ("username", "ann"),
+        ("databaseIndex", "7"),
+        ("enableTLS", "true"),
+    ];
+    let known = [
+        ("password", "x"),
+        ("sentinelUsername", "eve"),
+        ("sentinelPassword", "y"),
+        ("sentinelMaster", "queue"),
+    ];
+    let Deployment::Sentinel {
+        sentinels,
+        master,
+        account,
+    } = given(Form::Sentinel, &pairs, &known).unwrap()
+    else {
+        panic!("there are no sentinels");
+    };
+    let found: Vec<String> = sentinels.iter().map(server).collect();
+    assert_eq!(found, ["a:1 eve:y 0", "b:2 eve:y 0"]);
+    assert!(sentinels[0].account.trust.is_some() && account.trust.is_some());
+    let address = sentinels[0].address.clone();
+    assert_eq!(master, "queue");
+    assert_eq!(server(&Server { address, account }), "a:1 ann:x 7");
 }
 
-#[tokio::test]
-async fn an_answer_without_an_end_breaks_off() {
-    let metadata = metadata(&[("address", &endless().await), ("listName", "jobs")]);
-    let connections = Connections::default();
-    let why = ask(&connections, REDIS, &metadata, &Secrets::default())
-        .await
-        .unwrap_err();
-    assert_eq!(why.reason, Reason::TooLong);
+#[test]
+fn settings_of_several_servers_are_refused_by_name() {
+    let (key, at) = (("listName", "jobs"), ("addresses", "a:1,b:2"));
+    let master = ("sentinelMaster", "queue");
+    assert_eq!(refused(REDIS_CLUSTER, &[key, at]), "");
+    assert_eq!(refused(REDIS_SENTINEL, &[key, at, master]), "");
+    let known = ("authenticationRef", "redis");
+    assert_eq!(refused(REDIS_SENTINEL, &[key, known]), "");
+    assert_eq!(refused(REDIS_CLUSTER, &[key, known, ("ports", "1,2")]), "");
+    let many = vec!["a:1"; 33].join(",");
+    for (kind, pairs, why) in [
+        (REDIS_CLUSTER, &[key][..], "`addresses` is missing"),
+        (
+            REDIS_CLUSTER,
+            &[key, ("address", "a:1")],
+            "address is not supported",
+        ),
+        (REDIS, &[key, at], "addresses is not supported"),
+        (
+            REDIS_CLUSTER,
+            &[key, ("hosts", "a")],
+            "`hosts` and `ports` go together",
+        ),
+        (
+            REDIS_CLUSTER,
+            &[key, ("hosts", "a,b"), ("ports", "1")],
+            "hosts each host needs its port: 2 and 1 are said",
+        ),
+        (
+            REDIS_CLUSTER,
+            &[key, ("addresses", "a:1,")],
+            "addresses `` is not an address",
+        ),
+        (
+            REDIS_CLUSTER,
+            &[key, ("addresses", &many)],
+            "addresses names 33 servers; 32 at most",
+        ),
+        (
+            REDIS_CLUSTER,
+            &[key, at, ("databaseIndex", "1")],
+            "databaseIndex is not supported",
+        ),
+        (REDIS_SENTINEL, &[key, at], "`sentinelMaster` is missing"),
+        (
+            REDIS_SENTINEL,
+            &[key, at, master, ("sentinelPassword", "x")],
+            "; a password belongs into what an `authenticationRef` names",
+        ),
+        (
+            REDIS_SENTINEL,
+            &[key, at, ("sentinelMaster", "a\nb")],
+            "sentinelMaster is no name",
+        ),
+        (
+            REDIS_SENTINEL_STREAMS,
+            &[key, at, master],
+            "`stream` is missing",
+        ),
+    ] {
+        let said = refused(kind, pairs);
+        assert!(said.contains(why), "{kind} {pairs:?}: {said}");
+    }
 }

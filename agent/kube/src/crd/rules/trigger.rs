@@ -107,12 +107,24 @@ fn resource() -> Vec<Rule> {
     ]
 }
 
-/// A setting that triggers of this type have to have.
-fn needed(kind: &str, key: &str, what: &str) -> Rule {
+/// That a trigger has another type: than this one, or than these with commas between.
+fn other(kinds: &str) -> String {
+    if kinds.contains(',') {
+        let quoted: Vec<String> = kinds.split(", ").map(|it| format!("'{it}'")).collect();
+        format!("!(self.type in [{}])", quoted.join(", "))
+    } else {
+        format!("self.type != '{kinds}'")
+    }
+}
+
+/// A setting that triggers of this type, or of these, have to have.
+fn needed(kinds: &str, key: &str, what: &str) -> Rule {
+    let is_other = other(kinds);
+    let plural = if kinds.contains(',') { "need" } else { "needs" };
     Rule::new(
         AT,
-        format!("self.type != '{kind}' || '{key}' in self.metadata"),
-        format!("{kind} needs {key}: {what}"),
+        format!("{is_other} || '{key}' in self.metadata"),
+        format!("{kinds} {plural} {key}: {what}"),
     )
     .blames(".metadata")
 }
@@ -169,15 +181,17 @@ fn rabbitmq() -> Vec<Rule> {
 
 /// A `lagCount` of 0 is none, as with KEDA.
 fn redis() -> Vec<Rule> {
+    const KEY: &str = "redis, redis-sentinel, redis-cluster";
+    const STREAM: &str = "redis-streams, redis-sentinel-streams, redis-cluster-streams";
     vec![
-        needed("redis", "listName", "the key that is counted"),
-        target("redis", "listLength"),
-        activation("redis", "activationListLength"),
-        needed("redis-streams", "stream", "the stream that is looked at"),
-        target("redis-streams", "streamLength"),
-        target("redis-streams", "pendingEntriesCount"),
-        activation("redis-streams", "lagCount"),
-        activation("redis-streams", "activationLagCount"),
+        needed(KEY, "listName", "the key that is counted"),
+        target(KEY, "listLength"),
+        activation(KEY, "activationListLength"),
+        needed(STREAM, "stream", "the stream that is looked at"),
+        target(STREAM, "streamLength"),
+        target(STREAM, "pendingEntriesCount"),
+        activation(STREAM, "lagCount"),
+        activation(STREAM, "activationLagCount"),
     ]
 }
 
@@ -239,11 +253,12 @@ fn mysql() -> Vec<Rule> {
 }
 
 /// What a value that is asked for is held against.
-fn target(kind: &str, key: &str) -> Rule {
+fn target(kinds: &str, key: &str) -> Rule {
     Rule::new(
         AT,
         format!(
-            "self.type != '{kind}' || !('{key}' in self.metadata) || ({})",
+            "{} || !('{key}' in self.metadata) || ({})",
+            other(kinds),
             above_zero(&format!("self.metadata['{key}']"))
         ),
         format!("{key} {AMOUNT}"),
@@ -252,13 +267,14 @@ fn target(kind: &str, key: &str) -> Rule {
 }
 
 /// Above this the workload is to run at all.
-fn activation(kind: &str, key: &str) -> Rule {
+fn activation(kinds: &str, key: &str) -> Rule {
     Rule::new(
         AT,
         format!(
-            "self.type != '{kind}' || !('{key}' in self.metadata) || \
+            "{} || !('{key}' in self.metadata) || \
              (isQuantity(self.metadata['{key}']) && \
-             quantity(self.metadata['{key}']).compareTo(quantity('0')) >= 0)"
+             quantity(self.metadata['{key}']).compareTo(quantity('0')) >= 0)",
+            other(kinds)
         ),
         format!("{key} must be an amount that isn't negative"),
     )

@@ -17,7 +17,7 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         "type: aws-sqs-queue",
         &[
             "16:13: spec.triggers[1].type: `aws-sqs-queue` is not known; allowed: cpu, memory, gpu, \
-         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
+         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-sentinel, redis-cluster, redis-streams, redis-sentinel-streams, redis-cluster-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
         ],
     );
     refused(
