@@ -28,9 +28,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure().compile_fds(descriptors)?;
     let ask = protox::compile(["proto/starling/ask/v1/ask.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(ask)?;
-    // Somebody else's, so our own servers don't show it by reflection.
-    let kubelet = protox::compile(["proto/podresources/v1/podresources.proto"], ["proto"])?;
-    tonic_prost_build::configure().compile_fds(kubelet)?;
+    // Others', so our own servers don't show them by reflection.
+    let foreign = [
+        "proto/podresources/v1/podresources.proto",
+        "proto/externalscaler/externalscaler.proto",
+    ];
+    tonic_prost_build::configure().compile_fds(protox::compile(foreign, ["proto"])?)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
 }

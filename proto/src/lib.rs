@@ -47,5 +47,11 @@ pub mod podresources {
     tonic::include_proto!("v1");
 }
 
-/// Descriptors of our own, the kubelet's left out, for gRPC reflection.
+/// KEDA's contract with servers that know metrics of their own.
+pub mod externalscaler {
+    #![allow(clippy::pedantic, clippy::all, missing_docs)]
+    tonic::include_proto!("externalscaler");
+}
+
+/// Descriptors of our own, the kubelet's and KEDA's left out, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

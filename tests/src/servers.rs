@@ -8,6 +8,7 @@
     reason = "what isn't there fails the test that looks for it"
 )]
 
+mod external;
 mod kafka;
 mod mariadb;
 mod nats;
@@ -25,6 +26,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use starling_kubernetes_rig::shell;
 
+pub use external::External;
 pub use kafka::{Kafka, Way};
 pub use mariadb::MariaDb;
 pub use nats::Nats;

@@ -27,7 +27,7 @@ pub use strategy::{Banded, Objective, Strategy};
 
 pub const API_VERSION: &str = "starling.sh/v1alpha1";
 /// The types that a trigger may have.
-pub const TRIGGER_TYPES: [&str; 23] = [
+pub const TRIGGER_TYPES: [&str; 25] = [
     "cpu",
     "memory",
     "gpu",
@@ -50,6 +50,8 @@ pub const TRIGGER_TYPES: [&str; 23] = [
     starling_sources::POSTGRESQL,
     starling_sources::KUBERNETES_WORKLOAD,
     starling_sources::MYSQL,
+    starling_sources::EXTERNAL,
+    starling_sources::EXTERNAL_PUSH,
     starling_sources::CRON,
 ];
 

@@ -181,6 +181,8 @@ async fn outcome(vector: &Json) -> Outcome {
     let trigger: &Trigger = &policy.triggers[0];
     let asked = Asked {
         namespace: "default",
+        name: "web",
+        composed: false,
         wall_ms: 0,
         secrets: None,
         endpoints: None,

@@ -222,7 +222,7 @@ async fn body(response: Response<Incoming>) -> Result<Bytes, Reason> {
 }
 
 /// The innermost cause: the outer ones only say that a request failed.
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

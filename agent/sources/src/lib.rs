@@ -15,6 +15,7 @@
 mod address;
 mod auth;
 pub mod cron;
+mod external;
 mod http;
 mod kafka;
 mod kept;
@@ -45,6 +46,7 @@ use starling_engine::policy::{Source, Trigger};
 pub use self::redis::{REDIS, REDIS_CLUSTER, REDIS_SENTINEL};
 pub use self::redis::{REDIS_CLUSTER_STREAMS, REDIS_SENTINEL_STREAMS, REDIS_STREAMS};
 pub use cron::CRON;
+pub use external::{EXTERNAL, EXTERNAL_PUSH};
 pub use http::BODY_BYTES_MAX;
 pub use kafka::KAFKA;
 pub use kubernetes_workload::{KUBERNETES_WORKLOAD, Pods, pods};
@@ -63,6 +65,10 @@ pub use secrets::{
 pub struct Asked<'a> {
     /// The policy's, whose secrets the trigger may use.
     pub namespace: &'a str,
+    /// The policy's, or that of KEDA's object that is decided for in its stead.
+    pub name: &'a str,
+    /// The policy has a formula, which takes the value itself and no part of a target.
+    pub composed: bool,
     /// Wall time in milliseconds since 1970: calendars go by it, and nothing else.
     pub wall_ms: i64,
     /// In place of the files that the trigger's reference names.
@@ -208,6 +214,12 @@ pub fn is_local(trigger: &Trigger) -> bool {
     matches!(&trigger.source, Source::External { kind, .. } if kind == CRON)
 }
 
+/// Whether the source is told for which policy it is asked.
+pub fn is_told_whom(trigger: &Trigger) -> bool {
+    let told = [EXTERNAL, EXTERNAL_PUSH];
+    matches!(&trigger.source, Source::External { kind, .. } if told.contains(&kind.as_str()))
+}
+
 /// How long a question may take, at most.
 pub fn timeout(trigger: &Trigger) -> Duration {
     let ms = match &trigger.source {
@@ -230,6 +242,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         NATS_JETSTREAM => nats::check(metadata),
         kind if redis::TYPES.contains(&kind) => redis::check(kind, metadata),
         KUBERNETES_WORKLOAD => kubernetes_workload::check(metadata),
+        EXTERNAL | EXTERNAL_PUSH => external::check(metadata),
         CRON => cron::check(metadata),
         _ => Vec::new(),
     }
@@ -241,8 +254,13 @@ pub struct Goals {
     pub target: &'static str,
     /// What counts where it is left out; it may not be where there is none.
     pub default: Option<&'static str>,
-    /// Above this the workload is to run at all.
+    /// Above this the workload is to run at all; 0 where it is left out.
     pub activation: &'static str,
+}
+
+impl Goals {
+    /// In place of a name: users say nothing about it. No setting is called so.
+    pub(crate) const NO_SETTING: &str = "";
 }
 
 /// Those of a type whose value is asked for over the network; `None` for all others.
@@ -257,6 +275,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         NATS_JETSTREAM => Some(nats::GOALS),
         kind if redis::TYPES.contains(&kind) => Some(redis::goals(kind, metadata)),
         KUBERNETES_WORKLOAD => Some(kubernetes_workload::GOALS),
+        EXTERNAL | EXTERNAL_PUSH => Some(external::GOALS),
         _ => None,
     }
 }
@@ -287,6 +306,7 @@ pub struct Poller {
     http: http::Clients,
     kafka: kafka::Brokers,
     redis: redis::Connections,
+    external: external::Connections,
     reads: reads::Reads,
     turns: turns::Turns,
     secrets: Option<PathBuf>,
@@ -300,6 +320,7 @@ impl Poller {
             http: http::Clients::default(),
             kafka: kafka::Brokers::default(),
             redis: redis::Connections::default(),
+            external: external::Connections::default(),
             reads: reads::Reads::default(),
             turns: turns::Turns::default(),
             secrets,
@@ -374,6 +395,9 @@ impl Poller {
             NATS_JETSTREAM => nats::ask(&self.http, metadata, secrets).await,
             kind if redis::TYPES.contains(&kind) => {
                 redis::ask(&self.redis, kind, metadata, secrets).await
+            }
+            EXTERNAL | EXTERNAL_PUSH => {
+                external::ask(&self.external, metadata, secrets, asked).await
             }
             METRICS_API => {
                 metrics_api::ask(&self.http, &self.reads, metadata, secrets, asked).await

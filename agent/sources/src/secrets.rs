@@ -26,7 +26,7 @@ pub const AUTHENTICATION_CONTAINER: &str = "authenticationRef.container";
 /// Of one parameter; a longer one is refused. A chain of certificates fits.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// The parameters that any trigger here takes; other files are never read.
-const PARAMETERS: [&str; 27] = [
+const PARAMETERS: [&str; 30] = [
     "apiKey",
     "username",
     "password",
@@ -54,6 +54,9 @@ const PARAMETERS: [&str; 27] = [
     "ca",
     "cert",
     "key",
+    "caCert",
+    "tlsClientCert",
+    "tlsClientKey",
 ];
 
 /// Parameters by name.

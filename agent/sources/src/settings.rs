@@ -27,20 +27,16 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// Settings that this kind doesn't have, and a reference that is no name.
 pub(crate) fn strange(metadata: &Metadata, keys: &[&str]) -> Wrong {
-    let strange =
-        |key: &&String| !keys.contains(&key.as_str()) && !REFERENCE.contains(&key.as_str());
-    let found = metadata.keys().filter(strange);
-    let why = |key: &String| {
+    let found = written(metadata).filter(|(key, _)| !keys.contains(key));
+    let why = |(key, _): (&str, _)| {
         let mut why = format!("is not supported; allowed: {}", keys.join(", "));
         if key.to_lowercase().contains("password") {
             why += "; a password belongs into what an `authenticationRef` names";
         }
-        (key.clone(), why)
+        (key.to_owned(), why)
     };
     let mut wrong: Wrong = found.map(why).collect();
-    if let Some(Err(why)) = metadata.get(AUTHENTICATION).map(|it| secrets::check(it)) {
-        wrong.push((AUTHENTICATION.to_owned(), why));
-    }
+    wrong.extend(no_name(metadata));
     wrong
 }
 
@@ -73,6 +69,20 @@ pub(crate) fn check_server(
         }
     }
     wrong
+}
+
+/// A reference that is no name.
+pub(crate) fn no_name(metadata: &Metadata) -> Option<(String, String)> {
+    let why = secrets::check(metadata.get(AUTHENTICATION)?).err()?;
+    Some((AUTHENTICATION.to_owned(), why))
+}
+
+/// What users wrote as settings, and no reference.
+pub(crate) fn written(metadata: &Metadata) -> impl Iterator<Item = (&str, &str)> {
+    let settings = metadata
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    settings.filter(|(key, _)| !REFERENCE.contains(key))
 }
 
 /// The setting's text; empty where it is left out.

@@ -182,11 +182,20 @@ pub(crate) async fn connect(
     to: &Address,
     trust: Option<&Trust>,
 ) -> Result<(Box<dyn Stream>, Meter), Reason> {
+    connect_for(to, trust, None).await
+}
+
+/// The same for a protocol whose servers want to hear of it while TLS is agreed on.
+pub(crate) async fn connect_for(
+    to: &Address,
+    trust: Option<&Trust>,
+    protocol: Option<&str>,
+) -> Result<(Box<dyn Stream>, Meter), Reason> {
     let (plain, meter) = plain(to).await?;
     let Some(trust) = trust else {
         return Ok((Box::new(plain), meter));
     };
-    Ok((secure(Box::new(plain), to, trust).await?, meter))
+    Ok((secure(Box::new(plain), to, trust, protocol).await?, meter))
 }
 
 /// Over TLS from here on.
@@ -194,8 +203,10 @@ pub(crate) async fn secure(
     plain: Box<dyn Stream>,
     to: &Address,
     trust: &Trust,
+    protocol: Option<&str>,
 ) -> Result<Box<dyn Stream>, Reason> {
-    let config = tls::config(trust).map_err(Reason::Secret)?;
+    let mut config = tls::config(trust).map_err(Reason::Secret)?;
+    config.alpn_protocols = protocol.map(Into::into).into_iter().collect();
     let name = ServerName::try_from(to.host.clone())
         .map_err(|error| Reason::Misconfigured(error.to_string()))?;
     let secure = TlsConnector::from(Arc::new(config)).connect(name, plain);

@@ -20,6 +20,8 @@ mod https;
 
 const ASKED: Asked<'_> = Asked {
     namespace: "default",
+    name: "web",
+    composed: false,
     wall_ms: 0,
     secrets: None,
     endpoints: None,

@@ -1,7 +1,7 @@
 //! Whom a connection over TLS trusts, and by what it shows who asks.
 //!
-//! Comes in: PEM texts as KEDA's parameters `ca`, `cert` and `key` hold them. Goes
-//! out: rustls' settings. Nothing of a key is ever told.
+//! Comes in: PEM texts as KEDA's parameters `ca`, `cert` and `key` hold them, or others of
+//! the same meaning. Goes out: rustls' settings. Nothing of a key is ever told.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -26,18 +26,44 @@ pub(crate) struct Trust {
     pub anyone: bool,
     /// Whose certificate it must be, where the address doesn't say so.
     pub name: Option<String>,
+    /// Which parameters hold them.
+    pub parameters: Parameters,
+}
+
+/// What a kind of source calls its certificates.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Parameters {
+    pub ca: &'static str,
+    pub cert: &'static str,
+    pub key: &'static str,
+}
+
+/// KEDA's for most kinds.
+impl Default for Parameters {
+    fn default() -> Parameters {
+        Parameters {
+            ca: "ca",
+            cert: "cert",
+            key: "key",
+        }
+    }
 }
 
 impl Trust {
     /// As the parameters `ca`, `cert` and `key` of a trigger's authentication say.
     pub(crate) fn of(secrets: &Secrets, anyone: bool) -> Trust {
+        Trust::by(Parameters::default(), secrets, anyone)
+    }
+
+    pub(crate) fn by(parameters: Parameters, secrets: &Secrets, anyone: bool) -> Trust {
         let own = |parameter: &str| secrets.get(parameter).map(str::to_owned);
         Trust {
-            ca: own("ca"),
-            cert: own("cert"),
-            key: own("key"),
+            ca: own(parameters.ca),
+            cert: own(parameters.cert),
+            key: own(parameters.key),
             anyone,
             name: None,
+            parameters,
         }
     }
 }
@@ -77,17 +103,21 @@ pub(crate) fn config(trust: &Trust) -> Result<ClientConfig, String> {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
     } else {
-        versions.with_root_certificates(roots(trust.ca.as_deref())?)
+        versions.with_root_certificates(roots(trust)?)
     };
     let (Some(cert), Some(key)) = (&trust.cert, trust.key.as_ref().or(trust.cert.as_ref())) else {
         return Ok(trusting.with_no_client_auth());
     };
-    let chain = certificates("cert", cert)?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-        .map_err(|_| "the parameter `key` holds no private key in PEM form".to_owned())?;
-    trusting
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| format!("the parameters `cert` and `key` can't be used: {error}"))
+    let named = &trust.parameters;
+    let chain = certificates(named.cert, cert)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {
+        let key = named.key;
+        format!("the parameter `{key}` holds no private key in PEM form")
+    })?;
+    trusting.with_client_auth_cert(chain, key).map_err(|error| {
+        let (cert, key) = (named.cert, named.key);
+        format!("the parameters `{cert}` and `{key}` can't be used: {error}")
+    })
 }
 
 /// The name that the certificate must be for, in place of the address.
@@ -96,13 +126,14 @@ pub(crate) fn name(trust: &Trust) -> Result<Option<ServerName<'static>>, String>
     name.transpose().map_err(|error| error.to_string())
 }
 
-fn roots(ca: Option<&str>) -> Result<Arc<RootCertStore>, String> {
-    if let Some(ca) = ca {
+fn roots(trust: &Trust) -> Result<Arc<RootCertStore>, String> {
+    if let Some(ca) = &trust.ca {
+        let parameter = trust.parameters.ca;
         let mut roots = RootCertStore::empty();
-        for certificate in certificates("ca", ca)? {
+        for certificate in certificates(parameter, ca)? {
             roots
                 .add(certificate)
-                .map_err(|error| format!("the parameter `ca` can't be used: {error}"))?;
+                .map_err(|error| format!("the parameter `{parameter}` can't be used: {error}"))?;
         }
         return Ok(Arc::new(roots));
     }

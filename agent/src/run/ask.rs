@@ -51,6 +51,9 @@ struct Question {
     metadata: BTreeMap<String, String>,
     /// Whose parameters it is asked with, where it has a reference to some.
     on_behalf: Option<(String, Option<target::Reference>)>,
+    /// The policy, where a source is told whom it is asked for.
+    told: Option<Name>,
+    composed: bool,
 }
 
 /// Asks, here and through others.
@@ -71,6 +74,8 @@ struct Put {
     revision: u64,
     interval: Duration,
     target: Option<target::Reference>,
+    /// Its size is a formula's.
+    composed: bool,
 }
 
 impl Agent {
@@ -188,6 +193,8 @@ impl Asker {
             kind: kind.clone(),
             metadata: metadata.clone(),
             on_behalf,
+            told: starling_sources::is_told_whom(trigger).then(|| policy.clone()),
+            composed: put.composed,
         };
         let mark = Mark::of(&question);
         let members = if starling_sources::is_local(trigger) {
@@ -213,7 +220,7 @@ impl Asker {
         let mut last = None;
         for member in members {
             let said = if *member == self.log.id() {
-                self.here.ask(policy, put.target.as_ref(), trigger).await
+                self.here.ask(policy, put, trigger).await
             } else {
                 self.through(*member, policy, put, trigger).await
             };
@@ -303,6 +310,7 @@ impl Asker {
         Some(Put {
             revision: put.revision,
             interval: Duration::from_millis(policy.polling_interval_ms),
+            composed: policy.formula().is_some(),
             target: scaled.then(|| target::Reference {
                 target: policy.target.clone(),
                 version: policy.target_version.clone(),
@@ -330,9 +338,7 @@ impl Asker {
 
     async fn answered(&self, question: &wire::Question) -> wire::Answer {
         let said = match self.understood(question) {
-            Some((policy, put, trigger)) => {
-                self.here.ask(&policy, put.target.as_ref(), &trigger).await
-            }
+            Some((policy, put, trigger)) => self.here.ask(&policy, &put, &trigger).await,
             None => Err(Failure {
                 why: "that policy isn't known there in this form yet".to_owned(),
                 of: Of::Way,

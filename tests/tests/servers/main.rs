@@ -4,6 +4,7 @@
 
 mod agents;
 mod counting;
+mod external;
 mod hanging;
 mod kafka;
 mod mysql;
@@ -62,6 +63,8 @@ impl Question {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let asked = Asked {
             namespace: "default",
+            name: "web",
+            composed: false,
             wall_ms: since.unwrap().as_millis() as i64,
             secrets: Some(&self.secrets),
             endpoints: None,

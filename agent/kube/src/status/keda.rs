@@ -324,6 +324,7 @@ mod tests {
                 { "type": "kafka", "metadata": { "consumerGroup": "a" } },
                 { "type": "redis-cluster", "metadata": { "listName": "celery" } },
                 { "type": "redis-sentinel-streams", "metadata": { "stream": "mails" } },
+                { "type": "external-push", "metadata": { "scalerAddress": "scaler:1" } },
             ],
         });
         let about = About::new(Name::new("shop", "web"), Vec::new(), &spec);
@@ -341,7 +342,8 @@ mod tests {
                 "s6-kafka-jobs-new",
                 "s7-kafka-a-topics",
                 "s6-redis-celery",
-                "s7-redis-streams-mails"
+                "s7-redis-streams-mails",
+                "s6-external-push"
             ])
         );
     }

@@ -239,7 +239,7 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
             t(),
             usage(json!({ "type": "aws-sqs-queue", "metricType": null })),
             "spec.triggers[0].type: Invalid value: is not known; allowed: cpu, memory, gpu, \
-             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-sentinel, redis-cluster, redis-streams, redis-sentinel-streams, redis-cluster-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
+             gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-sentinel, redis-cluster, redis-streams, redis-sentinel-streams, redis-cluster-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, external, external-push, cron",
         ),
         (
             t(),

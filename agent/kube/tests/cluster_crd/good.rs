@@ -44,6 +44,10 @@ fn asked() -> Value {
                 "type": "redis-cluster-streams",
                 "metadata": { "hosts": "r,s", "ports": "1,1", "stream": "a" },
             },
+            {
+                "type": "external",
+                "metadata": { "scalerAddress": "s:1", "threshold": "many", "any key": "" },
+            },
         ],
     })
 }

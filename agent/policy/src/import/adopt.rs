@@ -29,6 +29,11 @@ pub fn name(namespace: &str, object: &str) -> Name {
     Name::new(namespace, format!("{object}{SUFFIX}"))
 }
 
+/// What a policy's object is called: that of a `ScaledObject`, or the policy itself.
+pub fn object(policy: &Name) -> &str {
+    policy.name.strip_suffix(SUFFIX).unwrap_or(&policy.name)
+}
+
 /// Reads one object.
 pub fn read(object: &str) -> Adopted {
     let mut import = Import::default();
@@ -105,6 +110,8 @@ mod tests {
         let adopted = read(&object(&json!([cpu])));
         let policy = adopted.wish.unwrap();
         assert_eq!(policy.name, Name::new("shop", "web.scaledobject"));
+        assert_eq!(super::object(&policy.name), "web");
+        assert_eq!(super::object(&Name::new("shop", "web")), "web");
         assert_eq!(policy.target.name, "web");
         assert_eq!(adopted.left_out.len(), 1, "{:?}", adopted.left_out);
     }

@@ -130,7 +130,7 @@ impl Server {
             Mode::Prefer if self.trust.anyone => Tls::WhereOffered,
             Mode::Prefer | Mode::Require | Mode::Verify => Tls::Always,
         };
-        let secure = |plain| stream::secure(plain, &self.address, &self.trust);
+        let secure = |plain| stream::secure(plain, &self.address, &self.trust, None);
         let (wire, greeting) = login::log_in(Box::new(stream), &self.account, tls, secure).await?;
         Ok((wire, greeting, meter))
     }

@@ -234,12 +234,7 @@ async fn a_policy_reaches_its_own_namespace_s_secrets_alone() {
     let poller = Poller::new(Some(directory.path().to_owned()));
     let asked = trigger("http://127.0.0.1:1/", &[NAMED, ("authMode", "bearer")]);
     for (namespace, reached) in [("default", true), ("shop", false), ("..", false)] {
-        let asked_by = Asked {
-            namespace,
-            wall_ms: 0,
-            secrets: None,
-            endpoints: None,
-        };
+        let asked_by = Asked { namespace, ..ASKED };
         let error = poller.poll(&asked, asked_by).await.unwrap_err();
         assert_eq!(
             matches!(error.reason, Reason::Connection(_)),
@@ -271,10 +266,8 @@ async fn a_calendar_needs_nobody_to_answer() {
     };
     for (hour, milli) in [(7, 0), (8, 3_000), (9, 0)] {
         let asked = Asked {
-            namespace: "default",
             wall_ms: hour * HOUR_MS,
-            secrets: None,
-            endpoints: None,
+            ..ASKED
         };
         let value = Poller::default().poll(&calendar, asked).await;
         assert_eq!(value.map(|it| it.milli), Ok(milli), "{hour}");

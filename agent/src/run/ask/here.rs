@@ -11,10 +11,12 @@ use starling_engine::unit::Ms;
 use starling_health::Metrics;
 use starling_kube::authentication::{Authentications, NAMESPACED, Wanted};
 use starling_kube::endpoints::Endpoints;
-use starling_kube::target;
+use starling_policy::import::adopt;
 use starling_proto::ask::failure::Of;
 use starling_sources::{Asked, Number, Poller, Reason, Reference, Secrets};
 use tokio::sync::Semaphore;
+
+use super::Put;
 
 /// Triggers for which Kubernetes is asked at the same time; more wait, and fail if they wait
 /// too long.
@@ -39,15 +41,14 @@ pub(super) struct Here {
 }
 
 impl Here {
-    /// `target` is what the policy sizes, where the trigger has a reference.
     pub(super) async fn ask(
         &self,
         policy: &Name,
-        target: Option<&target::Reference>,
+        put: &Put,
         trigger: &Trigger,
     ) -> Result<Number, Failure> {
         let begun = Instant::now();
-        let answer = self.uncounted(policy, target, trigger).await;
+        let answer = self.uncounted(policy, put, trigger).await;
         self.counts.polled(answer.is_ok(), begun.elapsed());
         answer
     }
@@ -55,12 +56,12 @@ impl Here {
     async fn uncounted(
         &self,
         policy: &Name,
-        target: Option<&target::Reference>,
+        put: &Put,
         trigger: &Trigger,
     ) -> Result<Number, Failure> {
         // What Kubernetes doesn't say here it may say elsewhere.
         let way = |why| Failure { why, of: Of::Way };
-        let secrets = self.secrets(policy, target, trigger).await.map_err(way)?;
+        let secrets = self.secrets(policy, put, trigger).await.map_err(way)?;
         let endpoints = match (starling_sources::service(trigger), &self.endpoints) {
             (Some(of), Some(endpoints)) => {
                 let _permit = self.lookups.acquire().await;
@@ -71,6 +72,8 @@ impl Here {
         };
         let asked = Asked {
             namespace: &policy.namespace,
+            name: adopt::object(policy),
+            composed: put.composed,
             wall_ms: wall().0.cast_signed(),
             secrets: secrets.as_ref(),
             endpoints: endpoints.as_deref(),
@@ -86,7 +89,7 @@ impl Here {
     async fn secrets(
         &self,
         policy: &Name,
-        target: Option<&target::Reference>,
+        put: &Put,
         trigger: &Trigger,
     ) -> Result<Option<Secrets>, String> {
         let (Some(reference), Some(objects)) = (Reference::of(trigger), &self.authentications)
@@ -102,7 +105,7 @@ impl Here {
             kind: reference.kind.unwrap_or(NAMESPACED),
             name: reference.name,
             namespace,
-            target,
+            target: put.target.as_ref(),
             container: reference.container,
         };
         let _permit = self.lookups.acquire().await;

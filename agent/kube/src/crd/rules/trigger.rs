@@ -63,6 +63,7 @@ pub(super) fn rules() -> Vec<Rule> {
     rules.extend(postgresql());
     rules.extend(kubernetes_workload());
     rules.extend(mysql());
+    rules.extend(external());
     rules.extend(cron());
     rules
 }
@@ -250,6 +251,12 @@ fn mysql() -> Vec<Rule> {
         target("mysql", "queryValue"),
         activation("mysql", "activationQueryValue"),
     ]
+}
+
+/// What the value is held against says the server.
+fn external() -> Vec<Rule> {
+    let need = |kind| needed(kind, "scalerAddress", "where to ask, as HOST:PORT");
+    vec![need("external"), need("external-push")]
 }
 
 /// What a value that is asked for is held against.

@@ -17,7 +17,7 @@ fn triggers_of_no_or_an_unknown_type_are_refused() {
         "type: aws-sqs-queue",
         &[
             "16:13: spec.triggers[1].type: `aws-sqs-queue` is not known; allowed: cpu, memory, gpu, \
-         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-sentinel, redis-cluster, redis-streams, redis-sentinel-streams, redis-cluster-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, cron",
+         gpu-memory, disk, network, psi, throttling, metrics-api, prometheus, rabbitmq, redis, redis-sentinel, redis-cluster, redis-streams, redis-sentinel-streams, redis-cluster-streams, nats-jetstream, kafka, postgresql, kubernetes-workload, mysql, external, external-push, cron",
         ],
     );
     refused(
@@ -349,6 +349,37 @@ fn a_calendar_wants_one_replica_for_each_of_its_value() {
          spec.triggers[1].metadata.timezone: `Berlin` is not a time zone, such as Europe/Berlin or \
          Etc/UTC\n"
     );
+}
+
+#[test]
+fn a_server_of_the_user_s_own_says_itself_what_its_values_are_held_against() {
+    let with = |kind: &str| {
+        let metadata = "{scalerAddress: 's:1', threshold: many, targetValue: '7'}";
+        let trigger = format!("    - type: {kind}\n      metadata: {metadata}\n");
+        let before = "    - type: metrics-api\n";
+        POLICY.replacen(before, &format!("{trigger}{before}"), 1)
+    };
+    for (kind, goal) in [
+        ("external", Goal::AverageValue { milli: 1_000 }),
+        (
+            "external-push\n      metricType: Value",
+            Goal::Value { milli: 1_000 },
+        ),
+    ] {
+        let policy = policy(&with(kind));
+        let trigger = &policy.triggers[1];
+        assert_eq!((trigger.goal, trigger.activation_milli), (goal, 0));
+        let Source::External { metadata, .. } = &trigger.source else {
+            panic!("{trigger:?}");
+        };
+        let settings: Vec<_> = metadata.iter().map(|(key, it)| (&**key, &**it)).collect();
+        let written = [
+            ("scalerAddress", "s:1"),
+            ("targetValue", "7"),
+            ("threshold", "many"),
+        ];
+        assert_eq!(settings, written);
+    }
 }
 
 /// A policy with two named queues and a formula of these fields.
