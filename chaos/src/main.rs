@@ -1,4 +1,4 @@
-//! `starling-chaos`: measures failover, reaction and rest on this machine.
+//! `starling-chaos`: measures failover, reaction, rest and asking on this machine.
 //!
 //! Each repetition is told on standard error; percentiles, or with `-o json`
 //! one object with every time, go to standard output.
@@ -10,8 +10,8 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use starling_chaos::failover::{self, End};
-use starling_chaos::{endure, load_step, rest};
-use starling_rig::cluster::{leftovers, process::Table};
+use starling_chaos::{asking, endure, load_step, rest};
+use starling_rig::cluster::{AGENTS_MAX, leftovers, process::Table};
 use starling_rig::stop::Stop;
 
 /// What a shell reports of a program that SIGINT ended.
@@ -24,6 +24,13 @@ const POLICIES: std::ops::RangeInclusive<i64> = 1..=1_000;
 const LOOKS: std::ops::RangeInclusive<i64> = 1..=1_000;
 /// A clock tick of CPU time is 1 % of one second, so shorter looks say nothing.
 const SECONDS: std::ops::RangeInclusive<i64> = 5..=3_600;
+/// As many as the rig starts.
+const AGENTS: std::ops::RangeInclusive<i64> = 1..=AGENTS_MAX as i64;
+/// A cluster keeps no more policies.
+const TRIGGERS: std::ops::RangeInclusive<i64> = 1..=10_000;
+const INTERVAL: std::ops::RangeInclusive<i64> = 1..=60;
+/// The time of every question is kept: 10,000 triggers each second are 6 million.
+const ASKING_SECONDS: std::ops::RangeInclusive<i64> = 5..=600;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -66,6 +73,21 @@ enum Measurement {
     /// Leave a cluster alone: what CPU and memory does each agent use?
     Rest {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(SECONDS))]
+        seconds: u16,
+    },
+    /// Ask many triggers, some at servers that hang: how old do readings get, at what cost?
+    Asking {
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(AGENTS))]
+        agents: u16,
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u16).range(TRIGGERS))]
+        triggers: u16,
+        /// The share of the triggers that ask a server which never answers, 0 to 1
+        #[arg(long, default_value_t = 0.1, value_parser = share, value_name = "SHARE")]
+        hanging: f64,
+        /// Each trigger's `pollingInterval`, in seconds
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(INTERVAL))]
+        interval: u16,
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(ASKING_SECONDS))]
         seconds: u16,
     },
     /// Keep many policies busy for long: do memory, directory and restart level off?
@@ -126,6 +148,22 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
             let result = rest::run(&binary, seconds.into(), told).await?;
             print(cli.output, &result, &result.to_string())
         }
+        Measurement::Asking {
+            agents,
+            triggers,
+            hanging,
+            interval,
+            seconds,
+        } => {
+            let load = asking::Load {
+                agents: agents.into(),
+                triggers: triggers.into(),
+                hanging,
+                interval_s: interval.into(),
+            };
+            let result = asking::run(&binary, load, seconds.into(), told).await?;
+            print(cli.output, &result, &result.to_string())
+        }
         Measurement::Endure {
             minutes,
             policies,
@@ -136,6 +174,13 @@ async fn measure(cli: &Cli) -> anyhow::Result<()> {
             print(cli.output, &result, &result.to_string())
         }
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| String::from("is not a number from 0 to 1"))
 }
 
 fn binary(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {

@@ -16,6 +16,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use starling_consensus::{Upkeep, voters_wanted};
 use starling_keys as keys;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -30,7 +31,7 @@ pub const NAME: &str = "demo";
 const KEYS: &str = "keys";
 /// More agents than voters ever are make no better demo.
 pub const AGENTS_MAX: usize = 7;
-/// From the first process to a cluster in which all agents vote.
+/// From the first process to a cluster in which as many agents vote as should.
 const FORMED_WITHIN: Duration = Duration::from_mins(1);
 /// For the first worker to run, once the agents are one cluster.
 const WORKING_WITHIN: Duration = Duration::from_secs(20);
@@ -185,8 +186,8 @@ impl Cluster {
         self.dir.path().join(KEYS).join("client")
     }
 
-    /// Starts all agents and returns when each of them answers, knows a leader
-    /// and counts all as voters.
+    /// Starts all agents and returns when each of them answers, knows a leader,
+    /// takes all for alive, and counts as many voters as there should be.
     pub async fn start(&mut self, documents: &Documents) -> Result<Observer, Error> {
         for position in 0..self.agents.len() {
             let files = &self.agents[position].files;
@@ -443,11 +444,7 @@ impl Cluster {
         loop {
             self.check()?;
             let statuses = observer.statuses().await;
-            let whole = |status: &&Status| {
-                status.leader_id.is_some()
-                    && status.voters == agents
-                    && status.members_alive as usize == agents
-            };
+            let whole = |status: &&Status| sees_whole(status, agents);
             let ready = statuses.iter().flatten().filter(whole).count();
             if ready == agents {
                 return Ok(());
@@ -502,6 +499,13 @@ impl Drop for Cluster {
         }
         self.table.kill_all(self.dir.path());
     }
+}
+
+/// Not all vote: of five agents, three do.
+fn sees_whole(status: &Status, agents: usize) -> bool {
+    status.leader_id.is_some()
+        && status.voters == voters_wanted(agents, Upkeep::default().voters_max)
+        && status.members_alive as usize == agents
 }
 
 fn highest_applied(statuses: &[Option<Status>]) -> u64 {

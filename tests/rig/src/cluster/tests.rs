@@ -78,3 +78,18 @@ async fn a_missing_program_is_named() {
         .to_string();
     assert!(error.contains("/nowhere/starling"), "{error}");
 }
+
+#[test]
+fn a_cluster_is_whole_with_as_many_voters_as_its_agents_want() {
+    let seen = |voters, members_alive| Status {
+        leader_id: Some(1),
+        voters,
+        members_alive,
+        ..Status::default()
+    };
+    let whole = |agents, voters| sees_whole(&seen(voters, agents as u32), agents);
+    let of = |agents| (1..=AGENTS_MAX).filter(move |voters| whole(agents, *voters));
+    let voters: Vec<usize> = (1..=AGENTS_MAX).flat_map(of).collect();
+    assert_eq!(voters, [1, 1, 3, 3, 3, 3, 5]);
+    assert!(!sees_whole(&seen(3, 4), 5), "one of five isn't alive");
+}
