@@ -119,8 +119,10 @@ pub enum Output {
 /// something else than before.
 pub const PASS_EVERY_MS: u64 = 1_000;
 /// Answers that follow each other share a pass: passes are at least so far
-/// apart. A trigger's first answer in a term doesn't wait.
+/// apart. A trigger's first answer in a term doesn't wait, but for [`HURRIED_MAX`].
 pub const PASS_GAP_MS: u64 = 250;
+/// First answers in a second that don't wait for that.
+pub const HURRIED_MAX: u32 = 8;
 /// A summary that is older speaks for nothing: its replicas count as missing.
 pub const FRESH_MS: u64 = 5_000;
 /// A node's replicas are placed elsewhere once it has not been alive for this
@@ -189,6 +191,21 @@ struct Lead {
     /// What is seen of the workloads under strategy `objective`, by policy.
     watches: BTreeMap<policy::Name, Watch>,
     next_look: Ms,
+    /// First answers that didn't wait, and since when they are counted.
+    hurried: (u32, Ms),
+}
+
+impl Lead {
+    /// At most [`HURRIED_MAX`] times a second: a new leader hears first answers by the
+    /// thousand, and a pass looks at every policy.
+    fn may_hurry(&mut self, now: Ms) -> bool {
+        let (count, since) = &mut self.hurried;
+        if *count == 0 || now.since(*since) >= PASS_EVERY_MS {
+            (*count, *since) = (0, now);
+        }
+        *count += 1;
+        *count <= HURRIED_MAX
+    }
 }
 
 impl Node {
@@ -353,10 +370,7 @@ impl Node {
         let Some(poll) = polls.find(|poll| poll.trigger == trigger) else {
             return Vec::new();
         };
-        let gap_ms = match poll.reading {
-            Reading::None => 0,
-            _ => PASS_GAP_MS,
-        };
+        let first = matches!(poll.reading, Reading::None);
         poll.waiting = false;
         let next = poll.next();
         poll.reading = match result {
@@ -375,6 +389,8 @@ impl Node {
             },
         };
         lead.next_poll = Some(lead.next_poll.map_or(next, |at| at.min(next)));
+        let hurries = first && lead.may_hurry(now);
+        let gap_ms = if hurries { 0 } else { PASS_GAP_MS };
         lead.next_pass = lead.next_pass.min(lead.planned_at.plus(gap_ms));
         Vec::new()
     }
@@ -435,5 +451,19 @@ impl Node {
                 )
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_answers_by_the_thousand_share_passes() {
+        let mut lead = Lead::default();
+        let mut hurried = |at: u64| (0..1_000).filter(|_| lead.may_hurry(Ms(at))).count();
+        assert_eq!(hurried(5_000), HURRIED_MAX as usize);
+        assert_eq!(hurried(5_999), 0);
+        assert_eq!(hurried(6_000), HURRIED_MAX as usize);
     }
 }

@@ -59,18 +59,35 @@ impl Processes {
         true
     }
 
-    /// They are killed.
+    /// They are killed, and gone with all that they held.
     pub fn stop(&mut self) {
+        let first = self.all().into_iter().nth(1);
         if let Some(mut child) = self.0.take() {
             // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
+        // The first of a namespace ends as the last one.
+        let ended = || match first.map(|id| fs::read_to_string(format!("/proc/{id}/stat"))) {
+            Some(Ok(stat)) if !stat.contains(") Z ") => Err(stat),
+            _ => Ok(()),
+        };
+        shell::until("a server has ended", DEADLINE, ended).unwrap();
     }
 
     /// All of them stand still; with `false` they go on.
     pub fn hang(&self, hangs: bool) {
         let signal = if hangs { Signal::STOP } else { Signal::CONT };
+        for id in self.all().into_iter().skip(1) {
+            let id = Pid::from_raw(id.cast_signed());
+            // One that has ended meanwhile hears nothing.
+            let _ = id.map(|id| kill_process(id, signal));
+        }
+    }
+
+    /// By process number; whoever has made the namespace comes first, and the first process
+    /// in it second.
+    fn all(&self) -> Vec<u32> {
         let mut found: Vec<u32> = self.0.iter().map(Child::id).collect();
         let mut next = 0;
         while let Some(parent) = found.get(next).copied() {
@@ -80,11 +97,7 @@ impl Processes {
             let ids = children.split_whitespace();
             found.extend(ids.filter_map(|id| id.parse::<u32>().ok()));
         }
-        for id in found.into_iter().skip(1) {
-            let id = Pid::from_raw(id.cast_signed());
-            // One that has ended meanwhile hears nothing.
-            let _ = id.map(|id| kill_process(id, signal));
-        }
+        found
     }
 }
 

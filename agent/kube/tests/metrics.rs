@@ -357,12 +357,11 @@ async fn pods_with_some_labels_are_counted_page_by_page_or_the_nodes_they_run_on
     let on = |node: &str| json!({"metadata": {"name": "p"}, "spec": {"nodeName": node}});
     let unplaced = json!({"metadata": {"name": "p"}, "spec": {}});
     let first = json!({"metadata": {"continue": "more"}, "items": [on("a"), on("a"), unplaced]});
-    let listed = format!(
-        "/api/v1/namespaces/shop/pods?labelSelector=app%20in%20%28a%2Cb%29&fieldSelector=\
-         status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed&limit=250"
-    );
+    let listed = "\
+        /api/v1/namespaces/shop/pods?labelSelector=app%20in%20%28a%2Cb%29&fieldSelector=\
+         status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed&limit=250";
     let api = Api::of([
-        (listed.clone(), first),
+        (listed.to_owned(), first),
         (
             format!("{listed}&continue=more"),
             json!({"items": [on("b")]}),

@@ -19,15 +19,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::tls::{self, Trust};
+use crate::turns;
 use crate::{Reason, address};
 
 /// A longer answer is an error.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// As often as Go's client does, and KEDA with it; more is an error, as a circle is.
 const REDIRECTS_MAX: usize = 10;
-/// Connections kept open for each address, and for how long; a further one is
-/// opened when needed and closed after use.
-pub(crate) const IDLE_CONNECTIONS_MAX: usize = 2;
+/// Connections kept open for each address, as many as questions are asked there at once,
+/// and for how long.
+const IDLE_CONNECTIONS_MAX: usize = turns::SITE_MAX as usize;
 const IDLE_MS_MAX: u64 = 90_000;
 /// Sets of certificates whose connections are kept. With one more all are begun
 /// anew: their connections end, and questions connect again.

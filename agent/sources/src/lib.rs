@@ -361,7 +361,8 @@ impl Poller {
         }
         let after_ms = settings::timeout_ms(metadata).map_err(misconfigured)?;
         let site = turns::site(kind, metadata, asked.namespace);
-        let question = self.ask(kind, metadata, &name, asked);
+        // As large as the largest of them, and made only when it is its turn.
+        let question = async { Box::pin(self.ask(kind, metadata, &name, asked)).await };
         self.turns.ask(&site, &name, after_ms, question).await
     }
 

@@ -410,7 +410,8 @@ async fn a_connection_is_used_again() {
             Ok(1_000)
         );
     }
-    assert!(accepted.load(Ordering::Relaxed) <= http::IDLE_CONNECTIONS_MAX);
+    // One may have been closed while the next question was on its way.
+    assert!(accepted.load(Ordering::Relaxed) <= 2);
 }
 
 #[tokio::test]

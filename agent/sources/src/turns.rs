@@ -24,7 +24,7 @@ const ALL_MAX: u32 = 256;
 /// Of these at most so many are at servers that aren't known to answer.
 const DOUBTFUL_MAX: usize = 128;
 /// At one server.
-const SITE_MAX: u32 = 16;
+pub(crate) const SITE_MAX: u32 = 16;
 /// At one that isn't known to answer.
 const DOUBTFUL_SITE_MAX: u32 = 2;
 /// After so many without an answer one at a time is asked there, after a pause.

@@ -81,10 +81,10 @@ struct Put {
 impl Agent {
     pub(super) fn poll(&self, policy: Name, trigger: Trigger) {
         let events = self.events.clone();
-        let asker = self.asker.clone();
+        let through = self.asker.clone();
         let apis = self.apis.clone();
         // Without an answer it counts as failed after a while, and is asked again.
-        let Some(room) = asker.room() else {
+        let Some(room) = through.room() else {
             return;
         };
         let pods = match trigger.source {
@@ -95,13 +95,13 @@ impl Agent {
             let _room = room;
             let apis = apis.filter(|_| Metrics::knows(&trigger.source));
             let (result, asked) = if let Some(apis) = apis {
-                let _permit = asker.here.lookups.acquire().await;
+                let _permit = through.here.lookups.acquire().await;
                 let asked = Instant::now();
                 let answer = apis.ask(&policy.namespace, &trigger.source, &pods).await;
-                asker.here.counts.polled(answer.is_ok(), asked.elapsed());
+                through.here.counts.polled(answer.is_ok(), asked.elapsed());
                 (answer, asked)
             } else {
-                let (said, asked) = asker.ask(&policy, &trigger).await;
+                let (said, asked) = through.ask(&policy, &trigger).await;
                 let answer = said.map(|said| Answer::Value {
                     milli: said.milli,
                     activity_milli: said.activity_milli,
@@ -220,7 +220,7 @@ impl Asker {
         let mut last = None;
         for member in members {
             let said = if *member == self.log.id() {
-                self.here.ask(policy, put, trigger).await
+                Box::pin(self.here.ask(policy, put, trigger)).await
             } else {
                 self.through(*member, policy, put, trigger).await
             };
@@ -323,7 +323,7 @@ impl Asker {
         loop {
             let letter = self.log.letter().await;
             let from = letter.from;
-            for question in self.post.read(letter) {
+            for question in self.post.read(&letter) {
                 // Whoever asked asks another one.
                 let Some(room) = self.room() else { break };
                 let asker = self.clone();
@@ -338,7 +338,7 @@ impl Asker {
 
     async fn answered(&self, question: &wire::Question) -> wire::Answer {
         let said = match self.understood(question) {
-            Some((policy, put, trigger)) => self.here.ask(&policy, &put, &trigger).await,
+            Some((policy, put, trigger)) => Box::pin(self.here.ask(&policy, &put, &trigger)).await,
             None => Err(Failure {
                 why: "that policy isn't known there in this form yet".to_owned(),
                 of: Of::Way,

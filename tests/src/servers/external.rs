@@ -53,12 +53,6 @@ impl External {
     /// Starts it again where it was stopped.
     pub fn resume(&mut self) -> bool {
         let listens = |port: u16| TcpStream::connect(("127.0.0.1", port));
-        // A killed one has its ports for a moment more.
-        let ended = || {
-            let still = self.ports.into_iter().find(|port| listens(*port).is_ok());
-            still.map_or(Ok(()), |port| Err(format!("port {port} is taken")))
-        };
-        shell::until("the former one has ended", DEADLINE, ended).unwrap();
         let folder = self.folder.path();
         let mut command = Command::new(PROGRAM);
         command.arg(folder.join("external.py")).arg(folder);

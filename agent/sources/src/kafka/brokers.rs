@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
 use crate::Reason;
-use crate::http::IDLE_CONNECTIONS_MAX;
 use crate::kept::IDLE_MAX;
 use crate::settings::TIMEOUT_DEFAULT_MS;
 use crate::stream::Address;
@@ -23,6 +22,8 @@ use super::messages::Question;
 
 /// That wait, of all brokers; with one more the one that has waited longest is closed.
 const CONNECTIONS_MAX: usize = 128;
+/// That wait, to one broker in one name.
+const IDLE_CONNECTIONS_MAX: usize = 2;
 
 /// Connections that wait, the latest one last.
 #[derive(Default, Clone)]

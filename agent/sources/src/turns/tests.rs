@@ -80,7 +80,7 @@ async fn one_server_takes_a_part_of_all_turns() {
 #[tokio::test]
 async fn whoever_says_nothing_three_times_is_asked_one_question_after_a_pause() {
     let turns = Arc::new(Turns {
-        pause: Duration::from_secs(3_600),
+        pause: Duration::from_hours(1),
         ..Turns::default()
     });
     for _ in 0..SILENCES_MAX {

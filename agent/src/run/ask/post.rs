@@ -133,7 +133,7 @@ impl Post {
     }
 
     /// What a letter of another member brings; its questions are returned.
-    pub(super) fn read(&self, letter: Letter) -> Vec<wire::Question> {
+    pub(super) fn read(&self, letter: &Letter) -> Vec<wire::Question> {
         let Ok(read) = wire::Letter::decode(letter.body.as_slice()) else {
             warn!(member = letter.from.0, "a letter can't be read");
             return Vec::new();
@@ -192,25 +192,25 @@ async fn deliver(inner: Weak<Inner>, member: NodeId, mut items: mpsc::Receiver<I
 mod tests {
     use super::*;
 
-    fn number(milli: i64) -> Said {
-        Ok(wire::Answer {
+    fn number(milli: i64) -> wire::Answer {
+        wire::Answer {
             id: 0,
             said: Some(answer::Said::Number(wire::Number {
                 milli,
                 activity_milli: milli,
             })),
-        })
+        }
     }
 
     #[tokio::test]
     async fn an_answer_counts_once_and_from_who_was_asked() {
         let open = Open::default();
         let mut waits = open.add(NodeId(2));
-        open.settle(NodeId(3), waits.id, number(9));
-        open.settle(NodeId(2), waits.id + 1, number(8));
-        open.settle(NodeId(2), waits.id, number(7));
-        open.settle(NodeId(2), waits.id, number(6));
-        assert_eq!((&mut waits.said).await, Ok(number(7)));
+        open.settle(NodeId(3), waits.id, Ok(number(9)));
+        open.settle(NodeId(2), waits.id + 1, Ok(number(8)));
+        open.settle(NodeId(2), waits.id, Ok(number(7)));
+        open.settle(NodeId(2), waits.id, Ok(number(6)));
+        assert_eq!((&mut waits.said).await, Ok(Ok(number(7))));
         assert!(open.all().is_empty());
     }
 
