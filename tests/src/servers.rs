@@ -67,10 +67,13 @@ impl Processes {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // The first of a namespace ends as the last one.
-        let ended = || match first.map(|id| fs::read_to_string(format!("/proc/{id}/stat"))) {
-            Some(Ok(stat)) if !stat.contains(") Z ") => Err(stat),
-            _ => Ok(()),
+        // The first of a namespace ends as the last one, and its threads one by one.
+        let ended = || {
+            let Some(id) = first else { return Ok(()) };
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            let threads = fs::read_dir(format!("/proc/{id}/task")).map_or(0, Iterator::count);
+            let over = stat.is_empty() || (stat.contains(") Z ") && threads <= 1);
+            if over { Ok(()) } else { Err(stat) }
         };
         shell::until("a server has ended", DEADLINE, ended).unwrap();
     }
