@@ -82,7 +82,8 @@ enum Event {
     Saved(Result<Saved, String>),
     Polled {
         policy: policy::Name,
-        trigger: String,
+        /// As it was when it was asked.
+        trigger: policy::Trigger,
         /// When it was asked for.
         asked: Instant,
         result: Result<Answer, String>,
@@ -309,14 +310,17 @@ impl Agent {
                 asked,
                 result,
             } => {
-                let age_ms = asked.elapsed().as_millis() as u64;
-                self.step(Input::Polled {
-                    policy,
-                    trigger,
-                    age_ms,
-                    result,
-                });
-                self.step_if_due();
+                // An answer to what the policy asked before says nothing of what it asks now.
+                if ask::still_asks(&self.log, &policy, &trigger) {
+                    let age_ms = asked.elapsed().as_millis() as u64;
+                    self.step(Input::Polled {
+                        policy,
+                        trigger: trigger.name,
+                        age_ms,
+                        result,
+                    });
+                    self.step_if_due();
+                }
             }
             Event::Proposed => {
                 self.step(Input::Proposed);

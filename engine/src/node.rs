@@ -373,6 +373,7 @@ impl Node {
         let first = matches!(poll.reading, Reading::None);
         poll.waiting = false;
         let next = poll.next();
+        let at = Ms(now.0.saturating_sub(age_ms));
         poll.reading = match result {
             Ok(Answer::Value {
                 milli,
@@ -380,9 +381,9 @@ impl Node {
             }) => Reading::Value {
                 milli,
                 activity_milli,
-                at: Ms(now.0.saturating_sub(age_ms)),
+                at,
             },
-            Ok(Answer::Pods(sums)) => Reading::Answered { sums, at: now },
+            Ok(Answer::Pods(sums)) => Reading::Answered { sums, at },
             Err(why) => Reading::Failed {
                 why: clip(&why),
                 at: now,

@@ -178,14 +178,14 @@ impl Metrics {
         );
         registry.register_with_unit(
             "trigger_poll_duration",
-            "How long an external trigger took to answer or fail; its count is the questions \
-             asked",
+            "How long an external trigger that this agent asked took to answer or fail; its count \
+             is the questions that it asked",
             Unit::Seconds,
             self.polls.clone(),
         );
         registry.register(
             "trigger_poll_failures",
-            "Questions to external triggers that were not answered with a number",
+            "Questions of this agent to external triggers that were not answered with a number",
             self.poll_failures.clone(),
         );
         registry.register_with_unit(

@@ -160,7 +160,8 @@ pub struct Trigger {
     /// What agents measure (`cpu`, `memory`, `gpu`, `gpu-memory`, `disk`, `network`, `psi`,
     /// `throttling`), `metrics-api`, `prometheus`, `rabbitmq`, `redis`, `redis-sentinel`,
     /// `redis-cluster`, `redis-streams`, `redis-sentinel-streams`, `redis-cluster-streams`,
-    /// `nats-jetstream`, `kafka`, `postgresql`, `kubernetes-workload`, `mysql` or `cron`.
+    /// `nats-jetstream`, `kafka`, `postgresql`, `kubernetes-workload`, `mysql`, `external`,
+    /// `external-push` or `cron`.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = limits::LABEL_BYTES_MAX))]
     pub kind: String,

@@ -21,13 +21,15 @@ use crate::http::within;
 use crate::secrets::Secrets;
 use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown};
 use crate::{Asked, Error, Goals, Number, Reason, number};
+pub(crate) use server::ADDRESS;
 pub(crate) use server::Connections;
-use server::{ADDRESS, Open, Server};
+use server::{Open, Server};
 
 /// KEDA's trigger type for a server that is asked.
 pub const EXTERNAL: &str = "external";
 /// KEDA's trigger type for one that also speaks by itself.
 pub const EXTERNAL_PUSH: &str = "external-push";
+pub(crate) const TYPES: [&str; 2] = [EXTERNAL, EXTERNAL_PUSH];
 /// One for each replica, for what the server says is divided by its own target.
 pub(super) const GOALS: Goals = Goals {
     target: Goals::NO_SETTING,

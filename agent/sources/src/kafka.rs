@@ -63,7 +63,7 @@ const KEYS: [&str; 14] = [
     "fullMetadata",
 ];
 const POLICY: &str = "offsetResetPolicy";
-/// That a trigger names.
+/// That a trigger names, each once.
 const SERVERS_MAX: usize = 16;
 /// Of a group's name.
 const GROUP_BYTES_MAX: usize = 1_024;
@@ -135,12 +135,16 @@ pub(super) fn check(metadata: &Metadata) -> Wrong {
 }
 
 fn servers(metadata: &Metadata) -> Result<Vec<Address>, String> {
-    let words = text(metadata, SERVERS).split(',');
-    let servers: Vec<_> = words
-        .map(|it| Address::parse(it.trim()))
-        .collect::<Result<_, _>>()?;
-    if servers.len() > SERVERS_MAX {
-        return Err(format!("names more than {SERVERS_MAX} servers"));
+    let mut servers = Vec::new();
+    for word in text(metadata, SERVERS).split(',') {
+        let server = Address::parse(word.trim())?;
+        if servers.contains(&server) {
+            continue;
+        }
+        if servers.len() >= SERVERS_MAX {
+            return Err(format!("names more than {SERVERS_MAX} servers"));
+        }
+        servers.push(server);
     }
     Ok(servers)
 }
@@ -195,6 +199,7 @@ pub(super) async fn ask(
         brokers: brokers.clone(),
         login: Arc::new(Login::of(metadata, secrets).map_err(begun)?),
         until: Instant::now() + Duration::from_millis(TIMEOUT_DEFAULT_MS),
+        after_ms: TIMEOUT_DEFAULT_MS,
     };
     let group = Group {
         asker,

@@ -216,17 +216,25 @@ pub fn is_local(trigger: &Trigger) -> bool {
 
 /// Whether the source is told for which policy it is asked.
 pub fn is_told_whom(trigger: &Trigger) -> bool {
-    let told = [EXTERNAL, EXTERNAL_PUSH];
-    matches!(&trigger.source, Source::External { kind, .. } if told.contains(&kind.as_str()))
+    let told = |kind: &str| external::TYPES.contains(&kind);
+    matches!(&trigger.source, Source::External { kind, .. } if told(kind))
 }
 
 /// How long a question may take, at most.
 pub fn timeout(trigger: &Trigger) -> Duration {
     let ms = match &trigger.source {
-        Source::External { metadata, .. } => settings::timeout_ms(metadata).ok(),
+        Source::External { kind, metadata } => timeout_ms(kind, metadata).ok(),
         _ => None,
     };
     Duration::from_millis(ms.unwrap_or(settings::TIMEOUT_DEFAULT_MS))
+}
+
+/// What an external scaler is told in a setting `timeout` is its own business.
+fn timeout_ms(kind: &str, metadata: &BTreeMap<String, String>) -> Result<u64, String> {
+    if external::TYPES.contains(&kind) {
+        return Ok(settings::TIMEOUT_DEFAULT_MS);
+    }
+    settings::timeout_ms(metadata)
 }
 
 /// What is wrong with the metadata of a trigger of one of the types that this room
@@ -242,7 +250,7 @@ pub fn check(kind: &str, metadata: &BTreeMap<String, String>) -> Vec<(String, St
         NATS_JETSTREAM => nats::check(metadata),
         kind if redis::TYPES.contains(&kind) => redis::check(kind, metadata),
         KUBERNETES_WORKLOAD => kubernetes_workload::check(metadata),
-        EXTERNAL | EXTERNAL_PUSH => external::check(metadata),
+        kind if external::TYPES.contains(&kind) => external::check(metadata),
         CRON => cron::check(metadata),
         _ => Vec::new(),
     }
@@ -275,7 +283,7 @@ pub fn goals(kind: &str, metadata: &BTreeMap<String, String>) -> Option<Goals> {
         NATS_JETSTREAM => Some(nats::GOALS),
         kind if redis::TYPES.contains(&kind) => Some(redis::goals(kind, metadata)),
         KUBERNETES_WORKLOAD => Some(kubernetes_workload::GOALS),
-        EXTERNAL | EXTERNAL_PUSH => Some(external::GOALS),
+        kind if external::TYPES.contains(&kind) => Some(external::GOALS),
         _ => None,
     }
 }
@@ -359,11 +367,14 @@ impl Poller {
                 .map(Number::of)
                 .map_err(misconfigured);
         }
-        let after_ms = settings::timeout_ms(metadata).map_err(misconfigured)?;
+        let after_ms = timeout_ms(kind, metadata).map_err(misconfigured)?;
         let site = turns::site(kind, metadata, asked.namespace);
         // As large as the largest of them, and made only when it is its turn.
         let question = async { Box::pin(self.ask(kind, metadata, &name, asked)).await };
-        self.turns.ask(&site, &name, after_ms, question).await
+        let mark = turns::mark(kind, metadata);
+        self.turns
+            .ask((&site, mark), &name, after_ms, question)
+            .await
     }
 
     /// When it is its turn.
@@ -397,7 +408,7 @@ impl Poller {
             kind if redis::TYPES.contains(&kind) => {
                 redis::ask(&self.redis, kind, metadata, secrets).await
             }
-            EXTERNAL | EXTERNAL_PUSH => {
+            kind if external::TYPES.contains(&kind) => {
                 external::ask(&self.external, metadata, secrets, asked).await
             }
             METRICS_API => {

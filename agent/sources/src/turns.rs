@@ -5,16 +5,18 @@
 //! and at each server. A server that hasn't answered yet, or not when it was last asked, is
 //! asked two questions at a time, out of a share that such servers have among themselves;
 //! after three questions in a row that nobody answered, one at a time, with pauses that
-//! grow. Never keeps an answer.
+//! grow. There a question that had no answer the last time lets the others go first. Never
+//! keeps an answer.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::external;
 use crate::secrets::AUTHENTICATION;
 use crate::settings::{Metadata, text};
 use crate::{Error, Reason};
@@ -32,33 +34,47 @@ const SILENCES_MAX: u32 = 3;
 /// The first pause; each further one is twice as long, up to eight times.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_DOUBLINGS_MAX: u32 = 3;
+/// Questions of one server that are known to have had no answer.
+const SLOW_MAX: usize = 1_024;
 /// Servers that are known; with one more those are forgotten that nobody asks just then.
 const SITES_MAX: usize = 10_000;
 /// What a question knows of itself why it took too long is worth waiting for so long.
 const GRACE: Duration = Duration::from_millis(100);
 /// Of settings that name a server.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 8] = [
     "serverAddress",
     "natsServerMonitoringEndpoint",
     "url",
     "host",
     "hosts",
-    "port",
-    "ports",
     "address",
     "addresses",
     "bootstrapServers",
-    "scalerAddress",
 ];
+
+/// Say nothing without one of those.
+const PORTS: [&str; 2] = ["port", "ports"];
 
 /// Which server a trigger asks, as far as its settings say; else by whose name.
 pub(crate) fn site(kind: &str, metadata: &Metadata, namespace: &str) -> String {
-    let named = PLACES.iter().map(|key| text(metadata, key));
-    let named: Vec<&str> = named.filter(|it| !it.is_empty()).map(authority).collect();
-    if named.is_empty() {
+    // Its other settings are for the scaler to understand.
+    if external::TYPES.contains(&kind) {
+        return text(metadata, external::ADDRESS).to_owned();
+    }
+    let said = |key: &&str| !text(metadata, key).is_empty();
+    if !PLACES.iter().any(said) {
         return format!("{kind} of {namespace}/{}", text(metadata, AUTHENTICATION));
     }
+    let named = PLACES.iter().chain(&PORTS).filter(|key| said(key));
+    let named: Vec<&str> = named.map(|key| authority(text(metadata, key))).collect();
     named.join(":")
+}
+
+/// Of a question at its site.
+pub(crate) fn mark(kind: &str, metadata: &Metadata) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (kind, metadata).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Of a URL; everything else is one.
@@ -81,24 +97,30 @@ pub(crate) struct Turns {
 #[derive(Debug)]
 struct Site {
     places: Arc<Semaphore>,
+    /// Of those that had no answer the last time one at a time.
+    slow: Arc<Semaphore>,
     heard: Mutex<Heard>,
 }
 
 /// Of a server, by the questions so far.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Heard {
     /// It has answered the last question that ended.
     answers: bool,
+    /// When it last answered one.
+    last: Option<Instant>,
     /// Questions since then that nobody answered in time.
     silences: u32,
     /// It is not asked before.
     rests_until: Option<Instant>,
+    /// Questions that had no answer the last time. At the bound all are forgotten.
+    slow: BTreeSet<u64>,
 }
 
 /// Given back when it is dropped.
 struct Turn {
     site: Arc<Site>,
-    _held: [Option<OwnedSemaphorePermit>; 3],
+    _held: [Option<OwnedSemaphorePermit>; 4],
 }
 
 impl Default for Turns {
@@ -114,39 +136,63 @@ impl Default for Turns {
 
 impl Turns {
     /// Ends within `after_ms`, waiting included. `site` is what [`site`] gives and is never
-    /// shown: an address may hold a password. `name` stands for it in errors.
+    /// shown: an address may hold a password. `name` stands for it in errors. `mark` tells the
+    /// site's questions apart.
     pub(crate) async fn ask<T>(
         &self,
-        site: &str,
+        (site, mark): (&str, u64),
         name: &str,
         after_ms: u64,
         question: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let until = Instant::now() + Duration::from_millis(after_ms);
+        let whole = Duration::from_millis(after_ms);
+        let until = Instant::now() + whole;
         let failed = |reason| Error {
             address: name.to_owned(),
             reason,
         };
-        let turn = timeout_at(until, self.turn(site, until)).await;
+        let turn = timeout_at(until, self.turn(site, mark, until, whole)).await;
         let turn = turn.unwrap_or(Err(Reason::Crowded { after_ms }));
         let turn = turn.map_err(failed)?;
+        let asked = Instant::now();
         let answer = timeout_at(until + GRACE, question).await;
         let answer = answer.unwrap_or_else(|_| Err(failed(Reason::TimedOut { after_ms })));
         let failed = answer.as_ref().err().map(|error| &error.reason);
-        turn.site.hear(failed, self.pause);
+        let late = failed.is_some_and(|reason| matches!(reason, Reason::TimedOut { .. }));
+        // One that had waited for most of its time may be late for that alone.
+        if !late || (until - asked) * 4 >= whole {
+            turn.site.hear(mark, asked, failed, self.pause);
+        }
         answer
     }
 
-    async fn turn(&self, site: &str, until: Instant) -> Result<Turn, Reason> {
+    async fn turn(
+        &self,
+        site: &str,
+        mark: u64,
+        until: Instant,
+        whole: Duration,
+    ) -> Result<Turn, Reason> {
         let site = self.site(site);
         site.rest(until).await?;
-        let at_once = site.heard().at_once();
-        let places = site.places.clone().acquire_many_owned(SITE_MAX / at_once);
-        // None of the three is ever closed.
-        let place = places.await.ok();
+        // One that had no answer the last time lets others go first where it isn't known
+        // whether the server has answers for them.
+        let slow = if site.yields(mark) {
+            let one = site.slow.clone().acquire_owned().await.ok();
+            sleep_until(until - whole / 2).await;
+            one
+        } else {
+            None
+        };
+        let at_once = site.lock().at_once();
+        let taken = SITE_MAX / at_once;
+        // None of these is ever closed.
+        let mut place = site.places.clone().acquire_many_owned(taken).await.ok();
         // Whoever had this place before may have found that nobody answers.
         site.rest(until).await?;
-        let doubtful = if site.heard().answers {
+        let doubtful = if site.lock().answers {
+            // Or that somebody does: what was taken in doubt is given back.
+            drop(place.as_mut().and_then(|it| it.split(taken as usize - 1)));
             None
         } else {
             self.doubtful.clone().acquire_owned().await.ok()
@@ -154,7 +200,7 @@ impl Turns {
         let one = self.all.clone().acquire_owned().await.ok();
         Ok(Turn {
             site,
-            _held: [place, doubtful, one],
+            _held: [place, slow, doubtful, one],
         })
     }
 
@@ -168,6 +214,7 @@ impl Turns {
         }
         let site = Arc::new(Site {
             places: Arc::new(Semaphore::new(SITE_MAX as usize)),
+            slow: Arc::new(Semaphore::new(1)),
             heard: Mutex::default(),
         });
         sites.insert(name.to_owned(), site.clone());
@@ -177,7 +224,7 @@ impl Turns {
 
 impl Heard {
     /// Questions that may be asked there at once.
-    fn at_once(self) -> u32 {
+    fn at_once(&self) -> u32 {
         match (self.answers, self.silences) {
             (true, _) => SITE_MAX,
             (false, ..SILENCES_MAX) => DOUBTFUL_SITE_MAX,
@@ -187,8 +234,9 @@ impl Heard {
 }
 
 impl Site {
-    fn heard(&self) -> Heard {
-        *self.lock()
+    fn yields(&self, mark: u64) -> bool {
+        let heard = self.lock();
+        !heard.answers && heard.slow.contains(&mark)
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -197,25 +245,37 @@ impl Site {
 
     /// Until it may be asked again, where that is before the question must be answered.
     async fn rest(&self, until: Instant) -> Result<(), Reason> {
-        let heard = self.heard();
+        let (rests_until, silences) = {
+            let heard = self.lock();
+            (heard.rests_until, heard.silences)
+        };
         let now = Instant::now();
-        match heard.rests_until.filter(|end| *end > now) {
+        match rests_until.filter(|end| *end > now) {
             None => Ok(()),
             Some(end) if end < until => {
                 sleep_until(end).await;
                 Ok(())
             }
             Some(end) => Err(Reason::Resting {
-                silences: heard.silences,
+                silences,
                 again_ms: (end - now).as_millis() as u64,
             }),
         }
     }
 
-    fn hear(&self, failed: Option<&Reason>, pause: Duration) {
+    /// What became of a question that was asked then.
+    fn hear(&self, mark: u64, asked: Instant, failed: Option<&Reason>, pause: Duration) {
         let mut heard = self.lock();
         match failed {
             Some(Reason::TimedOut { .. }) => {
+                if heard.slow.len() >= SLOW_MAX {
+                    heard.slow.clear();
+                }
+                heard.slow.insert(mark);
+                // Others were answered meanwhile: it is the question that takes so long.
+                if heard.last.is_some_and(|last| last > asked) {
+                    return;
+                }
                 heard.answers = false;
                 heard.silences = heard.silences.saturating_add(1);
                 let beyond = heard.silences.checked_sub(SILENCES_MAX);
@@ -229,10 +289,11 @@ impl Site {
             // That is not of the server.
             Some(Reason::Misconfigured(_) | Reason::Secret(_)) => {}
             _ => {
-                *heard = Heard {
-                    answers: true,
-                    ..Heard::default()
-                }
+                heard.slow.remove(&mark);
+                heard.answers = true;
+                heard.last = Some(Instant::now());
+                heard.silences = 0;
+                heard.rests_until = None;
             }
         }
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use starling_consensus::Log;
+use starling_engine::ledger::InForce;
 use starling_engine::node::Answer;
 use starling_engine::node::platform::Observation;
 use starling_engine::policy::{Form, Name, Source, Trigger};
@@ -31,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Agent, Event, read};
 pub(super) use here::wall;
-use here::{Failure, Here, LOOKUPS_MAX};
+use here::{Failure, Here, LOOKUPS_MAX, turn};
 use once::Once;
 use post::Post;
 use spread::{Mark, Spread};
@@ -42,7 +43,11 @@ const WAITING_MAX: usize = 10_000;
 /// For the way to another member and back, beyond the time that the question itself has.
 const WAY: Duration = Duration::from_secs(1);
 /// No further member is asked after so long: the policy waits for an answer.
-const TRIES: Duration = Duration::from_secs(4);
+const TRIES: Duration = Duration::from_secs(6);
+/// Nor after so many that heard nothing: of a source that hangs all would.
+const SILENCES_MAX: usize = 2;
+/// Whoever doesn't know a policy yet waits so long for its log to bring it.
+const LEARNS: Duration = Duration::from_millis(500);
 
 /// What is asked, as far as the answer goes by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +72,8 @@ pub(super) struct Asker {
     /// As gossip has it.
     alive: watch::Sender<BTreeSet<NodeId>>,
     waiting: Arc<Semaphore>,
+    /// For what Kubernetes' API server itself is asked.
+    listings: Semaphore,
 }
 
 /// What the ledger says of a trigger's policy.
@@ -76,6 +83,35 @@ struct Put {
     target: Option<target::Reference>,
     /// Its size is a formula's.
     composed: bool,
+}
+
+/// Whether a policy's trigger still asks the same.
+pub(super) fn still_asks(log: &Log, policy: &Name, trigger: &Trigger) -> bool {
+    let ledger = log.ledger();
+    let ledger = read(&ledger);
+    let put = ledger.policies.get(policy);
+    put.is_some_and(|put| has(put, trigger))
+}
+
+fn has(put: &InForce, trigger: &Trigger) -> bool {
+    let same = |it: &Trigger| (&it.name, &it.source) == (&trigger.name, &trigger.source);
+    put.policy.triggers.iter().any(same)
+}
+
+impl Put {
+    fn of(put: &InForce) -> Put {
+        let policy = &put.policy;
+        let scaled = policy.target.form() == Form::Scaled;
+        Put {
+            revision: put.revision,
+            interval: Duration::from_millis(policy.polling_interval_ms),
+            target: scaled.then(|| target::Reference {
+                target: policy.target.clone(),
+                version: policy.target_version.clone(),
+            }),
+            composed: policy.formula().is_some(),
+        }
+    }
 }
 
 impl Agent {
@@ -95,9 +131,11 @@ impl Agent {
             let _room = room;
             let apis = apis.filter(|_| Metrics::knows(&trigger.source));
             let (result, asked) = if let Some(apis) = apis {
-                let _permit = through.here.lookups.acquire().await;
                 let asked = Instant::now();
-                let answer = apis.ask(&policy.namespace, &trigger.source, &pods).await;
+                let answer = match turn(&through.listings).await {
+                    Ok(_turn) => apis.ask(&policy.namespace, &trigger.source, &pods).await,
+                    Err(why) => Err(why),
+                };
                 through.here.counts.polled(answer.is_ok(), asked.elapsed());
                 (answer, asked)
             } else {
@@ -108,7 +146,6 @@ impl Agent {
                 });
                 (answer.map_err(|failure| failure.why), asked)
             };
-            let trigger = trigger.name;
             let _ = events
                 .send(Event::Polled {
                     policy,
@@ -156,6 +193,7 @@ impl Asker {
             spread: Spread::default(),
             alive: watch::Sender::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            listings: Semaphore::new(LOOKUPS_MAX),
         })
     }
 
@@ -176,10 +214,11 @@ impl Asker {
 
     /// The answer, and when it was asked for: by this policy, or by another one before.
     async fn ask(&self, policy: &Name, trigger: &Trigger) -> (Result<Number, Failure>, Instant) {
-        let (Source::External { kind, metadata }, Some(put)) = (&trigger.source, self.put(policy))
+        let (Source::External { kind, metadata }, Some(put)) =
+            (&trigger.source, self.put(policy, trigger))
         else {
             let gone = Failure {
-                why: "its policy is gone".to_owned(),
+                why: "its policy is gone, or asks something else".to_owned(),
                 of: Of::Source,
             };
             return (Err(gone), Instant::now());
@@ -217,29 +256,29 @@ impl Asker {
         trigger: &Trigger,
     ) -> Result<Number, Failure> {
         let begun = Instant::now();
-        let mut last = None;
+        let (mut first, mut silences) = (None, 0);
         for member in members {
             let said = if *member == self.log.id() {
                 Box::pin(self.here.ask(policy, put, trigger)).await
             } else {
                 self.through(*member, policy, put, trigger).await
             };
-            let Err(failure) = said else {
-                return said;
+            let failure = match said {
+                Err(failure) if failure.of != Of::Source => failure,
+                answer => {
+                    self.spread.heard(mark, *member);
+                    return answer;
+                }
             };
-            if failure.of == Of::Source {
-                return Err(failure);
-            }
             self.spread.shun(mark, *member);
-            // Of a source that says nothing the next one would hear nothing for as long.
-            let silent = failure.of == Of::Silence;
+            silences += usize::from(failure.of == Of::Silence);
             // What the first one says is mostly what is wrong.
-            last.get_or_insert(failure);
-            if silent || begun.elapsed() > TRIES {
+            first.get_or_insert(failure);
+            if silences >= SILENCES_MAX || begun.elapsed() > TRIES {
                 break;
             }
         }
-        Err(last.unwrap_or_else(|| Failure {
+        Err(first.unwrap_or_else(|| Failure {
             why: "no member is there to ask".to_owned(),
             of: Of::Way,
         }))
@@ -279,10 +318,12 @@ impl Asker {
             }
         };
         match said {
-            Some(answer::Said::Number(number)) if number.milli >= 0 => Ok(Number {
-                milli: number.milli,
-                activity_milli: number.activity_milli,
-            }),
+            Some(answer::Said::Number(number)) if number.milli.min(number.activity_milli) >= 0 => {
+                Ok(Number {
+                    milli: number.milli,
+                    activity_milli: number.activity_milli,
+                })
+            }
             Some(answer::Said::Failure(failure)) => Err(Failure {
                 why: by(&failure.why),
                 of: failure.of(),
@@ -301,21 +342,12 @@ impl Asker {
         known.map_or_else(|| member.to_string(), |known| known.member.name.clone())
     }
 
-    fn put(&self, policy: &Name) -> Option<Put> {
+    /// `None` where the policy is gone, or asks something else by now.
+    fn put(&self, policy: &Name, trigger: &Trigger) -> Option<Put> {
         let ledger = self.log.ledger();
         let ledger = read(&ledger);
         let put = ledger.policies.get(policy)?;
-        let policy = &put.policy;
-        let scaled = policy.target.form() == Form::Scaled;
-        Some(Put {
-            revision: put.revision,
-            interval: Duration::from_millis(policy.polling_interval_ms),
-            composed: policy.formula().is_some(),
-            target: scaled.then(|| target::Reference {
-                target: policy.target.clone(),
-                version: policy.target_version.clone(),
-            }),
-        })
+        has(put, trigger).then(|| Put::of(put))
     }
 
     /// Reads what others write, for as long as the agent runs.
@@ -324,39 +356,39 @@ impl Asker {
             let letter = self.log.letter().await;
             let from = letter.from;
             for question in self.post.read(&letter) {
-                // Whoever asked asks another one.
-                let Some(room) = self.room() else { break };
+                let Some(room) = self.room() else {
+                    let full = Failure {
+                        why: "too many questions wait there".to_owned(),
+                        of: Of::Way,
+                    };
+                    self.post.answer(from, written(question.id, Err(full)));
+                    continue;
+                };
                 let asker = self.clone();
                 tokio::spawn(async move {
                     let _room = room;
-                    let answer = asker.answered(&question).await;
-                    asker.post.answer(from, answer);
+                    let said = asker.answered(&question).await;
+                    asker.post.answer(from, written(question.id, said));
                 });
             }
         }
     }
 
-    async fn answered(&self, question: &wire::Question) -> wire::Answer {
-        let said = match self.understood(question) {
+    async fn answered(&self, question: &wire::Question) -> Result<Number, Failure> {
+        let mut applied = self.log.applied();
+        let mut known = None;
+        let learned = applied.wait_for(|_| {
+            known = self.understood(question);
+            known.is_some()
+        });
+        // In vain where it takes too long.
+        let _ = tokio::time::timeout(LEARNS, learned).await;
+        match known {
             Some((policy, put, trigger)) => Box::pin(self.here.ask(&policy, &put, &trigger)).await,
             None => Err(Failure {
                 why: "that policy isn't known there in this form yet".to_owned(),
                 of: Of::Way,
             }),
-        };
-        let said = match said {
-            Ok(number) => answer::Said::Number(wire::Number {
-                milli: number.milli,
-                activity_milli: number.activity_milli,
-            }),
-            Err(failure) => answer::Said::Failure(wire::Failure {
-                why: failure.why,
-                of: failure.of.into(),
-            }),
-        };
-        wire::Answer {
-            id: question.id,
-            said: Some(said),
         }
     }
 
@@ -364,18 +396,33 @@ impl Asker {
     /// secrets sent to one of his own.
     fn understood(&self, question: &wire::Question) -> Option<(Name, Put, Trigger)> {
         let name = Name::new(&question.namespace, &question.name);
-        let put = self
-            .put(&name)
-            .filter(|put| put.revision == question.revision)?;
         let ledger = self.log.ledger();
         let ledger = read(&ledger);
-        let triggers = &ledger.policies.get(&name)?.policy.triggers;
+        let put = ledger.policies.get(&name)?;
         let asked = |trigger: &&Trigger| {
             trigger.name == question.trigger
                 && matches!(trigger.source, Source::External { .. })
                 && !starling_sources::is_local(trigger)
         };
-        let trigger = triggers.iter().find(asked)?.clone();
-        Some((name, put, trigger))
+        let known = put.revision == question.revision;
+        let trigger = put.policy.triggers.iter().find(asked).filter(|_| known)?;
+        Some((name, Put::of(put), trigger.clone()))
+    }
+}
+
+fn written(id: u64, said: Result<Number, Failure>) -> wire::Answer {
+    let said = match said {
+        Ok(number) => answer::Said::Number(wire::Number {
+            milli: number.milli,
+            activity_milli: number.activity_milli,
+        }),
+        Err(failure) => answer::Said::Failure(wire::Failure {
+            why: failure.why,
+            of: failure.of.into(),
+        }),
+    };
+    wire::Answer {
+        id,
+        said: Some(said),
     }
 }

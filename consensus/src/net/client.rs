@@ -38,8 +38,9 @@ use crate::types::{Appended, Peer, Types};
 use crate::version::Versions;
 use crate::{Leadership, Timing, codec};
 
-/// At the bound all are dropped and made again as they are needed.
-const CHANNELS_MAX: usize = 256;
+/// Three lanes to each of 500 peers. At the bound all are dropped and made again as they are
+/// needed.
+const CHANNELS_MAX: usize = 1_536;
 /// A snapshot as large as allowed takes no longer on a 100 Mbit/s line.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(1);
 

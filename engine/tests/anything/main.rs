@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "c398ed57ce62c543c402914cebbe1971";
+const DIGEST: &str = "d5e901a2feb7c1c84fee4128024eecda";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {

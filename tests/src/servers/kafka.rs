@@ -156,9 +156,11 @@ impl Kafka {
         Client::connect(self.ports[0])
     }
 
-    /// Makes a topic.
+    /// Makes a topic; when this returns, all its partitions are led.
     pub fn create(&self, topic: &str, partitions: i32) {
         self.client().unwrap().create(topic, partitions).unwrap();
+        let led = || self.client()?.ends(topic, partitions);
+        shell::until("all partitions are led", DEADLINE, led).unwrap();
     }
 
     pub fn delete(&self, topic: &str) {
@@ -176,7 +178,6 @@ impl Kafka {
 
     /// Puts so many messages into a partition.
     pub fn produce(&self, topic: &str, partition: i32, messages: usize) {
-        // One that was just made has no leader yet.
         let produced = || self.client()?.produce(topic, partition, messages);
         shell::until("messages are taken", DEADLINE, produced).unwrap();
     }

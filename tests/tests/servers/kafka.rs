@@ -214,10 +214,13 @@ async fn a_server_that_hangs_or_ends_says_no_number() {
     jobs.fails("can't connect").await;
     assert!(server.resume());
     jobs.until(is(8)).await;
-    // A connection that was kept over a stop is opened anew.
+    // A connection that was kept over a stop is opened anew. That the server knows again who
+    // leads what is seen by another who asks.
     server.processes.stop();
     assert!(server.resume());
-    jobs.until(is(8)).await;
+    let other = question(&server, Way::Sasl, "topic: jobs", &word);
+    other.until(is(8)).await;
+    assert_eq!(jobs.ask().await.map(|it| it.milli), Ok(8_000));
 }
 
 #[tokio::test]

@@ -55,7 +55,12 @@ async fn the_number_is_the_master_s_also_after_another_has_become_it() {
         asked.until(is(count)).await;
     }
     // The old one comes back with what it had, and follows the new one; never is it asked
-    // from then on.
+    // from then on, since all that are left know the new one by now.
+    let new = watched.replica.address();
+    let (_, port) = new.rsplit_once(':').unwrap();
+    for sentinel in &watched.sentinels[1..] {
+        sentinel.tell_until(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "queue"], port);
+    }
     assert!(watched.master.resume());
     assert!(jobs.ask().await.is_ok_and(is(3)));
     watched.master.tell_until(&["ROLE"], "slave");

@@ -25,7 +25,7 @@ use crate::settings::{Metadata, Wrong, flag, shown, text};
 use crate::stream::{self, Address, Meter};
 use crate::tls::{Parameters, Trust};
 
-pub(super) const ADDRESS: &str = "scalerAddress";
+pub(crate) const ADDRESS: &str = "scalerAddress";
 const PARAMETERS: Parameters = Parameters {
     ca: "caCert",
     cert: "tlsClientCert",

@@ -7,6 +7,7 @@
 use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 
 use crate::Reason;
 use crate::http::BODY_BYTES_MAX;
@@ -18,13 +19,17 @@ use super::messages::{
     api_versions, read_api_versions, read_sasl_authenticate, read_sasl_handshake,
     sasl_authenticate, sasl_handshake,
 };
-use super::scram;
+use super::scram::{self, Awaited, Begun};
 use super::wire::{Answer, Written, garbled};
 
 /// As brokers' logs and metrics call whoever asks.
 const CLIENT: &str = "starling";
 /// Of a broker's, in a message.
 const MECHANISMS_SHOWN_MAX: usize = 8;
+/// Proofs that are computed at once, of all connections; more wait. An agent's log and loop
+/// need the other cores.
+const PROOFS_MAX: usize = 2;
+static PROOFS: Semaphore = Semaphore::const_new(PROOFS_MAX);
 
 /// How a broker says so that has let nobody in yet.
 const HINT: &str = ", as where another `tls` or `sasl` is wanted";
@@ -144,7 +149,7 @@ impl Connection {
         let random = || Reason::Unread("this machine has no randomness".to_owned());
         let begun = scram::begin(by, user).ok_or_else(random)?;
         let said = self.say(&begun.first()).await?;
-        let (last, awaited) = begun.prove(&said, password).map_err(Reason::Refused)?;
+        let (last, awaited) = proved(begun, said, password.clone()).await?;
         let said = self.say(&last).await?;
         if awaited.is(&said) {
             Ok(())
@@ -165,5 +170,48 @@ impl Connection {
             return Err(Reason::Refused(code.told()));
         }
         Ok(said.to_vec())
+    }
+}
+
+/// What proves the password, and what the broker has to prove then: computed away from the
+/// thread that everything else of the agent waits for.
+async fn proved(
+    begun: Begun,
+    said: Vec<u8>,
+    password: String,
+) -> Result<(String, Awaited), Reason> {
+    // The semaphore is never closed. The place is given back when the work ends, not when
+    // nobody waits for it any more.
+    let place = PROOFS.acquire().await.ok();
+    let work = move || {
+        let _place = place;
+        begun.prove(&said, &password)
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|why| Reason::Unread(why.to_string()))?;
+    done.map_err(Reason::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::pin::pin;
+
+    use super::super::scram::By;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proof_beyond_the_bound_waits_until_another_one_is_done() {
+        let all = PROOFS.acquire_many(PROOFS_MAX as u32).await;
+        let begun = scram::begin(By::Sha256, "ann").unwrap();
+        let mut proof = pin!(proved(begun, b"nothing".to_vec(), "larkspur".to_owned()));
+        tokio::select! {
+            biased;
+            done = &mut proof => panic!("{done:?}"),
+            () = ready(()) => {}
+        }
+        drop(all);
+        let why = proof.await.unwrap_err().to_string();
+        assert_eq!(why, "refused: what the broker says is not SCRAM");
     }
 }

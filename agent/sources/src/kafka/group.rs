@@ -149,6 +149,10 @@ impl Group<'_> {
             (committed, cluster)
         };
         let led = self.partitions(&cluster)?;
+        let unlisted = committed.keys().find(|it| !led.contains_key(*it));
+        if let (None, Some(partition)) = (self.topic, unlisted) {
+            return Err(trouble(self.shown(), left_out(partition)));
+        }
         let ends = self.ends(&cluster, &led).await?;
         let lag = |(partition, end): (&Partition, &i64)| {
             let committed = committed.get(partition).copied().unwrap_or(-1);
@@ -355,11 +359,13 @@ fn is_there(
     partition: &Partition,
     broker: &Referred,
 ) -> Result<i64, Trouble> {
-    let missing = || {
-        let location = format!("{}-{}", shown(&partition.0), partition.1);
-        broker.failed(Reason::Missing { location })
-    };
+    let missing = || broker.failed(left_out(partition));
     known.get(partition).copied().ok_or_else(missing)
+}
+
+fn left_out(partition: &Partition) -> Reason {
+    let location = format!("{}-{}", shown(&partition.0), partition.1);
+    Reason::Missing { location }
 }
 
 fn told(topic: &str, index: i32) -> String {

@@ -1,7 +1,7 @@
 //! The questions that a broker is asked, each in the one version that Kafka 1.0 and all later
 //! ones speak, and what is read of their answers.
 
-use super::wire::{Answer, Written};
+use super::wire::{Answer, Written, garbled};
 use crate::Reason;
 use crate::settings::shown;
 
@@ -158,13 +158,15 @@ pub(super) fn sasl_authenticate(message: &[u8]) -> Question {
     question(SASL_AUTHENTICATE, Written::default().bytes(message))
 }
 
-/// The words beside the code aren't taken: a broker that was told a password might say it.
+/// The words beside the code aren't taken, and what stands behind the end isn't shown: a
+/// broker that was told a password might say it.
 pub(super) fn read_sasl_authenticate(answer: &[u8]) -> Result<(Code, &[u8]), Reason> {
     let mut answer = Answer(answer);
     let code = Code::of(&mut answer)?;
     answer.text()?;
     let message = answer.bytes()?;
-    answer.end()?;
+    let more = |_| garbled("something stands behind its end");
+    answer.end().map_err(more)?;
     Ok((code, message))
 }
 

@@ -87,9 +87,14 @@ impl Server {
             })?),
             None => None,
         };
-        // Who names an authority means that it is asked.
+        // Who names an authority means that it is asked, and who proves himself by a
+        // certificate means TLS, with a server that proves itself too.
         let named = secrets.get("ca").is_some();
-        let default = if named { Mode::Verify } else { Mode::Disable };
+        let default = if named || secrets.get("cert").is_some() {
+            Mode::Verify
+        } else {
+            Mode::Disable
+        };
         if let (Some(one), Some(other)) = (said.mode, told)
             && one != other
         {
@@ -220,12 +225,14 @@ impl Open {
     pub(super) async fn ask(&mut self, query: &str) -> Result<Option<String>, Reason> {
         self.running = Some(query.to_owned());
         let answer = query::one(&mut self.wire, query).await;
-        if matches!(answer, Ok(_) | Err(Reason::Refused(_))) {
+        let answer = self.meter.judge(answer);
+        // Whatever else went wrong, the server has answered.
+        if !matches!(answer, Err(Reason::Connection(_))) {
             self.running = None;
             // Whether it hears that or not, the connection ends.
             let _ = query::quit(&mut self.wire).await;
         }
-        self.meter.judge(answer)
+        answer
     }
 }
 

@@ -129,29 +129,28 @@ fn where_and_in_whose_name_is_said_apart_or_as_a_whole() {
         said,
         Ok(format!("ann p@/s db:1 shop Disable {NOBODY} false "))
     );
-    for (tls, ca, means) in [
+    let (ca, cert) = (("ca", "pem"), ("cert", "pem"));
+    for (given, means) in [
         (
-            None,
-            Some("pem"),
+            &[ca][..],
             "Verify Trust { ca: true, cert: false, anyone: false",
         ),
         (
-            Some("enable"),
-            None,
+            &[cert],
+            "Verify Trust { ca: false, cert: true, anyone: false",
+        ),
+        (
+            &[("tls", "enable")],
             "Verify Trust { ca: false, cert: false, anyone: false",
         ),
-        (Some("disable"), Some("pem"), "Disable Trust"),
+        (&[("tls", "disable"), ca, cert], "Disable Trust"),
         (
-            Some("skip-verify"),
-            Some("pem"),
+            &[("tls", "skip-verify"), ca],
             "Require Trust { ca: true, cert: false, anyone: false",
         ),
     ] {
-        let mut given = more.to_vec();
-        given.extend(tls.map(|word| ("tls", word)));
-        given.extend(ca.map(|pem| ("ca", pem)));
-        let said = server(&apart, &given).unwrap();
-        assert!(said.contains(means), "{tls:?} {ca:?}: {said}");
+        let said = server(&apart, &[&more[..], given].concat()).unwrap();
+        assert!(said.contains(means), "{given:?}: {said}");
     }
 }
 

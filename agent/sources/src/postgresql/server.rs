@@ -26,7 +26,7 @@ const PORT_DEFAULT: &str = "5432";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Disable,
-    /// Over TLS where the server can.
+    /// Over TLS where the server can, whoever answers; always where an authority is named.
     Prefer,
     Require,
     Verify,
@@ -115,8 +115,9 @@ impl Server {
         config.application_name("starling");
         config.ssl_mode(match self.mode {
             Mode::Disable => SslMode::Disable,
-            Mode::Prefer => SslMode::Prefer,
-            Mode::Require | Mode::Verify => SslMode::Require,
+            // Where an authority is named nobody between may say that there is no TLS.
+            Mode::Prefer if self.trust.anyone => SslMode::Prefer,
+            Mode::Prefer | Mode::Require | Mode::Verify => SslMode::Require,
         });
         let connected = config.connect_raw(stream, self.tls()?).await;
         let (client, connection) = connected.map_err(|error| reason(&error))?;

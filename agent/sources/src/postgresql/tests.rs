@@ -1,6 +1,8 @@
 //! Which settings are refused, and what a trigger and its authentication mean together.
 //! What a real PostgreSQL says is asked in `tests/tests/servers`.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
 use crate::trying::{metadata, secrets, told};
 
@@ -121,5 +123,33 @@ fn a_connection_that_says_nothing_usable_is_refused_without_what_it_says() {
         let said = server(&[], &[("connection", whole)]).unwrap_err();
         assert!(said.contains(why), "{whole}: {said}");
         assert!(!said.contains("larkspur"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_that_there_is_no_tls_hears_no_more_where_an_authority_is_named() {
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let ca = signed.cert.pem();
+    let given = [("password", "larkspur"), ("ca", ca.as_str())];
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let apart = [QUERY, ("userName", "ann"), ("dbName", "shop")];
+    let there = [("host", "127.0.0.1"), ("port", &*port)];
+    for mode in ["", "prefer", "require", "verify-full"] {
+        let metadata = metadata(&[&apart[..], &there, &[("sslmode", mode)]].concat());
+        let secrets = secrets(&given);
+        let between = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // It asks for TLS, in eight bytes.
+            stream.read_exact(&mut [0; 8]).await.unwrap();
+            stream.write_all(b"N").await.unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).await.unwrap();
+            heard
+        };
+        let (answer, heard) = tokio::join!(ask(&metadata, &secrets), between);
+        let why = answer.unwrap_err().reason.to_string();
+        assert_eq!(why, "can't connect: server does not support TLS", "{mode}");
+        assert!(heard.is_empty(), "{mode}: {heard:?}");
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Comes in: how the Redis is deployed, and what is asked of a [`Node`]. Goes out: what that
 //! one answered. Of those that a trigger names the next one is asked while the one before
-//! doesn't answer, or when it has failed.
+//! doesn't answer, or when it has failed, unless that one has the key and the others could
+//! only send the question back to it.
 
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, Value};
+use tokio::time::Instant;
 
 use super::Connections;
 use super::deployment::Deployment;
@@ -23,7 +25,8 @@ use crate::{Error, Reason};
 /// How often a cluster may send one command on. One that is at rest does it once, one that
 /// moves the key twice.
 const HOPS_MAX: usize = 5;
-/// So long the next one waits for an answer of the one before.
+/// So long the next one waits for an answer of the one before. Once all are asked, and one has
+/// said why it gives none, the others have so long too.
 const STEP_MAX: Duration = Duration::from_millis(500);
 
 /// One question, of however many servers.
@@ -69,6 +72,8 @@ pub(super) struct Node<'a> {
     server: Server,
     /// Who was asked last.
     asked: Address,
+    /// Whether that is the one that has the key: it has answered, or others sent there.
+    has_key: bool,
 }
 
 impl<'a> Node<'a> {
@@ -76,6 +81,7 @@ impl<'a> Node<'a> {
         Node {
             search,
             asked: server.address.clone(),
+            has_key: false,
             server,
         }
     }
@@ -95,10 +101,14 @@ impl<'a> Node<'a> {
             let connect = || to.connect();
             let question = |mut over: Connection| async move { over.tell(moving, command).await };
             match connections.ask(&to, connect, question).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.has_key = true;
+                    return Ok(answer);
+                }
                 Err(Failure::Why(why)) => return Err(why),
                 Err(Failure::Elsewhere { at, asking }) => {
                     to.address = self.sent(&at)?;
+                    self.has_key = true;
                     moving = asking;
                     if !asking {
                         self.server = to.clone();
@@ -108,6 +118,20 @@ impl<'a> Node<'a> {
         }
         let why = format!("the cluster's nodes sent the question on more than {HOPS_MAX} times");
         Err(Reason::Refused(why))
+    }
+
+    /// Whether the cluster's other nodes could only send the question on, to hear the same.
+    fn is_settled(&self, why: &Reason) -> bool {
+        match why {
+            Reason::Unread(_) | Reason::Unreadable { .. } | Reason::TooLong => self.has_key,
+            Reason::Refused(why) => match why.split(' ').next() {
+                Some("NOGROUP" | "WRONGTYPE") => true,
+                // A node refuses that before it looks whether the key is its own.
+                Some("NOPERM") => self.has_key,
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     /// Where a node sends a question: HOST:PORT, without a host where it is its own, and
@@ -148,8 +172,8 @@ impl Deployment {
             Deployment::Single(server) => count(search, server, question).await,
             Deployment::Cluster(nodes) => {
                 let asked = nodes.iter();
-                let asked = asked.map(|node| count(search, node, question));
-                first(search, asked.collect()).await
+                let asked = asked.map(|node| settled(search, node, question));
+                first(search, asked.collect()).await?
             }
             Deployment::Sentinel {
                 sentinels,
@@ -173,6 +197,25 @@ async fn count(
     let mut node = Node::new(search, server.clone());
     let answer = question.ask(&mut node).await;
     answer.map_err(|reason| at(&node.asked, reason))
+}
+
+/// What the cluster's node that has the key says: the count, or why there is none, where the
+/// other nodes could tell no more. Fails where one of those may still give the count.
+async fn settled(
+    search: &Search<'_>,
+    server: &Server,
+    question: &Question<'_>,
+) -> Result<Result<u64, Error>, Error> {
+    let mut node = Node::new(search, server.clone());
+    let answer = question.ask(&mut node).await;
+    let why = answer.as_ref().err();
+    let is_settled = why.is_none_or(|why| node.is_settled(why));
+    let answer = answer.map_err(|reason| at(&node.asked, reason));
+    if is_settled {
+        Ok(answer)
+    } else {
+        answer.map(Ok)
+    }
 }
 
 fn at(address: &Address, reason: Reason) -> Error {
@@ -245,7 +288,8 @@ async fn role(search: &Search<'_>, server: &Server) -> Result<String, Reason> {
 }
 
 /// The first answer of several that are asked in this order, and otherwise what somebody
-/// said, before that nobody could be reached.
+/// said, before that nobody could be reached. One that hangs is waited for up to the question's
+/// deadline only while nobody has said anything.
 async fn first<T, F>(search: &Search<'_>, asked: Vec<F>) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
@@ -258,6 +302,7 @@ where
     let mut waiting = asked.into_iter();
     let mut begun: Vec<Pin<Box<F>>> = Vec::new();
     let mut unheard: Option<Error> = None;
+    let mut end: Option<Instant> = None;
     loop {
         begun.extend(waiting.next().map(Box::pin));
         if begun.is_empty() {
@@ -274,13 +319,19 @@ where
             }
             Poll::Pending
         });
-        let (index, answer) = if waiting.len() == 0 {
-            any.await
-        } else {
+        let (index, answer) = if waiting.len() > 0 {
             let Ok(answered) = tokio::time::timeout(step, any).await else {
                 continue;
             };
             answered
+        } else if let Some(said) = search.said() {
+            let end = *end.get_or_insert_with(|| Instant::now() + STEP_MAX);
+            let Ok(answered) = tokio::time::timeout_at(end, any).await else {
+                return Err(said);
+            };
+            answered
+        } else {
+            any.await
         };
         drop(begun.swap_remove(index));
         match answer {

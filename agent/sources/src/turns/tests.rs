@@ -1,4 +1,7 @@
+//! How turns are given, without any server.
+
 use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -7,6 +10,8 @@ use crate::trying::metadata;
 
 use super::*;
 
+/// The mark of questions that hang.
+const HANGING: u64 = 1;
 /// Longer than any test takes.
 const LONG_MS: u64 = 600_000;
 
@@ -17,13 +22,16 @@ fn failing(reason: Reason) -> Result<(), Error> {
     })
 }
 
+/// Another question each time.
 async fn silent(turns: &Turns, site: &str) -> Reason {
-    let answer = turns.ask::<()>(site, "trigger t", 1, pending()).await;
+    static LAST: AtomicU64 = AtomicU64::new(100);
+    let question = (site, LAST.fetch_add(1, Ordering::Relaxed));
+    let answer = turns.ask::<()>(question, "trigger t", 1, pending()).await;
     answer.unwrap_err().reason
 }
 
 async fn sound(turns: &Turns, site: &str, after_ms: u64) -> Result<(), Reason> {
-    let answer = turns.ask(site, "trigger t", after_ms, async { Ok(()) });
+    let answer = turns.ask((site, 0), "trigger t", after_ms, async { Ok(()) });
     answer.await.map_err(|error| error.reason)
 }
 
@@ -32,7 +40,7 @@ async fn hanging(turns: &Arc<Turns>, site: &str) -> tokio::task::JoinHandle<()> 
     let (turns, site) = (turns.clone(), site.to_owned());
     let task = tokio::spawn(async move {
         let _ = turns
-            .ask::<()>(&site, "trigger t", LONG_MS, pending())
+            .ask::<()>((&site, HANGING), "trigger t", LONG_MS, pending())
             .await;
     });
     tokio::task::yield_now().await;
@@ -104,6 +112,27 @@ async fn whoever_says_nothing_three_times_is_asked_one_question_after_a_pause() 
 }
 
 #[tokio::test]
+async fn a_question_that_takes_too_long_holds_up_no_other_one_of_its_server() {
+    let turns = Arc::new(Turns {
+        pause: Duration::ZERO,
+        ..Turns::default()
+    });
+    for _ in 0..SILENCES_MAX {
+        silent(&turns, "it").await;
+    }
+    turns.site("it").lock().slow.insert(HANGING);
+    hanging(&turns, "it").await;
+    hanging(&turns, "it").await;
+    assert_eq!(sound(&turns, "it", 30_000).await, Ok(()));
+    // It is the question then, and not the server.
+    assert_eq!(turns.site("it").lock().at_once(), SITE_MAX);
+    let before = Instant::now();
+    turns.site("it").lock().last = Some(before + Duration::from_mins(1));
+    silent(&turns, "it").await;
+    assert_eq!(turns.site("it").lock().silences, 0);
+}
+
+#[tokio::test]
 async fn a_pause_that_ends_in_time_is_waited_for_and_an_answer_ends_all_doubt() {
     let turns = Turns {
         pause: Duration::from_millis(10),
@@ -113,10 +142,10 @@ async fn a_pause_that_ends_in_time_is_waited_for_and_an_answer_ends_all_doubt() 
         silent(&turns, "it").await;
     }
     assert_eq!(sound(&turns, "it", LONG_MS).await, Ok(()));
-    assert_eq!(turns.site("it").heard().at_once(), SITE_MAX);
+    assert_eq!(turns.site("it").lock().at_once(), SITE_MAX);
     // It begins to count anew.
     silent(&turns, "it").await;
-    assert_eq!(turns.site("it").heard().silences, 1);
+    assert_eq!(turns.site("it").lock().silences, 1);
 }
 
 #[tokio::test]
@@ -129,7 +158,7 @@ async fn pauses_grow_to_eight_times_the_first() {
     for _ in 0..SILENCES_MAX + 5 {
         turns.site("it").lock().rests_until = None;
         silent(&turns, "it").await;
-        let end = turns.site("it").heard().rests_until;
+        let end = turns.site("it").lock().rests_until;
         pauses.push(end.map(|end| (end - Instant::now()).as_secs_f64() / 100.0));
     }
     let expected = [
@@ -158,19 +187,23 @@ async fn only_silence_counts_as_silence() {
     let turns = Turns::default();
     for _ in 0..=SILENCES_MAX {
         let refused = async { failing(Reason::Connection("refused".to_owned())) };
-        let _ = turns.ask("it", "trigger t", LONG_MS, refused).await;
+        let _ = turns.ask(("it", 2), "trigger t", LONG_MS, refused).await;
     }
-    let heard = turns.site("it").heard();
-    assert_eq!((heard.answers, heard.rests_until), (false, None));
+    let known = |site: &str| {
+        let site = turns.site(site);
+        let heard = site.lock();
+        (heard.answers, heard.rests_until)
+    };
+    assert_eq!(known("it"), (false, None));
     let _ = turns
-        .ask("it", "trigger t", LONG_MS, async {
+        .ask(("it", 2), "trigger t", LONG_MS, async {
             failing(Reason::Status(503))
         })
         .await;
-    assert!(turns.site("it").heard().answers, "it is there");
+    assert!(turns.site("it").lock().answers, "it is there");
     let unasked = async { failing(Reason::Secret("is missing".to_owned())) };
-    let _ = turns.ask("new", "trigger t", LONG_MS, unasked).await;
-    assert!(!turns.site("new").heard().answers, "nobody knows");
+    let _ = turns.ask(("new", 2), "trigger t", LONG_MS, unasked).await;
+    assert!(!turns.site("new").lock().answers, "nobody knows");
 }
 
 #[tokio::test]
@@ -181,13 +214,13 @@ async fn waiting_for_a_turn_is_part_of_the_time_that_a_question_has() {
     for _ in 0..SITE_MAX {
         asked.push(hanging(&turns, "slow").await);
     }
-    let (after_ms, waits_ms) = (1_000, 300);
+    let (after_ms, waits_ms) = (5_000, 1_000);
     let (begins, begun) = oneshot::channel();
     let question = async move {
         begins.send(()).unwrap();
         pending().await
     };
-    let late = turns.ask::<()>("slow", "trigger late", after_ms, question);
+    let late = turns.ask::<()>(("slow", 2), "trigger late", after_ms, question);
     let whole = async {
         sleep(Duration::from_millis(waits_ms)).await;
         asked.pop().unwrap().abort();
@@ -200,7 +233,7 @@ async fn waiting_for_a_turn_is_part_of_the_time_that_a_question_has() {
         late = late => late.unwrap_err(),
         () = whole => panic!("it has more time than its own"),
     };
-    assert_eq!(error.to_string(), "trigger late: no answer within 1000 ms");
+    assert_eq!(error.to_string(), "trigger late: no answer within 5000 ms");
 }
 
 #[test]
@@ -225,6 +258,16 @@ fn a_site_is_the_server_and_not_what_is_asked_there() {
             "rabbitmq",
             &[("authenticationRef", "r"), ("queueName", "q")],
             "rabbitmq of shop/r",
+        ),
+        (
+            "mysql",
+            &[("port", "3306"), ("authenticationRef", "r")],
+            "mysql of shop/r",
+        ),
+        (
+            "external",
+            &[("scalerAddress", "it:50051"), ("host", "a queue of its")],
+            "it:50051",
         ),
     ] {
         assert_eq!(site(kind, &metadata(pairs), "shop"), expected);

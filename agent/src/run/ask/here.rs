@@ -4,7 +4,7 @@
 //! whether another member may have more luck. What a question needs of Kubernetes is asked for
 //! just before it.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use starling_engine::policy::{Name, Trigger};
 use starling_engine::unit::Ms;
@@ -14,13 +14,14 @@ use starling_kube::endpoints::Endpoints;
 use starling_policy::import::adopt;
 use starling_proto::ask::failure::Of;
 use starling_sources::{Asked, Number, Poller, Reason, Reference, Secrets};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Put;
 
-/// Triggers for which Kubernetes is asked at the same time; more wait, and fail if they wait
-/// too long.
+/// Triggers for which Kubernetes is asked at the same time.
 pub(super) const LOOKUPS_MAX: usize = 64;
+/// More wait for so long, and have no answer then.
+const LOOKUP_WAIT: Duration = Duration::from_secs(4);
 
 /// Why there is no number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub(super) struct Here {
     /// `None` on bare machines, as what follows.
     pub authentications: Option<Authentications>,
     pub endpoints: Option<Endpoints>,
+    /// For what triggers authenticate with, and where Services' pods are.
     pub lookups: Semaphore,
     /// Counts what is asked from here.
     pub counts: Metrics,
@@ -64,7 +66,7 @@ impl Here {
         let secrets = self.secrets(policy, put, trigger).await.map_err(way)?;
         let endpoints = match (starling_sources::service(trigger), &self.endpoints) {
             (Some(of), Some(endpoints)) => {
-                let _permit = self.lookups.acquire().await;
+                let _turn = turn(&self.lookups).await.map_err(way)?;
                 let ready = endpoints.ready(of.namespace, of.name).await;
                 Some(ready.map_err(way)?)
             }
@@ -108,17 +110,36 @@ impl Here {
             target: put.target.as_ref(),
             container: reference.container,
         };
-        let _permit = self.lookups.acquire().await;
+        let _turn = turn(&self.lookups).await?;
         let parameters = objects.read(wanted).await?;
         Ok(Some(Secrets::from(parameters.0)))
     }
 }
 
+/// To ask Kubernetes.
+pub(super) async fn turn(of: &Semaphore) -> Result<SemaphorePermit<'_>, String> {
+    let turn = tokio::time::timeout(LOOKUP_WAIT, of.acquire()).await;
+    let turn = turn.ok().and_then(Result::ok);
+    turn.ok_or_else(|| {
+        let wait_s = LOOKUP_WAIT.as_secs();
+        format!("not asked: other questions to Kubernetes had all turns for {wait_s} s")
+    })
+}
+
 /// What another member's question would come to.
 fn of(reason: &Reason) -> Of {
     match reason {
-        Reason::Connection(_) | Reason::Secret(_) => Of::Way,
-        Reason::TimedOut { .. } | Reason::Crowded { .. } | Reason::Resting { .. } => Of::Silence,
+        Reason::TimedOut { .. } => Of::Silence,
+        // A server may let in some members alone, and an agent of a former release may not
+        // know the trigger's type yet.
+        Reason::Connection(_)
+        | Reason::Secret(_)
+        | Reason::Crowded { .. }
+        | Reason::Resting { .. }
+        | Reason::Refused(_)
+        | Reason::Misconfigured(_)
+        | Reason::Endpoints(_)
+        | Reason::Status(401 | 403) => Of::Way,
         _ => Of::Source,
     }
 }

@@ -13,7 +13,7 @@ use starling_engine::unit::NodeId;
 
 /// Members that are asked at most, for one answer.
 pub(super) const TRIES_MAX: usize = 3;
-/// Whoever couldn't reach a source comes last for so long.
+/// Whoever couldn't reach a source comes last until nobody was found to for so long.
 const SHUNNED: Duration = Duration::from_mins(1);
 /// At the bound all are forgotten.
 const SHUNNED_MAX: usize = 10_000;
@@ -48,9 +48,12 @@ impl Spread {
         let others = alive.iter().copied().filter(|member| *member != own);
         let mut members: Vec<NodeId> = others.chain([own]).collect();
         let shunned = self.lock();
+        let all = shunned.range((mark, NodeId(0))..=(mark, NodeId(u64::MAX)));
+        // One try a minute, of all that couldn't: whoever can isn't left for each of them.
+        let last = all.map(|(_, at)| *at).max();
+        let lately = last.is_some_and(|at| at.elapsed() < SHUNNED);
         members.sort_by_cached_key(|member| {
-            let since = shunned.get(&(mark, *member));
-            let since = since.filter(|since| since.elapsed() < SHUNNED);
+            let since = shunned.get(&(mark, *member)).filter(|_| lately);
             (since.copied(), mark.weight(*member))
         });
         if let Some(place) = members.iter().position(|member| *member == own) {
@@ -66,6 +69,11 @@ impl Spread {
             shunned.clear();
         }
         shunned.insert((mark, member), Instant::now());
+    }
+
+    /// It was answered.
+    pub(super) fn heard(&self, mark: Mark, member: NodeId) {
+        self.lock().remove(&(mark, member));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Mark, NodeId), Instant>> {
@@ -119,6 +127,8 @@ mod tests {
         assert_eq!(spread.order(other, &all, own), before.1);
         // With all of them shunned it goes round.
         assert_eq!(spread.order(one, &all, own)[0], shunned[0]);
+        spread.heard(one, shunned[2]);
+        assert_eq!(spread.order(one, &all, own)[0], shunned[2]);
     }
 
     #[test]

@@ -8,15 +8,17 @@ use std::net::TcpStream;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse,
-    OffsetCommitRequest, OffsetCommitResponse, ProduceRequest, ProduceResponse, RequestHeader,
-    ResponseHeader, TopicName,
+    ApiKey, BrokerId, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetCommitResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, StrBytes, encode_request_header_into_buffer,
@@ -106,6 +108,26 @@ impl Client {
             .with_timeout_ms(TIMEOUT_MS);
         let answer: CreateTopicsResponse = self.ask(ApiKey::CreateTopics, 5, &question)?;
         sound(answer.topics.iter().map(|topic| topic.error_code))
+    }
+
+    /// Whether it is said of each partition where it ends.
+    pub fn ends(&mut self, topic: &str, partitions: i32) -> Result<(), String> {
+        const NO_REPLICA: BrokerId = BrokerId(-1);
+        const THE_END: i64 = -1;
+        let partition = |index: i32| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index)
+                .with_timestamp(THE_END)
+        };
+        let topic = ListOffsetsTopic::default()
+            .with_name(name(topic))
+            .with_partitions((0..partitions).map(partition).collect());
+        let question = ListOffsetsRequest::default()
+            .with_replica_id(NO_REPLICA)
+            .with_topics(vec![topic]);
+        let answer: ListOffsetsResponse = self.ask(ApiKey::ListOffsets, 5, &question)?;
+        let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        sound(partitions.map(|it| it.error_code))
     }
 
     pub fn delete(&mut self, topic: &str) -> Result<(), String> {

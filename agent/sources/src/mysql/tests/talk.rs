@@ -2,14 +2,16 @@
 //! own clients have them: of other ways to log in than MariaDB has, and of odd answers.
 
 use ring::digest::{SHA256, digest};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use super::super::ask;
 use super::super::login::{Account, Tls, log_in};
 use super::super::proof;
 use super::super::query;
 use super::super::wire::Wire;
 use crate::Reason;
 use crate::stream::Stream;
+use crate::trying::{metadata, secrets};
 
 const SCRAMBLE: [u8; 20] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
@@ -80,7 +82,7 @@ enum Turn<'a> {
 use Turn::{Hears, HearsSome, Says};
 
 /// In the end it says no more, and whatever it is told goes nowhere.
-async fn play(mut end: DuplexStream, turns: &[Turn<'_>]) -> DuplexStream {
+async fn play<S: AsyncRead + AsyncWrite + Unpin>(mut end: S, turns: &[Turn<'_>]) -> S {
     let mut number = 0_u8;
     for turn in turns {
         match turn {
@@ -384,4 +386,47 @@ async fn of_an_answer_the_first_row_counts_and_an_odd_one_is_none() {
     let (ours, mut end) = tokio::io::duplex(64);
     end.write_all(&[1, 0, 0x10, 1]).await.unwrap();
     assert_eq!(Wire::new(Box::new(ours)).read().await, Err(Reason::TooLong));
+}
+
+#[tokio::test]
+async fn whoever_has_answered_oddly_is_left_as_whoever_has_said_a_number() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let metadata = metadata(&[
+        ("query", "SELECT 1"),
+        ("host", "127.0.0.1"),
+        ("port", &port),
+        ("username", "ann"),
+        ("dbName", "shop"),
+    ]);
+    let secrets = secrets(&[("password", WORD)]);
+    let usual = greeting(NATIVE);
+    let first = introduces(false, &proof::native(WORD, &SCRAMBLE), NATIVE);
+    for (odd, why) in [
+        (&[2][..], "its row has 2 columns"),
+        (OK, "the query gives no row"),
+        (b"\xfb/etc/shadow", "the server asks for a file"),
+        (b"\xff\x25\x05#70100Query was ended", "Query was ended"),
+    ] {
+        let turns = [
+            Says(&usual),
+            Hears(&first),
+            Says(OK),
+            Hears(b"\x03SET SESSION TRANSACTION READ ONLY"),
+            Says(OK),
+            Hears(b"\x03SET SESSION max_execution_time=4000"),
+            Says(OK),
+            Hears(b"\x03SELECT 1"),
+            Says(odd),
+            // It ends, and nobody comes to end what runs there.
+            Hears(&[1]),
+        ];
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            play(stream, &turns).await
+        };
+        let (answer, _) = tokio::join!(ask(&metadata, &secrets), server);
+        let said = answer.unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+    }
 }

@@ -2,6 +2,7 @@
 //! say.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -214,6 +215,69 @@ async fn whoever_hangs_fails_or_knows_less_holds_up_none_of_those_who_know() {
     ] {
         let found = of(REDIS_SENTINEL, all).await;
         assert!(found.contains(why), "{all:?}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_says_waits_for_none_that_hangs() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stranger = scripted(|_, _| "*-1\r\n".to_owned()).await;
+    let hangs = silent.local_addr().unwrap().to_string();
+    for all in [[&hangs, &stranger], [&stranger, &hangs]] {
+        let addresses = format!("{},{}", all[0], all[1]);
+        let metadata = metadata(&[("addresses", &addresses), ("sentinelMaster", "queue")]);
+        let deployment = Deployment::of(Form::Sentinel, &metadata, &Secrets::default()).unwrap();
+        let connections = Connections::default();
+        let search = Search::new(&connections);
+        let question = Question {
+            counted: Counted::Key,
+            key: "jobs",
+            metadata: &metadata,
+        };
+        // No deadline of the question ends this.
+        let asked = deployment.ask(&search, &question);
+        let answer = tokio::time::timeout(Duration::from_mins(1), asked).await;
+        let why = answer.unwrap().unwrap_err();
+        assert_eq!(why.address, stranger);
+    }
+}
+
+#[tokio::test]
+async fn what_a_key_s_own_node_says_for_good_is_asked_of_no_other() {
+    let of = async |first: &str, second: &str| {
+        let addresses = format!("{first},{second}");
+        let pairs = [("addresses", addresses.as_str()), ("listName", "jobs")];
+        asked(REDIS_CLUSTER, &pairs, &[]).await
+    };
+    let other = three("master").await;
+    for (kind, length, why) in [
+        ("+list", "-NOPERM ann may not 'llen'", "refused: NOPERM ann"),
+        ("-NOPERM ann may not 'type'", "", "refused: NOPERM ann"),
+        ("+list", "-WRONGTYPE it is none", "refused: WRONGTYPE it"),
+        ("+list", "-NOGROUP there is none", "refused: NOGROUP there"),
+        ("+list", "+many", "the answer couldn't be looked through"),
+        ("+stream", "", "it is a stream"),
+    ] {
+        let own = scripted(move |_, words| match words[0].as_str() {
+            "READWRITE" => "+OK\r\n".to_owned(),
+            "TYPE" => format!("{kind}\r\n"),
+            _ => format!("{length}\r\n"),
+        })
+        .await;
+        let moved = format!("-MOVED 9 {own}\r\n");
+        let sends = scripted(move |_, _| moved.clone()).await;
+        let found = of(&sends, &other).await;
+        assert!(
+            found.starts_with(&own) && found.contains(why),
+            "{kind} {length}: {found}"
+        );
+        // A node may refuse so what isn't its own, and another one knows more then.
+        let found = of(&own, &other).await;
+        if kind.starts_with("-NOPERM") {
+            assert_eq!(found, "3");
+        } else {
+            assert!(found.contains(why), "{kind} {length}: {found}");
+        }
     }
 }
 
