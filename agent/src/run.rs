@@ -84,6 +84,7 @@ enum Event {
         policy: policy::Name,
         /// As it was when it was asked.
         trigger: policy::Trigger,
+        asks: Option<u64>,
         /// When it was asked for.
         asked: Instant,
         result: Result<Answer, String>,
@@ -307,11 +308,12 @@ impl Agent {
             Event::Polled {
                 policy,
                 trigger,
+                asks,
                 asked,
                 result,
             } => {
                 // An answer to what the policy asked before says nothing of what it asks now.
-                if ask::still_asks(&self.log, &policy, &trigger) {
+                if asks.is_some() && ask::asks(&self.log, &policy, &trigger) == asks {
                     let age_ms = asked.elapsed().as_millis() as u64;
                     self.step(Input::Polled {
                         policy,

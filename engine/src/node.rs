@@ -16,6 +16,8 @@ mod summaries;
 mod sums;
 pub mod watch;
 
+pub use poll::asks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -22,6 +22,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use starling_kubernetes_rig::shell;
@@ -35,7 +37,8 @@ pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
 pub use redis::{Redis, RedisCluster, Watched};
 
-use crate::DEADLINE;
+/// A busy machine takes a minute to start a server in Java.
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// A server's processes, while they run, in a PID namespace of their own: all of them end
 /// with this.
@@ -75,7 +78,9 @@ impl Processes {
             let over = stat.is_empty() || (stat.contains(") Z ") && threads <= 1);
             if over { Ok(()) } else { Err(stat) }
         };
-        shell::until("a server has ended", DEADLINE, ended).unwrap();
+        let ended = shell::until("a server has ended", DEADLINE, ended);
+        // What has failed already is told.
+        assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
     }
 
     /// All of them stand still; with `false` they go on.
@@ -143,10 +148,22 @@ fn own_alone(path: &Path, owner: &str) {
     own(path, owner);
 }
 
-/// Ports that nobody has now, each another one.
+/// Ports that nobody has now, each another one, and none that the system gives to others
+/// before the server has it.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let bound = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    bound.map(|it| it.local_addr().unwrap().port())
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 10_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = (std::process::id() % u32::from(COUNT)) as u16;
+    [(); N].map(|()| {
+        loop {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            let port = FIRST + own.wrapping_add(next) % COUNT;
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                break port;
+            }
+        }
+    })
 }
 
 /// What a server answers over HTTP; an error where it doesn't, or says that it can't.

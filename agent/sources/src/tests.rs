@@ -173,7 +173,7 @@ async fn looking_through_a_long_answer_holds_up_nobody_else() {
         answering(format!("[{{\"n\": \"{name}\"}}]")).await
     );
     let location = format!("#(n%\"*{}b\").v", "a".repeat(200));
-    let trigger = trigger(&url, &[("valueLocation", &location)]);
+    let trigger = trigger(&url, &[("valueLocation", &location), ("timeout", "60s")]);
     let poller = Poller::default();
     let mut answer = std::pin::pin!(poller.poll(&trigger, ASKED));
     // On one thread: it goes round only while that isn't held up.

@@ -5,8 +5,8 @@
 //! and at each server. A server that hasn't answered yet, or not when it was last asked, is
 //! asked two questions at a time, out of a share that such servers have among themselves;
 //! after three questions in a row that nobody answered, one at a time, with pauses that
-//! grow. There a question that had no answer the last time lets the others go first. Never
-//! keeps an answer.
+//! grow. There a question that had no answer the last time lets the others go first, every
+//! second time. Never keeps an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
@@ -160,8 +160,10 @@ impl Turns {
         let failed = answer.as_ref().err().map(|error| &error.reason);
         let late = failed.is_some_and(|reason| matches!(reason, Reason::TimedOut { .. }));
         // One that had waited for most of its time may be late for that alone.
-        if !late || (until - asked) * 4 >= whole {
-            turn.site.hear(mark, asked, failed, self.pause);
+        let left = until.saturating_duration_since(asked);
+        if !late || left * 4 >= whole {
+            let slow = (late && left * 4 >= whole * 3).then_some(mark);
+            turn.site.hear(slow, asked, failed, self.pause);
         }
         answer
     }
@@ -234,9 +236,10 @@ impl Heard {
 }
 
 impl Site {
+    /// Once: the next time it has all of its time again.
     fn yields(&self, mark: u64) -> bool {
-        let heard = self.lock();
-        !heard.answers && heard.slow.contains(&mark)
+        let mut heard = self.lock();
+        heard.slow.remove(&mark) && !heard.answers
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -263,15 +266,16 @@ impl Site {
         }
     }
 
-    /// What became of a question that was asked then.
-    fn hear(&self, mark: u64, asked: Instant, failed: Option<&Reason>, pause: Duration) {
+    /// What became of a question that was asked then; `slow` is its mark where it had no
+    /// answer in most of its time.
+    fn hear(&self, slow: Option<u64>, asked: Instant, failed: Option<&Reason>, pause: Duration) {
         let mut heard = self.lock();
+        if slow.is_some() && heard.slow.len() >= SLOW_MAX {
+            heard.slow.clear();
+        }
+        heard.slow.extend(slow);
         match failed {
             Some(Reason::TimedOut { .. }) => {
-                if heard.slow.len() >= SLOW_MAX {
-                    heard.slow.clear();
-                }
-                heard.slow.insert(mark);
                 // Others were answered meanwhile: it is the question that takes so long.
                 if heard.last.is_some_and(|last| last > asked) {
                     return;
@@ -289,7 +293,6 @@ impl Site {
             // That is not of the server.
             Some(Reason::Misconfigured(_) | Reason::Secret(_)) => {}
             _ => {
-                heard.slow.remove(&mark);
                 heard.answers = true;
                 heard.last = Some(Instant::now());
                 heard.silences = 0;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use starling_consensus::Log;
 use starling_engine::ledger::InForce;
-use starling_engine::node::Answer;
 use starling_engine::node::platform::Observation;
+use starling_engine::node::{self, Answer};
 use starling_engine::policy::{Form, Name, Source, Trigger};
 use starling_engine::unit::NodeId;
 use starling_kube::authentication::Authentications;
@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Agent, Event, read};
 pub(super) use here::wall;
-use here::{Failure, Here, LOOKUPS_MAX, turn};
+use here::{Failure, Here, LOOKUP_WAIT, LOOKUPS_MAX, turn};
 use once::Once;
 use post::Post;
 use spread::{Mark, Spread};
@@ -44,8 +44,10 @@ const WAITING_MAX: usize = 10_000;
 const WAY: Duration = Duration::from_secs(1);
 /// No further member is asked after so long: the policy waits for an answer.
 const TRIES: Duration = Duration::from_secs(6);
-/// Nor after so many that heard nothing: of a source that hangs all would.
-const SILENCES_MAX: usize = 2;
+/// Nor after so many that heard nothing or were refused: of most sources all would.
+const DOUBTS_MAX: usize = 2;
+/// For a turn to ask Kubernetes' API server itself.
+const LISTING_WAIT: Duration = Duration::from_secs(9);
 /// Whoever doesn't know a policy yet waits so long for its log to bring it.
 const LEARNS: Duration = Duration::from_millis(500);
 
@@ -85,12 +87,12 @@ struct Put {
     composed: bool,
 }
 
-/// Whether a policy's trigger still asks the same.
-pub(super) fn still_asks(log: &Log, policy: &Name, trigger: &Trigger) -> bool {
+/// What an answer to a policy's trigger goes by, in short; `None` where that is gone.
+pub(super) fn asks(log: &Log, policy: &Name, trigger: &Trigger) -> Option<u64> {
     let ledger = log.ledger();
     let ledger = read(&ledger);
-    let put = ledger.policies.get(policy);
-    put.is_some_and(|put| has(put, trigger))
+    let put = ledger.policies.get(policy)?;
+    has(put, trigger).then(|| node::asks(&put.policy, trigger))
 }
 
 fn has(put: &InForce, trigger: &Trigger) -> bool {
@@ -123,6 +125,7 @@ impl Agent {
         let Some(room) = through.room() else {
             return;
         };
+        let asks = asks(&self.log, &policy, &trigger);
         let pods = match trigger.source {
             Source::Pods { .. } => self.selector(&policy),
             _ => String::new(),
@@ -131,10 +134,11 @@ impl Agent {
             let _room = room;
             let apis = apis.filter(|_| Metrics::knows(&trigger.source));
             let (result, asked) = if let Some(apis) = apis {
+                let turn = turn(&through.listings, LISTING_WAIT).await;
                 let asked = Instant::now();
-                let answer = match turn(&through.listings).await {
-                    Ok(_turn) => apis.ask(&policy.namespace, &trigger.source, &pods).await,
-                    Err(why) => Err(why),
+                let answer = match turn {
+                    Ok(_) => apis.ask(&policy.namespace, &trigger.source, &pods).await,
+                    Err(ref why) => Err(why.clone()),
                 };
                 through.here.counts.polled(answer.is_ok(), asked.elapsed());
                 (answer, asked)
@@ -150,6 +154,7 @@ impl Agent {
                 .send(Event::Polled {
                     policy,
                     trigger,
+                    asks,
                     asked,
                     result,
                 })
@@ -256,7 +261,7 @@ impl Asker {
         trigger: &Trigger,
     ) -> Result<Number, Failure> {
         let begun = Instant::now();
-        let (mut first, mut silences) = (None, 0);
+        let (mut first, mut doubts) = (None, 0);
         for member in members {
             let said = if *member == self.log.id() {
                 Box::pin(self.here.ask(policy, put, trigger)).await
@@ -271,10 +276,10 @@ impl Asker {
                 }
             };
             self.spread.shun(mark, *member);
-            silences += usize::from(failure.of == Of::Silence);
+            doubts += usize::from(failure.of != Of::Way);
             // What the first one says is mostly what is wrong.
             first.get_or_insert(failure);
-            if silences >= SILENCES_MAX || begun.elapsed() > TRIES {
+            if doubts >= DOUBTS_MAX || begun.elapsed() > TRIES {
                 break;
             }
         }
@@ -298,11 +303,12 @@ impl Asker {
             revision: put.revision,
             trigger: trigger.name.clone(),
         };
-        let within = starling_sources::timeout(trigger) + WAY;
-        let by = |why: &str| {
-            let name = self.name(member);
-            format!("{why} (asked by {name})")
-        };
+        let looks =
+            Reference::of(trigger).is_some() || starling_sources::service(trigger).is_some();
+        let first = if looks { LEARNS + LOOKUP_WAIT } else { LEARNS };
+        let within = first + starling_sources::timeout(trigger) + WAY;
+        // Words that a status knows to be of no news.
+        let by = |why: &str| format!("{why}; asked by {}", self.name(member));
         let mut alive = self.alive.subscribe();
         let said = tokio::select! {
             said = self.post.ask(member, question, within) => said,
@@ -312,7 +318,7 @@ impl Asker {
             Ok(answer) => answer.said,
             Err(why) => {
                 return Err(Failure {
-                    why: format!("{} doesn't answer: {why}", self.name(member)),
+                    why: by(&format!("an agent doesn't answer: {why}")),
                     of: Of::Way,
                 });
             }

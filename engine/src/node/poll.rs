@@ -53,7 +53,8 @@ impl Node {
                 let Some(trigger) = triggers.iter().find(of) else {
                     return false;
                 };
-                let same = poll.revision == in_force.revision || poll.asks == asks(trigger);
+                let same = poll.revision == in_force.revision
+                    || poll.asks == asks(&in_force.policy, trigger);
                 poll.revision = in_force.revision;
                 same
             });
@@ -94,7 +95,7 @@ impl Due {
         for trigger in policy.triggers.iter().filter(|t| t.source.is_polled()) {
             let known = polls.iter().position(|poll| poll.trigger == trigger.name);
             let at = known.unwrap_or_else(|| {
-                polls.push(Poll::new(trigger, in_force.revision));
+                polls.push(Poll::new(in_force, trigger));
                 polls.len() - 1
             });
             if polls[at].is_due(now, policy.polling_interval_ms) {
@@ -111,10 +112,12 @@ impl Due {
     }
 }
 
-/// Another number for another source.
-fn asks(trigger: &Trigger) -> u64 {
+/// Another number for another source, or for another workload that is sized by it: what an
+/// answer goes by.
+pub fn asks(policy: &Policy, trigger: &Trigger) -> u64 {
     let mut hasher = DefaultHasher::new();
     format!("{:?}", trigger.source).hash(&mut hasher);
+    (&policy.target, policy.formula().is_some()).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -126,11 +129,11 @@ fn share(policy: &Policy, trigger: &Trigger) -> u64 {
 }
 
 impl Poll {
-    fn new(trigger: &Trigger, revision: u64) -> Poll {
+    fn new(in_force: &InForce, trigger: &Trigger) -> Poll {
         Poll {
             trigger: trigger.name.clone(),
-            asks: asks(trigger),
-            revision,
+            asks: asks(&in_force.policy, trigger),
+            revision: in_force.revision,
             asked_at: Ms::default(),
             waiting: false,
             reading: Reading::None,

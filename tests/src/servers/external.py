@@ -7,6 +7,7 @@ FOLDER/CALL.json. The contract is written down here once more, so that it isn't 
 import json
 import os
 import sys
+import threading
 from concurrent import futures
 
 import grpc
@@ -120,9 +121,10 @@ def note(call, asked):
         "metric": getattr(asked, "metricName", None),
     }
     path = os.path.join(FOLDER, call + ".json")
-    with open(path + ".new", "w") as file:
+    part = path + ".%d" % threading.get_ident()
+    with open(part, "w") as file:
         json.dump(told, file)
-    os.replace(path + ".new", path)
+    os.replace(part, path)
 
 
 class Calls(grpc.GenericRpcHandler):

@@ -11,7 +11,7 @@ use starling_kubernetes_rig::shell;
 use tempfile::TempDir;
 
 use super::{Processes, free_ports, is_startable};
-use crate::DEADLINE;
+use crate::servers::DEADLINE;
 
 const PROGRAM: &str = "/usr/bin/python3";
 const PACKAGE: &str = "python3-grpcio";

@@ -11,7 +11,7 @@ use starling_kubernetes_rig::shell;
 use tempfile::TempDir;
 
 use super::{Processes, free_ports, is_startable};
-use crate::DEADLINE;
+use crate::servers::DEADLINE;
 use client::Client;
 
 /// As in tests/kafka/fetch.

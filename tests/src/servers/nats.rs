@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::{Processes, await_ready, free_ports};
-use crate::DEADLINE;
+use crate::servers::DEADLINE;
 
 const PROGRAM: &str = "/usr/sbin/nats-server";
 

@@ -8,7 +8,7 @@ use starling_kubernetes_rig::shell;
 use tempfile::TempDir;
 
 use super::{Processes, as_owner, free_ports, is_startable, own, own_alone};
-use crate::DEADLINE;
+use crate::servers::DEADLINE;
 
 /// Debian's, a folder for each version.
 const PROGRAMS: &str = "/usr/lib/postgresql";

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use starling_kubernetes_rig::shell;
 
 use super::{Processes, free_ports};
-use crate::DEADLINE;
+use crate::servers::DEADLINE;
 
 const PROGRAM: &str = "/usr/bin/redis-server";
 pub const PASSWORD: &str = "marigold";
@@ -57,7 +57,7 @@ impl Redis {
         let kept = if is_sentinel {
             String::new()
         } else {
-            format!("masterauth {PASSWORD}\nappendonly yes\nappendfsync always\nsave \"\"\n")
+            format!("masterauth {PASSWORD}\nappendonly yes\nappendfsync no\nsave \"\"\n")
         };
         let secure = tls.map(|(certificate, key)| {
             let (cert, keys) = (folder.join("tls.crt"), folder.join("tls.key"));

@@ -78,7 +78,8 @@ async fn every_agent_asks_its_part_and_when_one_dies_others_ask_that_too() {
     cluster.kill(follower).await;
     let before = now(&asked);
     until("all is asked for again and again", || async {
-        let again = |(path, times): (&String, &usize)| times - before[path] >= 3;
+        let again =
+            |(path, times): (&String, &usize)| times - before.get(path).copied().unwrap_or(0) >= 3;
         now(&asked).iter().all(again).then_some(())
     })
     .await;

@@ -339,11 +339,11 @@ mod tests {
                 "s5-postgresql",
                 "s6-workload-shop",
                 "s7-mysql-shop",
-                "s6-kafka-jobs-new",
-                "s7-kafka-a-topics",
-                "s6-redis-celery",
-                "s7-redis-streams-mails",
-                "s6-external-push"
+                "s8-kafka-jobs-new",
+                "s9-kafka-a-topics",
+                "s10-redis-celery",
+                "s11-redis-streams-mails",
+                "s12-external-push"
             ])
         );
     }

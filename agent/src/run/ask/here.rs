@@ -21,7 +21,7 @@ use super::Put;
 /// Triggers for which Kubernetes is asked at the same time.
 pub(super) const LOOKUPS_MAX: usize = 64;
 /// More wait for so long, and have no answer then.
-const LOOKUP_WAIT: Duration = Duration::from_secs(4);
+pub(super) const LOOKUP_WAIT: Duration = Duration::from_secs(4);
 
 /// Why there is no number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Here {
         let secrets = self.secrets(policy, put, trigger).await.map_err(way)?;
         let endpoints = match (starling_sources::service(trigger), &self.endpoints) {
             (Some(of), Some(endpoints)) => {
-                let _turn = turn(&self.lookups).await.map_err(way)?;
+                let _turn = turn(&self.lookups, LOOKUP_WAIT).await.map_err(way)?;
                 let ready = endpoints.ready(of.namespace, of.name).await;
                 Some(ready.map_err(way)?)
             }
@@ -110,18 +110,18 @@ impl Here {
             target: put.target.as_ref(),
             container: reference.container,
         };
-        let _turn = turn(&self.lookups).await?;
+        let _turn = turn(&self.lookups, LOOKUP_WAIT).await?;
         let parameters = objects.read(wanted).await?;
         Ok(Some(Secrets::from(parameters.0)))
     }
 }
 
 /// To ask Kubernetes.
-pub(super) async fn turn(of: &Semaphore) -> Result<SemaphorePermit<'_>, String> {
-    let turn = tokio::time::timeout(LOOKUP_WAIT, of.acquire()).await;
+pub(super) async fn turn(of: &Semaphore, wait: Duration) -> Result<SemaphorePermit<'_>, String> {
+    let turn = tokio::time::timeout(wait, of.acquire()).await;
     let turn = turn.ok().and_then(Result::ok);
     turn.ok_or_else(|| {
-        let wait_s = LOOKUP_WAIT.as_secs();
+        let wait_s = wait.as_secs();
         format!("not asked: other questions to Kubernetes had all turns for {wait_s} s")
     })
 }
@@ -130,16 +130,14 @@ pub(super) async fn turn(of: &Semaphore) -> Result<SemaphorePermit<'_>, String> 
 fn of(reason: &Reason) -> Of {
     match reason {
         Reason::TimedOut { .. } => Of::Silence,
-        // A server may let in some members alone, and an agent of a former release may not
-        // know the trigger's type yet.
         Reason::Connection(_)
         | Reason::Secret(_)
         | Reason::Crowded { .. }
         | Reason::Resting { .. }
-        | Reason::Refused(_)
-        | Reason::Misconfigured(_)
-        | Reason::Endpoints(_)
-        | Reason::Status(401 | 403) => Of::Way,
+        | Reason::Endpoints(_) => Of::Way,
+        // A server may let in some members alone, and an agent of a former release may not
+        // know the trigger's type yet.
+        Reason::Refused(_) | Reason::Misconfigured(_) | Reason::Status(401 | 403) => Of::Refusal,
         _ => Of::Source,
     }
 }

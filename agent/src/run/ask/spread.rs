@@ -56,8 +56,11 @@ impl Spread {
             let since = shunned.get(&(mark, *member)).filter(|_| lately);
             (since.copied(), mark.weight(*member))
         });
+        // The second, or the last where it couldn't reach it itself.
+        let known = lately && shunned.contains_key(&(mark, own));
+        let own_at_most = if known { TRIES_MAX - 1 } else { 1 };
         if let Some(place) = members.iter().position(|member| *member == own) {
-            members.swap(place, place.min(TRIES_MAX - 1));
+            members.swap(place, place.min(own_at_most));
         }
         members.truncate(TRIES_MAX);
         members

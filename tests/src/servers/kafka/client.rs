@@ -17,8 +17,8 @@ use kafka_protocol::messages::{
     ApiKey, BrokerId, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
     DeleteTopicsResponse, FindCoordinatorRequest, FindCoordinatorResponse, ListOffsetsRequest,
     ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
-    OffsetCommitResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
-    TopicName,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest, ProduceResponse,
+    RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, StrBytes, encode_request_header_into_buffer,
@@ -28,7 +28,7 @@ use kafka_protocol::records::{
     RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 
-use crate::DEADLINE;
+use crate::servers::DEADLINE;
 
 const TIMEOUT_MS: i32 = 10_000;
 
@@ -88,6 +88,12 @@ impl Client {
     pub fn coordinates(&mut self, group: &str) -> Result<(), String> {
         let question = FindCoordinatorRequest::default().with_key(text(group));
         let answer: FindCoordinatorResponse = self.ask(ApiKey::FindCoordinator, 3, &question)?;
+        sound([answer.error_code])?;
+        // One that has just started names itself before it knows what was committed.
+        let question = OffsetFetchRequest::default()
+            .with_group_id(text(group).into())
+            .with_topics(None);
+        let answer: OffsetFetchResponse = self.ask(ApiKey::OffsetFetch, 7, &question)?;
         sound([answer.error_code])
     }
 
