@@ -13,6 +13,8 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
+use starling_engine::unit::Ms;
 use starling_kept::{Queue, again};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -59,4 +61,9 @@ impl Teller {
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
+}
+
+fn timestamp(at: Ms) -> Timestamp {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }

@@ -6,6 +6,7 @@ use starling_engine::ledger::{Cause, Ledger, Record};
 use starling_engine::policy::{Form, Name, Policy, Target};
 use starling_engine::unit::{Ms, Stamp};
 
+use super::timestamp;
 use crate::crd;
 use crate::status::{Condition, Status};
 
@@ -213,10 +214,16 @@ pub fn flips(of: &Of, former: &Status, wanted: &Status, now: Ms) -> Vec<Happenin
             action: action(&it.kind),
             note: cut(&it.message),
             detail: it.kind.clone(),
-            mark: it.last_transition_time.clone(),
+            mark: instant(now),
             at: now,
         })
         .collect()
+}
+
+/// As a mark: to the millisecond, since a condition may turn bad, good and bad again
+/// within the second that its `lastTransitionTime` tells.
+fn instant(at: Ms) -> String {
+    format!("{:.3}", timestamp(at))
 }
 
 /// What somebody should look at: not a limit that does its work, nor a size that

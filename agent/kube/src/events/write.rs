@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -14,7 +13,7 @@ use starling_engine::unit::Ms;
 use starling_kept::Queue;
 use tracing::warn;
 
-use super::{Happening, Of};
+use super::{Happening, Of, timestamp};
 use crate::client::{self, Failure, READ_DEADLINE, WRITE_DEADLINE};
 
 /// Who tells, in the event.
@@ -134,6 +133,5 @@ fn reference(of: &Of) -> ObjectReference {
 }
 
 fn micro(at: Ms) -> MicroTime {
-    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    MicroTime(Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
+    MicroTime(timestamp(at))
 }

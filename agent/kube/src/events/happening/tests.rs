@@ -97,6 +97,27 @@ fn only_what_turned_bad_is_told() {
 }
 
 #[test]
+fn what_turns_bad_again_is_a_repeat_however_soon_and_whatever_time_its_condition_has() {
+    let good = status(vec![condition("Ready", "True", "InForce")]);
+    let mut bad = status(vec![condition("Ready", "False", "AlreadyScaled")]);
+    // As KEDA's conditions have none.
+    for time in ["2026-01-01T00:00:00Z", ""] {
+        bad.conditions[0].last_transition_time = time.to_owned();
+        let mark = |at: u64| {
+            let now = Ms(1_767_225_600_000 + at);
+            let happening = flips(&of(), &good, &bad, now).remove(0);
+            (happening.name(), happening.mark)
+        };
+        let (name, first) = mark(0);
+        for later in [1, 300, 1_000, 60_000, 86_400_000] {
+            let (again, mark) = mark(later);
+            assert_eq!(again, name);
+            assert!(mark > first, "{mark} after {first}");
+        }
+    }
+}
+
+#[test]
 fn a_workload_that_nobody_has_seen_has_no_events() {
     let target = Target {
         group: "apps".into(),
