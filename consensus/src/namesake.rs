@@ -5,12 +5,21 @@
 //! each other: as long as the first one answers, the second one is refused.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use starling_engine::ledger::Member;
 use starling_engine::unit::NodeId;
+use starling_proto::raft::IdentifyReply;
 
 use crate::core::{Core, Membership};
 use crate::join::identify;
+
+/// An agent is gone once it hasn't answered so often: one that is held up for a moment, by a
+/// busy machine or a slow disk, must not lose its place to a copy of itself.
+const TRIES: u32 = 3;
+const BETWEEN: Duration = Duration::from_millis(300);
+/// In all; half of what the agent that asks waits for.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Refuses where a member of this name was admitted with another nonce and is
 /// there; the words are for whoever started the second one.
@@ -33,7 +42,7 @@ pub async fn check(
         } else {
             &[id.0, 0]
         };
-        identify(core, &address).await.is_ok_and(|answer| {
+        answer(core, &address).await.is_some_and(|answer| {
             answer.cluster == core.config.cluster
                 && ours.contains(&answer.cluster_id.as_str())
                 && ids.contains(&answer.id)
@@ -49,6 +58,19 @@ pub async fn check(
     );
     tracing::error!("another machine asks to be let in, with the same name and keys: {why}");
     Err(why)
+}
+
+async fn answer(core: &Core, address: &str) -> Option<IdentifyReply> {
+    let asked = async {
+        for _ in 1..TRIES {
+            if let Ok(answer) = identify(core, address).await {
+                return Some(answer);
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        identify(core, address).await.ok()
+    };
+    tokio::time::timeout(DEADLINE, asked).await.ok().flatten()
 }
 
 fn namesake(core: &Core, nonce: &str, name: &str) -> Option<(NodeId, String)> {

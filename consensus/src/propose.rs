@@ -165,6 +165,7 @@ mod tests {
             outcome: Said::Failed {
                 reason: Failure::Source("x".repeat(200)),
                 failures: 3,
+                kept: None,
             },
         };
         let answered = |trigger| Change::Answered {

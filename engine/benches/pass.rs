@@ -99,6 +99,7 @@ fn workload(number: u32, strategy: &Strategy) -> Workload {
             failure_threshold: 3,
             replicas: 5,
             behavior: FallbackBehavior::Static,
+            recovery_threshold: None,
         }),
         ..Policy::default()
     };

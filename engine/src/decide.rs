@@ -97,6 +97,12 @@ pub enum Reading {
     Answered { sums: Sums, at: Ms },
     /// The latest attempt failed.
     Failed { why: String, at: Ms },
+    /// The same; `last`, a value or an answer, came before.
+    Kept {
+        why: String,
+        at: Ms,
+        last: Box<Reading>,
+    },
     /// The workload's replicas can't be told from others; why, in words.
     Unselected(String),
     /// Nobody has asked yet, or nothing has been heard yet. Changes nothing.
@@ -110,6 +116,28 @@ impl Reading {
             milli,
             activity_milli: milli,
             at,
+        }
+    }
+
+    /// What is known once a question has failed. Takes over what was said before.
+    pub fn fail(&mut self, why: String, at: Ms) {
+        *self = match std::mem::replace(self, Reading::None) {
+            last @ (Reading::Value { .. } | Reading::Answered { .. }) => Reading::Kept {
+                why,
+                at,
+                last: Box::new(last),
+            },
+            Reading::Kept { last, .. } => Reading::Kept { why, at, last },
+            _ => Reading::Failed { why, at },
+        };
+    }
+
+    /// Without what was said before a failure.
+    #[must_use]
+    pub fn forgetful(self) -> Reading {
+        match self {
+            Reading::Kept { why, at, .. } => Reading::Failed { why, at },
+            other => other,
         }
     }
 }

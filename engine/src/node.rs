@@ -376,21 +376,20 @@ impl Node {
         poll.waiting = false;
         let next = poll.next();
         let at = Ms(now.0.saturating_sub(age_ms));
-        poll.reading = match result {
+        match result {
             Ok(Answer::Value {
                 milli,
                 activity_milli,
-            }) => Reading::Value {
-                milli,
-                activity_milli,
-                at,
-            },
-            Ok(Answer::Pods(sums)) => Reading::Answered { sums, at },
-            Err(why) => Reading::Failed {
-                why: clip(&why),
-                at: now,
-            },
-        };
+            }) => {
+                poll.reading = Reading::Value {
+                    milli,
+                    activity_milli,
+                    at,
+                };
+            }
+            Ok(Answer::Pods(sums)) => poll.reading = Reading::Answered { sums, at },
+            Err(why) => poll.reading.fail(clip(&why), now),
+        }
         lead.next_poll = Some(lead.next_poll.map_or(next, |at| at.min(next)));
         let hurries = first && lead.may_hurry(now);
         let gap_ms = if hurries { 0 } else { PASS_GAP_MS };

@@ -47,6 +47,8 @@ pub struct Policy {
     pub dry_run: bool,
     pub zero: Zero,
     pub controller: Controller,
+    /// How long an answer counts: see [`Policy::keeps_ms`] and [`Policy::stale_ms`].
+    pub stale_after_ms: Option<u64>,
 }
 
 /// Who decides between nothing and something.
@@ -143,6 +145,15 @@ pub struct Fallback {
     pub failure_threshold: u32,
     pub replicas: u32,
     pub behavior: FallbackBehavior,
+    /// Good readings in a row that end it; `None` means [`RECOVERY`].
+    pub recovery_threshold: Option<u32>,
+}
+
+impl Fallback {
+    /// Good readings in a row that end it.
+    pub fn recovery(&self) -> u32 {
+        self.recovery_threshold.unwrap_or(RECOVERY)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,6 +293,25 @@ impl Policy {
         floor.min(cap)..=cap
     }
 
+    /// How long the last answer of a trigger that fails still counts, upwards only.
+    pub fn keeps_ms(&self) -> u64 {
+        let intervals = self.polling_interval_ms.saturating_mul(STALE_INTERVALS);
+        self.stale_after_ms.unwrap_or(intervals)
+    }
+
+    /// How old an answer may become that no failure followed: one that is merely late has a
+    /// minute, where the policy doesn't say.
+    pub fn stale_ms(&self) -> u64 {
+        let late = self.keeps_ms().max(STALE_MS_MIN);
+        self.stale_after_ms.unwrap_or(late)
+    }
+
+    /// Whether it says for how long answers count, or when a fallback ends.
+    pub fn has_patience(&self) -> bool {
+        let recovers = |it: Fallback| it.recovery_threshold.is_some();
+        self.stale_after_ms.is_some() || self.fallback.is_some_and(recovers)
+    }
+
     /// Whether it has a formula, or what only a formula gives a meaning.
     pub fn has_formula_parts(&self) -> bool {
         let fallback = self.fallback.as_ref();
@@ -343,6 +373,12 @@ pub const PERIOD_MS_MAX: u64 = 1_800_000;
 pub const WAIT_MS_MAX: u64 = 604_800_000;
 /// More failures in a row than this needn't be told apart.
 pub const FAILURES_MAX: u32 = 10_000;
+/// Good readings in a row that end a fallback.
+pub const RECOVERY: u32 = 3;
+/// An answer counts for so many polling intervals once its source fails.
+pub const STALE_INTERVALS: u64 = 3;
+/// One that no failure followed counts at least for so long.
+pub const STALE_MS_MIN: u64 = 60_000;
 /// HPA's `--horizontal-pod-autoscaler-tolerance`, 0.1.
 pub const TOLERANCE_PPM: u32 = 100_000;
 

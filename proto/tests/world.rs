@@ -14,11 +14,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use starling_engine::decide::reason::{Held, Report, Step};
+use starling_engine::decide::reason::{Failure, Held, Input, Outcome, Report, Step};
 use starling_engine::ledger::rebuilt::Rebuilt;
-use starling_engine::ledger::version::{REBUILT, Raised};
+use starling_engine::ledger::version::{PATIENCE, REBUILT, Raised};
 use starling_engine::ledger::{Command, Entry, FOUNDER, Item, Ledger, Member};
-use starling_engine::policy::{Goal, Policy, Source, Target, Trigger};
+use starling_engine::policy::{Fallback, FallbackBehavior, Goal, Policy, Source, Target, Trigger};
 use starling_engine::unit::{Ms, NodeId};
 use starling_proto::log::{self, Stored};
 use world::Ways;
@@ -251,4 +251,135 @@ fn what_came_with_the_second_version_means_the_same_in_every_later_release() {
     assert!(ledger.policies[&"trial".into()].policy.formula().is_some());
     assert_eq!(hex(ledger.digest()), DIGEST_SECOND);
     assert_eq!(through(&ledger), ledger);
+}
+
+/// What came with version 3: how long an answer counts, when a fallback ends, and reports of
+/// both.
+fn third() -> Vec<Entry> {
+    let fallback = Fallback {
+        failure_threshold: 3,
+        replicas: 4,
+        behavior: FallbackBehavior::Static,
+        recovery_threshold: Some(5),
+    };
+    let patient = Policy {
+        name: "patient".into(),
+        target: Target::process("patient"),
+        triggers: vec![Trigger {
+            name: "queue".into(),
+            source: Source::External {
+                kind: "metrics-api".into(),
+                metadata: [("url".into(), "http://queue/length".into())].into(),
+            },
+            goal: Goal::AverageValue { milli: 500 },
+            activation_milli: 0,
+            window_ms: None,
+        }],
+        fallback: Some(fallback),
+        stale_after_ms: Some(90_000),
+        ..Policy::default()
+    };
+    let said = |outcome| Input {
+        trigger: "queue".into(),
+        source: "metrics-api".into(),
+        goal: Goal::AverageValue { milli: 500 },
+        value: Some(2_000),
+        age_ms: Some(40_000),
+        pods: None,
+        band: None,
+        outcome,
+    };
+    let report = Report {
+        inputs: vec![
+            said(Outcome::Failed {
+                reason: Failure::Source("down".into()),
+                failures: 2,
+                kept: Some(4),
+            }),
+            said(Outcome::Fallback {
+                stated: 4,
+                replicas: 4,
+                failures: 4,
+                successes: 1,
+                behavior: FallbackBehavior::Static,
+                reason: None,
+                needed: Some(5),
+            }),
+        ],
+        ..Report::default()
+    };
+    let commands = vec![
+        Command::Raise(Raised {
+            version: PATIENCE,
+            release: "0.1.0".into(),
+        }),
+        Command::PutPolicy {
+            policy: patient,
+            source: "a:/policies/patient.yaml".into(),
+        },
+        Command::Pass {
+            by: NodeId(1),
+            items: vec![Item {
+                policy: "patient".into(),
+                revision: 9,
+                from: 0,
+                to: 4,
+                shares: Some([(NodeId(1), 4)].into()),
+                seen: None,
+                changes: vec![],
+                report: Some(report),
+            }],
+            moves: vec![],
+        },
+    ];
+    let entry = |(command, second): (_, u64)| Entry {
+        at: Ms(1_700_000_200_000 + second * 1_000),
+        command,
+    };
+    commands.into_iter().zip(0..).map(entry).collect()
+}
+
+/// Of [`rebuilt`] after [`second`] and [`third`].
+const DIGEST_THIRD: &str = "c48230b6cdccecb464e45f445eb61580";
+
+fn after_second() -> Ledger {
+    let mut ledger = rebuilt();
+    read_golden(2, &mut ledger);
+    ledger
+}
+
+#[test]
+#[ignore = "writes the file that the next one reads"]
+fn write_the_golden_entries_of_the_third_version() {
+    let bytes = third();
+    let bytes = bytes.iter().map(|entry| log::encode(entry).expect("bytes"));
+    keep(3, &bytes.collect::<Vec<_>>());
+    let mut ledger = after_second();
+    read_golden(3, &mut ledger);
+    println!("digest {}", hex(ledger.digest()));
+}
+
+#[test]
+fn what_came_with_the_third_version_means_the_same_in_every_later_release() {
+    let file = fs::read(golden(3)).expect("the golden entries");
+    assert_eq!(entries(&file), third());
+    let mut ledger = through(&after_second());
+    read_golden(3, &mut ledger);
+    let put = &ledger.policies[&"patient".into()];
+    assert_eq!(put.policy.stale_after_ms, Some(90_000));
+    assert_eq!(put.policy.fallback.map(|it| it.recovery()), Some(5));
+    let decided = ledger.decisions.iter().last().expect("a decision");
+    assert_eq!((decided.from, decided.to), (0, 4));
+    assert_eq!(hex(ledger.digest()), DIGEST_THIRD);
+    assert_eq!(through(&ledger), ledger);
+}
+
+/// A policy that says so waits until all agents know what it says.
+#[test]
+fn only_what_needs_the_third_version_asks_for_it() {
+    let needs: Vec<u32> = third()
+        .iter()
+        .map(|entry| entry.command.version())
+        .collect();
+    assert_eq!(needs, [1, PATIENCE, 1]);
 }

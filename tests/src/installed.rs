@@ -491,16 +491,6 @@ impl Installed {
         }
     }
 
-    /// Until the API server serves the kind of a definition, such as `crd/herds.example.com`.
-    /// Where that has no condition yet, `kubectl wait` fails in place of waiting.
-    pub fn await_established(&self, crd: &str) {
-        let what = format!("{crd} is established");
-        let wait = ["wait", crd, "--for=condition=Established"];
-        until(&self.cluster, &what, SOON, |cluster| {
-            cluster.kubectl(wait).map(Ok)
-        });
-    }
-
     /// Until the conditions of a policy say something.
     pub fn await_words(&self, namespace: &str, policy: &str, words: &str) {
         let what = format!("the conditions of {policy} say {words:?}");

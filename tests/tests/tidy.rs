@@ -35,6 +35,30 @@ fn sources() -> Vec<PathBuf> {
     files
 }
 
+/// Names of tests, where a document says what holds its rows.
+#[test]
+fn the_tests_that_hold_what_happens_when_something_fails_exist() {
+    let table = text("daemonset/docs/when-something-fails.md");
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let held = rows.skip(2).map(|row| {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let tests = cells.last().expect("a cell").trim_end_matches(" |");
+        let names = tests.split(", ").map(|name| name.trim_matches('`'));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    });
+    let held: Vec<String> = held.flatten().collect();
+    assert!(held.len() > 20, "{held:?}");
+    let code: Vec<String> = sources()
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("a readable file"))
+        .collect();
+    for name in held {
+        let function = format!("fn {name}(");
+        let found = code.iter().any(|text| text.contains(&function));
+        assert!(found, "no test is named `{name}`");
+    }
+}
+
 #[test]
 fn the_files_on_a_samples_way_exist_and_stand_in_the_readme() {
     let readme = text("README.md");

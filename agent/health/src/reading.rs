@@ -123,6 +123,10 @@ pub struct Policy {
     pub replicas: u32,
     pub min: u32,
     pub max: u32,
+    /// Triggers that failed when they were asked last.
+    pub failing: u32,
+    /// Of these, such for which the fallback stands in.
+    pub fallen_back: u32,
 }
 
 /// Writes one number after the other.
@@ -413,7 +417,7 @@ type Number = (&'static str, fn(&Policy) -> u32, &'static str);
 
 fn policies(policies: &[Policy], page: &mut Page) -> fmt::Result {
     let listed = &policies[..policies.len().min(POLICIES_MAX)];
-    let numbers: [Number; 3] = [
+    let numbers: [Number; 5] = [
         (
             "policy_replicas",
             |policy| policy.replicas,
@@ -428,6 +432,16 @@ fn policies(policies: &[Policy], page: &mut Page) -> fmt::Result {
             "policy_max_replicas",
             |policy| policy.max,
             "The largest size that a policy allows; told by the leader",
+        ),
+        (
+            "policy_failing_triggers",
+            |policy| policy.failing,
+            "Triggers of a policy that failed when they were asked last; told by the leader",
+        ),
+        (
+            "policy_fallback_triggers",
+            |policy| policy.fallen_back,
+            "Triggers of a policy for which its fallback stands in; told by the leader",
         ),
     ];
     for (name, number, help) in numbers {

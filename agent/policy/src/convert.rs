@@ -45,6 +45,7 @@ const COOLDOWN_DEFAULT: i64 = 300;
 const COOLDOWN: RangeInclusive<i64> = 0..=WAIT_SECONDS_MAX;
 const REPLICAS: RangeInclusive<i64> = 0..=REPLICAS_MAX;
 const FAILURES: RangeInclusive<i64> = 0..=FAILURES_MAX;
+const SUCCESSES: RangeInclusive<i64> = 1..=FAILURES_MAX;
 const PERCENT: RangeInclusive<i64> = 1..=BAND_MAX;
 const UTILIZATION: RangeInclusive<i64> = 1..=UTILIZATION_MAX;
 
@@ -109,6 +110,9 @@ fn build(check: &mut Check, document: &schema::ScalingPolicy) -> Policy {
             POLLING_DEFAULT,
             POLLING,
         ),
+        stale_after_ms: spec
+            .stale_after
+            .map(|stale| check.seconds("spec.staleAfter", Some(stale), 0, POLLING)),
         cooldown_ms: check.seconds(
             "spec.cooldownPeriod",
             spec.cooldown_period,
@@ -179,6 +183,9 @@ fn fallback(check: &mut Check, fallback: &schema::Fallback) -> Fallback {
             Written::CurrentReplicasIfLower => FallbackBehavior::CurrentReplicasIfLower,
             Written::ScalingModifiers => FallbackBehavior::ScalingModifiers,
         },
+        recovery_threshold: fallback
+            .recovery_threshold
+            .map(|count| check.number("spec.fallback.recoveryThreshold", count, SUCCESSES) as u32),
     }
 }
 

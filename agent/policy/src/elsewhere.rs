@@ -11,7 +11,7 @@ use super::yaml::Outline;
 pub const IMPORT: &str = "starling import -f FILE";
 
 /// The fields of a policy's `spec`; a test holds them against the schema.
-const SPEC: [&str; 16] = [
+const SPEC: [&str; 17] = [
     "scaleTargetRef",
     "minReplicaCount",
     "maxReplicaCount",
@@ -22,6 +22,7 @@ const SPEC: [&str; 16] = [
     "triggers",
     "metrics",
     "scalingModifiers",
+    "staleAfter",
     "fallback",
     "behavior",
     "strategy",

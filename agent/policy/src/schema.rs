@@ -97,6 +97,11 @@ pub struct PolicySpec {
     /// Seconds between two questions to a trigger; 2 where it is left out.
     #[schemars(range(min = 1, max = limits::WAIT_SECONDS_MAX))]
     pub polling_interval: Option<i64>,
+    /// Seconds for which the last answer of a trigger that fails still counts: upwards only,
+    /// and not where its goal is for all replicas together (`Value`). Three polling intervals
+    /// where it is left out; not less than one.
+    #[schemars(range(min = 1, max = limits::WAIT_SECONDS_MAX))]
+    pub stale_after: Option<i64>,
     /// Seconds for which no trigger must have been active before the size falls to
     /// `idleReplicaCount` or 0; 300 where it is left out.
     #[schemars(range(min = 0, max = limits::WAIT_SECONDS_MAX))]
@@ -258,6 +263,9 @@ pub struct Fallback {
     /// `replicas` as it is, the current size, or the larger or smaller of the two.
     #[serde(default)]
     pub behavior: FallbackBehavior,
+    /// So many good answers in a row end it; 3 where it is left out.
+    #[schemars(range(min = 1, max = limits::FAILURES_MAX))]
+    pub recovery_threshold: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]

@@ -117,6 +117,7 @@ fn differences(former: &Policy, now: &Policy) -> String {
             former.cooldown_ms != now.cooldown_ms
                 || former.initial_cooldown_ms != now.initial_cooldown_ms,
         ),
+        ("staleAfter", former.stale_after_ms != now.stale_after_ms),
         ("fallback", former.fallback != now.fallback),
         ("behavior", former.behavior != now.behavior),
         ("strategy", former.strategy != now.strategy),

@@ -11,7 +11,9 @@ use starling_api::view::{Snapshot, View};
 use starling_collect::node::Machine;
 use starling_consensus::tls::{Validities, now_s};
 use starling_consensus::{Credentials, Leadership, Log};
+use starling_engine::decide::health::fallen_back;
 use starling_engine::decide::reason::Report;
+use starling_engine::history::Health;
 use starling_engine::ledger::{Cause, Ledger};
 use starling_engine::unit::{Ms, NodeId};
 use starling_gossip::{Meter, Ring, Stats};
@@ -167,11 +169,19 @@ fn policies(ledger: &Ledger) -> Vec<Policy> {
     let shown = ledger.policies.iter().map(|(name, in_force)| {
         let policy = &in_force.policy;
         let workload = ledger.workloads.get(&policy.target);
+        let health = |is: &dyn Fn(Health) -> bool| {
+            let all = workload.map(|workload| workload.history.health.values());
+            let found = all.into_iter().flatten().filter(|health| is(**health));
+            u32::try_from(found.count()).unwrap_or(u32::MAX)
+        };
+        let fallback = policy.fallback.as_ref();
         Policy {
             name: format!("{}/{}", name.namespace, name.name),
             replicas: workload.map_or(0, |workload| workload.size),
             min: policy.replicas_min,
             max: policy.replicas_max,
+            failing: health(&|it| it.failures > 0),
+            fallen_back: health(&|it| fallen_back(it, fallback)),
         }
     });
     shown.collect()

@@ -133,6 +133,7 @@ fn policy(name: &str, target: Target) -> Policy {
             failure_threshold: 3,
             replicas: 4,
             behavior: starling_engine::policy::FallbackBehavior::CurrentReplicasIfHigher,
+            recovery_threshold: None,
         }),
         behavior: Some(Behavior {
             up: Rules::default(),

@@ -9,6 +9,7 @@ mod churning;
 mod crowding;
 mod cutting;
 mod expiring;
+mod flapping;
 mod forming;
 mod founding;
 mod handing;

@@ -104,7 +104,8 @@ async fn one_survivor_of_three_goes_on_in_the_next_generation_and_the_others_com
         see(&log, |it| matches!(it.rebuilt, Some(Rebuilt::Since(_)))).then_some(())
     })
     .await;
-    assert_eq!(see(&log, Ledger::version), REBUILT);
+    // This release alone holds the log, so that it raises it further.
+    assert!(see(&log, Ledger::version) >= REBUILT);
 
     // One that ran all the while, and one that comes back, are told and have no part any
     // more; started again they have the ids that they had, but for a founder.

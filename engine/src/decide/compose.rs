@@ -5,21 +5,23 @@
 //! trigger that fails makes the value unknown, never 0: nothing shrinks until it answers
 //! or the fallback stands in, or, where the policy says so, it is nil in the formula.
 
-use super::metric::Scale;
+use super::metric::{Proposal, Scale};
 use super::reason::{Failure, Input, Outcome, source_name};
-use super::trigger::{Said, StandIn, Verdict, expired, judge, polled, proposal, stand_in};
+use super::trigger::{Said, StandIn, Verdict, expired, judge, keeps, polled, proposal, stand_in};
 use super::{Inputs, Reading, health};
 use crate::formula::Formula;
 use crate::history::{Change, Health};
-use crate::policy::{FallbackBehavior, Source, Trigger};
+use crate::policy::{FallbackBehavior, Goal, Source, Trigger};
 use crate::unit::Ms;
 
 /// One trigger that goes into the formula.
 #[derive(Debug, Clone)]
 pub struct Part {
     pub said: Said,
-    /// Fresh, in milli-units; `None` where it isn't known.
+    /// In milli-units, not too old to count; `None` where it isn't known.
     milli: Option<i64>,
+    /// It failed since.
+    kept: bool,
     at: Option<Ms>,
     health: Health,
     /// It failed more often in a row than the fallback's threshold, and hasn't answered
@@ -29,13 +31,19 @@ pub struct Part {
 
 /// Those of the policy, in its order.
 pub fn parts(inputs: &Inputs<'_>) -> Vec<Part> {
-    let triggers = inputs.policy.triggers.iter().enumerate();
-    let fed = triggers.filter(|(_, trigger)| trigger.source.feeds_formulas());
-    fed.map(|(index, trigger)| part(inputs, index, trigger))
+    let triggers = &inputs.policy.triggers;
+    let formula = inputs.policy.formula();
+    let goal = formula
+        .and_then(|(at, _)| triggers.get(at))
+        .map(|it| it.goal);
+    let fed = triggers.iter().enumerate();
+    let fed = fed.filter(|(_, trigger)| trigger.source.feeds_formulas());
+    fed.map(|(index, trigger)| part(inputs, index, trigger, goal.unwrap_or(trigger.goal)))
         .collect()
 }
 
-fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> Part {
+/// `goal` is the formula's.
+fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, goal: Goal) -> Part {
     let fallback = inputs.policy.fallback.as_ref();
     let before = known(inputs, &trigger.name);
     let (outcome, milli, at, good) = match inputs.readings.get(index) {
@@ -48,7 +56,9 @@ fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> Part {
         Some(Reading::Value { milli, at, .. }) => {
             (Outcome::Composed, Some(*milli), Some(*at), true)
         }
-        Some(Reading::Failed { why, at }) => (failed(Failure::source(why)), None, Some(*at), false),
+        Some(Reading::Failed { why, at } | Reading::Kept { why, at, .. }) => {
+            (failed(Failure::source(why)), None, Some(*at), false)
+        }
         _ => (Outcome::Unheard, None, None, false),
     };
     // An answer that is too old to act on isn't counted again.
@@ -64,18 +74,28 @@ fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> Part {
         Outcome::Failed { reason, .. } => Outcome::Failed {
             reason,
             failures: state.failures,
+            kept: None,
         },
         other => other,
     };
+    let fallen = health::fallen_back(state, fallback);
+    let kept = match inputs.readings.get(index) {
+        Some(Reading::Kept { last, .. }) if !fallen => kept(inputs, goal, last),
+        _ => None,
+    };
     let fresh = outcome == Outcome::Composed;
+    let (value, taken) = match kept {
+        Some((milli, taken)) => (Some(milli), Some(taken)),
+        None => (milli, at),
+    };
     Part {
         said: Said {
             input: Input {
                 trigger: trigger.name.clone(),
                 source: source_name(&trigger.source),
                 goal: trigger.goal,
-                value: milli,
-                age_ms: at.map(|at| inputs.now.since(at)),
+                value,
+                age_ms: taken.map(|at| inputs.now.since(at)),
                 pods: None,
                 band: None,
                 outcome,
@@ -85,10 +105,19 @@ fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> Part {
             floor: None,
             change,
         },
-        milli: milli.filter(|_| fresh),
-        at,
+        milli: value.filter(|_| fresh || kept.is_some()),
+        kept: kept.is_some(),
+        at: taken,
         health: state,
-        fallen: health::fallen_back(state, fallback),
+        fallen,
+    }
+}
+
+/// What a failing trigger's last answer still puts into the formula.
+fn kept(inputs: &Inputs<'_>, goal: Goal, last: &Reading) -> Option<(i64, Ms)> {
+    match last {
+        Reading::Value { milli, at, .. } if keeps(inputs, goal, *at) => Some((*milli, *at)),
+        _ => None,
     }
 }
 
@@ -96,6 +125,7 @@ fn failed(reason: Failure) -> Outcome {
     Outcome::Failed {
         reason,
         failures: 0,
+        kept: None,
     }
 }
 
@@ -207,9 +237,10 @@ impl Made {
         let names: Vec<&str> = names.collect();
         let values: Vec<Option<i64>> = parts.iter().map(|part| part.milli).collect();
         let result = Formula::parse(text, &names).and_then(|it| it.milli(&values));
+        let kept = parts.iter().find(|part| part.kept);
         let (verdict, milli) = match result {
             Ok(Some(milli)) => match proposal(trigger.goal, milli, scale) {
-                Ok(proposal) => (Verdict::Good(proposal), Some(milli)),
+                Ok(proposal) => (good(proposal, kept), Some(milli)),
                 Err(error) => (Verdict::Bad(Failure::Metric(error)), Some(milli)),
             },
             Ok(None) => (Verdict::Bad(Failure::source("the formula gives nil")), None),
@@ -224,7 +255,17 @@ impl Made {
             verdict,
             milli,
             nothing,
-            health: None,
+            health: kept.map(|part| part.health),
         }
     }
+}
+
+/// What a formula asks for; with a part that fails, what it asked for before.
+fn good(proposal: Proposal, kept: Option<&Part>) -> Verdict {
+    let Some(part) = kept else {
+        return Verdict::Good(proposal);
+    };
+    let name = &part.said.input.trigger;
+    let why = format!("it is computed with what {name} said before it failed");
+    Verdict::Kept(proposal, Failure::source(&why))
 }

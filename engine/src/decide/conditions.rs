@@ -177,8 +177,12 @@ fn message(condition: &Condition, about: &About<'_>, report: &Report) -> String 
 
 fn winner(report: &Report) -> Option<String> {
     let input = report.inputs.get(report.winner? as usize)?;
+    let before = match input.outcome {
+        Outcome::Failed { .. } => "what was known of ",
+        _ => "",
+    };
     Some(format!(
-        "the size was computed from {}, which asks for {}",
+        "the size was computed from {before}{}, which asks for {}",
         input.trigger,
         replicas(input.outcome.proposal()?)
     ))

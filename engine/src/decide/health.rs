@@ -7,8 +7,6 @@ use crate::history::Health;
 use crate::policy::Fallback;
 use crate::unit::Ms;
 
-/// Good readings in a row that end a fallback.
-pub const RECOVERY: u32 = 3;
 /// Failures are counted up to this where there is no fallback to count for.
 pub const FAILURES_SHOWN_MAX: u32 = 3;
 
@@ -52,7 +50,8 @@ pub fn fallen_back(health: Health, fallback: Option<&Fallback>) -> bool {
 
 fn succeeded(health: Health, fallback: Option<&Fallback>) -> Health {
     let successes = health.successes.saturating_add(1);
-    if fallen_back(health, fallback) && successes < RECOVERY {
+    let needed = fallback.map_or(0, Fallback::recovery);
+    if fallen_back(health, fallback) && successes < needed {
         Health {
             successes,
             ..health

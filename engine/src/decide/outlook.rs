@@ -9,14 +9,13 @@ mod value;
 
 use std::collections::BTreeSet;
 
-use super::health::RECOVERY;
 use super::limit::{self, Limited, Recent};
 use super::objective::limits::Limits;
 use super::objective::reason::Reason;
 use super::reason::{Held, Input, Outcome, Outlook, Report, Step};
 use super::{Inputs, Reading};
 use crate::history::{Event, events::EVENTS_MAX};
-use crate::policy::{Policy, Rules, Select, Strategy, Zero};
+use crate::policy::{Policy, RECOVERY, Rules, Select, Strategy, Zero};
 use crate::unit::Ms;
 use value::thresholds;
 
@@ -52,10 +51,13 @@ pub fn holds(inputs: &Inputs<'_>, report: &Report) -> Vec<Outlook> {
         held(inputs, report, step, &mut outlook);
     }
     for input in &report.inputs {
-        if let Outcome::Fallback { successes, .. } = input.outcome {
+        if let Outcome::Fallback {
+            successes, needed, ..
+        } = input.outcome
+        {
             outlook.push(Outlook::Recovery {
                 trigger: input.trigger.clone(),
-                more: RECOVERY.saturating_sub(successes),
+                more: needed.unwrap_or(RECOVERY).saturating_sub(successes),
             });
         }
     }

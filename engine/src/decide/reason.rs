@@ -85,11 +85,16 @@ pub enum Outcome {
         behavior: FallbackBehavior,
         /// Of the latest failure, where this pass saw one.
         reason: Option<Failure>,
+        /// Good answers in a row that end it, where the policy says how many.
+        needed: Option<u32>,
     },
     Failed {
         reason: Failure,
         /// In a row, as far as counted.
         failures: u32,
+        /// What the answer before asks for, while that isn't too old: the input's value and
+        /// age are that one's.
+        kept: Option<u32>,
     },
     /// The last answer is too old to act on.
     Stale,
@@ -396,6 +401,7 @@ impl Outcome {
             Outcome::Proposes { replicas, .. } | Outcome::Fallback { replicas, .. } => {
                 Some(*replicas)
             }
+            Outcome::Failed { kept, .. } => *kept,
             _ => None,
         }
     }

@@ -12,11 +12,6 @@ use crate::history::{Change, Health};
 use crate::policy::{Fallback, FallbackBehavior, Goal, Policy, Source, Strategy, Trigger, Zero};
 use crate::unit::Ms;
 
-/// An answer is too old to act on after this many polling intervals,
-pub const STALE_INTERVALS: u64 = 3;
-/// but not before this much time.
-pub const STALE_MS_MIN: u64 = 60_000;
-
 /// What one trigger says.
 #[derive(Debug, Clone)]
 pub struct Said {
@@ -52,7 +47,7 @@ pub fn evaluate(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, scale: &Sc
         .copied()
         .unwrap_or_default();
     let state = match (&measured.result, measured.polled_at) {
-        (Verdict::Good(_) | Verdict::Bad(_), Some(at)) => {
+        (Verdict::Good(_) | Verdict::Bad(_) | Verdict::Kept(..), Some(at)) => {
             let good = matches!(measured.result, Verdict::Good(_));
             health::after(before, Poll { good, at }, inputs.now, fallback)
         }
@@ -99,17 +94,24 @@ pub(super) fn judge(
         (Verdict::Good(_) | Verdict::Stale | Verdict::Unheard, Some(f)) => {
             (f.outcome(state, None), true, false)
         }
-        (Verdict::Bad(reason), Some(f)) => (f.outcome(state, Some(reason)), true, false),
-        (Verdict::Bad(reason), None) => (
-            Outcome::Failed {
-                reason,
-                failures: state.failures,
-            },
-            false,
-            true,
-        ),
+        (Verdict::Bad(reason) | Verdict::Kept(_, reason), Some(f)) => {
+            (f.outcome(state, Some(reason)), true, false)
+        }
+        (Verdict::Bad(reason), None) => (failed(reason, state, None), false, true),
+        // It fails all the same, so that nothing shrinks by what was true once.
+        (Verdict::Kept(proposal, reason), None) => {
+            (failed(reason, state, Some(proposal.replicas)), above, true)
+        }
         (Verdict::Stale, None) => (Outcome::Stale, false, true),
         (Verdict::Unheard, None) => (Outcome::Unheard, false, true),
+    }
+}
+
+fn failed(reason: Failure, state: Health, kept: Option<u32>) -> Outcome {
+    Outcome::Failed {
+        reason,
+        failures: state.failures,
+        kept,
     }
 }
 
@@ -128,6 +130,7 @@ pub(super) struct StandIn {
     /// After the tolerance that applies to it as to any other answer.
     pub replicas: u32,
     behavior: FallbackBehavior,
+    needed: Option<u32>,
 }
 
 impl StandIn {
@@ -139,6 +142,7 @@ impl StandIn {
             successes: state.successes,
             behavior: self.behavior,
             reason,
+            needed: self.needed,
         }
     }
 }
@@ -155,6 +159,8 @@ fn band(policy: &Policy, goal: Goal) -> Option<(u32, u32)> {
 pub(super) enum Verdict {
     Good(Proposal),
     Bad(Failure),
+    /// It fails, and this is what it asked for before.
+    Kept(Proposal, Failure),
     Stale,
     Unheard,
     NoReplicas,
@@ -206,6 +212,17 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
         Reading::Failed { why, at } => {
             Measured::nothing(Verdict::Bad(Failure::source(why))).at(*at, inputs.now)
         }
+        Reading::Kept { why, at, last } => {
+            let why = Failure::source(why);
+            match kept(inputs, trigger, last, scale) {
+                Some((proposal, before)) => Measured {
+                    result: Verdict::Kept(proposal, why),
+                    polled_at: Some(*at),
+                    ..before
+                },
+                None => Measured::nothing(Verdict::Bad(why)).at(*at, inputs.now),
+            }
+        }
         Reading::Unselected(why) => Measured {
             polled_at: polled(inputs, &trigger.name, inputs.policy),
             ..Measured::nothing(Verdict::Bad(Failure::Selector(clip(why))))
@@ -231,12 +248,31 @@ fn measure(inputs: &Inputs<'_>, trigger: &Trigger, reading: &Reading, scale: &Sc
 
 /// Whether an answer of that time is too old to act on.
 pub(super) fn expired(inputs: &Inputs<'_>, at: Ms) -> bool {
-    let limit_ms = inputs
-        .policy
-        .polling_interval_ms
-        .saturating_mul(STALE_INTERVALS)
-        .max(STALE_MS_MIN);
-    inputs.now.since(at) > limit_ms
+    inputs.now.since(at) > inputs.policy.stale_ms()
+}
+
+/// Whether an answer of that time still counts after a failure. A goal for all replicas
+/// together makes a ratio of it, which would be applied again to what it has led to.
+pub(super) fn keeps(inputs: &Inputs<'_>, goal: Goal, at: Ms) -> bool {
+    let ratio = matches!(goal, Goal::Value { .. });
+    !ratio && inputs.now.since(at) <= inputs.policy.keeps_ms()
+}
+
+/// What a failing trigger's last answer still asks for.
+fn kept(
+    inputs: &Inputs<'_>,
+    trigger: &Trigger,
+    last: &Reading,
+    scale: &Scale,
+) -> Option<(Proposal, Measured)> {
+    let (Reading::Value { at, .. } | Reading::Answered { at, .. }) = last else {
+        return None;
+    };
+    let before = measure(inputs, trigger, last, scale);
+    match before.result {
+        Verdict::Good(proposal) if keeps(inputs, trigger.goal, *at) => Some((proposal, before)),
+        _ => None,
+    }
 }
 
 /// What a value asks for.
@@ -326,5 +362,6 @@ pub(super) fn stand_in(fallback: &Fallback, goal: Goal, scale: &Scale) -> Option
         stated,
         replicas: p.replicas,
         behavior: fallback.behavior,
+        needed: fallback.recovery_threshold,
     })
 }

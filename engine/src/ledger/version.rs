@@ -15,9 +15,12 @@ pub const FIRST: u32 = 1;
 /// around.
 pub const REBUILT: u32 = 2;
 /// The highest that this release supports.
-pub const HIGHEST: u32 = REBUILT;
+pub const HIGHEST: u32 = PATIENCE;
 /// From which on policies have formulas.
 pub const FORMULAS: u32 = 2;
+/// From which on policies say how long an answer counts and when a fallback ends, and the
+/// last answer of a trigger that fails counts for a while.
+pub const PATIENCE: u32 = 3;
 
 /// A version that is in force, and the release that raised it: whoever doesn't support
 /// it is told so.
@@ -32,6 +35,7 @@ impl Command {
     /// version couldn't read it.
     pub fn version(&self) -> u32 {
         match self {
+            Command::PutPolicy { policy, .. } if policy.has_patience() => PATIENCE,
             Command::PutPolicy { policy, .. } if policy.has_formula_parts() => FORMULAS,
             Command::LookAround => REBUILT,
             _ => FIRST,

@@ -15,7 +15,7 @@ use super::{
 use crate::decide::reason::{Held, Step, clip};
 use crate::decide::{self, Decision, Inputs, Platform, Reading};
 use crate::demand::pick::Pick;
-use crate::ledger::{Command, InForce, Item, Ledger, Move, Workload};
+use crate::ledger::{Command, InForce, Item, Ledger, Move, Workload, version};
 use crate::policy::{self, Policy, Resource, Source, Strategy, Target};
 use crate::unit::{Ms, NodeId};
 
@@ -174,7 +174,7 @@ impl Node {
             running: scale.map_or(workload.size, |scale| scale.running),
             ready: self.seen_ready(now, target, workload),
             last_pass: lead.passed_at,
-            readings: readings.collect(),
+            readings: kept(readings, ledger).collect(),
             signal: watch.and_then(Watch::signal),
             started_ms: watch.map_or(&[], Watch::started_ms),
             history: &workload.history,
@@ -332,6 +332,12 @@ fn in_turn<'a>(
     let before = first.map(|first| policies.range::<policy::Name, _>(..first));
     let rest = policies.range::<policy::Name, _>((start, Bound::Unbounded));
     rest.chain(before.into_iter().flatten())
+}
+
+/// What a trigger said before it failed, only where all agents know of that.
+fn kept(readings: impl Iterator<Item = Reading>, ledger: &Ledger) -> impl Iterator<Item = Reading> {
+    let known = ledger.version() >= version::PATIENCE;
+    readings.map(move |it| if known { it } else { it.forgetful() })
 }
 
 /// The latest answer of an external trigger.

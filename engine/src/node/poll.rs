@@ -159,7 +159,7 @@ impl Poll {
         let waited_ms = now.since(self.asked_at);
         if self.waiting && waited_ms >= interval_ms + POLL_PATIENCE_MS {
             let why = format!("no answer for {} s", waited_ms / 1_000);
-            self.reading = Reading::Failed { why, at: now };
+            self.reading.fail(why, now);
             self.waiting = false;
         }
         let due = !self.waiting && waited_ms >= interval_ms.saturating_sub(self.early_ms);

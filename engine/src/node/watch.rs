@@ -208,6 +208,7 @@ fn amount(reading: &Reading) -> Option<u64> {
         Reading::Pods(_)
         | Reading::Answered { .. }
         | Reading::Failed { .. }
+        | Reading::Kept { .. }
         | Reading::Unselected(_)
         | Reading::None => None,
     }

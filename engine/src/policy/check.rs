@@ -129,6 +129,21 @@ fn waits(found: &mut Findings, policy: &Policy) {
         "spec.pollingInterval",
         || "must be between 1 s and 7 days".into(),
     );
+    if let Some(stale_after_ms) = policy.stale_after_ms {
+        let least_ms = policy.polling_interval_ms;
+        found.require(
+            (least_ms..=WAIT_MS_MAX).contains(&stale_after_ms),
+            "spec.staleAfter",
+            || {
+                format!(
+                    "is {} s; must be between spec.pollingInterval, {} s, after which the next \
+                     answer may come, and 7 days",
+                    stale_after_ms / 1_000,
+                    least_ms / 1_000
+                )
+            },
+        );
+    }
     for (field, wait_ms) in [
         ("spec.cooldownPeriod", policy.cooldown_ms),
         ("spec.initialCooldownPeriod", policy.initial_cooldown_ms),
@@ -293,6 +308,11 @@ fn fallback(found: &mut Findings, policy: &Policy) {
         fallback.failure_threshold <= FAILURES_MAX,
         "spec.fallback.failureThreshold",
         || format!("is over {FAILURES_MAX}"),
+    );
+    found.require(
+        (1..=FAILURES_MAX).contains(&fallback.recovery()),
+        "spec.fallback.recoveryThreshold",
+        || format!("must be between 1 and {FAILURES_MAX}"),
     );
     found.require(
         fallback.replicas <= *bounds.end(),

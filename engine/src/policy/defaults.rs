@@ -20,6 +20,7 @@ impl Default for Policy {
             initial_cooldown_ms: 0,
             triggers: Vec::new(),
             fallback: None,
+            stale_after_ms: None,
             behavior: None,
             strategy: Strategy::default(),
             annotations: Annotations::default(),

@@ -70,6 +70,9 @@ pub fn policy(draw: &mut Draw<'_>) -> Policy {
             _ => Zero::Activation,
         },
         controller: controller(draw),
+        stale_after_ms: draw
+            .rarely(4)
+            .then(|| draw.wait_ms().saturating_add(60_000)),
     };
     if let Strategy::Objective(_) = policy.strategy {
         settle(draw, &mut policy);
@@ -271,6 +274,7 @@ fn fallback(draw: &mut Draw<'_>) -> Fallback {
             FallbackBehavior::CurrentReplicasIfHigher,
             FallbackBehavior::CurrentReplicasIfLower,
         ]),
+        recovery_threshold: draw.maybe(Draw::u32),
     }
 }
 

@@ -54,6 +54,7 @@ pub fn live(draw: &mut Draw<'_>, now: Ms, tally: &mut Tally) -> Lived {
             failure_threshold: draw.below(4) as u32,
             replicas: draw.below(8) as u32,
             behavior: FallbackBehavior::Static,
+            recovery_threshold: None,
         });
     }
     let mut life = Life {

@@ -141,12 +141,17 @@ fn uncertain(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> bool {
     if matches!(trigger.source, Source::Unknown { .. }) {
         return true;
     }
-    let old_ms = inputs.policy.polling_interval_ms.saturating_mul(3);
-    let old = |at: Ms| inputs.now.since(at) > old_ms.max(60_000);
+    let intervals_ms = inputs.policy.polling_interval_ms.saturating_mul(3);
+    let stale_ms = inputs.policy.stale_after_ms;
+    let old_ms = stale_ms.unwrap_or(intervals_ms.max(60_000));
+    let old = |at: Ms| inputs.now.since(at) > old_ms;
     let without_samples =
         |sums: &Sums| sums.samples == 0 && !matches!(trigger.goal, Goal::Value { .. });
     match inputs.readings.get(index) {
-        None | Some(Reading::None | Reading::Unselected(_) | Reading::Failed { .. }) => true,
+        None
+        | Some(
+            Reading::None | Reading::Unselected(_) | Reading::Failed { .. } | Reading::Kept { .. },
+        ) => true,
         Some(Reading::Value { at, .. }) => old(*at),
         Some(Reading::Answered { sums, at }) => old(*at) || without_samples(sums),
         Some(Reading::Pods(sums)) => without_samples(sums),

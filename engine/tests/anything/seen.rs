@@ -60,10 +60,12 @@ pub fn reading(draw: &mut Draw<'_>, now: Ms) -> Reading {
     match draw.byte() % 5 {
         0 => Reading::None,
         1 => Reading::value(draw.i64(), draw.near(now)),
-        2 => Reading::Failed {
-            why: "down".into(),
-            at: draw.near(now),
-        },
+        2 => {
+            let before = draw.maybe(|draw| Reading::value(draw.i64(), draw.near(now)));
+            let mut reading = before.unwrap_or(Reading::None);
+            reading.fail("down".into(), draw.near(now));
+            reading
+        }
         3 => Reading::Answered {
             sums: sums(draw, now),
             at: draw.near(now),

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use starling_engine::decide::Reading;
 use starling_engine::decide::reason::{Outlook, Report, Step};
 use starling_engine::policy::Goal;
+use starling_engine::unit::Ms;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
@@ -36,13 +37,21 @@ proptest! {
 /// The same readings, taken again now.
 fn again(web: &mut Scenario) {
     for reading in &mut web.readings {
-        match reading {
-            Reading::Value { at, .. }
-            | Reading::Answered { at, .. }
-            | Reading::Failed { at, .. } => *at = web.now,
-            Reading::Pods(sums) => sums.oldest = sums.oldest.map(|_| web.now),
-            Reading::Unselected(_) | Reading::None => {}
+        taken_at(reading, web.now);
+    }
+}
+
+fn taken_at(reading: &mut Reading, now: Ms) {
+    match reading {
+        Reading::Value { at, .. } | Reading::Answered { at, .. } | Reading::Failed { at, .. } => {
+            *at = now;
         }
+        Reading::Kept { at, last, .. } => {
+            *at = now;
+            taken_at(last, now);
+        }
+        Reading::Pods(sums) => sums.oldest = sums.oldest.map(|_| now),
+        Reading::Unselected(_) | Reading::None => {}
     }
 }
 

@@ -2,8 +2,7 @@
 
 use starling_engine::decide::Reading;
 use starling_engine::decide::reason::{ConditionKind, Outcome};
-use starling_engine::decide::trigger::STALE_MS_MIN;
-use starling_engine::policy::{Goal, Source, Trigger};
+use starling_engine::policy::{Goal, STALE_MS_MIN, Source, Trigger};
 use starling_engine::unit::Ms;
 
 use super::scenario::{Scenario, usage};

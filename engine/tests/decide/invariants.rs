@@ -90,6 +90,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 FallbackBehavior::CurrentReplicasIfHigher,
                 FallbackBehavior::CurrentReplicasIfLower,
             ][i],
+            recovery_threshold: [None, Some(1), Some(5)][i % 3],
         });
     let bounds = (0_u32..6, 0_u32..20, prop::option::of(0_u32..4));
     let zero = prop_oneof![
@@ -156,7 +157,7 @@ pub fn happen(web: &mut Scenario, after_s: u64, act: &Act) {
         Act::Answers(numbers) => {
             readings = (0..triggers).map(|i| answer(web, i, numbers[i])).collect();
         }
-        Act::Fails(i) => readings[i % triggers] = failed("down"),
+        Act::Fails(i) => readings[i % triggers].fail("down".into(), web.now),
         Act::Silent(i) => readings[i % triggers] = Reading::None,
         Act::Lost(i, n) => {
             let i = i % triggers;
@@ -185,7 +186,9 @@ pub fn happen(web: &mut Scenario, after_s: u64, act: &Act) {
 /// over 90 s ago, or no sample of any replica.
 fn uncertain(web: &Scenario, index: usize) -> bool {
     match web.readings.get(index).unwrap_or(&Reading::None) {
-        Reading::None | Reading::Unselected(_) | Reading::Failed { .. } => true,
+        Reading::None | Reading::Unselected(_) | Reading::Failed { .. } | Reading::Kept { .. } => {
+            true
+        }
         Reading::Value { at, .. } => web.now.since(*at) > 90_000,
         Reading::Answered { sums, at } => web.now.since(*at) > 90_000 || sums.ready == 0,
         Reading::Pods(sums) => web.size > 0 && sums.ready == 0,
@@ -353,6 +356,7 @@ proptest! {
                 failure_threshold: threshold,
                 replicas,
                 behavior: FallbackBehavior::Static,
+                recovery_threshold: None,
             });
         });
         // Failures in a row, and good answers since, as a person would count them.

@@ -11,6 +11,7 @@ mod bounded;
 mod explain;
 mod invariants;
 mod keda;
+mod kept;
 mod nearest;
 mod objective;
 mod sound;

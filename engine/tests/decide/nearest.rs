@@ -211,6 +211,7 @@ fn scenario(triggers: &[Drawn], of: &Settings) -> Scenario {
             failure_threshold: 3,
             replicas: 2,
             behavior: FallbackBehavior::Static,
+            recovery_threshold: None,
         });
         p.annotations.paused_scale_in = of.note == 1;
         p.annotations.paused_scale_out = of.note == 2;

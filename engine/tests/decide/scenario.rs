@@ -73,7 +73,8 @@ impl Scenario {
             let at = match reading {
                 Reading::Value { at, .. }
                 | Reading::Answered { at, .. }
-                | Reading::Failed { at, .. } => Some(at),
+                | Reading::Failed { at, .. }
+                | Reading::Kept { at, .. } => Some(at),
                 Reading::Pods(sums) => sums.oldest.as_mut(),
                 Reading::Unselected(_) | Reading::None => None,
             };
@@ -189,5 +190,6 @@ pub fn fallback(replicas: u32, behavior: FallbackBehavior) -> Fallback {
         failure_threshold: 3,
         replicas,
         behavior,
+        recovery_threshold: None,
     }
 }

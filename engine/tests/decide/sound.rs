@@ -86,6 +86,15 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
                 ..fallback(1, FallbackBehavior::Static)
             });
         }),
+        ("spec.fallback.recoveryThreshold", |p| {
+            p.fallback = Some(starling_engine::policy::Fallback {
+                recovery_threshold: Some(0),
+                ..fallback(1, FallbackBehavior::Static)
+            });
+        }),
+        ("spec.staleAfter", |p| {
+            p.stale_after_ms = Some(p.polling_interval_ms - 1);
+        }),
         ("spec.fallback.replicas", |p| {
             p.fallback = Some(fallback(500, FallbackBehavior::Static));
         }),

@@ -88,6 +88,11 @@ fn reading() -> impl Strategy<Value = Reading> {
         Just(Reading::None),
         (i64s(), times()).prop_map(|(milli, at)| Reading::value(milli, at)),
         (".{0,300}", times()).prop_map(|(why, at)| Reading::Failed { why, at }),
+        (i64s(), times(), times()).prop_map(|(milli, before, at)| {
+            let mut reading = Reading::value(milli, before);
+            reading.fail("down".into(), at);
+            reading
+        }),
         sums().prop_map(Reading::Pods),
     ]
 }
@@ -155,14 +160,14 @@ fn policy() -> impl Strategy<Value = Policy> {
         9 => prop::collection::vec(trigger(), 0..6),
         1 => prop::collection::vec(trigger(), 100..120),
     ];
-    let fallback =
-        prop::option::of(
-            (u32s(), u32s()).prop_map(|(failure_threshold, replicas)| Fallback {
-                failure_threshold,
-                replicas,
-                behavior: FallbackBehavior::CurrentReplicasIfHigher,
-            }),
-        );
+    let fallback = prop::option::of((u32s(), u32s(), prop::option::of(u32s())).prop_map(
+        |(failure_threshold, replicas, recovery_threshold)| Fallback {
+            failure_threshold,
+            replicas,
+            behavior: FallbackBehavior::CurrentReplicasIfHigher,
+            recovery_threshold,
+        },
+    ));
     let behavior =
         prop::option::of((rules(), rules()).prop_map(|(up, down)| Behavior { up, down }));
     let banded = prop::option::of((u32s(), u32s(), u32s(), u32s(), u32s(), u32s()));

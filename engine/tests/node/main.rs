@@ -5,6 +5,7 @@
 
 mod asked;
 mod gone;
+mod kept;
 mod many;
 mod measured;
 mod objective;

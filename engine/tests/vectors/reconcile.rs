@@ -194,6 +194,7 @@ pub fn activation(of: &Value) -> Value {
             failure_threshold: 3,
             replicas,
             behavior: FallbackBehavior::Static,
+            recovery_threshold: None,
         }),
         annotations: Annotations {
             paused: flag("paused"),

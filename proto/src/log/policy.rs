@@ -13,6 +13,7 @@ stored! { struct policy::Target = wire::Target { group, kind, namespace, name } 
 stored! { struct policy::Policy = wire::Policy {
     target_version, replicas_min, replicas_max, replicas_idle, polling_interval_ms, cooldown_ms,
     initial_cooldown_ms, triggers, fallback, behavior, dry_run,
+    stale_after_ms,
 } needed { name, target, strategy, annotations, zero, controller } }
 stored! {
     oneof policy::Zero = wire::Zero, wire::zero::Kind;
@@ -56,7 +57,7 @@ stored! {
         Value = wire::goal::Value { milli } needed {},
     }
 }
-stored! { struct policy::Fallback = wire::Fallback { failure_threshold, replicas, behavior } needed {} }
+stored! { struct policy::Fallback = wire::Fallback { failure_threshold, replicas, behavior, recovery_threshold } needed {} }
 stored! { enum policy::FallbackBehavior = wire::FallbackBehavior {
     Static, CurrentReplicas, CurrentReplicasIfHigher, CurrentReplicasIfLower, ScalingModifiers,
 } }

@@ -20,8 +20,8 @@ stored! {
     wrapped {}
     fields {
         Proposes = wire::said::Proposes { replicas, within_tolerance } needed {},
-        Fallback = wire::said::Fallback { stated, replicas, failures, successes, behavior, reason } needed {},
-        Failed = wire::said::Failed { failures } needed { reason },
+        Fallback = wire::said::Fallback { stated, replicas, failures, successes, behavior, reason, needed } needed {},
+        Failed = wire::said::Failed { failures, kept } needed { reason },
     }
 }
 stored! {

@@ -51,6 +51,7 @@ pub fn policy(put: &InForce, workload: Option<&Workload>) -> v1::Policy {
         cooldown: Some(duration(policy.cooldown_ms)),
         initial_cooldown: Some(duration(policy.initial_cooldown_ms)),
         cpu_initialization_period: Some(duration(policy.controller.cpu_initialization_ms)),
+        stale_after: Some(duration(policy.keeps_ms())),
         initial_readiness_delay: Some(duration(policy.controller.initial_readiness_ms)),
         size: workload.map_or(0, |w| w.size),
         dry_run_size: workload.and_then(|w| w.would),
@@ -187,6 +188,7 @@ mod tests {
         let failed = Outcome::Failed {
             reason: Failure::Source("no\nway".into()),
             failures: 2,
+            kept: None,
         };
         Report {
             at: Ms(10_000),

@@ -42,6 +42,9 @@ pub struct Settings {
     pub manager_flags: Vec<String>,
 }
 
+/// A definition is served within a second; this is for a busy machine.
+const ESTABLISHED: Duration = Duration::from_mins(1);
+
 /// A Kubernetes cluster on this machine.
 pub struct Cluster {
     // In the order in which they end: the run last, since its end removes everything.
@@ -173,6 +176,19 @@ impl Cluster {
         mut probe: impl FnMut(&Cluster) -> std::result::Result<T, String>,
     ) -> Result<T> {
         shell::until(what, limit, || probe(self))
+    }
+
+    /// Waits until the API server serves the kind of a definition, such as
+    /// `scalingpolicies.starling.sh`. `kubectl wait` alone fails in place of waiting where the
+    /// definition has no condition yet, and what comes next may not be known at once.
+    pub fn await_established(&self, name: &str) -> Result<()> {
+        let definition = format!("crd/{name}");
+        let condition = ["wait", &definition, "--for=condition=Established"];
+        let list = ["get", name, "--all-namespaces"];
+        self.until(&format!("{definition} is served"), ESTABLISHED, |cluster| {
+            cluster.kubectl(condition).map_err(|e| e.to_string())?;
+            cluster.kubectl(list).map_err(|e| e.to_string()).map(|_| ())
+        })
     }
 
     /// Makes nodes `fake0` and so on, that nothing runs behind. After 50 s without a sign of

@@ -5,12 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use starling_kubernetes_rig::{Cluster, FakePods, turn};
+use starling_kubernetes_rig::{Cluster, FakePods, Settings, turn};
 
 #[test]
 fn two_thousand_fake_pods_are_made_and_removed() {
     let Some(_turn) = turn::beside() else { return };
-    let cluster = Cluster::start(1).unwrap();
+    let cluster = Cluster::start_with(Settings {
+        nodes: 1,
+        manager_flags: vec!["--node-monitor-grace-period=10m".into()],
+        ..Settings::default()
+    })
+    .unwrap();
     cluster.fake_nodes(20).unwrap();
     let pods = FakePods {
         namespace: "default".into(),

@@ -389,10 +389,9 @@ fn a_real_api_server_takes_every_form_and_grants_no_more_than_is_needed() {
     for (plural, kind) in monitoring {
         let crd = PROMETHEUS.replace("PLURAL", plural).replace("KIND", kind);
         cluster.apply(&crd).unwrap();
+        let name = format!("{plural}.monitoring.coreos.com");
+        cluster.await_established(&name).unwrap();
     }
-    cluster
-        .kubectl(["wait", "--for=condition=Established", "crd", "--all"])
-        .unwrap();
 
     // The real thing, from nothing, with no word of warning.
     let flat = daemonset().join("starling.yaml");

@@ -89,7 +89,8 @@ fn a_rotated_secret_counts_at_the_next_question_and_a_missing_one_changes_no_siz
     let cluster = &installed.cluster;
     for kind in ["triggerauthentications", "clustertriggerauthentications"] {
         cluster.apply(&keda(&format!("{kind}.yaml"))).unwrap();
-        installed.await_established(&format!("crd/{kind}.keda.sh"));
+        let name = format!("{kind}.keda.sh");
+        cluster.await_established(&name).unwrap();
     }
     installed.namespace(NAMESPACE);
     installed.apply(NAMESPACE, &deployment("web", 2, 0));

@@ -7,9 +7,10 @@ use starling_tests::sizes::Sizes;
 use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, number_policy};
 
 const SOON: Duration = Duration::from_mins(1);
-/// Held to the bound is the better one: whatever else takes a core meanwhile slows a run down.
+/// At least one run has to be as fast: whatever else takes a core meanwhile slows one down.
 /// `cluster_latency`, an example, makes as many as one likes.
-const RUNS: usize = 2;
+const GROWS_WITHIN: Duration = Duration::from_secs(3);
+const RUNS: usize = 4;
 
 #[test]
 fn load_on_its_pods_makes_a_deployment_grow_and_rest_lets_it_shrink() {
@@ -32,14 +33,18 @@ fn load_on_its_pods_makes_a_deployment_grow_and_rest_lets_it_shrink() {
         let mut sizes = Sizes::of(&installed.cluster, namespace, &name);
         let began = installed.burn(namespace, &name, 200);
         took.push(sizes.next("it grows", |size| size >= 2).at - began);
+        let soon = took.iter().any(|it| *it < GROWS_WITHIN);
         installed.await_size(namespace, "deploy", &name, SOON, |size| size == 3);
         installed.burn(namespace, &name, 0);
         installed.await_size(namespace, "deploy", &name, SOON, |size| size == 1);
+        if soon {
+            break;
+        }
     }
     eprintln!("from load to scale write: {took:.2?}");
     // An HPA with metrics-server takes 22 s in the mean, on a cluster as this one.
     let best = took.iter().min().unwrap();
-    assert!(*best < Duration::from_secs(3), "{took:.2?}");
+    assert!(*best < GROWS_WITHIN, "{took:.2?}");
     installed.forget(namespace);
 }
 

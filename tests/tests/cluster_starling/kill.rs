@@ -102,11 +102,12 @@ fn i1_the_late_write_of_a_leader_that_is_cut_off_is_refused_or_undone_within_a_s
         cluster.cut(&leader, Cut::Nodes).unwrap();
         installed.tell(namespace, "source", "number", 25);
         let right = sizes.next("the next leader's size", |size| size == 3);
-        // Whatever comes behind it is undone: by a call that is as slow, and a second.
+        // Whatever comes behind it is undone: by a call that is as slow (or, where somebody
+        // else wrote meanwhile, by three), and a second or two.
         let undone = |late: Seen, at: Instant| {
             let stood = at - late.at;
             eprintln!("{} stood for {stood:?}", late.size);
-            assert!(stood < API_CALL * 2 + Duration::from_secs(1), "{stood:?}");
+            assert!(stood < API_CALL * 4 + Duration::from_secs(1), "{stood:?}");
         };
         let mut stands: Option<Seen> = None;
         for seen in sizes.during(A_WHILE) {

@@ -87,7 +87,7 @@ fn a_custom_resource_with_a_scale_is_a_target_once_the_agents_may_scale_it() {
     let (cluster, namespace) = (&installed.cluster, "custom");
     installed.namespace(namespace);
     cluster.apply(HERDS).unwrap();
-    installed.await_established("crd/herds.example.com");
+    cluster.await_established("herds.example.com").unwrap();
     let herd = "
 apiVersion: example.com/v1
 kind: Herd

@@ -138,14 +138,12 @@ pub fn keda(file: &str) -> String {
 
 /// As much of KEDA as there is without its operator.
 fn know_scaled_objects(installed: &Installed) {
-    installed
-        .cluster
-        .apply(&keda("scaledobjects.yaml"))
-        .unwrap();
-    installed.await_established(SCALED_OBJECTS);
+    let cluster = &installed.cluster;
+    cluster.apply(&keda("scaledobjects.yaml")).unwrap();
+    cluster.await_established(SCALED_OBJECTS).unwrap();
 }
 
-const SCALED_OBJECTS: &str = "crd/scaledobjects.keda.sh";
+const SCALED_OBJECTS: &str = "scaledobjects.keda.sh";
 
 /// Changes the agents' arguments, and waits until all of them have them. All end at the same
 /// time, in place of one after another.
@@ -223,7 +221,7 @@ fn scaled_objects_are_imported_and_hand_over_without_a_change_of_size() {
             four.then_some(()).ok_or_else(|| input.to_string())
         }))
     });
-    cluster.kubectl(["delete", SCALED_OBJECTS]).unwrap();
+    cluster.kubectl(["delete", "crd", SCALED_OBJECTS]).unwrap();
     installed.forget(namespace);
 }
 
@@ -281,6 +279,6 @@ fn a_scaled_object_is_adopted_as_it_is_and_given_back_without_a_change_of_size()
         }))
     });
     stays(&installed, namespace, "worker", before);
-    cluster.kubectl(["delete", SCALED_OBJECTS]).unwrap();
+    cluster.kubectl(["delete", "crd", SCALED_OBJECTS]).unwrap();
     installed.forget(namespace);
 }

@@ -106,6 +106,9 @@ fn after_the_loss_of_most_voters_for_good_one_agent_goes_on_by_command_and_sizes
         // this agent comes over is looked at below.
         "exit code 137",
         "container not found",
+        "error dialing backend",
+        "unable to upgrade connection",
+        "EOF",
     ];
     assert!(clear.iter().any(|words| why.contains(words)), "{why}");
 

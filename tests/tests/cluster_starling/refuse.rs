@@ -1,7 +1,7 @@
 //! What is refused, and where it is said.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use starling_tests::installed::{Installed, installed};
 use starling_tests::sizes::Sizes;
@@ -75,10 +75,10 @@ fn a_target_that_an_hpa_takes_over_is_left_alone_and_sized_on_once_the_hpa_is_go
         let found = cluster.get(["deploy", "web", "-n", namespace]).unwrap();
         found["metadata"]["generation"].as_i64()
     };
-    let (before, began) = (generation(), Instant::now());
-    while began.elapsed() < A_WHILE {
-        assert_eq!(generation(), before, "somebody else has written it");
-    }
+    let before = generation();
+    let later = Sizes::of(cluster, namespace, "web").during(A_WHILE);
+    assert!(later.is_empty(), "{later:?}");
+    assert_eq!(generation(), before, "somebody else has written it");
     let said = cluster.get(["scalingpolicy", "web", "-n", namespace]);
     let said = said.unwrap()["status"].to_string();
     assert!(said.contains("HorizontalPodAutoscaler taken/web"), "{said}");

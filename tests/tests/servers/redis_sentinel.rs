@@ -118,7 +118,10 @@ async fn who_isn_t_known_to_the_sentinels_or_to_the_server_is_told_by_which() {
         ),
     ] {
         let said = asked(settings, secrets).await.unwrap_err();
-        assert!(said.starts_with(&format!("{at}: ")), "{said}");
+        // A sentinel that takes its time is overtaken by the next one.
+        let of = |it: &str| said.starts_with(&format!("{it}: "));
+        let any = *at == first && watched.sentinels.iter().any(|it| of(&it.address()));
+        assert!(any || of(at), "{said}");
         assert!(said.contains(why), "{said}");
         assert!(!said.contains("larkspur"), "{said}");
     }

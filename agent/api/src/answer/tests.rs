@@ -527,6 +527,7 @@ fn failed_long_ago(state: &mut State, index: u64) {
     let outcome = Outcome::Failed {
         reason: Failure::Source("no route to the old queue".into()),
         failures: 2,
+        kept: None,
     };
     let report = Report {
         at: NOW.minus(60_000),

@@ -93,6 +93,7 @@ pub struct Fallback {
     pub replicas: u32,
     pub behavior: &'static str,
     pub active: bool,
+    pub recovery_threshold: u32,
 }
 
 /// As Kubernetes states it.
@@ -222,6 +223,7 @@ impl From<v1::Fallback> for Fallback {
             failure_threshold: fallback.failure_threshold,
             replicas: fallback.replicas,
             active: fallback.active,
+            recovery_threshold: fallback.recovery_threshold,
         }
     }
 }

@@ -209,6 +209,7 @@ fn a_policys_json_holds_all_that_a_user_can_set() {
     initial_cooldown_ms: 0
     cpu_initialization_period_ms: 300000
     initial_readiness_delay_ms: 30000
+    stale_after_ms: 90000
     conditions: []
     evaluated_age_ms: null
     evaluated_now: false

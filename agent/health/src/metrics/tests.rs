@@ -63,6 +63,8 @@ fn reading() -> Reading {
             replicas: 4,
             min: 1,
             max: 10,
+            failing: 2,
+            fallen_back: 1,
         }],
         machine: machine().into(),
         used: used(0),
@@ -197,6 +199,8 @@ fn what_happened_and_what_is_so_stand_on_the_page() {
         "starling_gossip_keys{key=\"4e5f6071\"} 0",
         "starling_members 5",
         "starling_policy_replicas{policy=\"default/web\"} 4",
+        "starling_policy_failing_triggers{policy=\"default/web\"} 2",
+        "starling_policy_fallback_triggers{policy=\"default/web\"} 1",
         "starling_node_disk_read_bytes_per_second{device=\"sda\"} 4096.0",
         "starling_node_disk_busy_ratio{device=\"sda\"} 0.25",
         "starling_node_network_sent_bytes_per_second{interface=\"eth0\"} 1500.0",
@@ -287,6 +291,7 @@ fn policies_beyond_the_bound_are_counted_and_not_listed() {
         replicas: 1,
         min: 1,
         max: 2,
+        ..Policy::default()
     };
     let many = Reading {
         policies: (0..POLICIES_MAX + 3).map(policy).collect(),

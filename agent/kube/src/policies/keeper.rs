@@ -75,6 +75,10 @@ pub struct Keeper {
     opened: Round,
     /// Changes of size up to this entry have been told by this leader.
     told: Option<u64>,
+    /// What is to be told of statuses once they are written: one whose write fails is made
+    /// again.
+    untold: BTreeMap<Name, Vec<Happening>>,
+    written: Vec<Happening>,
 }
 
 impl Keeper {
@@ -101,6 +105,10 @@ impl Keeper {
             }
             News::Rivals(rivals) => self.rivals = rivals,
             News::Written(name, written) => {
+                let flips = self.untold.remove(&name).unwrap_or_default();
+                if written.is_some() {
+                    self.written.extend(flips);
+                }
                 let shown = self.shown.get(&name);
                 let written = written.map(|written| Packed::of(&written));
                 self.desk.done(&name, written, shown);
@@ -215,6 +223,8 @@ impl Keeper {
     /// This agent doesn't lead: whoever does tells what happens.
     pub fn follow(&mut self) {
         self.told = None;
+        self.untold.clear();
+        self.written.clear();
         self.made_from.clear();
     }
 
@@ -240,6 +250,7 @@ impl Keeper {
         }
         let of = |name: &Name| self.of(name);
         turn.happenings = records(world.ledger, self.told, world.now, of);
+        turn.happenings.append(&mut self.written);
         self.told = Some(world.ledger.index);
         if whole {
             self.scan(world);
@@ -325,7 +336,7 @@ impl Keeper {
         if self.desk.is_due(name, &former, &wanted, world.instant) {
             if let Some(of) = self.of(name) {
                 let flips = flips(&of, &former, &wanted, world.now);
-                turn.happenings.extend(flips);
+                self.untold.insert(name.clone(), flips);
             }
             turn.statuses.push((name.clone(), wanted));
         }

@@ -77,6 +77,17 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
         ),
         (
             t(),
+            json!({ "fallback": { "failureThreshold": 3, "replicas": 1, "recoveryThreshold": 0 } }),
+            "spec.fallback.recoveryThreshold: Invalid value: 0: spec.fallback.recoveryThreshold \
+             in body should be greater than or equal to 1",
+        ),
+        (
+            t(),
+            json!({ "staleAfter": 1 }),
+            "spec.staleAfter: Invalid value: must not be less than pollingInterval, which is 2",
+        ),
+        (
+            t(),
             json!({ "triggers": null }),
             "name at least one of triggers and metrics",
         ),

@@ -155,7 +155,9 @@ pub fn good() -> Vec<Value> {
                 "objective": { "wait": "250ms", "missRatio": "3 %", "arrivals": "q", "serviceTime": "1.5s" },
                 "minReplicaCount": 4,
                 "idleReplicaCount": 0,
-                "fallback": { "failureThreshold": 3, "replicas": 4 },
+                "fallback": { "failureThreshold": 3, "replicas": 4, "recoveryThreshold": 2 },
+                "pollingInterval": 30,
+                "staleAfter": 30,
             }),
         ),
     ]

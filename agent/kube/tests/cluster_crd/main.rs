@@ -18,10 +18,8 @@ fn cluster() -> Cluster {
     cluster
         .apply(&crd::yaml().expect("the CRD"))
         .expect("it is taken");
-    let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
-    let name = "crd/scalingpolicies.starling.sh";
     cluster
-        .kubectl([wait[0], wait[1], wait[2], name])
+        .await_established("scalingpolicies.starling.sh")
         .expect("it is served");
     cluster
 }

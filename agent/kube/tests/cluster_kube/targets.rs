@@ -298,17 +298,25 @@ async fn blocked_targets_say_why(cluster: &Cluster, follower: &mut Follower) {
         .await;
 
     let kinds = ["Deployment", "StatefulSet", "ReplicaSet"];
-    let mut objects = String::new();
+    let (mut places, mut objects) = (String::new(), String::new());
     let mut targets: BTreeSet<Reference> = (**follower.followed.borrow()).clone();
     let narrow: Vec<_> = kinds
         .iter()
         .map(|kind| {
             let place = format!("narrow-{}", kind.to_lowercase());
-            objects += &(namespace(&place) + &quota(&place, 1) + &workload(kind, &place, "set", 3));
+            places += &(namespace(&place) + &quota(&place, 1));
+            objects += &workload(kind, &place, "set", 3);
             reference("apps", kind, &place, "set")
         })
         .collect();
     targets.extend(narrow.iter().cloned());
+    cluster.apply(&places).unwrap();
+    for of in &narrow {
+        // A quota whose status nobody has written yet refuses nothing.
+        let of = ["quota", "small", "-n", &of.target.namespace];
+        let wait = ["wait", "--for=jsonpath={.status.hard.pods}=1"];
+        cluster.kubectl([&wait[..], &of].concat()).unwrap();
+    }
     cluster.apply(&objects).unwrap();
     follower.followed.send_replace(Arc::new(targets));
     for of in &narrow {

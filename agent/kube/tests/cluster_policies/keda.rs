@@ -44,14 +44,10 @@ async fn a_scaled_object_is_decided_for_as_it_is_and_given_back() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../daemonset/components/keda");
     let definition = std::fs::read_to_string(folder.join("scaledobjects.yaml")).expect("the CRD");
     world.cluster.apply(&definition).expect("it is taken");
-    let there = "crd/scaledobjects.keda.sh";
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=30s",
-        there,
-    ];
-    world.cluster.kubectl(wait).expect("it is served");
+    world
+        .cluster
+        .await_established("scaledobjects.keda.sh")
+        .expect("it is served");
     world.deploy();
     let adopts = Reads {
         policies: true,
@@ -92,13 +88,13 @@ async fn a_scaled_object_is_decided_for_as_it_is_and_given_back() {
     let status = world.cluster.get(["so", "web"]).expect("it is there")["status"].clone();
     assert_eq!(status["externalMetricNames"], json!(["s0-metric-api-a-b"]));
     assert!(status["lastActiveTime"].is_string(), "{status}");
-    assert!(
-        world
-            .events()
-            .contains(&"ScaledObject SuccessfulRescale 1".to_owned()),
-        "{:?}",
-        world.events()
-    );
+    world
+        .until(&mut agent, "told", |it| {
+            let events = it.events();
+            let told = events.contains(&"ScaledObject SuccessfulRescale 1".to_owned());
+            told.then_some(()).ok_or_else(|| format!("{events:?}"))
+        })
+        .await;
 
     // At rest nothing is written.
     for _ in 0..20 {

@@ -104,12 +104,7 @@ impl World {
             .apply(&crd::yaml().expect("the CRD"))
             .expect("it is taken");
         cluster
-            .kubectl([
-                "wait",
-                "--for=condition=Established",
-                "--timeout=30s",
-                "crd/scalingpolicies.starling.sh",
-            ])
+            .await_established("scalingpolicies.starling.sh")
             .expect("it is served");
         let mut world = World {
             cluster,

@@ -281,8 +281,9 @@ fn kedas_fields_keep_their_numbers() {
     let with = |block: &str| policy(&POLICY.replace("  minReplicaCount: 1\n", block));
     let waits = with(
         "  minReplicaCount: 4\n  idleReplicaCount: 2\n  pollingInterval: 86400\n  \
-         cooldownPeriod: 0\n  initialCooldownPeriod: 90\n",
+         cooldownPeriod: 0\n  initialCooldownPeriod: 90\n  staleAfter: 86400\n",
     );
+    assert_eq!(waits.stale_after_ms, Some(86_400_000));
     assert_eq!((waits.replicas_min, waits.replicas_idle), (4, Some(2)));
     assert_eq!(waits.polling_interval_ms, 86_400_000);
     assert_eq!((waits.cooldown_ms, waits.initial_cooldown_ms), (0, 90_000));
@@ -312,9 +313,13 @@ fn kedas_fields_keep_their_numbers() {
             failure_threshold: 0,
             replicas: 7,
             behavior,
+            recovery_threshold: None,
         };
         assert_eq!(with(&block).fallback, Some(expected), "{written}");
     }
+    let recovers = "  fallback: {failureThreshold: 0, replicas: 7, recoveryThreshold: 9}\n";
+    let fallback = with(recovers).fallback.unwrap();
+    assert_eq!(fallback.recovery_threshold, Some(9));
 }
 
 #[test]

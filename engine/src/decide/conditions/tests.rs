@@ -151,6 +151,7 @@ fn a_fallback_says_what_stands_in() {
             failure_threshold: 0,
             replicas: 4,
             behavior: crate::policy::FallbackBehavior::default(),
+            recovery_threshold: None,
         }),
         ..policy()
     };

@@ -2,8 +2,8 @@
 
 use super::condition;
 use crate::scenario::{Scenario, cpu, failed, fallback, named, queue, ten_each, usage, value};
-use starling_engine::decide::{Decision, Reading, health};
-use starling_engine::policy::{FallbackBehavior, Goal};
+use starling_engine::decide::{Decision, Reading};
+use starling_engine::policy::{Fallback, FallbackBehavior, Goal, RECOVERY};
 
 /// Failing polls, 30 s apart.
 fn fail(web: &mut Scenario, times: u32) -> Option<Decision> {
@@ -183,12 +183,37 @@ fn recovery_needs_several_good_readings() {
     });
     fail(&mut web, 5);
     assert_eq!(web.size, 8);
-    for good in 1..health::RECOVERY {
+    for good in 1..RECOVERY {
         web.later(30).read(vec![value(20)]).pass();
         assert_eq!(web.size, 8, "after {good} good answers");
     }
     web.later(30).read(vec![value(20)]).pass();
     assert_eq!(web.size, 2);
+}
+
+#[test]
+fn recovery_needs_as_many_good_readings_as_the_policy_says() {
+    for needed in [1, 2, 10] {
+        let mut web = Scenario::new(vec![ten_each()], 4).with(|p| {
+            p.fallback = Some(Fallback {
+                recovery_threshold: Some(needed),
+                ..fallback(8, FallbackBehavior::Static)
+            });
+            p.controller.down_window_ms = 0;
+        });
+        fail(&mut web, 5);
+        for good in 1..needed {
+            web.later(30).read(vec![value(20)]);
+            let report = web.look().report.to_string();
+            let plain = report.split_whitespace().collect::<Vec<_>>().join(" ");
+            let so_far = format!("{good} of the {needed} good answers needed so far");
+            assert!(plain.contains(&so_far), "{report}");
+            web.pass();
+            assert_eq!(web.size, 8, "after {good} of {needed} good answers");
+        }
+        web.later(30).read(vec![value(20)]).pass();
+        assert_eq!(web.size, 2, "{needed}");
+    }
 }
 
 #[test]

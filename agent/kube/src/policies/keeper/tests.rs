@@ -23,6 +23,10 @@ struct Bench {
     statuses: BTreeMap<Name, Status>,
     writes: usize,
     happenings: Vec<Happening>,
+    /// Why the target isn't there.
+    gone: Option<String>,
+    /// Statuses can't be written.
+    refuses: bool,
 }
 
 fn spec(max: u32) -> Value {
@@ -89,6 +93,8 @@ impl Bench {
             statuses: BTreeMap::new(),
             writes: 0,
             happenings: Vec::new(),
+            gone: None,
+            refuses: false,
         };
         let cluster = "c".to_owned();
         let found = Command::Found {
@@ -160,7 +166,10 @@ impl Bench {
     fn second(&mut self) {
         self.now = self.now.plus(1_000);
         self.instant += Duration::from_secs(1);
-        let observation = Observation::Scale(self.scale.clone());
+        let observation = match self.gone.clone() {
+            Some(why) => Observation::Gone(why),
+            None => Observation::Scale(self.scale.clone()),
+        };
         self.step(Input::Observed {
             target: target(),
             observation,
@@ -182,9 +191,11 @@ impl Bench {
         self.happenings.extend(turn.happenings);
         for (name, status) in turn.statuses {
             self.writes += 1;
-            self.statuses.insert(name.clone(), status.clone());
-            self.keeper
-                .take(News::Written(name, Some(Box::new(status))));
+            let written = (!self.refuses).then(|| Box::new(status.clone()));
+            if written.is_some() {
+                self.statuses.insert(name.clone(), status);
+            }
+            self.keeper.take(News::Written(name, written));
         }
     }
 
@@ -393,39 +404,32 @@ fn a_target_that_is_gone_is_said_and_its_return_as_another_too() {
     bench.poll(20_000);
     bench.seconds(6);
     let scale = bench.scale.clone();
-    bench.now = bench.now.plus(1_000);
-    bench.instant += Duration::from_secs(1);
-    bench.step(Input::Observed {
-        target: target(),
-        observation: Observation::Gone("deployments.apps \"web\" not found".into()),
-    });
-    bench.step(Input::Tick);
-    let turn = bench.keeper.lead(
-        &World {
-            ledger: &bench.ledger,
-            node: &bench.node,
-            now: bench.now,
-            instant: bench.instant,
-        },
-        true,
-    );
-    let (name, status) = turn.statuses.into_iter().next().unwrap();
-    let able = status.condition("AbleToScale").unwrap();
+    bench.gone = Some("deployments.apps \"web\" not found".into());
+    // It is told once it is written: a write that fails is made again.
+    let failed = "ScalingPolicy FailedGetScale".to_owned();
+    let told = |bench: &Bench| bench.told().iter().filter(|it| **it == failed).count();
+    bench.refuses = true;
+    let before = bench.writes;
+    bench.seconds(20);
+    assert!(bench.writes > before + 1, "it is tried again");
+    assert_eq!(told(&bench), 0);
+    bench.refuses = false;
+    bench.seconds(20);
+    assert_eq!(told(&bench), 1);
+    let able = bench.status().condition("AbleToScale").unwrap();
     assert_eq!(
         (able.status.as_str(), able.reason.as_str()),
         ("False", "FailedGetScale")
     );
     assert!(able.message.contains("not found"), "{}", able.message);
-    assert_eq!(turn.happenings[0].reason, "FailedGetScale");
-    bench
-        .keeper
-        .take(News::Written(name, Some(Box::new(status))));
+    bench.gone = None;
     bench.scale = Scale {
         uid: "another".into(),
         replicas: 1,
         running: 1,
         ..scale
     };
+    bench.poll(20_000);
     bench.second();
     // It is sized again right away.
     let recreated = "Deployment TargetRecreated".to_owned();

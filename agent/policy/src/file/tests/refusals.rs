@@ -54,6 +54,21 @@ fn an_idle_count_that_is_not_below_the_minimum_is_refused() {
 }
 
 #[test]
+fn an_answer_counts_at_least_until_the_next_one_may_come() {
+    refused_with(
+        "pollingInterval: 30\n  staleAfter: 29",
+        &[
+            "10:15: spec.staleAfter: is 29 s; must be between spec.pollingInterval, 30 s, after \
+             which the next answer may come, and 7 days",
+        ],
+    );
+    refused_with(
+        "staleAfter: 0",
+        &["9:15: spec.staleAfter: must be 1 to 604800, is 0"],
+    );
+}
+
+#[test]
 fn all_that_is_wrong_is_said_at_once() {
     refused(
         POLICY,
@@ -73,8 +88,8 @@ fn fields_that_are_unknown_missing_or_written_twice_are_refused() {
         "least: 1",
         &[
             "9:3: spec.least: unknown field `least`; allowed: scaleTargetRef, \
-         minReplicaCount, maxReplicaCount, idleReplicaCount, pollingInterval, cooldownPeriod, \
-         initialCooldownPeriod, triggers, metrics, scalingModifiers, fallback, behavior, strategy, banded, \
+         minReplicaCount, maxReplicaCount, idleReplicaCount, pollingInterval, staleAfter, \
+         cooldownPeriod, initialCooldownPeriod, triggers, metrics, scalingModifiers, fallback, behavior, strategy, banded, \
          objective, dryRun",
         ],
     );
@@ -307,6 +322,10 @@ fn fallbacks_that_are_incomplete_or_out_of_bounds_are_refused() {
     refused_with(
         "fallback: {replicas: 3, failureThreshold: -1}",
         &["9:45: spec.fallback.failureThreshold: must be 0 to 1000, is -1"],
+    );
+    refused_with(
+        "fallback: {replicas: 3, failureThreshold: 3, recoveryThreshold: 0}",
+        &["9:67: spec.fallback.recoveryThreshold: must be 1 to 1000, is 0"],
     );
     refused_with(
         "fallback: {replicas: 30, failureThreshold: 3}",

@@ -1,10 +1,9 @@
 //! The words for one trigger: what it asks for, or why it can't be asked, with
 //! its value, its target, its age and the replicas that were counted or left out.
 
-use crate::decide::health::RECOVERY;
 use crate::decide::reason::quantity::{Unit, duration, plural, replicas, whole};
 use crate::decide::reason::{Failure, Input, Outcome, Pods};
-use crate::policy::{FallbackBehavior, Goal};
+use crate::policy::{FallbackBehavior, Goal, RECOVERY};
 
 pub fn sentence(input: &Input) -> String {
     let name = &input.trigger;
@@ -28,12 +27,21 @@ pub fn sentence(input: &Input) -> String {
             format!("{what} {asks}: {}.", facts(input))
         }
         Outcome::Fallback { .. } => format!("{what} {}.", stands_in(input)),
-        Outcome::Failed { reason, failures } => {
+        Outcome::Failed {
+            reason,
+            failures,
+            kept,
+        } => {
             let times = match failures {
                 0 | 1 => String::new(),
                 n => format!(" {n} times in a row"),
             };
-            format!("{what} failed{times}: {}.", failure(reason, input))
+            let why = failure(reason, input, kept.is_some());
+            let before = kept.map_or_else(String::new, |n| {
+                let (facts, n) = (facts(input), replicas(n));
+                format!("; what it said before still counts and asks for {n}: {facts}")
+            });
+            format!("{what} failed{times}: {why}{before}.")
         }
         Outcome::Stale => format!(
             "{what} last answered {} ago, too long ago to act on: {}.",
@@ -57,6 +65,7 @@ fn stands_in(input: &Input) -> String {
         successes,
         behavior,
         reason,
+        needed,
     } = &input.outcome
     else {
         return String::new();
@@ -80,18 +89,19 @@ fn stands_in(input: &Input) -> String {
         }
     };
     let times = plural(*failures, "time");
+    let needed = needed.unwrap_or(RECOVERY);
     match (reason, successes) {
         (Some(reason), _) => format!(
             "failed {times} in a row ({}), so {size}",
-            failure(reason, input)
+            failure(reason, input, false)
         ),
         (None, 0) => format!("failed {times} in a row, so {size}"),
         (None, _) if input.value.is_none() => format!(
-            "has given {successes} of the {RECOVERY} good answers needed after its failures; until \
+            "has given {successes} of the {needed} good answers needed after its failures; until \
              then {size}"
         ),
         (None, _) => format!(
-            "answers again ({}), {successes} of the {RECOVERY} good answers needed so far; until \
+            "answers again ({}), {successes} of the {needed} good answers needed so far; until \
              then {size}",
             facts(input)
         ),
@@ -148,8 +158,9 @@ fn counted(pods: Pods) -> String {
     parts.join(", ")
 }
 
-/// Why, with the replicas counted and left out, and how long ago.
-fn failure(reason: &Failure, input: &Input) -> String {
+/// Why, with the replicas counted and left out, and how long ago: of the failure, unless
+/// the input has a value from `before`.
+fn failure(reason: &Failure, input: &Input, before: bool) -> String {
     if let (Failure::MostlyMissing, Some(pods)) = (reason, input.pods) {
         return format!("too few samples: {}", counted(pods));
     }
@@ -160,6 +171,9 @@ fn failure(reason: &Failure, input: &Input) -> String {
         Failure::MostlyMissing => "most replicas have no fresh sample".into(),
         Failure::UnknownType => "this version doesn't know such a trigger".into(),
     };
+    if before {
+        return why;
+    }
     let mut parts = vec![why];
     parts.extend(input.pods.map(counted));
     if let (None, Some(age_ms @ 1_000..)) = (input.pods, input.age_ms) {
