@@ -16,10 +16,10 @@ use crate::join::identify;
 
 /// An agent is gone once it hasn't answered so often: one that is held up for a moment, by a
 /// busy machine or a slow disk, must not lose its place to a copy of itself.
+/// In all that takes half of what the agent that asks waits for.
 const TRIES: u32 = 3;
+const EACH: Duration = Duration::from_millis(800);
 const BETWEEN: Duration = Duration::from_millis(300);
-/// In all; half of what the agent that asks waits for.
-const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Refuses where a member of this name was admitted with another nonce and is
 /// there; the words are for whoever started the second one.
@@ -61,16 +61,18 @@ pub async fn check(
 }
 
 async fn answer(core: &Core, address: &str) -> Option<IdentifyReply> {
-    let asked = async {
-        for _ in 1..TRIES {
-            if let Ok(answer) = identify(core, address).await {
-                return Some(answer);
-            }
-            tokio::time::sleep(BETWEEN).await;
+    let mut tries = 1;
+    loop {
+        let answer = tokio::time::timeout(EACH, identify(core, address)).await;
+        if let Ok(Ok(answer)) = answer {
+            return Some(answer);
         }
-        identify(core, address).await.ok()
-    };
-    tokio::time::timeout(DEADLINE, asked).await.ok().flatten()
+        if tries == TRIES {
+            return None;
+        }
+        tries += 1;
+        tokio::time::sleep(BETWEEN).await;
+    }
 }
 
 fn namesake(core: &Core, nonce: &str, name: &str) -> Option<(NodeId, String)> {

@@ -47,7 +47,7 @@ pub struct Policy {
     pub dry_run: bool,
     pub zero: Zero,
     pub controller: Controller,
-    /// How long an answer counts: see [`Policy::keeps_ms`] and [`Policy::stale_ms`].
+    /// How long an answer counts once its trigger fails; see [`Policy::keeps_ms`].
     pub stale_after_ms: Option<u64>,
 }
 
@@ -300,10 +300,9 @@ impl Policy {
     }
 
     /// How old an answer may become that no failure followed: one that is merely late has a
-    /// minute, where the policy doesn't say.
+    /// minute.
     pub fn stale_ms(&self) -> u64 {
-        let late = self.keeps_ms().max(STALE_MS_MIN);
-        self.stale_after_ms.unwrap_or(late)
+        self.keeps_ms().max(STALE_MS_MIN)
     }
 
     /// Whether it says for how long answers count, or when a fallback ends.

@@ -5,14 +5,14 @@
 //! certificate, and a [`view::View`] to answer them from. Goes out: answers that
 //! say who answered and how fresh they are, and streams.
 //!
-//! Changes nothing but what users take away (`edit`) and who leads (`raft`), never asks the agent's loop, and
-//! never waits for anything but the log's confirmation, the leader, and other agents'
-//! own replicas.
+//! Changes nothing but what users take away (`edit`) and who leads (`raft`), never asks
+//! the agent's loop, and never waits for anything but the log's confirmation, the leader,
+//! and other agents' own replicas.
 //!
 //! A question is a method in `service` and its answer a function of one moment
 //! in `answer`, where it can be tested without a server; a stream is a file in
-//! `watch`. Its messages are defined in `proto`. A listener of another kind
-//! (health, metrics) is a room of its own.
+//! `watch`. KEDA's questions are put as these (`scaler`). Its messages are defined in
+//! `proto`. A listener of another kind (health, metrics) is a room of its own.
 
 mod agent;
 mod answer;
@@ -26,6 +26,7 @@ mod page;
 mod raft;
 mod refuse;
 mod replicas;
+mod scaler;
 mod see;
 mod service;
 pub mod view;
@@ -40,6 +41,7 @@ use starling_consensus::{Credentials, accept};
 use starling_kept::again;
 use starling_proto::REPLY_BYTES_MAX;
 use starling_proto::enrol::enrol_service_server::{EnrolService, EnrolServiceServer};
+use starling_proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use starling_proto::v1::agent_service_server::{self, AgentServiceServer};
 use starling_proto::v1::starling_service_server::{SERVICE_NAME, StarlingServiceServer};
 use tokio::net::TcpListener;
@@ -92,7 +94,10 @@ pub async fn serve(
     let agent = AgentServiceServer::new(agent::Service::new(view.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let service = service::Service::new(view.clone(), &credentials, ending.clone());
-    let starling = StarlingServiceServer::new(service)
+    let service = Arc::new(service);
+    let scaler = ExternalScalerServer::new(scaler::Scaler::new(service.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let starling = StarlingServiceServer::from_arc(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(REPLY_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -125,6 +130,7 @@ pub async fn serve(
         .add_service(reflection_alpha)
         .add_service(starling)
         .add_service(agent)
+        .add_service(scaler)
         .add_optional_service(desk)
         .serve_with_incoming_shutdown(incoming, ending.clone().cancelled_owned());
     let mut server = std::pin::pin!(server);

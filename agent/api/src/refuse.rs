@@ -22,6 +22,8 @@ pub const NO_MEMBER: &str = "MEMBER_NOT_FOUND";
 /// It may still run something.
 pub const ANSWERS: &str = "MEMBER_ANSWERS";
 pub const LEADS: &str = "MEMBER_LEADS";
+/// Of a trigger, or of what a policy wants.
+pub const NO_VALUE: &str = "VALUE_UNKNOWN";
 /// It couldn't be written or read.
 pub const NO_SNAPSHOT: &str = "NO_SNAPSHOT";
 /// Somebody else asks for it, who would bring it back.

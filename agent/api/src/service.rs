@@ -53,6 +53,10 @@ impl Service {
         }
     }
 
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
     fn turn(&self) -> Result<SemaphorePermit<'_>, Status> {
         self.turns.try_acquire().map_err(|_| {
             let words = format!(

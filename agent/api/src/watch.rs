@@ -73,6 +73,32 @@ impl Streams {
         Ok(self.spawn(slot, |outlet| subscription.pump(outlet)))
     }
 
+    /// What `ask` says, at once and then whenever it says something else; ends with its
+    /// first refusal.
+    pub fn changes<T, F>(&self, ask: impl Fn() -> F + Send + 'static) -> Result<Stream<T>, Status>
+    where
+        T: Clone + PartialEq + Send + 'static,
+        F: Future<Output = Result<T, Status>> + Send + 'static,
+    {
+        let slot = self.slot()?;
+        Ok(self.spawn(slot, |outlet| async move {
+            let mut last = None;
+            loop {
+                match ask().await {
+                    Ok(now) if last.as_ref() == Some(&now) => {}
+                    Ok(now) => {
+                        last = Some(now.clone());
+                        if let Err(end) = outlet.send(now).await {
+                            return end;
+                        }
+                    }
+                    Err(end) => return end,
+                }
+                tokio::time::sleep(TICK).await;
+            }
+        }))
+    }
+
     fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {
         self.slots.clone().try_acquire_owned().map_err(|_| {
             let words =

@@ -123,9 +123,9 @@ pub struct Policy {
     pub replicas: u32,
     pub min: u32,
     pub max: u32,
-    /// Triggers that failed when they were asked last.
+    /// Triggers that fail, those aside for which the fallback stands in.
     pub failing: u32,
-    /// Of these, such for which the fallback stands in.
+    /// Triggers for which the fallback stands in.
     pub fallen_back: u32,
 }
 
@@ -436,7 +436,7 @@ fn policies(policies: &[Policy], page: &mut Page) -> fmt::Result {
         (
             "policy_failing_triggers",
             |policy| policy.failing,
-            "Triggers of a policy that failed when they were asked last; told by the leader",
+            "Triggers of a policy that fail and have no fallback yet; told by the leader",
         ),
         (
             "policy_fallback_triggers",

@@ -110,9 +110,6 @@ fn build(check: &mut Check, document: &schema::ScalingPolicy) -> Policy {
             POLLING_DEFAULT,
             POLLING,
         ),
-        stale_after_ms: spec
-            .stale_after
-            .map(|stale| check.seconds("spec.staleAfter", Some(stale), 0, POLLING)),
         cooldown_ms: check.seconds(
             "spec.cooldownPeriod",
             spec.cooldown_period,
@@ -125,6 +122,9 @@ fn build(check: &mut Check, document: &schema::ScalingPolicy) -> Policy {
             0,
             COOLDOWN,
         ),
+        stale_after_ms: spec
+            .stale_after
+            .map(|stale| check.seconds("spec.staleAfter", Some(stale), 0, COOLDOWN)),
         triggers,
         fallback: spec
             .fallback

@@ -99,8 +99,8 @@ pub struct PolicySpec {
     pub polling_interval: Option<i64>,
     /// Seconds for which the last answer of a trigger that fails still counts: upwards only,
     /// and not where its goal is for all replicas together (`Value`). Three polling intervals
-    /// where it is left out; not less than one.
-    #[schemars(range(min = 1, max = limits::WAIT_SECONDS_MAX))]
+    /// where it is left out; 0 for not at all.
+    #[schemars(range(min = 0, max = limits::WAIT_SECONDS_MAX))]
     pub stale_after: Option<i64>,
     /// Seconds for which no trigger must have been active before the size falls to
     /// `idleReplicaCount` or 0; 300 where it is left out.

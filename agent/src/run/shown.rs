@@ -3,7 +3,7 @@
 //! Comes in: the log, the loop's last snapshot, gossip's counters. Goes out: a
 //! [`Reading`] when somebody asks. Waits for nothing but the ledger's lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use starling_api::view::{Snapshot, View};
 use starling_collect::node::Machine;
 use starling_consensus::tls::{Validities, now_s};
 use starling_consensus::{Credentials, Leadership, Log};
-use starling_engine::decide::health::fallen_back;
-use starling_engine::decide::reason::Report;
-use starling_engine::history::Health;
+use starling_engine::decide::Decision;
+use starling_engine::decide::reason::{Outcome, Report};
 use starling_engine::ledger::{Cause, Ledger};
+use starling_engine::policy::Name;
 use starling_engine::unit::{Ms, NodeId};
 use starling_gossip::{Meter, Ring, Stats};
 use starling_health::used::{Amount, Used, Workload};
@@ -51,7 +51,7 @@ impl Source for Shown {
             warnings: snapshot.warnings.len() as u64,
             halted: snapshot.halted.clone().or_else(|| ledger.halted.clone()),
             policies: if leadership.acting {
-                policies(&ledger)
+                policies(&ledger, &snapshot.live)
             } else {
                 Vec::new()
             },
@@ -165,23 +165,23 @@ fn amounts(of: HashMap<String, v1::ResourceAmount>) -> Vec<Amount> {
     amounts
 }
 
-fn policies(ledger: &Ledger) -> Vec<Policy> {
+fn policies(ledger: &Ledger, live: &BTreeMap<Name, Decision>) -> Vec<Policy> {
     let shown = ledger.policies.iter().map(|(name, in_force)| {
         let policy = &in_force.policy;
         let workload = ledger.workloads.get(&policy.target);
-        let health = |is: &dyn Fn(Health) -> bool| {
-            let all = workload.map(|workload| workload.history.health.values());
-            let found = all.into_iter().flatten().filter(|health| is(**health));
-            u32::try_from(found.count()).unwrap_or(u32::MAX)
+        let decision = live.get(name);
+        let count = |is: fn(&Outcome) -> bool| {
+            let inputs = decision.iter().flat_map(|it| &it.report.inputs);
+            let found = inputs.filter(|input| is(&input.outcome)).count();
+            u32::try_from(found).unwrap_or(u32::MAX)
         };
-        let fallback = policy.fallback.as_ref();
         Policy {
             name: format!("{}/{}", name.namespace, name.name),
             replicas: workload.map_or(0, |workload| workload.size),
             min: policy.replicas_min,
             max: policy.replicas_max,
-            failing: health(&|it| it.failures > 0),
-            fallen_back: health(&|it| fallen_back(it, fallback)),
+            failing: count(|it| matches!(it, Outcome::Failed { .. } | Outcome::Stale)),
+            fallen_back: count(|it| matches!(it, Outcome::Fallback { .. })),
         }
     });
     shown.collect()
@@ -216,10 +216,12 @@ pub fn since_sample(ledger: &Ledger, index: u64, now: Ms) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use starling_engine::decide::reason::{Input, Outcome, Step};
+    use std::collections::BTreeSet;
+
+    use starling_engine::decide::reason::{Failure, Input, Step};
     use starling_engine::demand::Summary;
-    use starling_engine::ledger::Record;
-    use starling_engine::policy::{Goal, Name};
+    use starling_engine::ledger::{InForce, Record};
+    use starling_engine::policy::{self, FallbackBehavior, Goal};
 
     use super::*;
 
@@ -264,8 +266,57 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_is_counted_under_what_had_the_last_word() {
-        let input = Input {
+    fn triggers_that_fail_are_counted_as_the_last_pass_saw_them() {
+        let mut ledger = Ledger::default();
+        for name in ["decided", "untouched"] {
+            let put = InForce {
+                policy: policy::Policy::default(),
+                revision: 1,
+                created_at: Ms(0),
+                source: String::new(),
+                copies: BTreeSet::new(),
+            };
+            ledger.policies.insert(name.into(), put);
+        }
+        let failed = Outcome::Failed {
+            reason: Failure::UnknownType,
+            failures: 1,
+            kept: None,
+        };
+        let stands_in = Outcome::Fallback {
+            stated: 3,
+            replicas: 3,
+            failures: 4,
+            successes: 1,
+            behavior: FallbackBehavior::Static,
+            reason: None,
+            needed: None,
+        };
+        let fine = Outcome::Proposes {
+            replicas: 3,
+            within_tolerance: false,
+        };
+        let inputs = [failed, Outcome::Stale, stands_in, fine, Outcome::Unheard];
+        let report = Report {
+            inputs: inputs.map(input).into(),
+            ..Report::default()
+        };
+        let decision = Decision {
+            target: 3,
+            changes: Vec::new(),
+            report,
+            evidence: None,
+        };
+        let shown = policies(&ledger, &BTreeMap::from([("decided".into(), decision)]));
+        let counts: Vec<_> = shown
+            .iter()
+            .map(|it| (it.failing, it.fallen_back))
+            .collect();
+        assert_eq!(counts, [(2, 1), (0, 0)]);
+    }
+
+    fn input(outcome: Outcome) -> Input {
+        Input {
             trigger: "queue".into(),
             source: "redis".into(),
             goal: Goal::AverageValue { milli: 1_000 },
@@ -273,11 +324,16 @@ mod tests {
             age_ms: Some(0),
             pods: None,
             band: None,
-            outcome: Outcome::Proposes {
-                replicas: 3,
-                within_tolerance: false,
-            },
-        };
+            outcome,
+        }
+    }
+
+    #[test]
+    fn a_decision_is_counted_under_what_had_the_last_word() {
+        let input = input(Outcome::Proposes {
+            replicas: 3,
+            within_tolerance: false,
+        });
         let mut report = Report {
             inputs: vec![input],
             winner: Some(0),

@@ -2,8 +2,9 @@
 //!
 //! Comes in: the readings of the triggers that go into it, and the history. Goes out:
 //! what each of those says, and the one proposal that the formula's value makes. A
-//! trigger that fails makes the value unknown, never 0: nothing shrinks until it answers
-//! or the fallback stands in, or, where the policy says so, it is nil in the formula.
+//! trigger that fails makes the value unknown, never 0, once what it said before is too
+//! old: nothing shrinks until it answers or the fallback stands in, or, where the policy
+//! says so, it is nil in the formula.
 
 use super::metric::{Proposal, Scale};
 use super::reason::{Failure, Input, Outcome, source_name};
@@ -11,23 +12,25 @@ use super::trigger::{Said, StandIn, Verdict, expired, judge, keeps, polled, prop
 use super::{Inputs, Reading, health};
 use crate::formula::Formula;
 use crate::history::{Change, Health};
-use crate::policy::{FallbackBehavior, Goal, Source, Trigger};
+use crate::policy::{FallbackBehavior, Source, Trigger};
 use crate::unit::Ms;
 
 /// One trigger that goes into the formula.
 #[derive(Debug, Clone)]
 pub struct Part {
     pub said: Said,
-    /// In milli-units, not too old to count; `None` where it isn't known.
-    milli: Option<i64>,
+    /// In milli-units, with its time, and not too old to count; `None` where it isn't known.
+    value: Option<(i64, Ms)>,
     /// It failed since.
     kept: bool,
-    at: Option<Ms>,
     health: Health,
     /// It failed more often in a row than the fallback's threshold, and hasn't answered
     /// well often enough since.
     fallen: bool,
 }
+
+/// What says how many replicas there are: put into a formula, it brings a ratio back.
+const COUNTS_REPLICAS: &str = "kubernetes-workload";
 
 /// Those of the policy, in its order.
 pub fn parts(inputs: &Inputs<'_>) -> Vec<Part> {
@@ -36,66 +39,41 @@ pub fn parts(inputs: &Inputs<'_>) -> Vec<Part> {
     let goal = formula
         .and_then(|(at, _)| triggers.get(at))
         .map(|it| it.goal);
+    let counts = |trigger: &Trigger| match &trigger.source {
+        Source::External { kind, .. } => kind == COUNTS_REPLICAS,
+        _ => false,
+    };
+    let keeps_at = |at: Ms| {
+        let ratio = triggers.iter().any(counts);
+        !ratio && goal.is_some_and(|goal| keeps(inputs, goal, at))
+    };
     let fed = triggers.iter().enumerate();
     let fed = fed.filter(|(_, trigger)| trigger.source.feeds_formulas());
-    fed.map(|(index, trigger)| part(inputs, index, trigger, goal.unwrap_or(trigger.goal)))
+    fed.map(|(index, trigger)| part(inputs, index, trigger, keeps_at))
         .collect()
 }
 
-/// `goal` is the formula's.
-fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, goal: Goal) -> Part {
+/// One of them; `keeps_at` says whether what was said then still counts after a failure.
+fn part(
+    inputs: &Inputs<'_>,
+    index: usize,
+    trigger: &Trigger,
+    keeps_at: impl Fn(Ms) -> bool,
+) -> Part {
     let fallback = inputs.policy.fallback.as_ref();
     let before = known(inputs, &trigger.name);
-    let (outcome, milli, at, good) = match inputs.readings.get(index) {
-        _ if matches!(trigger.source, Source::Unknown { .. }) => {
-            (failed(Failure::UnknownType), None, None, false)
-        }
-        Some(Reading::Value { milli, at, .. }) if expired(inputs, *at) => {
-            (Outcome::Stale, Some(*milli), Some(*at), true)
-        }
-        Some(Reading::Value { milli, at, .. }) => {
-            (Outcome::Composed, Some(*milli), Some(*at), true)
-        }
-        Some(Reading::Failed { why, at } | Reading::Kept { why, at, .. }) => {
-            (failed(Failure::source(why)), None, Some(*at), false)
-        }
-        _ => (Outcome::Unheard, None, None, false),
+    let poll = |good, at| {
+        let poll = health::Poll { good, at };
+        health::after(before, poll, inputs.now, fallback)
     };
-    // An answer that is too old to act on isn't counted again.
-    let counts = at.filter(|_| outcome != Outcome::Stale);
-    let state = counts.map_or(before, |at| {
-        health::after(before, health::Poll { good, at }, inputs.now, fallback)
-    });
-    let change = (state != before).then(|| Change::Answered {
-        trigger: trigger.name.clone(),
-        health: state,
-    });
-    let outcome = match outcome {
-        Outcome::Failed { reason, .. } => Outcome::Failed {
-            reason,
-            failures: state.failures,
-            kept: None,
-        },
-        other => other,
-    };
-    let fallen = health::fallen_back(state, fallback);
-    let kept = match inputs.readings.get(index) {
-        Some(Reading::Kept { last, .. }) if !fallen => kept(inputs, goal, last),
-        _ => None,
-    };
-    let fresh = outcome == Outcome::Composed;
-    let (value, taken) = match kept {
-        Some((milli, taken)) => (Some(milli), Some(taken)),
-        None => (milli, at),
-    };
-    Part {
+    let shown = |outcome, value: Option<(i64, Ms)>, at: Option<Ms>, health| Part {
         said: Said {
             input: Input {
                 trigger: trigger.name.clone(),
                 source: source_name(&trigger.source),
                 goal: trigger.goal,
-                value,
-                age_ms: taken.map(|at| inputs.now.since(at)),
+                value: value.map(|(milli, _)| milli),
+                age_ms: at.map(|at| inputs.now.since(at)),
                 pods: None,
                 band: None,
                 outcome,
@@ -103,29 +81,61 @@ fn part(inputs: &Inputs<'_>, index: usize, trigger: &Trigger, goal: Goal) -> Par
             active: false,
             failing: false,
             floor: None,
-            change,
+            change: (health != before).then(|| Change::Answered {
+                trigger: trigger.name.clone(),
+                health,
+            }),
         },
-        milli: value.filter(|_| fresh || kept.is_some()),
-        kept: kept.is_some(),
-        at: taken,
-        health: state,
-        fallen,
-    }
-}
-
-/// What a failing trigger's last answer still puts into the formula.
-fn kept(inputs: &Inputs<'_>, goal: Goal, last: &Reading) -> Option<(i64, Ms)> {
-    match last {
-        Reading::Value { milli, at, .. } if keeps(inputs, goal, *at) => Some((*milli, *at)),
-        _ => None,
-    }
-}
-
-fn failed(reason: Failure) -> Outcome {
-    Outcome::Failed {
-        reason,
-        failures: 0,
+        value: None,
+        kept: false,
+        health,
+        fallen: health::fallen_back(health, fallback),
+    };
+    let failed = |why: &str, health: Health| Outcome::Failed {
+        reason: Failure::source(why),
+        failures: health.failures,
         kept: None,
+    };
+    match inputs.readings.get(index) {
+        _ if matches!(trigger.source, Source::Unknown { .. }) => {
+            let outcome = Outcome::Failed {
+                reason: Failure::UnknownType,
+                failures: before.failures,
+                kept: None,
+            };
+            shown(outcome, None, None, before)
+        }
+        // An answer that is too old to act on isn't counted again.
+        Some(Reading::Value { milli, at, .. }) if expired(inputs, *at) => {
+            shown(Outcome::Stale, Some((*milli, *at)), Some(*at), before)
+        }
+        Some(Reading::Value { milli, at, .. }) => {
+            let value = Some((*milli, *at));
+            Part {
+                value,
+                ..shown(Outcome::Composed, value, Some(*at), poll(true, *at))
+            }
+        }
+        Some(Reading::Failed { why, at }) => {
+            let health = poll(false, *at);
+            shown(failed(why, health), None, Some(*at), health)
+        }
+        Some(Reading::Kept { why, at, last }) => {
+            let health = poll(false, *at);
+            let part = shown(failed(why, health), None, Some(*at), health);
+            let value = match **last {
+                Reading::Value { milli, at, .. } if !part.fallen && keeps_at(at) => {
+                    Some((milli, at))
+                }
+                _ => None,
+            };
+            Part {
+                value,
+                kept: value.is_some(),
+                ..part
+            }
+        }
+        _ => shown(Outcome::Unheard, None, None, before),
     }
 }
 
@@ -169,10 +179,10 @@ pub fn evaluate(
     let above = made.milli.is_some_and(|it| it > trigger.activation_milli);
     // What the formula makes of a failure wakes the workload as a fallback does, so that
     // not even that puts it to rest.
-    let nil = made.computed == Some(true) && parts.iter().any(|part| part.milli.is_none());
+    let nil = made.milli.is_some() && parts.iter().any(|part| part.value.is_none());
     let health = fallen.map_or(made.health.unwrap_or(state), |part| part.health);
     let (outcome, active, failing) = judge(made.verdict, floor, health, above || nil);
-    let oldest = parts.iter().filter_map(|part| part.at).min();
+    let oldest = parts.iter().filter_map(|part| Some(part.value?.1)).min();
     Said {
         input: Input {
             trigger: trigger.name.clone(),
@@ -194,7 +204,7 @@ pub fn evaluate(
 /// The first trigger without which the formula can't be computed; one that failed comes
 /// before one that wasn't heard yet.
 fn silent(parts: &[Part], routes: bool) -> Option<&Part> {
-    let lacks = |part: &&Part| part.milli.is_none() && !(routes && part.fallen);
+    let lacks = |part: &&Part| part.value.is_none() && !(routes && part.fallen);
     let unheard = |part: &&Part| part.said.input.outcome == Outcome::Unheard;
     let mut silent = parts.iter().filter(lacks);
     let mut failed = silent.clone().filter(|part| !unheard(part));
@@ -205,7 +215,7 @@ fn silent(parts: &[Part], routes: bool) -> Option<&Part> {
 struct Made {
     verdict: Verdict,
     milli: Option<i64>,
-    /// Whether it has a result; `None` where it wasn't computed.
+    /// Whether it has a result; `None` where it wasn't computed, or not from answers alone.
     computed: Option<bool>,
     /// It says itself that it has nothing to say.
     nothing: bool,
@@ -235,7 +245,8 @@ impl Made {
     fn of(trigger: &Trigger, text: &str, scale: &Scale, parts: &[Part]) -> Made {
         let names = parts.iter().map(|part| part.said.input.trigger.as_str());
         let names: Vec<&str> = names.collect();
-        let values: Vec<Option<i64>> = parts.iter().map(|part| part.milli).collect();
+        let values = parts.iter().map(|part| part.value.map(|(milli, _)| milli));
+        let values: Vec<Option<i64>> = values.collect();
         let result = Formula::parse(text, &names).and_then(|it| it.milli(&values));
         let kept = parts.iter().find(|part| part.kept);
         let (verdict, milli) = match result {
@@ -249,13 +260,14 @@ impl Made {
                 None,
             ),
         };
-        let nothing = milli.is_none() && parts.iter().any(|part| part.milli.is_none());
+        let nothing = milli.is_none() && parts.iter().any(|part| part.value.is_none());
         Made {
-            computed: Some(milli.is_some()),
+            // What was said before a failure is no answer that a fallback could end by.
+            computed: kept.is_none().then_some(milli.is_some()),
             verdict,
             milli,
             nothing,
-            health: kept.map(|part| part.health),
+            health: None,
         }
     }
 }

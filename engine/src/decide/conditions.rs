@@ -177,12 +177,8 @@ fn message(condition: &Condition, about: &About<'_>, report: &Report) -> String 
 
 fn winner(report: &Report) -> Option<String> {
     let input = report.inputs.get(report.winner? as usize)?;
-    let before = match input.outcome {
-        Outcome::Failed { .. } => "what was known of ",
-        _ => "",
-    };
     Some(format!(
-        "the size was computed from {before}{}, which asks for {}",
+        "the size was computed from {}, which asks for {}",
         input.trigger,
         replicas(input.outcome.proposal()?)
     ))
@@ -191,8 +187,10 @@ fn winner(report: &Report) -> Option<String> {
 /// The words of the first trigger that says nothing.
 fn failed(report: &Report) -> Option<String> {
     let silent = report.inputs.iter().position(|input| {
-        let composed = input.outcome == Outcome::Composed;
-        input.outcome.proposal().is_none() && !composed
+        matches!(
+            input.outcome,
+            Outcome::Failed { .. } | Outcome::Stale | Outcome::Unheard | Outcome::NoReplicas
+        )
     })?;
     report.reasons().nth(silent).map(|(_, words)| words)
 }

@@ -120,8 +120,8 @@ fn obstacles(case: Case<'_>, report: &Report, outlook: &mut Vec<Outlook>) {
             outlook.push(field("spec.behavior.scaleDown.selectPolicy", current - 1));
         }
         outlook.extend(notes.paused_scale_in.then(|| annotation("paused-scale-in")));
-        outlook.extend(report.inputs.iter().flat_map(|i| silent(policy, i)));
     }
+    outlook.extend(report.inputs.iter().flat_map(|i| silent(policy, i)));
     if outlook.is_empty() && current > floor {
         let hold = report.inputs.iter();
         let hold = hold.filter(|input| input.outcome.proposal() == Some(current));
@@ -151,7 +151,9 @@ fn rest(policy: &Policy, report: &Report) -> Option<Outlook> {
         .iter()
         .any(|step| matches!(step, Step::CoolingDown { .. } | Step::RestWithheld));
     let smallest = report.from == at_work(policy).0;
-    (policy.may_rest() && smallest && !held).then_some(Outlook::Quiet {
+    let fails = |input: &Input| is_silent(&input.outcome);
+    let certain = !report.inputs.iter().any(fails);
+    (policy.may_rest() && smallest && !held && certain).then_some(Outlook::Quiet {
         ms: policy.cooldown_ms,
     })
 }
@@ -342,14 +344,17 @@ fn wakers(policy: &Policy) -> impl Iterator<Item = Outlook> {
     })
 }
 
+fn is_silent(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Failed { .. } | Outcome::Stale | Outcome::Unheard
+    )
+}
+
 /// A trigger that says nothing would have to answer, or to fail often enough for
 /// the fallback.
 fn silent(policy: &Policy, input: &Input) -> impl Iterator<Item = Outlook> {
-    let answer = matches!(
-        input.outcome,
-        Outcome::Failed { .. } | Outcome::Stale | Outcome::Unheard
-    )
-    .then(|| Outlook::Answer {
+    let answer = is_silent(&input.outcome).then(|| Outlook::Answer {
         trigger: input.trigger.clone(),
     });
     let more = match (&input.outcome, policy.fallback) {

@@ -98,9 +98,9 @@ pub(super) fn judge(
             (f.outcome(state, Some(reason)), true, false)
         }
         (Verdict::Bad(reason), None) => (failed(reason, state, None), false, true),
-        // It fails all the same, so that nothing shrinks by what was true once.
+        // It fails all the same, so that nothing shrinks, wakes or rests by what was true once.
         (Verdict::Kept(proposal, reason), None) => {
-            (failed(reason, state, Some(proposal.replicas)), above, true)
+            (failed(reason, state, Some(proposal.replicas)), false, true)
         }
         (Verdict::Stale, None) => (Outcome::Stale, false, true),
         (Verdict::Unheard, None) => (Outcome::Unheard, false, true),

@@ -70,9 +70,7 @@ pub fn policy(draw: &mut Draw<'_>) -> Policy {
             _ => Zero::Activation,
         },
         controller: controller(draw),
-        stale_after_ms: draw
-            .rarely(4)
-            .then(|| draw.wait_ms().saturating_add(60_000)),
+        stale_after_ms: draw.rarely(4).then(|| draw.wait_ms()),
     };
     if let Strategy::Objective(_) = policy.strategy {
         settle(draw, &mut policy);

@@ -142,9 +142,8 @@ fn uncertain(inputs: &Inputs<'_>, index: usize, trigger: &Trigger) -> bool {
         return true;
     }
     let intervals_ms = inputs.policy.polling_interval_ms.saturating_mul(3);
-    let stale_ms = inputs.policy.stale_after_ms;
-    let old_ms = stale_ms.unwrap_or(intervals_ms.max(60_000));
-    let old = |at: Ms| inputs.now.since(at) > old_ms;
+    let kept_ms = inputs.policy.stale_after_ms.unwrap_or(intervals_ms);
+    let old = |at: Ms| inputs.now.since(at) > kept_ms.max(60_000);
     let without_samples =
         |sums: &Sums| sums.samples == 0 && !matches!(trigger.goal, Goal::Value { .. });
     match inputs.readings.get(index) {

@@ -1,7 +1,7 @@
 //! What a trigger said before it failed: how long that counts, and for what.
 
 use starling_engine::decide::Reading;
-use starling_engine::decide::reason::Outcome;
+use starling_engine::decide::reason::{ConditionKind, Outcome, Outlook, Status};
 use starling_engine::policy::{FallbackBehavior, Goal, STALE_INTERVALS, Source, Trigger};
 
 use super::scenario::{Scenario, cpu, fallback, named, queue, ten_each, usage, value};
@@ -81,13 +81,63 @@ fn it_counts_for_three_intervals_or_for_as_long_as_the_policy_says() {
 }
 
 #[test]
-fn an_answer_without_a_failure_counts_as_long_as_the_policy_says() {
+fn an_answer_that_is_merely_late_has_a_minute_or_as_long_as_a_failure_leaves_it() {
+    for (stale_after_s, limit_s) in [(0, 60), (40, 60), (200, 200)] {
+        let mut web = web(vec![ten_each()], 4);
+        web.policy.stale_after_ms = Some(stale_after_s * 1_000);
+        web.read(vec![value(20)]).later(limit_s);
+        assert_eq!(web.look().report.raw, Some(2));
+        web.later(1);
+        assert_eq!(web.look().report.inputs[0].outcome, Outcome::Stale);
+    }
+}
+
+/// The conditions, and what would have to happen for the size to change.
+#[test]
+fn a_size_that_rests_on_it_is_said_to() {
+    for (asked_for, size) in [(40, 4), (20, 4), (5, 1)] {
+        let mut web = web(vec![ten_each()], size);
+        web.policy.replicas_min = 1;
+        web.read(vec![value(asked_for)]).pass();
+        (web.size, web.history.changed_at) = (size, None);
+        web.later(1);
+        fail(&mut web);
+        let report = web.look().report;
+        assert_eq!(report.target, size, "{report}");
+        let mut conditions = report.conditions.iter();
+        let active = conditions.find(|it| it.kind == ConditionKind::ScalingActive);
+        let active = active.unwrap();
+        assert_eq!(
+            (active.status, active.reason.as_ref()),
+            (Status::False, "FailedGetExternalMetric"),
+            "{report}"
+        );
+        let answer = Outlook::Answer {
+            trigger: "queue".into(),
+        };
+        assert!(report.outlook.contains(&answer), "{:?}", report.outlook);
+    }
+}
+
+#[test]
+fn it_wakes_nothing() {
+    let mut web = web(vec![ten_each()], 0).with(|policy| policy.replicas_min = 0);
+    web.read(vec![value(40)]).later(1);
+    fail(&mut web);
+    for _ in 0..100 {
+        web.later(1).pass();
+        assert_eq!(web.size, 0);
+    }
+}
+
+#[test]
+fn a_policy_may_have_it_count_for_no_time() {
     let mut web = web(vec![ten_each()], 4);
-    web.policy.stale_after_ms = Some(40_000);
-    web.read(vec![value(20)]).later(40);
-    assert_eq!(web.look().report.raw, Some(2));
-    web.later(1);
-    assert_eq!(web.look().report.inputs[0].outcome, Outcome::Stale);
+    web.policy.stale_after_ms = Some(0);
+    assert_eq!(web.policy.check(), []);
+    web.read(vec![value(60)]).later(1);
+    fail(&mut web);
+    assert_eq!(kept(&web), None);
 }
 
 /// A ratio would be applied again to the size that it has led to.
@@ -176,6 +226,61 @@ fn a_formula_is_computed_with_it_and_counts_as_failing() {
     let said = "failed: it is computed with what queue said before it failed; what it said \
                 before still counts and asks for 7 replicas";
     assert!(plain.contains(said), "{plain}");
+    assert!(
+        plain.contains("queue (metrics-api) failed: down. "),
+        "{plain}"
+    );
     web.later(STALE_INTERVALS * 30);
     assert_eq!(web.look().report.raw, None);
+}
+
+/// What counts the replicas would multiply what was said with itself.
+#[test]
+fn a_formula_with_the_number_of_replicas_keeps_nothing() {
+    let each = Goal::AverageValue { milli: 10_000 };
+    let formula = Trigger {
+        source: Source::Formula {
+            text: "queue * pods".into(),
+        },
+        ..named("formula", each)
+    };
+    let mut pods = named("pods", each);
+    if let Source::External { kind, .. } = &mut pods.source {
+        *kind = "kubernetes-workload".into();
+    }
+    let mut web = web(vec![queue(each), pods, formula], 4);
+    web.read(vec![value(15), value(4)]).pass();
+    web.later(1);
+    fail(&mut web);
+    assert_eq!(web.look().report.raw, None);
+}
+
+/// The fallback of a formula ends by answers alone.
+#[test]
+fn what_was_said_before_a_failure_is_no_answer_that_ends_a_fallback() {
+    let each = Goal::AverageValue { milli: 10_000 };
+    let formula = Trigger {
+        source: Source::Formula {
+            text: "100 / queue".into(),
+        },
+        ..named("formula", each)
+    };
+    let mut web = web(vec![queue(each), formula], 8);
+    web.policy.fallback = Some(fallback(8, FallbackBehavior::Static));
+    for _ in 0..5 {
+        web.later(30).read(vec![value(0)]).pass();
+    }
+    assert_eq!(web.size, 8);
+    web.later(30).read(vec![value(50)]).pass();
+    for _ in 0..2 {
+        web.later(30);
+        fail(&mut web);
+        web.pass();
+    }
+    web.later(30).read(vec![value(50)]).pass();
+    assert_eq!(web.size, 8, "{}", web.look().report);
+    for _ in 0..3 {
+        web.later(30).read(vec![value(50)]).pass();
+    }
+    assert_eq!(web.size, 1, "{}", web.look().report);
 }

@@ -93,7 +93,7 @@ fn every_kind_of_nonsense_is_named_with_its_field() {
             });
         }),
         ("spec.staleAfter", |p| {
-            p.stale_after_ms = Some(p.polling_interval_ms - 1);
+            p.stale_after_ms = Some(604_800_001);
         }),
         ("spec.fallback.replicas", |p| {
             p.fallback = Some(fallback(500, FallbackBehavior::Static));

@@ -147,7 +147,7 @@ pub fn fallback(fallback: &Fallback, active: bool) -> v1::Fallback {
         }
         .into(),
         active,
-        recovery_threshold: fallback.recovery(),
+        recovery_threshold: Some(fallback.recovery()),
     }
 }
 

@@ -3,14 +3,13 @@
 use std::net::TcpListener;
 
 use serde_json::{Value as Json, json};
+use starling_rig::cluster::Cluster;
+use starling_rig::cluster::files::Documents;
+use starling_tests::binary;
 use starling_tests::servers::External;
+use starling_tests::sleepers::PROCESS;
 
-use super::{Question, is};
-
-fn certificate() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    (made.cert.pem(), made.signing_key.serialize_pem())
-}
+use super::{Question, certificate, counting, is};
 
 fn plain() -> Option<External> {
     let (cert, key) = certificate();
@@ -205,4 +204,43 @@ async fn over_tls_the_one_who_answers_has_to_prove_who_it_is_and_so_may_the_one_
         why.ends_with("the parameter `tlsClientKey` holds no private key in PEM form"),
         "{why}"
     );
+}
+
+/// A cluster that keeps KEDA asks Starling's agents what a policy wants, in a dry run, or what
+/// one of its triggers says: here they ask each other.
+#[tokio::test]
+async fn what_a_policy_wants_is_told_by_every_agent() {
+    let asked = counting::Asked::default();
+    let url = counting::serve(&asked, None).await;
+    let policy = format!(
+        "apiVersion: starling.sh/v1alpha1\nkind: ScalingPolicy\nmetadata: {{name: jobs}}\nspec:\n  \
+         scaleTargetRef: {{kind: Process, name: jobs}}\n  pollingInterval: 1\n  dryRun: true\n  \
+         minReplicaCount: 3\n  triggers:\n  - type: metrics-api\n    name: queue\n    metadata: \
+         {{url: '{url}', valueLocation: n, targetValue: '10'}}\n"
+    );
+    let documents = Documents {
+        each: PROCESS.into(),
+        first: policy,
+    };
+    let mut cluster = Cluster::new(&binary(), 3).unwrap();
+    cluster.start(&documents).await.unwrap();
+    let user = starling_keys::load_client(&cluster.user_keys()).unwrap();
+    let secrets = [
+        ("caCert", user.ca.as_str()),
+        ("tlsClientCert", &user.certificate),
+        ("tlsClientKey", &user.key),
+    ];
+    for address in cluster.api_addresses() {
+        let question = |more: &str, secrets: &[(&str, &str)]| {
+            let settings = format!(", enableTLS: 'true', policy: jobs{more}");
+            question("external", &address, &settings, secrets)
+        };
+        question("", &secrets).until(|it| it.milli == 3_000).await;
+        let queue = question(", trigger: queue", &secrets);
+        queue.until(|it| it.milli == 0).await;
+        let nobody = question(", trigger: nobody", &secrets);
+        nobody.fails("it has queue").await;
+        let without = question("", &secrets[..1]);
+        without.fails("CertificateRequired").await;
+    }
 }

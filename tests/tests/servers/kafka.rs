@@ -2,16 +2,11 @@
 
 use starling_tests::servers::{Kafka, Way};
 
-use super::{Question, is};
+use super::{Question, certificate, is};
 
 /// As Kafka's user has it.
 const RIGHT: &str = "p@/s=1";
 const NOTHING: &[(&str, &str)] = &[];
-
-fn certificate() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    (made.cert.pem(), made.signing_key.serialize_pem())
-}
 
 fn start() -> Option<Kafka> {
     let (cert, key) = certificate();

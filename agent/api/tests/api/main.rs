@@ -10,4 +10,5 @@ mod harness;
 mod limits;
 mod reads;
 mod replicas;
+mod scaler;
 mod streams;

@@ -93,7 +93,7 @@ pub struct Fallback {
     pub replicas: u32,
     pub behavior: &'static str,
     pub active: bool,
-    pub recovery_threshold: u32,
+    pub recovery_threshold: Option<u32>,
 }
 
 /// As Kubernetes states it.

@@ -21,7 +21,7 @@ pub struct Settings {
     pub initial_cooldown_ms: u64,
     pub cpu_initialization_period_ms: u64,
     pub initial_readiness_delay_ms: u64,
-    pub stale_after_ms: u64,
+    pub stale_after_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -112,7 +112,7 @@ impl From<&v1::Policy> for Settings {
             initial_cooldown_ms: span_ms(policy.initial_cooldown.as_ref()),
             cpu_initialization_period_ms: span_ms(policy.cpu_initialization_period.as_ref()),
             initial_readiness_delay_ms: span_ms(policy.initial_readiness_delay.as_ref()),
-            stale_after_ms: span_ms(policy.stale_after.as_ref()),
+            stale_after_ms: policy.stale_after.as_ref().map(|it| span_ms(Some(it))),
         }
     }
 }

@@ -105,9 +105,8 @@ impl Keeper {
             }
             News::Rivals(rivals) => self.rivals = rivals,
             News::Written(name, written) => {
-                let flips = self.untold.remove(&name).unwrap_or_default();
                 if written.is_some() {
-                    self.written.extend(flips);
+                    self.tell_written(&name);
                 }
                 let shown = self.shown.get(&name);
                 let written = written.map(|written| Packed::of(&written));
@@ -121,6 +120,11 @@ impl Keeper {
                 };
             }
         }
+    }
+
+    fn tell_written(&mut self, name: &Name) {
+        let flips = self.untold.remove(name);
+        self.written.extend(flips.into_iter().flatten());
     }
 
     fn list(&mut self, origin: Origin, all: BTreeMap<Name, Seen>) {
@@ -328,7 +332,12 @@ impl Keeper {
             let failing = known.report.and_then(conditions::failing);
             wanted = keda::project(&wanted, about, failing.as_ref());
         }
-        if urgency(&former, &wanted) <= Urgency::Refresh {
+        let urgency = urgency(&former, &wanted);
+        if urgency == Urgency::None {
+            // A write whose answer was lost has been made.
+            self.tell_written(name);
+        }
+        if urgency <= Urgency::Refresh {
             self.open.remove(name);
         } else {
             self.open.insert(name.clone());

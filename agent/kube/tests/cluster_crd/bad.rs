@@ -83,8 +83,8 @@ pub fn bad() -> Vec<(Value, Value, &'static str)> {
         ),
         (
             t(),
-            json!({ "staleAfter": 1 }),
-            "spec.staleAfter: Invalid value: must not be less than pollingInterval, which is 2",
+            json!({ "staleAfter": -1 }),
+            "spec.staleAfter in body should be greater than or equal to 0",
         ),
         (
             t(),

@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 
-use super::{Case, at_work, switched_off};
+use super::{Case, at_work, is_silent, switched_off};
 use crate::decide::limit::Limited;
 use crate::decide::metric::{self, Error, Proposal, Scale};
 use crate::decide::ratio::Tolerance;
@@ -73,12 +73,7 @@ impl Room {
         let (policy, current) = (case.policy, case.current);
         let notes = &policy.annotations;
         let (floor, cap) = at_work(policy);
-        let failing = |input: &Input| {
-            matches!(
-                input.outcome,
-                Outcome::Failed { .. } | Outcome::Stale | Outcome::Unheard
-            )
-        };
+        let failing = |input: &Input| is_silent(&input.outcome);
         let certain = !report.inputs.iter().any(failing);
         let cooling = |step: &Step| matches!(step, Step::CoolingDown { .. });
         // It shrinks by itself.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::Pass;
 use crate::decide::banded;
 use crate::decide::limit::{self, Limited, Recent};
-use crate::decide::reason::{ConditionKind, Step, failure_code};
+use crate::decide::reason::{ConditionKind, Outcome, Step, failure_code};
 use crate::decide::stabilize::Log;
 use crate::history::{Change, Recommendation, runs};
 use crate::policy::{Banded, Strategy};
@@ -47,7 +47,10 @@ impl<'a> Pass<'a> {
             self.condition(ConditionKind::ScalingActive, false, failed);
             return current;
         }
-        self.condition(ConditionKind::ScalingActive, true, "ValidMetricFound");
+        match failed.filter(|_| self.goes_by_what_failed()) {
+            Some(failed) => self.condition(ConditionKind::ScalingActive, false, failed),
+            None => self.condition(ConditionKind::ScalingActive, true, "ValidMetricFound"),
+        }
         let log = self.record(raw);
         let mut size = raw;
         if let Strategy::Banded(bands) = &self.policy.strategy {
@@ -60,6 +63,13 @@ impl<'a> Pass<'a> {
             self.able = "ReadyForNewScale";
         }
         self.pauses(size)
+    }
+
+    /// Whether the largest proposal is what a trigger said before it failed.
+    fn goes_by_what_failed(&self) -> bool {
+        let winner = self.report.winner.map(|winner| winner as usize);
+        let input = winner.and_then(|winner| self.report.inputs.get(winner));
+        input.is_some_and(|input| matches!(input.outcome, Outcome::Failed { .. }))
     }
 
     /// The reason of a trigger that fails, where one does.

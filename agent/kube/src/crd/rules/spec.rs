@@ -41,14 +41,6 @@ fn bounds() -> Vec<Rule> {
             "must not be more than maxReplicaCount, which is 100 where it is left out",
         )
         .blames(".fallback.replicas"),
-        Rule::new(
-            "",
-            "!has(self.staleAfter) || \
-             self.staleAfter >= (has(self.pollingInterval) ? self.pollingInterval : 2)",
-            "must not be less than pollingInterval, which is 2 where it is left out: the next \
-             answer may come after that",
-        )
-        .blames(".staleAfter"),
     ]
 }
 

@@ -27,6 +27,8 @@ struct Bench {
     gone: Option<String>,
     /// Statuses can't be written.
     refuses: bool,
+    /// They are written, and nobody hears of it but by the object's stream.
+    late: bool,
 }
 
 fn spec(max: u32) -> Value {
@@ -95,6 +97,7 @@ impl Bench {
             happenings: Vec::new(),
             gone: None,
             refuses: false,
+            late: false,
         };
         let cluster = "c".to_owned();
         let found = Command::Found {
@@ -191,11 +194,15 @@ impl Bench {
         self.happenings.extend(turn.happenings);
         for (name, status) in turn.statuses {
             self.writes += 1;
-            let written = (!self.refuses).then(|| Box::new(status.clone()));
-            if written.is_some() {
-                self.statuses.insert(name.clone(), status);
+            if !self.refuses {
+                self.statuses.insert(name.clone(), status.clone());
             }
+            let known = !self.refuses && !self.late;
+            let written = known.then(|| Box::new(status));
             self.keeper.take(News::Written(name, written));
+            if self.late {
+                self.apply(1, &spec(9));
+            }
         }
     }
 
@@ -394,6 +401,23 @@ fn a_policy_whose_workload_another_scales_keeps_nothing_but_the_reason() {
     bench.seconds(3);
     assert_eq!(bench.condition("Ready").as_deref(), Some("True InForce"));
     assert_eq!(bench.status().size, Some(2));
+}
+
+#[test]
+fn what_a_write_said_whose_answer_came_too_late_is_told_once() {
+    let mut bench = Bench::new();
+    bench.apply(1, &spec(9));
+    bench.seconds(3);
+    bench.late = true;
+    bench.gone = Some("deployments.apps \"web\" not found".into());
+    bench.seconds(20);
+    let failed = "ScalingPolicy FailedGetScale".to_owned();
+    let told = bench.told();
+    assert_eq!(
+        told.iter().filter(|it| **it == failed).count(),
+        1,
+        "{told:?}"
+    );
 }
 
 #[test]

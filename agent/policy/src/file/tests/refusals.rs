@@ -54,30 +54,16 @@ fn an_idle_count_that_is_not_below_the_minimum_is_refused() {
 }
 
 #[test]
-fn an_answer_counts_at_least_until_the_next_one_may_come() {
-    refused_with(
-        "pollingInterval: 30\n  staleAfter: 29",
-        &[
-            "10:15: spec.staleAfter: is 29 s; must be between spec.pollingInterval, 30 s, after \
-             which the next answer may come, and 7 days",
-        ],
-    );
-    refused_with(
-        "staleAfter: 0",
-        &["9:15: spec.staleAfter: must be 1 to 604800, is 0"],
-    );
-}
-
-#[test]
 fn all_that_is_wrong_is_said_at_once() {
     refused(
         POLICY,
         MIN,
-        "minReplicaCount: -1\n  pollingInterval: 0\n  cooldownPeriod: -5",
+        "minReplicaCount: -1\n  pollingInterval: 0\n  cooldownPeriod: -5\n  staleAfter: -1",
         &[
             "9:20: spec.minReplicaCount: must be 0 to 100000, is -1",
             "10:20: spec.pollingInterval: must be 1 to 604800, is 0",
             "11:19: spec.cooldownPeriod: must be 0 to 604800, is -5",
+            "12:15: spec.staleAfter: must be 0 to 604800, is -1",
         ],
     );
 }

@@ -1,0 +1,142 @@
+//! KEDA asks what a policy wants, at any agent.
+
+use std::sync::Arc;
+
+use starling_api::view::Snapshot;
+use starling_engine::decide::reason::{Failure, Input, Outcome};
+use starling_engine::policy::Goal;
+use starling_proto::externalscaler::external_scaler_client::ExternalScalerClient;
+use starling_proto::externalscaler::{GetMetricsRequest, ScaledObjectRef};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::harness::{Home, channel, eventually, live, next, policy};
+
+fn object(settings: &[(&str, &str)]) -> ScaledObjectRef {
+    let settings = settings.iter();
+    ScaledObjectRef {
+        name: "web".into(),
+        namespace: "default".into(),
+        scaler_metadata: settings
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    }
+}
+
+/// Target and value, as KEDA asks for them.
+async fn asked(
+    client: &ExternalScalerClient<Channel>,
+    settings: &[(&str, &str)],
+) -> Result<(f64, f64), tonic::Status> {
+    let mut client = client.clone();
+    let spec = client.get_metric_spec(object(settings)).await?.into_inner();
+    let [spec] = spec.metric_specs.as_slice() else {
+        panic!("{spec:?}");
+    };
+    let request = GetMetricsRequest {
+        scaled_object_ref: Some(object(settings)),
+        metric_name: spec.metric_name.clone(),
+    };
+    let values = client.get_metrics(request).await?.into_inner();
+    let [value] = values.metric_values.as_slice() else {
+        panic!("{values:?}");
+    };
+    assert_eq!(value.metric_name, spec.metric_name);
+    Ok((spec.target_size_float, value.metric_value_float))
+}
+
+/// What the leader decides, with what its trigger said.
+fn deciding(size: u32, outcome: Outcome) -> Arc<Snapshot> {
+    let mut snapshot = Arc::unwrap_or_clone(live("web", size));
+    let decisions = Arc::make_mut(&mut snapshot.live);
+    let decision = decisions.get_mut(&"web".into()).unwrap();
+    decision.report.inputs = vec![Input {
+        trigger: "queue".into(),
+        source: "redis".into(),
+        goal: Goal::AverageValue { milli: 5_000 },
+        value: Some(12_500),
+        age_ms: Some(100),
+        pods: None,
+        band: None,
+        outcome,
+    }];
+    Arc::new(snapshot)
+}
+
+fn proposes() -> Outcome {
+    Outcome::Proposes {
+        replicas: 3,
+        within_tolerance: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keda_is_told_what_a_policy_wants_and_what_its_trigger_says_by_any_agent() {
+    let home = Home::new();
+    let leader = home.leader().await;
+    let follower = home.agent("b", &[&leader]).await;
+    leader.put(policy("web", 1)).await;
+    leader.snapshot.send_replace(deciding(3, proposes()));
+    for agent in [&leader, &follower] {
+        let channel = channel(&agent.address, &home.user()).await.unwrap();
+        let client = ExternalScalerClient::new(channel);
+        // A follower may not have the policy yet, or the leader's address.
+        let size = eventually("it is answered", || async {
+            asked(&client, &[]).await.ok()
+        });
+        assert_eq!(size.await, (1.0, 3.0));
+        let queue = asked(&client, &[("trigger", "queue")]).await.unwrap();
+        assert_eq!(queue, (5.0, 12.5));
+    }
+
+    let channel = channel(&leader.address, &home.user()).await.unwrap();
+    let client = ExternalScalerClient::new(channel);
+    let refused = asked(&client, &[("policy", "wep")]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("did you mean web?"), "{refused}");
+    let refused = asked(&client, &[("trigger", "cpu")]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("it has queue"), "{refused}");
+
+    // What isn't known is no number.
+    let down = Outcome::Failed {
+        reason: Failure::Source("the queue is away".into()),
+        failures: 2,
+        kept: None,
+    };
+    leader.snapshot.send_replace(deciding(3, down));
+    let refused = asked(&client, &[("trigger", "queue")]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("the queue is away"), "{refused}");
+    assert_eq!(asked(&client, &[]).await.unwrap(), (1.0, 3.0));
+    leader.snapshot.send_replace(Arc::default());
+    assert_eq!(
+        asked(&client, &[]).await.unwrap_err().code(),
+        Code::Unavailable
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keda_is_told_at_once_when_a_workload_is_to_run_or_to_rest() {
+    let home = Home::new();
+    let agent = home.leader().await;
+    agent.put(policy("web", 1)).await;
+    agent.snapshot.send_replace(live("web", 0));
+    let channel = channel(&agent.address, &home.user()).await.unwrap();
+    let mut client = ExternalScalerClient::new(channel);
+    let stream = client.stream_is_active(object(&[])).await.unwrap();
+    let mut stream = stream.into_inner();
+    assert!(!next(&mut stream).await.unwrap().result);
+    for (size, runs) in [(4, true), (0, false), (1, true)] {
+        agent.snapshot.send_replace(live("web", size));
+        assert_eq!(next(&mut stream).await.unwrap().result, runs);
+        let active = client.is_active(object(&[])).await.unwrap();
+        assert_eq!(active.into_inner().result, runs);
+    }
+    // It ends where nobody knows, and is taken up again by KEDA.
+    agent.snapshot.send_replace(Arc::default());
+    assert_eq!(
+        next(&mut stream).await.unwrap_err().code(),
+        Code::Unavailable
+    );
+}
