@@ -13,6 +13,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use starling_consensus::Upkeep;
 use starling_health::logs::Format;
@@ -77,6 +78,25 @@ pub struct Config {
     pub kubernetes: Option<Kubernetes>,
     #[serde(default)]
     pub log: LogLines,
+    #[serde(default)]
+    pub sources: Sources,
+}
+
+/// What triggers ask from this agent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Sources {
+    /// The only networks in which they may ask, such as `10.0.0.0/8`. Default: all, but for
+    /// link-local addresses and those of clouds' metadata.
+    pub networks: Option<Vec<String>>,
+}
+
+impl Sources {
+    /// Those of them that are networks, which all are after a check.
+    pub fn networks(&self) -> Option<Vec<IpNet>> {
+        let stated = self.networks.as_ref()?;
+        Some(stated.iter().filter_map(|it| it.parse().ok()).collect())
+    }
 }
 
 fn voters_max() -> usize {

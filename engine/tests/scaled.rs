@@ -411,6 +411,21 @@ fn a_size_of_0_set_by_hand_switches_scaling_off_until_a_size_is_set() {
     assert_eq!(world.replicas(), 6);
 }
 
+/// In a dry run somebody else goes by what the policy wants, which wakes it as well.
+#[test]
+fn in_a_dry_run_a_size_of_0_is_no_switch() {
+    let mut trial = policy();
+    trial.dry_run = true;
+    let mut world = World::new(trial, 0);
+    world.observe();
+    world.queue = 60;
+    world.seconds(5);
+    assert_eq!(world.replicas(), 0);
+    let decisions = world.nodes[&A].decisions().expect("a leader");
+    let report = &decisions.values().next().expect("one policy").report;
+    assert_eq!(report.target, 2, "its minimum: {report}");
+}
+
 #[test]
 fn i8_while_the_platform_is_away_the_size_stays() {
     let mut world = World::new(policy(), 4);

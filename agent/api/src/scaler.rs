@@ -15,12 +15,13 @@ use starling_proto::externalscaler::{
     MetricValue, ScaledObjectRef,
 };
 use starling_proto::v1::starling_service_server::StarlingService as _;
-use starling_proto::v1::{self, Consistency, ExplainPolicyRequest, GoalType};
+use starling_proto::v1::{self, Consistency, ExplainPolicyRequest};
+use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status, async_trait};
 
 use crate::answer::named;
 use crate::service::Service;
-use crate::{near, refuse, watch};
+use crate::{REQUESTS_PER_CONNECTION_MAX, near, refuse, watch};
 
 /// Settings of a trigger that are ours; KEDA sends its own and its users' beside them.
 const POLICY: &str = "policy";
@@ -28,9 +29,22 @@ const TRIGGER: &str = "trigger";
 /// More settings, or larger ones, than anybody writes.
 const SETTINGS_MAX: usize = 64;
 const SETTING_BYTES_MAX: usize = 4_096;
+/// Streams that one agent serves: KEDA asks everything over one connection, and half of what
+/// goes over one is left for its questions.
+pub const STREAMS_MAX: usize = REQUESTS_PER_CONNECTION_MAX / 2;
+/// One, in milli-units.
+const ONE_MILLI: i64 = 1_000;
+/// Why a pass may know no size of the workload.
+const UNSEEN: [&str; 4] = [
+    "PlatformAway",
+    "TargetUnseen",
+    "TargetGone",
+    "ClusterRebuilt",
+];
 
 pub struct Scaler {
     service: Arc<Service>,
+    streams: Arc<Semaphore>,
 }
 
 /// What a `ScaledObject` asks about.
@@ -44,15 +58,18 @@ struct Asked {
 /// What is known of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Known {
-    target_milli: i64,
     /// Of all replicas together.
     value_milli: i64,
+    /// Whether the policy wants the workload to run at all.
     active: bool,
 }
 
 impl Scaler {
     pub fn new(service: Arc<Service>) -> Scaler {
-        Scaler { service }
+        Scaler {
+            service,
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        }
     }
 }
 
@@ -74,47 +91,68 @@ impl Asked {
         }
     }
 
-    async fn explained(&self, service: &Service) -> Result<v1::ExplainPolicyResponse, Status> {
+    /// What the metric is held against, by the policy alone: KEDA asks for it when it sets up
+    /// what it scales by, and takes a refusal for a scaler that has no metric.
+    async fn target_milli(&self, service: &Service) -> Result<i64, Status> {
+        let question = v1::GetPolicyRequest {
+            namespace: self.policy.namespace.clone(),
+            name: self.policy.name.clone(),
+            consistency: Consistency::Stale.into(),
+        };
+        let answer = service.get_policy(Request::new(question)).await?;
+        let policy = answer.into_inner().policy.unwrap_or_default();
+        let Some(trigger) = &self.trigger else {
+            return Ok(ONE_MILLI);
+        };
+        let found = policy.triggers.iter().find(|it| it.name == *trigger);
+        let goal = found.and_then(|it| it.goal).map(|goal| goal.milli);
+        goal.ok_or_else(|| {
+            let names = policy.triggers.iter().map(|it| it.name.as_str());
+            self.no_trigger(trigger, names)
+        })
+    }
+
+    async fn known(&self, service: &Service) -> Result<Known, Status> {
         let question = ExplainPolicyRequest {
             namespace: self.policy.namespace.clone(),
             name: self.policy.name.clone(),
             consistency: Consistency::Leader.into(),
             decision_index: 0,
         };
-        let answer = service.explain_policy(Request::new(question)).await?;
-        Ok(answer.into_inner())
-    }
-
-    async fn known(&self, service: &Service) -> Result<Known, Status> {
-        let explained = self.explained(service).await?;
+        let explained = service.explain_policy(Request::new(question)).await?;
+        let explained = explained.into_inner();
         let Some(live) = &explained.live else {
             return Err(unknown(&explained.live_absent_reason));
         };
+        // Then the size is what was seen last, if anything was.
+        let unseen = |it: &&v1::Limit| UNSEEN.contains(&it.code.as_str());
+        if let Some(limit) = live.limits.iter().find(unseen) {
+            return Err(unknown(&limit.detail));
+        }
+        let active = live.size > 0;
         let Some(trigger) = &self.trigger else {
             return Ok(Known {
-                target_milli: 1_000,
-                value_milli: i64::from(live.size) * 1_000,
-                active: live.size > 0,
+                value_milli: i64::from(live.size) * ONE_MILLI,
+                active,
             });
         };
         let input = live.inputs.iter().find(|it| it.trigger == *trigger);
-        let input = input.ok_or_else(|| self.no_trigger(trigger, &live.inputs))?;
-        let settings = explained.policy.iter().flat_map(|it| &it.triggers);
-        let activation_milli = settings
-            .filter(|it| it.name == *trigger)
-            .map(|it| it.activation_milli)
-            .next()
-            .unwrap_or(0);
-        of_input(input, activation_milli)
+        let input = input.ok_or_else(|| {
+            let names = live.inputs.iter().map(|it| it.trigger.as_str());
+            self.no_trigger(trigger, names)
+        })?;
+        Ok(Known {
+            value_milli: value_milli(input)?,
+            active,
+        })
     }
 
-    fn no_trigger(&self, trigger: &str, inputs: &[v1::Input]) -> Status {
-        let names: Vec<&str> = inputs.iter().map(|it| it.trigger.as_str()).collect();
+    fn no_trigger<'a>(&self, trigger: &str, names: impl Iterator<Item = &'a str>) -> Status {
         let shown: String = trigger.chars().take(80).collect();
         refuse::invalid(format!(
             "scalerMetadata.trigger: policy {} has no trigger {shown:?}; it has {}",
             self.policy,
-            names.join(", ")
+            names.collect::<Vec<_>>().join(", ")
         ))
     }
 }
@@ -132,7 +170,9 @@ fn check(settings: &HashMap<String, String>) -> Result<(), Status> {
     }
     let ours = [POLICY, TRIGGER].map(str::to_owned);
     for name in settings.keys().filter(|name| !ours.contains(name)) {
-        if let Some(meant) = near::matches(name, ours.iter()).first() {
+        // KEDA would read it from the environment of the workload, and says so by the name.
+        let bare = name.strip_suffix("FromEnv").unwrap_or(name);
+        if let Some(meant) = near::matches(bare, ours.iter()).first() {
             return Err(refuse::invalid(format!(
                 "scalerMetadata.{name}: is no setting of this scaler; did you mean {meant}?"
             )));
@@ -145,23 +185,19 @@ fn unknown(why: &str) -> Status {
     refuse::with(Code::Unavailable, refuse::NO_VALUE, why)
 }
 
-/// A trigger's value and goal, as one for all replicas and one for each: KEDA's HPA divides
-/// the one by the other. Of a goal for all of them (`Value`) as they are.
-fn of_input(input: &v1::Input, activation_milli: i64) -> Result<Known, Status> {
+/// Of all replicas together. Where it was measured of the replicas themselves, some may be
+/// missing or starting: then it is what the size that the trigger asks for comes to, in which
+/// these are counted as HPA counts them.
+fn value_milli(input: &v1::Input) -> Result<i64, Status> {
     let heard = matches!(input.code.as_str(), "ValidMetricFound" | "FormulaInput");
-    let value = input.value_milli.filter(|_| heard);
-    let (Some(value), Some(goal)) = (value, input.goal) else {
-        return Err(unknown(&input.text));
+    let value = match (input.pods, input.proposal, input.goal) {
+        (Some(_), Some(proposal), Some(goal)) => {
+            Some(goal.milli.saturating_mul(i64::from(proposal)))
+        }
+        (Some(_), ..) => None,
+        (None, ..) => input.value_milli,
     };
-    let each = match (goal.r#type(), input.pods) {
-        (GoalType::Utilization | GoalType::AverageValue, Some(pods)) => i64::from(pods.counted),
-        _ => 1,
-    };
-    Ok(Known {
-        target_milli: goal.milli,
-        value_milli: value.saturating_mul(each),
-        active: value > activation_milli,
-    })
+    value.filter(|_| heard).ok_or_else(|| unknown(&input.text))
 }
 
 /// A whole number of at least what it is, for versions of KEDA that read no other.
@@ -191,15 +227,25 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let asked = Asked::of(request.get_ref())?;
+        let slot = self.streams.clone().try_acquire_owned().map_err(|_| {
+            let words = format!(
+                "this agent serves {STREAMS_MAX} streams of scalers; end one, or ask another agent"
+            );
+            refuse::with(Code::ResourceExhausted, refuse::FULL, words)
+        })?;
+        // What is asked wrongly is said now; what isn't known yet is waited for.
+        asked.target_milli(&self.service).await?;
         let service = self.service.clone();
-        let changes = move || {
+        let ask = move || {
             let (asked, service) = (asked.clone(), service.clone());
             async move {
-                let result = asked.known(&service).await?.active;
-                Ok(IsActiveResponse { result })
+                let known = asked.known(&service).await.ok()?;
+                let result = known.active;
+                Some(IsActiveResponse { result })
             }
         };
-        self.service.streams().changes(changes).map(Response::new)
+        let streams = self.service.streams();
+        Ok(Response::new(streams.changes(slot, ask)))
     }
 
     async fn get_metric_spec(
@@ -207,11 +253,11 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         let asked = Asked::of(request.get_ref())?;
-        let known = asked.known(&self.service).await?;
+        let target_milli = asked.target_milli(&self.service).await?;
         let spec = MetricSpec {
             metric_name: asked.metric(),
-            target_size: whole(known.target_milli),
-            target_size_float: float(known.target_milli),
+            target_size: whole(target_milli),
+            target_size_float: float(target_milli),
         };
         Ok(Response::new(GetMetricSpecResponse {
             metric_specs: vec![spec],
@@ -250,6 +296,8 @@ impl ExternalScaler for Scaler {
 
 #[cfg(test)]
 mod tests {
+    use starling_proto::v1::GoalType;
+
     use super::*;
 
     fn input(goal: GoalType, milli: i64, value: i64, counted: Option<u32>) -> v1::Input {
@@ -272,24 +320,24 @@ mod tests {
     }
 
     #[test]
-    fn kedas_hpa_comes_to_the_size_that_the_goal_means() {
-        let cases = [
-            // Four replicas at 90 % of their requests, of which 60 % are the goal: six.
-            (input(GoalType::Utilization, 60_000, 90_000, Some(4)), 6),
-            (input(GoalType::AverageValue, 250, 500, Some(3)), 6),
-            // A queue's length stands for all replicas already.
-            (input(GoalType::AverageValue, 10_000, 57_000, None), 6),
-        ];
-        for (input, replicas) in cases {
-            let known = of_input(&input, 0).unwrap();
-            let average = known.value_milli as f64 / known.target_milli as f64;
-            assert_eq!(average.ceil() as i64, replicas, "{input:?}");
+    fn kedas_hpa_comes_to_the_size_that_the_trigger_asks_for() {
+        // Four replicas of six have a sample, at their goal: two more that are silent count
+        // as busy, so that it asks for six.
+        let mut silent = input(GoalType::Utilization, 60_000, 60_000, Some(4));
+        silent.proposal = Some(6);
+        // A queue's length stands for all replicas already.
+        let queue = input(GoalType::AverageValue, 10_000, 57_000, None);
+        for input in [silent, queue] {
+            let value = value_milli(&input).unwrap();
+            let goal = input.goal.unwrap();
+            assert_eq!(
+                (value as f64 / goal.milli as f64).ceil() as i64,
+                6,
+                "{input:?}"
+            );
         }
         let whole = input(GoalType::Value, 100_000, 57_000, None);
-        let known = of_input(&whole, 57_000).unwrap();
-        assert_eq!((known.value_milli, known.target_milli), (57_000, 100_000));
-        assert!(!known.active, "not above its activation");
-        assert!(of_input(&whole, 56_999).unwrap().active);
+        assert_eq!(value_milli(&whole).unwrap(), 57_000);
     }
 
     #[test]
@@ -302,13 +350,16 @@ mod tests {
             "NoReplicas",
         ] {
             failed.code = code.into();
-            let refused = of_input(&failed, 0).unwrap_err();
+            let refused = value_milli(&failed).unwrap_err();
             assert_eq!(refused.code(), Code::Unavailable, "{code}");
             assert_eq!(refused.message(), "in words");
         }
         let mut unheard = input(GoalType::AverageValue, 10_000, 0, None);
         unheard.value_milli = None;
-        assert!(of_input(&unheard, 0).is_err());
+        assert!(value_milli(&unheard).is_err());
+        // None of its replicas could be measured.
+        let unseen = input(GoalType::Utilization, 60_000, 0, Some(0));
+        assert!(value_milli(&unseen).is_err());
     }
 
     #[test]
@@ -334,6 +385,8 @@ mod tests {
         let typo = Asked::of(&object(&[("polcy", "api")])).unwrap_err();
         let words = "scalerMetadata.polcy: is no setting of this scaler; did you mean policy?";
         assert_eq!(typo.message(), words);
+        let by_environment = object(&[("triggerFromEnv", "cpu")]);
+        assert!(Asked::of(&by_environment).is_err());
         let large = "x".repeat(SETTING_BYTES_MAX + 1);
         assert!(Asked::of(&object(&[("note", &large)])).is_err());
     }

@@ -73,30 +73,41 @@ impl Streams {
         Ok(self.spawn(slot, |outlet| subscription.pump(outlet)))
     }
 
-    /// What `ask` says, at once and then whenever it says something else; ends with its
-    /// first refusal.
-    pub fn changes<T, F>(&self, ask: impl Fn() -> F + Send + 'static) -> Result<Stream<T>, Status>
+    /// What `ask` says, at once and then whenever it says something else. While it says
+    /// nothing, neither does the stream, which ends with this agent or its client.
+    pub fn changes<T, F>(
+        &self,
+        slot: OwnedSemaphorePermit,
+        ask: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Stream<T>
     where
         T: Clone + PartialEq + Send + 'static,
-        F: Future<Output = Result<T, Status>> + Send + 'static,
+        F: Future<Output = Option<T>> + Send + 'static,
     {
-        let slot = self.slot()?;
-        Ok(self.spawn(slot, |outlet| async move {
-            let mut last = None;
-            loop {
-                match ask().await {
-                    Ok(now) if last.as_ref() == Some(&now) => {}
-                    Ok(now) => {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let ending = self.ending.clone();
+        tokio::spawn(async move {
+            let _slot = slot;
+            let told = async {
+                let mut last = None;
+                loop {
+                    let now = ask().await;
+                    if let Some(now) = now.filter(|now| last.as_ref() != Some(now)) {
                         last = Some(now.clone());
-                        if let Err(end) = outlet.send(now).await {
-                            return end;
+                        if sender.send_timeout(Ok(now), STALL).await.is_err() {
+                            return;
                         }
                     }
-                    Err(end) => return end,
+                    tokio::time::sleep(TICK).await;
                 }
-                tokio::time::sleep(TICK).await;
+            };
+            tokio::select! {
+                () = told => {}
+                () = sender.closed() => {}
+                () = ending.cancelled() => {}
             }
-        }))
+        });
+        Box::pin(ReceiverStream::new(receiver))
     }
 
     fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {

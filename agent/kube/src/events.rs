@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Connection;
 
-pub use happening::{Happening, Of, flips, records};
+pub use happening::{Happening, Of, flips, records, shows};
 
 /// Events that wait to be written. Beyond that new ones are left out: an event is a
 /// courtesy, and the ledger and the log have everything.

@@ -18,6 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::reach::{self, Resolver};
 use crate::tls::{self, Trust};
 use crate::turns;
 use crate::{Reason, address};
@@ -34,8 +35,9 @@ const IDLE_MS_MAX: u64 = 90_000;
 /// anew: their connections end, and questions connect again.
 const TRUSTS_MAX: usize = 64;
 
-type Plain = Client<HttpConnector, Empty<Bytes>>;
-type Secure = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+type Connector = HttpConnector<Resolver>;
+type Plain = Client<Connector, Empty<Bytes>>;
+type Secure = Client<HttpsConnector<Connector>, Empty<Bytes>>;
 
 /// What is asked, beside the address.
 #[derive(Debug, Default, Clone)]
@@ -55,7 +57,7 @@ pub(crate) struct Clients {
 impl Default for Clients {
     fn default() -> Clients {
         Clients {
-            plain: builder().build_http(),
+            plain: builder().build(HttpConnector::new_with_resolver(Resolver)),
             secure: Mutex::default(),
         }
     }
@@ -121,6 +123,7 @@ impl Connections {
         accept: &'static str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Response<Incoming>, Reason> {
+        reach::check(uri.host().unwrap_or_default())?;
         let mut request = Request::get(uri)
             .header(header::ACCEPT, accept)
             .header(
@@ -192,7 +195,7 @@ impl Clients {
             return Ok(client.clone());
         }
         let config = tls::config(&trust).map_err(Reason::Secret)?;
-        let mut http = HttpConnector::new();
+        let mut http = HttpConnector::new_with_resolver(Resolver);
         http.enforce_http(false);
         let secure = HttpsConnectorBuilder::new()
             .with_tls_config(config)

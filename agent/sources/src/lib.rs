@@ -27,6 +27,7 @@ mod number;
 mod postgresql;
 mod prometheus;
 mod rabbitmq;
+mod reach;
 mod reads;
 mod redis;
 mod secrets;
@@ -56,6 +57,7 @@ pub use nats::NATS_JETSTREAM;
 pub use postgresql::POSTGRESQL;
 pub use prometheus::PROMETHEUS;
 pub use rabbitmq::RABBITMQ;
+pub use reach::limit;
 pub use secrets::{
     AUTHENTICATION, AUTHENTICATION_CONTAINER, AUTHENTICATION_KIND, SECRET_BYTES_MAX, Secrets,
 };

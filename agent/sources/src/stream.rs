@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::Reason;
 use crate::http::BODY_BYTES_MAX;
+use crate::reach;
 use crate::tls::{self, Trust};
 
 /// A longer answer ends its connection: as much as over HTTP.
@@ -165,8 +166,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 /// In the clear, and no more of an answer than the meter allows.
 pub(crate) async fn plain(to: &Address) -> Result<(Metered<TcpStream>, Meter), Reason> {
     let refused = |error: io::Error| Reason::Connection(error.to_string());
-    let stream = TcpStream::connect((to.host.as_str(), to.port)).await;
-    let stream = stream.map_err(refused)?;
+    let addresses = reach::addresses(&to.host, to.port).await?;
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(refused)?;
     // Questions are short, and wait for their answer.
     stream.set_nodelay(true).map_err(refused)?;
     let meter = Meter::new();

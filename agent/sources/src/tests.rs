@@ -302,6 +302,28 @@ async fn redirects_are_followed_ten_times_and_never_to_another_scheme() {
 }
 
 #[tokio::test]
+async fn addresses_of_the_link_and_of_clouds_metadata_are_asked_nothing() {
+    let metadata = || async { Redirect::permanent("http://169.254.169.254/jobs") };
+    let address = serve(Router::new().fallback(get(metadata))).await;
+    let why = "can't connect: 169.254.169.254 isn't asked: it is an address of this machine's link \
+               or of its cloud's metadata; where metrics are to be had there, name its network in \
+               `sources.networks` of the agents' settings, with all others that are asked";
+    for url in [
+        "http://169.254.169.254/latest".to_owned(),
+        "https://169.254.169.254/latest".to_owned(),
+        "http://[::ffff:169.254.169.254]/latest".to_owned(),
+        format!("http://{address}/elsewhere"),
+    ] {
+        let asked = Poller::default().poll(&trigger(&url, &[]), ASKED).await;
+        assert_eq!(asked.unwrap_err().to_string(), format!("{url}: {why}"));
+    }
+    // Not HTTP, and no question of its own: all of them connect in one place.
+    let at = stream::Address::parse("169.254.169.254:6379").unwrap();
+    let refused = stream::plain(&at).await.err().unwrap();
+    assert_eq!(refused.to_string(), why);
+}
+
+#[tokio::test]
 async fn what_a_question_carries_goes_to_the_host_alone_that_it_was_meant_for() {
     let seen = |headers: axum::http::HeaderMap| async move {
         let carried = usize::from(headers.contains_key("x-api-key"));

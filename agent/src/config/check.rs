@@ -4,14 +4,17 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use starling_policy::{is_label, is_subdomain};
 
-use super::{Config, kubernetes, span};
+use super::{Config, Sources, kubernetes, span};
 
 /// Bytes in a node's or a cluster's name.
 const NAME_BYTES_MAX: usize = 63;
 /// More seeds are refused; a handful is enough to find the rest.
 const SEEDS_MAX: usize = 64;
+/// More networks are refused; those that are asked are few.
+const NETWORKS_MAX: usize = 256;
 /// Bytes in a host's name.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -43,7 +46,26 @@ pub(super) fn check(
         ));
     }
     directories(config, base, &mut wrong);
+    sources(&config.sources, &mut wrong);
     wrong
+}
+
+fn sources(sources: &Sources, wrong: &mut Violations) {
+    let stated = sources.networks.as_deref().unwrap_or_default();
+    if stated.len() > NETWORKS_MAX {
+        let count = stated.len();
+        let why = format!("holds {count}; at most {NETWORKS_MAX} are allowed");
+        wrong.push(("sources.networks".into(), why));
+    }
+    for (index, network) in stated.iter().enumerate() {
+        if network.parse::<IpNet>().is_err() {
+            let shown = network.escape_debug();
+            wrong.push((
+                format!("sources.networks[{index}]"),
+                format!("`{shown}` is not a network: write one such as 10.0.0.0/8 or fd00::/8"),
+            ));
+        }
+    }
 }
 
 fn names(config: &mut Config, wrong: &mut Violations) {

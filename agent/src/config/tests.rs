@@ -117,7 +117,7 @@ fn texts_that_are_no_settings_are_refused() {
         "node: n1",
         "nodes: n1",
         "agent.yaml:2:1: nodes: unknown field `nodes`; did you mean `node`? allowed: cluster, node, dataDir, \
-         policies, authentications, keys, listen, advertise, seeds, bootstrap, zone, votersMax, forgetAfter, workersOnExit, kubernetes, log",
+         policies, authentications, keys, listen, advertise, seeds, bootstrap, zone, votersMax, forgetAfter, workersOnExit, kubernetes, log, sources",
     );
     refused(
         "node: n1",
@@ -192,6 +192,12 @@ fn addresses_that_are_none_are_refused() {
         "seeds: [a:7400, \"b:0\"]",
         "agent.yaml:2:17: seeds[1]: `b:0` is not the \
          HOST:PORT of another agent's peer listener, such as 10.0.0.2:7400",
+    );
+    refused(
+        "node: n1",
+        "sources: {networks: [10.0.0.0/8, 10.0.0.1]}",
+        "agent.yaml:2:34: sources.networks[1]: `10.0.0.1` is not a network: write one such as \
+         10.0.0.0/8 or fd00::/8",
     );
     refused(
         "node: n1",

@@ -395,6 +395,7 @@ fn assemble(
     );
     let kubernetes = config.kubernetes.as_ref();
     let keda_namespace = kubernetes.map(|it| it.keda_namespace.as_str()).or(Some(""));
+    starling_sources::limit(config.sources.networks());
     let asker = Asker::new(
         log.clone(),
         Poller::new(config.authentications.clone()),

@@ -172,7 +172,8 @@ pub fn evaluate(
         health: state,
     });
     let fallen = parts.iter().find(|part| part.fallen && !routes);
-    let stands = fallen.is_some() || made.nothing || health::fallen_back(state, fallback);
+    let own = health::fallen_back(state, fallback);
+    let stands = fallen.is_some() || made.nothing || own;
     let floor = fallback
         .filter(|_| stands)
         .and_then(|it| stand_in(it, trigger.goal, scale));
@@ -180,7 +181,8 @@ pub fn evaluate(
     // What the formula makes of a failure wakes the workload as a fallback does, so that
     // not even that puts it to rest.
     let nil = made.milli.is_some() && parts.iter().any(|part| part.value.is_none());
-    let health = fallen.map_or(made.health.unwrap_or(state), |part| part.health);
+    let lacking = made.health.filter(|_| !own).unwrap_or(state);
+    let health = fallen.map_or(lacking, |part| part.health);
     let (outcome, active, failing) = judge(made.verdict, floor, health, above || nil);
     let oldest = parts.iter().filter_map(|part| Some(part.value?.1)).min();
     Said {
@@ -219,7 +221,7 @@ struct Made {
     computed: Option<bool>,
     /// It says itself that it has nothing to say.
     nothing: bool,
-    /// Of the trigger that it lacks.
+    /// Of the trigger that it lacks, or whose last answer it goes by.
     health: Option<Health>,
 }
 
@@ -267,7 +269,7 @@ impl Made {
             verdict,
             milli,
             nothing,
-            health: None,
+            health: kept.map(|part| part.health),
         }
     }
 }

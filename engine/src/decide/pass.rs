@@ -304,9 +304,11 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether somebody else switched the workload off, where the policy itself
-    /// would never do so.
+    /// would never do so. In a dry run all sizes are somebody else's, who may ask what
+    /// this policy wants.
     fn switched_off(&self) -> bool {
         self.inputs.platform.off
+            && !self.policy.dry_run
             && self.inputs.current == 0
             && self.policy.zero == Zero::Activation
             && !self.policy.bounds().contains(&0)

@@ -322,12 +322,15 @@ fn secrets_may_be_read_where_it_is_asked_for_and_nowhere_else() {
     let role = "ClusterRole starling-secrets";
     let none = with(&[]);
     assert!(!none.keys().any(|name| name.ends_with(" starling-secrets")));
-    let single = with(&["--set", "rbac.secrets={shop},kedaNamespace=scaler"]);
+    let values = "rbac.secrets={shop},kedaNamespace=scaler,sources.networks={10.0.0.0/8}";
+    let single = with(&["--set", values]);
     assert!(!single.contains_key("ClusterRoleBinding starling-secrets"));
     let binding = &single["RoleBinding starling-secrets"];
     assert_eq!(binding["metadata"]["namespace"], "shop");
     let settings = single["ConfigMap starling"]["data"].to_string();
-    assert!(settings.contains("kedaNamespace: scaler"), "{settings}");
+    for said in ["kedaNamespace: scaler", "networks: [\\\"10.0.0.0/8\\\"]"] {
+        assert!(settings.contains(said), "{settings}");
+    }
     for kind in ["triggerauthentications", "clustertriggerauthentications"] {
         let crd = format!("CustomResourceDefinition {kind}.keda.sh");
         assert!(

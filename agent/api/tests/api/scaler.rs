@@ -1,10 +1,11 @@
 //! KEDA asks what a policy wants, at any agent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use starling_api::view::Snapshot;
-use starling_engine::decide::reason::{Failure, Input, Outcome};
-use starling_engine::policy::Goal;
+use starling_engine::decide::reason::{Failure, Held, Input, Outcome, Step};
+use starling_engine::policy::{Goal, Policy, Source};
 use starling_proto::externalscaler::external_scaler_client::ExternalScalerClient;
 use starling_proto::externalscaler::{GetMetricsRequest, ScaledObjectRef};
 use tonic::Code;
@@ -70,12 +71,24 @@ fn proposes() -> Outcome {
     }
 }
 
+/// With a trigger named `queue`, five for each replica.
+fn queued() -> Policy {
+    let mut policy = policy("web", 1);
+    policy.triggers[0].name = "queue".into();
+    policy.triggers[0].source = Source::External {
+        kind: "redis".into(),
+        metadata: BTreeMap::new(),
+    };
+    policy.triggers[0].goal = Goal::AverageValue { milli: 5_000 };
+    policy
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keda_is_told_what_a_policy_wants_and_what_its_trigger_says_by_any_agent() {
     let home = Home::new();
     let leader = home.leader().await;
     let follower = home.agent("b", &[&leader]).await;
-    leader.put(policy("web", 1)).await;
+    leader.put(queued()).await;
     leader.snapshot.send_replace(deciding(3, proposes()));
     for agent in [&leader, &follower] {
         let channel = channel(&agent.address, &home.user()).await.unwrap();
@@ -109,11 +122,34 @@ async fn keda_is_told_what_a_policy_wants_and_what_its_trigger_says_by_any_agent
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.message().contains("the queue is away"), "{refused}");
     assert_eq!(asked(&client, &[]).await.unwrap(), (1.0, 3.0));
+
+    // Nor is the size of a workload that nobody has seen, which is 0 until then.
+    for (held, words) in [
+        (Held::Unseen, "hasn't said"),
+        (Held::Away, "doesn't answer"),
+        (Held::Gone("deleted".into()), "deleted"),
+    ] {
+        let mut unseen = Arc::unwrap_or_clone(deciding(0, proposes()));
+        let decisions = Arc::make_mut(&mut unseen.live);
+        let decision = decisions.get_mut(&"web".into()).unwrap();
+        decision.report.steps = vec![Step::Held(held)];
+        leader.snapshot.send_replace(Arc::new(unseen));
+        for settings in [&[][..], &[("trigger", "queue")]] {
+            let refused = asked(&client, settings).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unavailable);
+            assert!(refused.message().contains(words), "{refused}");
+            let mut client = client.clone();
+            let active = client.is_active(object(settings)).await;
+            assert_eq!(active.unwrap_err().code(), Code::Unavailable);
+        }
+    }
+    // Without any number KEDA still learns what there is to scale by.
     leader.snapshot.send_replace(Arc::default());
-    assert_eq!(
-        asked(&client, &[]).await.unwrap_err().code(),
-        Code::Unavailable
-    );
+    let mut client = client.clone();
+    let spec = client.get_metric_spec(object(&[("trigger", "queue")]));
+    let spec = spec.await.unwrap().into_inner();
+    assert_eq!(spec.metric_specs[0].target_size, 5);
+    assert_eq!(spec.metric_specs[0].metric_name, "web-queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,10 +169,16 @@ async fn keda_is_told_at_once_when_a_workload_is_to_run_or_to_rest() {
         let active = client.is_active(object(&[])).await.unwrap();
         assert_eq!(active.into_inner().result, runs);
     }
-    // It ends where nobody knows, and is taken up again by KEDA.
+    // While nobody knows it goes on, for KEDA waits longer after each one that fails.
     agent.snapshot.send_replace(Arc::default());
-    assert_eq!(
-        next(&mut stream).await.unwrap_err().code(),
-        Code::Unavailable
-    );
+    let unknown = client.is_active(object(&[])).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unavailable);
+    agent.snapshot.send_replace(live("web", 0));
+    assert!(!next(&mut stream).await.unwrap().result);
+
+    let mut nobody = client.clone();
+    let refused = nobody
+        .stream_is_active(object(&[("policy", "nobody")]))
+        .await;
+    assert_eq!(refused.unwrap_err().code(), Code::NotFound);
 }

@@ -220,6 +220,12 @@ pub fn flips(of: &Of, former: &Status, wanted: &Status, now: Ms) -> Vec<Happenin
         .collect()
 }
 
+/// Whether a status has what a flip tells of.
+pub fn shows(status: &Status, flip: &Happening) -> bool {
+    let condition = status.condition(&flip.detail);
+    condition.is_some_and(|it| it.reason == flip.reason && is_bad(it))
+}
+
 /// As a mark: to the millisecond, since a condition may turn bad, good and bad again
 /// within the second that its `lastTransitionTime` tells.
 fn instant(at: Ms) -> String {

@@ -20,7 +20,7 @@ use starling_engine::unit::Ms;
 use starling_policy::objects::{Objects, Rivals, Standing, owns};
 
 use super::{News, Origin, Seen};
-use crate::events::{Happening, Of, flips, records};
+use crate::events::{Happening, Of, flips, records, shows};
 use crate::status::desk::{Desk, Urgency, urgency};
 use crate::status::keda::{self, About};
 use crate::status::tell::{self, Facts};
@@ -106,7 +106,8 @@ impl Keeper {
             News::Rivals(rivals) => self.rivals = rivals,
             News::Written(name, written) => {
                 if written.is_some() {
-                    self.tell_written(&name);
+                    let flips = self.untold.remove(&name);
+                    self.written.extend(flips.into_iter().flatten());
                 }
                 let shown = self.shown.get(&name);
                 let written = written.map(|written| Packed::of(&written));
@@ -122,9 +123,17 @@ impl Keeper {
         }
     }
 
-    fn tell_written(&mut self, name: &Name) {
-        let flips = self.untold.remove(name);
-        self.written.extend(flips.into_iter().flatten());
+    /// A write whose answer was lost may have been made: tells what the object shows of it.
+    /// The rest is told with the next write, or was never true of the object.
+    fn tell_shown(&mut self, name: &Name, former: &Status) {
+        let Some(flips) = self.untold.remove(name) else {
+            return;
+        };
+        let (shown, rest) = flips.into_iter().partition(|flip| shows(former, flip));
+        self.written.extend::<Vec<_>>(shown);
+        if self.desk.is_writing(name) {
+            self.untold.insert(name.clone(), rest);
+        }
     }
 
     fn list(&mut self, origin: Origin, all: BTreeMap<Name, Seen>) {
@@ -332,16 +341,12 @@ impl Keeper {
             let failing = known.report.and_then(conditions::failing);
             wanted = keda::project(&wanted, about, failing.as_ref());
         }
-        let urgency = urgency(&former, &wanted);
-        if urgency == Urgency::None {
-            // A write whose answer was lost has been made.
-            self.tell_written(name);
-        }
-        if urgency <= Urgency::Refresh {
+        if urgency(&former, &wanted) <= Urgency::Refresh {
             self.open.remove(name);
         } else {
             self.open.insert(name.clone());
         }
+        self.tell_shown(name, &former);
         if self.desk.is_due(name, &former, &wanted, world.instant) {
             if let Some(of) = self.of(name) {
                 let flips = flips(&of, &former, &wanted, world.now);

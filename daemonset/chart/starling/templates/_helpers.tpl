@@ -51,6 +51,11 @@ listen:
 votersMax: {{ .Values.votersMax }}
 # An agent that has been away for so long is no member any more; back, it joins anew.
 forgetAfter: {{ .Values.forgetAfter }}
+{{- if .Values.sources.networks }}
+# Triggers ask in these networks alone.
+sources:
+  networks: {{ toJson .Values.sources.networks }}
+{{- end }}
 kubernetes:
   # The headless Service by which agents find each other.
   service: starling-peers

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::Pass;
 use crate::decide::banded;
 use crate::decide::limit::{self, Limited, Recent};
-use crate::decide::reason::{ConditionKind, Outcome, Step, failure_code};
+use crate::decide::reason::{ConditionKind, Input, Outcome, Step, failure_code};
 use crate::decide::stabilize::Log;
 use crate::history::{Change, Recommendation, runs};
 use crate::policy::{Banded, Strategy};
@@ -65,11 +65,13 @@ impl<'a> Pass<'a> {
         self.pauses(size)
     }
 
-    /// Whether the largest proposal is what a trigger said before it failed.
+    /// Whether the largest proposal is only what triggers said before they failed.
     fn goes_by_what_failed(&self) -> bool {
-        let winner = self.report.winner.map(|winner| winner as usize);
-        let input = winner.and_then(|winner| self.report.inputs.get(winner));
-        input.is_some_and(|input| matches!(input.outcome, Outcome::Failed { .. }))
+        let sound = |input: &Input| {
+            !matches!(input.outcome, Outcome::Failed { .. })
+                && input.outcome.proposal() == self.report.raw
+        };
+        !self.report.inputs.iter().any(sound)
     }
 
     /// The reason of a trigger that fails, where one does.

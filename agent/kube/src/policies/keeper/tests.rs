@@ -410,7 +410,11 @@ fn what_a_write_said_whose_answer_came_too_late_is_told_once() {
     bench.seconds(3);
     bench.late = true;
     bench.gone = Some("deployments.apps \"web\" not found".into());
-    bench.seconds(20);
+    for value in 0..20 {
+        // So that there is always something else to write.
+        bench.poll(20_000 + value);
+        bench.second();
+    }
     let failed = "ScalingPolicy FailedGetScale".to_owned();
     let told = bench.told();
     assert_eq!(
@@ -418,6 +422,22 @@ fn what_a_write_said_whose_answer_came_too_late_is_told_once() {
         1,
         "{told:?}"
     );
+}
+
+#[test]
+fn what_was_never_written_and_is_over_is_not_told() {
+    let mut bench = Bench::new();
+    bench.apply(1, &spec(9));
+    bench.seconds(3);
+    bench.refuses = true;
+    bench.gone = Some("deployments.apps \"web\" not found".into());
+    bench.seconds(2);
+    bench.gone = None;
+    bench.seconds(20);
+    bench.refuses = false;
+    bench.seconds(20);
+    let failed = "ScalingPolicy FailedGetScale".to_owned();
+    assert!(!bench.told().contains(&failed), "{:?}", bench.told());
 }
 
 #[test]
