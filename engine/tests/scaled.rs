@@ -27,7 +27,7 @@ use starling_engine::history::History;
 use starling_engine::ledger::{Cause, Command, Entry, FOUNDER, Item, Ledger, Member, Why};
 use starling_engine::node::platform::{Failure, Patch, Scale};
 use starling_engine::node::{Answer, Input, Node, Output, PASS_GAP_MS};
-use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger};
+use starling_engine::policy::{Goal, Policy, Resource, Source, Target, Trigger, Zero};
 use starling_engine::unit::{Ms, NodeId};
 
 use platform::Platform as Simulated;
@@ -424,6 +424,22 @@ fn in_a_dry_run_a_size_of_0_is_no_switch() {
     let decisions = world.nodes[&A].decisions().expect("a leader");
     let report = &decisions.values().next().expect("one policy").report;
     assert_eq!(report.target, 2, "its minimum: {report}");
+}
+
+#[test]
+fn in_a_dry_run_a_rest_under_hpas_rules_is_nobodys_switch_either() {
+    let mut trial = policy();
+    trial.dry_run = true;
+    trial.replicas_min = 0;
+    trial.zero = Zero::Hpa { allowed: true };
+    assert_eq!(trial.check(), []);
+    let mut world = World::new(trial, 0);
+    world.observe();
+    world.queue = 60;
+    world.seconds(5);
+    let decisions = world.nodes[&A].decisions().expect("a leader");
+    let report = &decisions.values().next().expect("one policy").report;
+    assert_eq!(report.target, 4, "as HPA begins: {report}");
 }
 
 #[test]

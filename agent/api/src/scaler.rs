@@ -55,15 +55,6 @@ struct Asked {
     trigger: Option<String>,
 }
 
-/// What is known of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Known {
-    /// Of all replicas together.
-    value_milli: i64,
-    /// Whether the policy wants the workload to run at all.
-    active: bool,
-}
-
 impl Scaler {
     pub fn new(service: Arc<Service>) -> Scaler {
         Scaler {
@@ -112,7 +103,8 @@ impl Asked {
         })
     }
 
-    async fn known(&self, service: &Service) -> Result<Known, Status> {
+    /// What the leader's last pass decided, where it could see the workload.
+    async fn decided(&self, service: &Service) -> Result<v1::Explanation, Status> {
         let question = ExplainPolicyRequest {
             namespace: self.policy.namespace.clone(),
             name: self.policy.name.clone(),
@@ -121,30 +113,33 @@ impl Asked {
         };
         let explained = service.explain_policy(Request::new(question)).await?;
         let explained = explained.into_inner();
-        let Some(live) = &explained.live else {
+        let Some(live) = explained.live else {
             return Err(unknown(&explained.live_absent_reason));
         };
         // Then the size is what was seen last, if anything was.
         let unseen = |it: &&v1::Limit| UNSEEN.contains(&it.code.as_str());
-        if let Some(limit) = live.limits.iter().find(unseen) {
-            return Err(unknown(&limit.detail));
+        match live.limits.iter().find(unseen) {
+            Some(limit) => Err(unknown(&limit.detail)),
+            None => Ok(live),
         }
-        let active = live.size > 0;
+    }
+
+    async fn value_milli(&self, service: &Service) -> Result<i64, Status> {
+        let live = self.decided(service).await?;
         let Some(trigger) = &self.trigger else {
-            return Ok(Known {
-                value_milli: i64::from(live.size) * ONE_MILLI,
-                active,
-            });
+            return Ok(i64::from(live.size) * ONE_MILLI);
         };
         let input = live.inputs.iter().find(|it| it.trigger == *trigger);
         let input = input.ok_or_else(|| {
             let names = live.inputs.iter().map(|it| it.trigger.as_str());
             self.no_trigger(trigger, names)
         })?;
-        Ok(Known {
-            value_milli: value_milli(input)?,
-            active,
-        })
+        value_milli(input, live.size)
+    }
+
+    /// Whether the policy wants the workload to run at all, whatever a trigger says.
+    async fn is_active(&self, service: &Service) -> Result<bool, Status> {
+        Ok(self.decided(service).await?.size > 0)
     }
 
     fn no_trigger<'a>(&self, trigger: &str, names: impl Iterator<Item = &'a str>) -> Status {
@@ -185,19 +180,19 @@ fn unknown(why: &str) -> Status {
     refuse::with(Code::Unavailable, refuse::NO_VALUE, why)
 }
 
-/// Of all replicas together. Where it was measured of the replicas themselves, some may be
-/// missing or starting: then it is what the size that the trigger asks for comes to, in which
-/// these are counted as HPA counts them.
-fn value_milli(input: &v1::Input) -> Result<i64, Status> {
-    let heard = matches!(input.code.as_str(), "ValidMetricFound" | "FormulaInput");
-    let value = match (input.pods, input.proposal, input.goal) {
-        (Some(_), Some(proposal), Some(goal)) => {
-            Some(goal.milli.saturating_mul(i64::from(proposal)))
-        }
-        (Some(_), ..) => None,
-        (None, ..) => input.value_milli,
+/// Of all replicas together. Where it is measured of the replicas themselves, some may be
+/// missing or starting, or there are none: then it is what the size that the trigger asks
+/// for, or the policy, comes to.
+fn value_milli(input: &v1::Input, size: u32) -> Result<i64, Status> {
+    let goal_milli = input.goal.map_or(0, |goal| goal.milli);
+    let of = |replicas: u32| goal_milli.saturating_mul(i64::from(replicas));
+    let value = match (input.code.as_str(), input.pods) {
+        ("NoReplicas", _) => Some(of(size)),
+        ("ValidMetricFound", Some(_)) => input.proposal.map(of),
+        ("ValidMetricFound" | "FormulaInput", None) => input.value_milli,
+        _ => None,
     };
-    value.filter(|_| heard).ok_or_else(|| unknown(&input.text))
+    value.ok_or_else(|| unknown(&input.text))
 }
 
 /// A whole number of at least what it is, for versions of KEDA that read no other.
@@ -216,7 +211,8 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<IsActiveResponse>, Status> {
         let asked = Asked::of(request.get_ref())?;
-        let result = asked.known(&self.service).await?.active;
+        asked.target_milli(&self.service).await?;
+        let result = asked.is_active(&self.service).await?;
         Ok(Response::new(IsActiveResponse { result }))
     }
 
@@ -239,8 +235,7 @@ impl ExternalScaler for Scaler {
         let ask = move || {
             let (asked, service) = (asked.clone(), service.clone());
             async move {
-                let known = asked.known(&service).await.ok()?;
-                let result = known.active;
+                let result = asked.is_active(&service).await.ok()?;
                 Some(IsActiveResponse { result })
             }
         };
@@ -271,11 +266,11 @@ impl ExternalScaler for Scaler {
         let request = request.into_inner();
         let object = request.scaled_object_ref.unwrap_or_default();
         let asked = Asked::of(&object)?;
-        let known = asked.known(&self.service).await?;
+        let value_milli = asked.value_milli(&self.service).await?;
         let value = MetricValue {
             metric_name: request.metric_name,
-            metric_value: whole(known.value_milli),
-            metric_value_float: float(known.value_milli),
+            metric_value: whole(value_milli),
+            metric_value_float: float(value_milli),
         };
         Ok(Response::new(GetMetricsResponse {
             metric_values: vec![value],
@@ -328,7 +323,7 @@ mod tests {
         // A queue's length stands for all replicas already.
         let queue = input(GoalType::AverageValue, 10_000, 57_000, None);
         for input in [silent, queue] {
-            let value = value_milli(&input).unwrap();
+            let value = value_milli(&input, 1).unwrap();
             let goal = input.goal.unwrap();
             assert_eq!(
                 (value as f64 / goal.milli as f64).ceil() as i64,
@@ -337,29 +332,27 @@ mod tests {
             );
         }
         let whole = input(GoalType::Value, 100_000, 57_000, None);
-        assert_eq!(value_milli(&whole).unwrap(), 57_000);
+        assert_eq!(value_milli(&whole, 1).unwrap(), 57_000);
     }
 
     #[test]
     fn i4_what_is_not_known_is_refused_and_never_zero() {
         let mut failed = input(GoalType::AverageValue, 10_000, 57_000, None);
-        for code in [
-            "TriggerFailed",
-            "TriggerStale",
-            "FallbackActive",
-            "NoReplicas",
-        ] {
+        for code in ["TriggerFailed", "TriggerStale", "FallbackActive"] {
             failed.code = code.into();
-            let refused = value_milli(&failed).unwrap_err();
+            let refused = value_milli(&failed, 1).unwrap_err();
             assert_eq!(refused.code(), Code::Unavailable, "{code}");
             assert_eq!(refused.message(), "in words");
         }
         let mut unheard = input(GoalType::AverageValue, 10_000, 0, None);
         unheard.value_milli = None;
-        assert!(value_milli(&unheard).is_err());
+        assert!(value_milli(&unheard, 1).is_err());
+        // There are none to measure: the policy's own size counts.
+        failed.code = "NoReplicas".into();
+        assert_eq!(value_milli(&failed, 2).unwrap(), 20_000);
         // None of its replicas could be measured.
         let unseen = input(GoalType::Utilization, 60_000, 0, Some(0));
-        assert!(value_milli(&unseen).is_err());
+        assert!(value_milli(&unseen, 1).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Comes in: a host's name or address. Goes out: the addresses that it has and that may be
 //! asked, or why none may. Whoever writes a policy says what an agent asks, from the
-//! agent's place in the network; what only that place can reach is kept from him.
+//! agent's place in the network: the secrets of its machine are kept from him.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,14 +19,19 @@ use crate::Reason;
 
 /// Where clouds tell a machine who it is and give it their keys, and what is on its own
 /// link; never a place for metrics. Of the clouds that use another address than a link-local
-/// one: AWS and GCP by IPv6, Alibaba, Azure.
-const REFUSED: [&str; 6] = [
+/// one: AWS, GCP, Oracle, Scaleway, Linode and Alibaba by IPv6; Alibaba, Azure and Oracle.
+const REFUSED: [&str; 11] = [
     "169.254.0.0/16",
     "fe80::/10",
     "fd00:ec2::/32",
     "fd20:ce::254/128",
+    "fd00:c1::a9fe:a9fe/128",
+    "fd00:42::42/128",
+    "fd00:a9fe:a9fe::1/128",
+    "fd00:100::100:200/128",
     "100.100.100.200/32",
     "168.63.129.16/32",
+    "192.0.0.192/32",
 ];
 
 /// What the machine's settings say, for the whole process; nothing where they say nothing.
@@ -146,8 +151,10 @@ mod tests {
             "::ffff:169.254.169.254",
             "fe80::1",
             "fd00:ec2::254",
+            "fd00:42::42",
             "100.100.100.200",
             "168.63.129.16",
+            "192.0.0.192",
         ] {
             let why = refusal(&all, address).unwrap();
             assert!(why.contains("isn't asked"), "{why}");

@@ -312,6 +312,8 @@ async fn addresses_of_the_link_and_of_clouds_metadata_are_asked_nothing() {
         "http://169.254.169.254/latest".to_owned(),
         "https://169.254.169.254/latest".to_owned(),
         "http://[::ffff:169.254.169.254]/latest".to_owned(),
+        // No address to whoever reads the URL: the system makes one of it, as of a name.
+        "http://2852039166/latest".to_owned(),
         format!("http://{address}/elsewhere"),
     ] {
         let asked = Poller::default().poll(&trigger(&url, &[]), ASKED).await;

@@ -52,6 +52,10 @@ pub(super) fn check(
 
 fn sources(sources: &Sources, wrong: &mut Violations) {
     let stated = sources.networks.as_deref().unwrap_or_default();
+    if sources.networks.is_some() && stated.is_empty() {
+        let why = "is empty: name the networks that may be asked, or leave it out";
+        wrong.push(("sources.networks".into(), why.into()));
+    }
     if stated.len() > NETWORKS_MAX {
         let count = stated.len();
         let why = format!("holds {count}; at most {NETWORKS_MAX} are allowed");

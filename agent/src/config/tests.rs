@@ -195,6 +195,12 @@ fn addresses_that_are_none_are_refused() {
     );
     refused(
         "node: n1",
+        "sources: {networks: []}",
+        "agent.yaml:2:21: sources.networks: is empty: name the networks that may be asked, or \
+         leave it out",
+    );
+    refused(
+        "node: n1",
         "sources: {networks: [10.0.0.0/8, 10.0.0.1]}",
         "agent.yaml:2:34: sources.networks[1]: `10.0.0.1` is not a network: write one such as \
          10.0.0.0/8 or fd00::/8",

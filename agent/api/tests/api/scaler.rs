@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use starling_api::view::Snapshot;
 use starling_engine::decide::reason::{Failure, Held, Input, Outcome, Step};
@@ -122,6 +123,19 @@ async fn keda_is_told_what_a_policy_wants_and_what_its_trigger_says_by_any_agent
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.message().contains("the queue is away"), "{refused}");
     assert_eq!(asked(&client, &[]).await.unwrap(), (1.0, 3.0));
+    // Whether the workload is to run is the policy's to say.
+    let mut pulled = client.clone();
+    let active = pulled.is_active(object(&[("trigger", "queue")])).await;
+    assert!(active.unwrap().into_inner().result);
+    leader
+        .snapshot
+        .send_replace(deciding(1, Outcome::NoReplicas));
+    let none = asked(&client, &[("trigger", "queue")]).await.unwrap();
+    assert_eq!(
+        none,
+        (5.0, 5.0),
+        "it asks for the size that the policy wants"
+    );
 
     // Nor is the size of a workload that nobody has seen, which is 0 until then.
     for (held, words) in [
@@ -173,6 +187,9 @@ async fn keda_is_told_at_once_when_a_workload_is_to_run_or_to_rest() {
     agent.snapshot.send_replace(Arc::default());
     let unknown = client.is_active(object(&[])).await.unwrap_err();
     assert_eq!(unknown.code(), Code::Unavailable);
+    // Longer than it rests between two looks.
+    let silent = tokio::time::timeout(Duration::from_millis(1_500), stream.message());
+    assert!(silent.await.is_err(), "it has ended, or says something");
     agent.snapshot.send_replace(live("web", 0));
     assert!(!next(&mut stream).await.unwrap().result);
 

@@ -124,14 +124,15 @@ impl Keeper {
     }
 
     /// A write whose answer was lost may have been made: tells what the object shows of it.
-    /// The rest is told with the next write, or was never true of the object.
+    /// The rest waits until it does, or for the next write, which says what is so then.
     fn tell_shown(&mut self, name: &Name, former: &Status) {
         let Some(flips) = self.untold.remove(name) else {
             return;
         };
-        let (shown, rest) = flips.into_iter().partition(|flip| shows(former, flip));
-        self.written.extend::<Vec<_>>(shown);
-        if self.desk.is_writing(name) {
+        let (shown, rest): (Vec<_>, Vec<_>) =
+            flips.into_iter().partition(|flip| shows(former, flip));
+        self.written.extend(shown);
+        if !rest.is_empty() {
             self.untold.insert(name.clone(), rest);
         }
     }
@@ -205,6 +206,7 @@ impl Keeper {
         self.adopted.retain(|name, _| there(name));
         self.made_from.retain(|name, _| there(name));
         self.open.retain(|name| there(name));
+        self.untold.retain(|name, _| there(name));
         self.desk.retain(there);
     }
 

@@ -126,10 +126,6 @@ impl Desk {
         written.unwrap_or(shown).status()
     }
 
-    pub fn is_writing(&self, name: &Name) -> bool {
-        self.lines.get(name).is_some_and(|line| line.writing)
-    }
-
     /// The object's stream shows this status now.
     pub fn shown(&mut self, name: &Name, status: &Packed) {
         if let Some(line) = self.lines.get_mut(name)
@@ -146,10 +142,10 @@ impl Desk {
         if urgency == Urgency::None || self.is_full(now) {
             return false;
         }
-        if self.is_writing(name) {
+        let line = self.lines.get(name);
+        if line.is_some_and(|line| line.writing) {
             return false;
         }
-        let line = self.lines.get(name);
         let since = line.map(|line| now.duration_since(line.at));
         let rested = |rest: Duration| since.is_none_or(|since| since >= rest);
         let failed = line.is_some_and(|line| line.failed);

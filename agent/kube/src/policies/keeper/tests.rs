@@ -27,8 +27,9 @@ struct Bench {
     gone: Option<String>,
     /// Statuses can't be written.
     refuses: bool,
-    /// They are written, and nobody hears of it but by the object's stream.
+    /// They are written, and nobody hears of it but by the object's stream, later.
     late: bool,
+    shown_at: Instant,
 }
 
 fn spec(max: u32) -> Value {
@@ -98,6 +99,7 @@ impl Bench {
             gone: None,
             refuses: false,
             late: false,
+            shown_at: Instant::now(),
         };
         let cluster = "c".to_owned();
         let found = Command::Found {
@@ -178,6 +180,9 @@ impl Bench {
             observation,
         });
         self.step(Input::Tick);
+        if self.late && self.instant == self.shown_at {
+            self.apply(1, &spec(9));
+        }
         let turn = self.keeper.lead(
             &World {
                 ledger: &self.ledger,
@@ -201,7 +206,7 @@ impl Bench {
             let written = known.then(|| Box::new(status));
             self.keeper.take(News::Written(name, written));
             if self.late {
-                self.apply(1, &spec(9));
+                self.shown_at = self.instant + Duration::from_secs(2);
             }
         }
     }
