@@ -551,7 +551,9 @@ impl World {
     /// Waits until all these agents have the same ring, which is as it should be.
     fn ring(&self, what: &str, agents: &[usize], is: impl Fn(&[String]) -> bool) -> Vec<String> {
         let mut ring = Vec::new();
-        shell::until(what, LIMIT, || {
+        // Until a day has ended, and a while.
+        let limit = Duration::from_secs(BEFORE_S) + LIMIT;
+        shell::until(what, limit, || {
             let rings: Vec<_> = agents.iter().map(|n| self.agents[*n].ring()).collect();
             match rings.first() {
                 Some(Some(first)) if rings.iter().all(|it| it == &rings[0]) && is(first) => {
