@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use starling_kube::targets::AWAY_AFTER;
 use starling_tests::installed::{NODES, await_agents, installed, until};
 use starling_tests::sizes::Sizes;
-use starling_tests::workload::{AT_ONCE, cpu_policy, deployment};
+use starling_tests::workload::{AT_ONCE, cpu_policy, deployment, workload};
 
 const SOON: Duration = Duration::from_mins(2);
 const AWAY: Duration = Duration::from_mins(1);
@@ -60,6 +60,16 @@ fn i8_while_the_api_server_is_away_sizes_stay_and_afterwards_they_follow_the_loa
         let right = size == 1;
         Ok(right.then_some(()).ok_or_else(|| format!("it is {size}")))
     });
+    // Each of Kubernetes' own controllers takes up its streams again by itself, some a minute
+    // after others. Tests that follow need more of them than this one.
+    for kind in ["StatefulSet", "ReplicaSet"] {
+        let name = kind.to_lowercase();
+        installed.apply(namespace, &workload(kind, &name, 1, 0));
+        until(cluster, "its pod is made", SOON, |_| {
+            let pods = installed.pods(namespace, &format!("app={name}"));
+            Ok((!pods.is_empty()).then_some(()).ok_or_else(|| name.clone()))
+        });
+    }
     await_agents(cluster, NODES);
     installed.forget(namespace);
 }
