@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::task::{Context, Poll};
 use std::vec;
 
@@ -33,6 +33,10 @@ const REFUSED: [&str; 11] = [
     "168.63.129.16/32",
     "192.0.0.192/32",
 ];
+
+/// Each of [`REFUSED`] is one.
+static REFUSED_NETWORKS: LazyLock<Vec<IpNet>> =
+    LazyLock::new(|| REFUSED.iter().filter_map(|it| it.parse().ok()).collect());
 
 /// What the machine's settings say, for the whole process; nothing where they say nothing.
 static STATED: OnceLock<Networks> = OnceLock::new();
@@ -60,7 +64,7 @@ impl Networks {
                 "{address} isn't asked: it is in none of the networks of `sources.networks` in \
                  the agent's settings"
             )),
-            None if within(&refused()) => Some(format!(
+            None if within(&REFUSED_NETWORKS) => Some(format!(
                 "{address} isn't asked: it is an address of this machine's link or of its \
                  cloud's metadata; where metrics are to be had there, name its network in \
                  `sources.networks` of the agents' settings, with all others that are asked"
@@ -85,20 +89,15 @@ impl Networks {
     }
 }
 
-fn refused() -> Vec<IpNet> {
-    // Each of them is one.
-    REFUSED.iter().filter_map(|it| it.parse().ok()).collect()
-}
-
-fn networks() -> Networks {
-    STATED.get().cloned().unwrap_or_default()
+fn networks() -> &'static Networks {
+    static UNSTATED: Networks = Networks(None);
+    STATED.get().unwrap_or(&UNSTATED)
 }
 
 /// The addresses of a host that may be asked.
-pub(crate) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found = found.map_err(|error| Reason::Connection(error.to_string()))?;
-    networks().allowed(found).map_err(Reason::Connection)
+pub(crate) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((host, port)).await?;
+    networks().allowed(found).map_err(io::Error::other)
 }
 
 /// Refuses a URL whose host is an address that isn't asked; a name is looked at when it is
@@ -127,8 +126,7 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed = networks().allowed(found).map_err(io::Error::other)?;
+            let allowed = addresses(name.as_str(), 0).await?;
             Ok(allowed.into_iter())
         })
     }
@@ -145,7 +143,7 @@ mod tests {
     #[test]
     fn link_local_and_metadata_addresses_are_refused_where_nothing_is_stated() {
         let all = Networks::default();
-        assert_eq!(refused().len(), REFUSED.len());
+        assert_eq!(REFUSED_NETWORKS.len(), REFUSED.len());
         for address in [
             "169.254.169.254",
             "::ffff:169.254.169.254",

@@ -166,7 +166,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 /// In the clear, and no more of an answer than the meter allows.
 pub(crate) async fn plain(to: &Address) -> Result<(Metered<TcpStream>, Meter), Reason> {
     let refused = |error: io::Error| Reason::Connection(error.to_string());
-    let addresses = reach::addresses(&to.host, to.port).await?;
+    let addresses = reach::addresses(&to.host, to.port).await.map_err(refused)?;
     let stream = TcpStream::connect(&addresses[..]).await.map_err(refused)?;
     // Questions are short, and wait for their answer.
     stream.set_nodelay(true).map_err(refused)?;

@@ -4,7 +4,7 @@ use starling_engine::decide::Reading;
 use starling_engine::decide::reason::{ConditionKind, Outcome, Outlook, Status};
 use starling_engine::policy::{FallbackBehavior, Goal, STALE_INTERVALS, Source, Trigger};
 
-use super::scenario::{Scenario, cpu, fallback, named, queue, ten_each, usage, value};
+use super::scenario::{Scenario, cpu, fallback, formula, named, queue, ten_each, usage, value};
 
 /// Nothing is held back, and one question each 30 s.
 fn web(triggers: Vec<Trigger>, size: u32) -> Scenario {
@@ -203,12 +203,7 @@ fn healthy_triggers_grow_the_workload_beside_it() {
 #[test]
 fn a_formula_is_computed_with_it_and_counts_as_failing() {
     let each = Goal::AverageValue { milli: 10_000 };
-    let formula = Trigger {
-        source: Source::Formula {
-            text: "queue + mails".into(),
-        },
-        ..named("formula", each)
-    };
+    let formula = formula("queue + mails", each);
     let mut web = web(vec![queue(each), named("mails", each), formula], 4);
     web.read(vec![value(40), value(0)]).pass();
     assert_eq!(web.size, 4);
@@ -238,12 +233,7 @@ fn a_formula_is_computed_with_it_and_counts_as_failing() {
 #[test]
 fn a_formula_with_the_number_of_replicas_keeps_nothing() {
     let each = Goal::AverageValue { milli: 10_000 };
-    let formula = Trigger {
-        source: Source::Formula {
-            text: "queue * pods".into(),
-        },
-        ..named("formula", each)
-    };
+    let formula = formula("queue * pods", each);
     let mut pods = named("pods", each);
     if let Source::External { kind, .. } = &mut pods.source {
         *kind = "kubernetes-workload".into();
@@ -259,12 +249,7 @@ fn a_formula_with_the_number_of_replicas_keeps_nothing() {
 #[test]
 fn what_was_said_before_a_failure_is_no_answer_that_ends_a_fallback() {
     let each = Goal::AverageValue { milli: 10_000 };
-    let formula = Trigger {
-        source: Source::Formula {
-            text: "100 / queue".into(),
-        },
-        ..named("formula", each)
-    };
+    let formula = formula("100 / queue", each);
     let mut web = web(vec![queue(each), formula], 8);
     web.policy.fallback = Some(fallback(8, FallbackBehavior::Static));
     for _ in 0..5 {

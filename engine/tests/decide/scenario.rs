@@ -193,3 +193,14 @@ pub fn fallback(replicas: u32, behavior: FallbackBehavior) -> Fallback {
         recovery_threshold: None,
     }
 }
+
+/// What stands in for the external triggers.
+pub fn formula(text: &str, goal: Goal) -> Trigger {
+    Trigger {
+        name: "formula".into(),
+        source: Source::Formula { text: text.into() },
+        goal,
+        activation_milli: 0,
+        window_ms: None,
+    }
+}

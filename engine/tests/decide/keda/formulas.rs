@@ -1,22 +1,10 @@
 //! Formulas (keda.md 1.7): what a policy with one does while its triggers answer and fail.
 
 use starling_engine::decide::Reading;
-use starling_engine::policy::{
-    Behavior, FallbackBehavior, Goal, Rate, RateKind, Rules, Source, Trigger,
-};
+use starling_engine::policy::{Behavior, FallbackBehavior, Goal, Rate, RateKind, Rules};
 
 use super::condition;
-use crate::scenario::{Scenario, cpu, failed, fallback, named, queue, usage, value};
-
-fn formula(text: &str, goal: Goal) -> Trigger {
-    Trigger {
-        name: "formula".into(),
-        source: Source::Formula { text: text.into() },
-        goal,
-        activation_milli: 0,
-        window_ms: None,
-    }
-}
+use crate::scenario::{Scenario, cpu, failed, fallback, formula, named, queue, usage, value};
 
 const EACH: Goal = Goal::AverageValue { milli: 10_000 };
 
