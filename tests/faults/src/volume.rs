@@ -99,12 +99,19 @@ impl Volume {
     }
 
     /// As a machine starts that had a power cut. Nothing may have it open for much longer.
+    ///
+    /// What reached the device comes up on another one. The kernel would take the same one
+    /// for the file system that has failed for as long as any mount of that is left, and
+    /// every process with a mount namespace of its own that began meanwhile has one.
     pub fn mount_again(&self) {
         let end = Instant::now() + LET_GO_WITHIN;
         while let Err(why) = run("umount", &[&self.at]) {
             assert!(Instant::now() < end, "{why}");
             std::thread::sleep(LOOK);
         }
+        let other = self.image.path().join("other");
+        run("cp --sparse=always", &[&self.file(), &other]).unwrap();
+        std::fs::rename(other, self.file()).unwrap();
         self.mount_it().unwrap();
     }
 
@@ -147,5 +154,40 @@ impl Drop for Volume {
         // A frozen one can't be unmounted.
         let _ = run("fsfreeze --unfreeze", &[&self.at]);
         let _ = run("umount -l", &[&self.at]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::process::Stdio;
+
+    use super::*;
+
+    /// Tests of whole machines run beside those that cut the power.
+    #[test]
+    fn a_power_cut_ends_though_another_mount_namespace_holds_the_file_system() {
+        let at = TempDir::new().unwrap();
+        let Some(volume) = Volume::mount(at.path()) else {
+            return;
+        };
+        let kept = at.path().join("kept");
+        std::fs::write(&kept, "this").unwrap();
+        File::open(&kept).unwrap().sync_all().unwrap();
+        let mut other = Command::new("unshare")
+            .args(["--mount", "sh", "-c", "echo; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut began = [0];
+        let out = other.stdout.as_mut().unwrap();
+        out.read_exact(&mut began).unwrap();
+        volume.fail();
+        volume.mount_again();
+        let read = std::fs::read_to_string(&kept);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(read.unwrap(), "this");
     }
 }
