@@ -202,6 +202,7 @@ impl Agent {
         self.wait_until_caught_up();
         self.know_members();
         self.measure();
+        let asker = self.asker.clone();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             self.health.turned();
@@ -230,6 +231,7 @@ impl Agent {
                     news = false;
                 }
                 Some(event) = events.recv() => self.take(event),
+                pushed = asker.pushed() => self.step(Input::Pushed(pushed)),
                 Some(event) = gossip.recv() => {
                     self.step(match event {
                         gossip::Event::Heard(summary) => Input::Heard(summary),
@@ -399,7 +401,11 @@ impl Agent {
         for output in outputs {
             match output {
                 Output::Publish(summary) => self.gossip.publish(summary),
-                Output::Poll { policy, trigger } => self.poll(policy, trigger),
+                Output::Poll {
+                    policy,
+                    trigger,
+                    pushed,
+                } => self.poll(policy, trigger, pushed),
                 Output::Propose(command) => self.propose(command),
                 Output::Patch(patch) => self.patch(&patch),
                 Output::Halt(why) => self.halt(&why),

@@ -222,7 +222,9 @@ impl Cluster {
                     self.commit(command);
                     self.step(Input::Proposed);
                 }
-                Output::Poll { policy, trigger } => {
+                Output::Poll {
+                    policy, trigger, ..
+                } => {
                     let answer = Answer::value(i64::from(PODS) * 10_000);
                     let (trigger, result) = (trigger.name, Ok(answer));
                     self.step(Input::Polled {

@@ -52,6 +52,9 @@ pub enum Input {
         age_ms: u64,
         result: Result<Answer, String>,
     },
+    /// The sources of these triggers, by policy, say by themselves that something has
+    /// changed there.
+    Pushed(BTreeSet<(policy::Name, String)>),
     /// Whether the platform of scaled workloads can be read and written just now.
     Platform(bool),
     /// What else scales workloads, by workload, in words such as
@@ -108,6 +111,8 @@ pub enum Output {
     Poll {
         policy: policy::Name,
         trigger: Trigger,
+        /// After an [`Input::Pushed`]: an answer from before that says nothing.
+        pushed: bool,
     },
     /// Write a scaled workload's size and come back with [`Input::Patched`].
     Patch(Patch),
@@ -136,6 +141,8 @@ pub const PROPOSAL_PATIENCE_MS: u64 = 5_000;
 /// An external trigger that hasn't answered for its polling interval and this
 /// much more has failed.
 pub const POLL_PATIENCE_MS: u64 = 10_000;
+/// However often its source pushes, a trigger is asked at most once in so long.
+pub const PUSH_GAP_MS: u64 = 250;
 /// At most so many workloads without a policy are moved in one entry; the next pass sees
 /// to the rest.
 pub const PASS_MOVES_MAX: usize = 100;
@@ -270,6 +277,10 @@ impl Node {
                 age_ms,
                 result,
             } => self.polled(now, &policy, &trigger, age_ms, result),
+            Input::Pushed(triggers) => {
+                self.pushed(&triggers, ledger);
+                self.due_polls(now, ledger)
+            }
             Input::Platform(reachable) => {
                 self.platform = reachable;
                 Vec::new()

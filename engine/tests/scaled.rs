@@ -164,7 +164,9 @@ impl World {
         for output in node.step(self.now, input, &self.ledger) {
             match output {
                 Output::Publish(summary) => self.each(&Input::Heard(summary)),
-                Output::Poll { policy, trigger } => self.step(
+                Output::Poll {
+                    policy, trigger, ..
+                } => self.step(
                     id,
                     Input::Polled {
                         policy,

@@ -97,6 +97,7 @@ pub struct Metrics {
     edits: Family<Edited, Counter>,
     polls: Histogram,
     poll_failures: Counter,
+    pushes: Counter,
     reaction: Histogram,
     api_requests: Family<Answered, Counter>,
     api_durations: Durations,
@@ -121,6 +122,7 @@ impl Default for Metrics {
             edits: Family::default(),
             polls: Histogram::new(CALL_BUCKETS),
             poll_failures: Counter::default(),
+            pushes: Counter::default(),
             reaction: Histogram::new(REACTION_BUCKETS),
             api_requests: Family::default(),
             api_durations: Family::new_with_constructor(|| Histogram::new(CALL_BUCKETS)),
@@ -187,6 +189,12 @@ impl Metrics {
             "trigger_poll_failures",
             "Questions of this agent to external triggers that were not answered with a number",
             self.poll_failures.clone(),
+        );
+        registry.register(
+            "trigger_pushes",
+            "Signs of external triggers' sources, by themselves, to this agent that something \
+             has changed",
+            self.pushes.clone(),
         );
         registry.register_with_unit(
             "sample_to_patch",
@@ -261,6 +269,11 @@ impl Metrics {
         if !answered {
             self.poll_failures.inc();
         }
+    }
+
+    /// A source has said by itself that something has changed.
+    pub fn pushed(&self) {
+        self.pushes.inc();
     }
 
     /// A size was written that rests on a sample of so long ago.

@@ -3,8 +3,8 @@
 //!
 //! Comes in: the trigger's metadata, which goes to the server as it is, and the parameters of
 //! its authentication. Goes out: how many replicas the server's numbers ask for, and whether
-//! it wants the workload to run. Both are asked for each time; nobody listens to the stream by
-//! which an `external-push` server would say at once that it wants it to run.
+//! it wants the workload to run. Both are asked for each time. What an `external-push` server
+//! says by itself, that the workload is to run or not any more, has both asked for at once.
 //!
 //! The server itself says what each of its metrics is held against, so the trigger's own
 //! target is 1, and its value is the largest of value / target, rounded up to a thousandth.
@@ -15,7 +15,10 @@
 
 mod server;
 
+use std::convert::Infallible;
+
 use starling_proto::externalscaler::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
+use tokio::sync::Notify;
 
 use crate::http::within;
 use crate::secrets::Secrets;
@@ -38,6 +41,8 @@ pub(super) const GOALS: Goals = Goals {
 };
 /// Of a setting's name. How many there are, and how long each is, is bounded for all kinds.
 const NAME_BYTES_MAX: usize = 253;
+/// The call whose answers a server writes by itself.
+const STREAM: &str = "StreamIsActive";
 /// Metrics of one server, each of which is asked for by itself.
 const METRICS_MAX: usize = 16;
 
@@ -75,13 +80,7 @@ pub(super) async fn ask(
         |_| shown(settings::text(metadata, ADDRESS)),
         |server| server.address.to_string(),
     );
-    let object = ScaledObjectRef {
-        name: asked.name.to_owned(),
-        namespace: asked.namespace.to_owned(),
-        scaler_metadata: settings::written(metadata)
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
-    };
+    let object = object(metadata, asked);
     let answer = async {
         let server = server?;
         let question = |open: Open| {
@@ -97,6 +96,54 @@ pub(super) async fn ask(
         within(TIMEOUT_DEFAULT_MS, asked).await
     };
     answer.await.map_err(|reason| Error { address, reason })
+}
+
+/// Returns when the server ends its stream.
+pub(super) async fn listen(
+    metadata: &Metadata,
+    secrets: &Secrets,
+    asked: Asked<'_>,
+    signs: &Notify,
+) -> Result<Infallible, Error> {
+    let heard = async {
+        let server = Server::of(metadata, secrets)?;
+        let begun = async {
+            let open = server.connect().await?;
+            let stream = open
+                .client()
+                .stream_is_active(object(metadata, asked))
+                .await;
+            let stream = stream.map_err(|status| server::reason(STREAM, &status));
+            Ok((open.meter.judge(stream)?.into_inner(), open))
+        };
+        let (mut stream, open) = within(TIMEOUT_DEFAULT_MS, begun).await?;
+        signs.notify_one();
+        loop {
+            open.meter.refill();
+            let said = stream.message().await;
+            let said = said.map_err(|status| server::reason(STREAM, &status));
+            if open.meter.judge(said)?.is_none() {
+                let why = format!("it ended its {STREAM}");
+                return Err(Reason::Connection(why));
+            }
+            signs.notify_one();
+        }
+    };
+    heard.await.map_err(|reason| Error {
+        address: shown(settings::text(metadata, ADDRESS)),
+        reason,
+    })
+}
+
+/// On whose behalf a server is asked.
+fn object(metadata: &Metadata, asked: Asked<'_>) -> ScaledObjectRef {
+    ScaledObjectRef {
+        name: asked.name.to_owned(),
+        namespace: asked.namespace.to_owned(),
+        scaler_metadata: settings::written(metadata)
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+    }
 }
 
 async fn said(open: &Open, object: &ScaledObjectRef, composed: bool) -> Result<Number, Reason> {

@@ -26,6 +26,7 @@ mod nats;
 mod number;
 mod postgresql;
 mod prometheus;
+pub mod push;
 mod rabbitmq;
 mod reach;
 mod reads;
@@ -36,6 +37,7 @@ mod stream;
 mod tls;
 mod turns;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -391,15 +393,8 @@ impl Poller {
             address: name.to_owned(),
             reason,
         };
-        let read;
-        let secrets = if let Some(given) = asked.secrets {
-            given
-        } else {
-            let directory = self.secrets.as_deref();
-            read = secrets::read(directory, asked.namespace, metadata).await;
-            read.as_ref()
-                .map_err(|why| failed(Reason::Secret(why.clone())))?
-        };
+        let secrets = self.secrets(asked, metadata).await.map_err(failed)?;
+        let secrets = &*secrets;
         match kind {
             PROMETHEUS => prometheus::ask(&self.http, metadata, secrets).await,
             RABBITMQ => rabbitmq::ask(&self.http, metadata, secrets).await,
@@ -425,6 +420,20 @@ impl Poller {
                 Err(failed(Reason::Misconfigured(why)))
             }
         }
+    }
+
+    /// What the trigger authenticates with: what is given, or else what the files say.
+    async fn secrets<'a>(
+        &self,
+        asked: Asked<'a>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Cow<'a, Secrets>, Reason> {
+        if let Some(given) = asked.secrets {
+            return Ok(Cow::Borrowed(given));
+        }
+        let directory = self.secrets.as_deref();
+        let read = secrets::read(directory, asked.namespace, metadata).await;
+        read.map(Cow::Owned).map_err(Reason::Secret)
     }
 
     /// Whether this agent has files of that name to authenticate with.

@@ -4,11 +4,16 @@
 //! `connection` may hold everything but the query. Goes out: the number in the first row's
 //! only column. Each question has a connection of its own, so that no other one waits for
 //! it, is answered by what it left there, or is cancelled in its place.
+//!
+//! Our own is `notifyChannel`: whoever does NOTIFY on it (a trigger of the table, mostly) has
+//! the query asked at once.
 
 mod server;
 
+use std::convert::Infallible;
 use std::pin::pin;
 
+use tokio::sync::Notify;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_stream::StreamExt as _;
 
@@ -26,7 +31,10 @@ pub(super) const GOALS: Goals = Goals {
     default: None,
     activation: "activationTargetQueryValue",
 };
-const KEYS: [&str; 3] = ["query", GOALS.target, GOALS.activation];
+const KEYS: [&str; 4] = ["query", CHANNEL, GOALS.target, GOALS.activation];
+const CHANNEL: &str = "notifyChannel";
+/// Of a name in PostgreSQL.
+const CHANNEL_BYTES_MAX: usize = 63;
 
 pub(super) fn check(metadata: &Metadata) -> Wrong {
     let keys = [&KEYS[..], &server::KEYS].concat();
@@ -35,15 +43,56 @@ pub(super) fn check(metadata: &Metadata) -> Wrong {
     if text(metadata, "query").trim().is_empty() {
         wrong.push((String::new(), "`query` is missing".to_owned()));
     }
+    if let Some(channel) = channel(metadata)
+        && (channel.len() > CHANNEL_BYTES_MAX || channel.contains(char::is_control))
+    {
+        let why = format!("is no name of at most {CHANNEL_BYTES_MAX} bytes");
+        wrong.push((CHANNEL.to_owned(), why));
+    }
     wrong
+}
+
+/// Where the trigger is told of news.
+pub(super) fn channel(metadata: &Metadata) -> Option<&str> {
+    Some(text(metadata, CHANNEL)).filter(|channel| !channel.is_empty())
+}
+
+/// Returns when the server ends the connection.
+pub(super) async fn listen(
+    metadata: &Metadata,
+    secrets: &Secrets,
+    signs: &Notify,
+) -> Result<Infallible, Error> {
+    let server = Server::of(metadata, secrets);
+    let address = place(&server);
+    let heard = async {
+        let (server, channel) = (server?, text(metadata, CHANNEL));
+        // As PostgreSQL writes a name that holds anything.
+        let command = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
+        let begun = async {
+            let mut heard = server.listen().await?;
+            heard.tell(&command).await?;
+            Ok(heard)
+        };
+        let mut heard = within(TIMEOUT_DEFAULT_MS, begun).await?;
+        loop {
+            signs.notify_one();
+            heard.next().await?;
+        }
+    };
+    let heard: Result<Infallible, Reason> = heard.await;
+    heard.map_err(|reason| Error { address, reason })
+}
+
+/// For messages.
+fn place(server: &Result<Server, Reason>) -> String {
+    let known = server.as_ref().map(|server| server.address.to_string());
+    known.unwrap_or_else(|_| POSTGRESQL.to_owned())
 }
 
 pub(super) async fn ask(metadata: &Metadata, secrets: &Secrets) -> Result<Number, Error> {
     let server = Server::of(metadata, secrets);
-    let address = server.as_ref().map_or_else(
-        |_| "postgresql".to_owned(),
-        |server| server.address.to_string(),
-    );
+    let address = place(&server);
     let answer = async {
         let server = server?;
         let asked = async {

@@ -6,22 +6,29 @@
 //!
 //! Comes in: the trigger's metadata, and the parameters of its authentication. Goes out:
 //! a count. Connections are kept, and used by all who ask one server in one name.
+//!
+//! A server also says at once that the key has changed, without a setting at either end: by
+//! what Redis has for caches of clients (`CLIENT TRACKING`), from version 6 on.
 
 mod deployment;
 mod node;
 mod server;
 
+use std::convert::Infallible;
+
 use redis::streams::{StreamInfoGroupsReply, StreamPendingReply};
+use tokio::sync::Notify;
 
 use crate::http::within;
 use crate::kept::Kept;
+use crate::push::GAP;
 use crate::secrets::Secrets;
 use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown, text};
 use crate::{Error, Goals, Number, Reason, number};
 
 use deployment::{Deployment, Form};
-use node::{Node, Search};
-use server::{Connection, Server};
+use node::{Found, Node, Search};
+use server::{Connection, Failure, Server};
 
 /// Those that are open.
 pub(crate) type Connections = Kept<Server, Connection>;
@@ -84,6 +91,14 @@ impl Counted {
         match self {
             Counted::Key => "listName",
             Counted::Stream => "stream",
+        }
+    }
+
+    /// A command that reads it, and that asking uses too: whoever may ask may listen.
+    fn look(self) -> &'static str {
+        match self {
+            Counted::Key => "TYPE",
+            Counted::Stream => "XLEN",
         }
     }
 
@@ -168,6 +183,60 @@ pub(super) async fn ask(
     metadata: &Metadata,
     secrets: &Secrets,
 ) -> Result<Number, Error> {
+    let found = find(connections, kind, metadata, secrets).await?;
+    number::count(found.count).map_err(|reason| Error {
+        address: found.server.address.to_string(),
+        reason,
+    })
+}
+
+/// Returns when the server ends the connection, or doesn't have the key any more.
+pub(super) async fn listen(
+    connections: &Connections,
+    kind: &str,
+    metadata: &Metadata,
+    secrets: &Secrets,
+    signs: &Notify,
+) -> Result<Infallible, Error> {
+    let server = find(connections, kind, metadata, secrets).await?.server;
+    let counted = parts(kind).0;
+    let mut look = redis::cmd(counted.look());
+    let look = look.arg(text(metadata, counted.name()));
+    let heard = async {
+        let begun = async { server.listen().await.map_err(reason) };
+        let (mut connection, mut changes) = within(TIMEOUT_DEFAULT_MS, begun).await?;
+        loop {
+            let looked = async { connection.tell(false, look).await.map_err(reason) };
+            within(TIMEOUT_DEFAULT_MS, looked).await?;
+            // What changes from here on is told, and what has changed before is asked for.
+            signs.notify_one();
+            tokio::time::sleep(GAP).await;
+            if changes.recv().await.is_none() {
+                let why = "it closed the connection".to_owned();
+                return Err(Reason::Connection(why));
+            }
+        }
+    };
+    heard.await.map_err(|reason| Error {
+        address: server.address.to_string(),
+        reason,
+    })
+}
+
+fn reason(failure: Failure) -> Reason {
+    match failure {
+        Failure::Why(why) => why,
+        Failure::Elsewhere { at, .. } => Reason::Refused(format!("the key is at {}", shown(&at))),
+    }
+}
+
+/// How much there is, and where.
+async fn find(
+    connections: &Connections,
+    kind: &str,
+    metadata: &Metadata,
+    secrets: &Secrets,
+) -> Result<Found, Error> {
     let (counted, form) = parts(kind);
     let key = text(metadata, counted.name());
     let search = Search::new(connections);
@@ -188,8 +257,7 @@ pub(super) async fn ask(
     // The deadline is of all the servers together.
     let answer = within(TIMEOUT_DEFAULT_MS, async { Ok(asked.await) }).await;
     let late = |reason| search.said().unwrap_or_else(|| failed(reason));
-    let count = answer.map_err(late)??;
-    number::count(count).map_err(failed)
+    answer.map_err(late)?
 }
 
 /// What is asked of the server that has the key.

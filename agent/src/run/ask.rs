@@ -2,16 +2,18 @@
 //!
 //! Comes in: which trigger of which policy. Goes out: its answer, as an event. A source is
 //! asked by one member, mostly not the leader: where that one can't reach it, the next one is
-//! asked. What several policies want to know alike is asked once. What waits is bounded here;
+//! asked. Whoever asked a source that can say by itself that something has changed listens to
+//! it, and has the leader ask at once. What several policies want to know alike is asked once. What waits is bounded here;
 //! whose turn it is at a source is that room's. Never asks twice for one order.
 
 mod here;
+mod listen;
 mod once;
 mod post;
 mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use starling_consensus::Log;
@@ -28,13 +30,14 @@ use starling_kube::target;
 use starling_proto::ask::failure::Of;
 use starling_proto::ask::{self as wire, answer};
 use starling_sources::{Number, Poller, Reference};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Agent, Event, read};
 pub(super) use here::wall;
 use here::{Failure, Here, LOOKUP_WAIT, LOOKUPS_MAX, turn};
-use once::Once;
-use post::Post;
+use listen::{Key, Listeners};
+use once::{Once, Serves};
+use post::{Post, Read};
 use spread::{Mark, Spread};
 
 /// Triggers that wait or are asked; further ones aren't asked this time, and count as
@@ -71,6 +74,10 @@ pub(super) struct Asker {
     shared: Once<Question, Result<Number, Failure>>,
     spread: Spread,
     post: Post,
+    /// To sources, on behalf of whoever leads.
+    listeners: Listeners,
+    /// Where this agent leads.
+    pushed: Pushed,
     /// As gossip has it.
     alive: watch::Sender<BTreeSet<NodeId>>,
     waiting: Arc<Semaphore>,
@@ -78,7 +85,38 @@ pub(super) struct Asker {
     listings: Semaphore,
 }
 
+/// Whose sources have said that something has changed.
+#[derive(Default)]
+struct Pushed {
+    waiting: Mutex<BTreeSet<Key>>,
+    came: Notify,
+    /// When the last of them were handed over to be asked.
+    taken: Mutex<Option<Instant>>,
+}
+
+impl Pushed {
+    fn add(&self, key: Key) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < WAITING_MAX {
+            waiting.insert(key);
+        }
+        self.came.notify_one();
+    }
+
+    async fn take(&self) -> BTreeSet<Key> {
+        self.came.notified().await;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.taken() = Some(Instant::now());
+        std::mem::take(&mut waiting)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What the ledger says of a trigger's policy.
+#[derive(Clone)]
 struct Put {
     revision: u64,
     interval: Duration,
@@ -117,7 +155,8 @@ impl Put {
 }
 
 impl Agent {
-    pub(super) fn poll(&self, policy: Name, trigger: Trigger) {
+    /// With `pushed` no answer counts that was asked for before the source said so.
+    pub(super) fn poll(&self, policy: Name, trigger: Trigger, pushed: bool) {
         let events = self.events.clone();
         let through = self.asker.clone();
         let apis = self.apis.clone();
@@ -143,7 +182,7 @@ impl Agent {
                 through.here.counts.polled(answer.is_ok(), asked.elapsed());
                 (answer, asked)
             } else {
-                let (said, asked) = through.ask(&policy, &trigger).await;
+                let (said, asked) = through.ask(&policy, &trigger, pushed).await;
                 let answer = said.map(|said| Answer::Value {
                     milli: said.milli,
                     activity_milli: said.activity_milli,
@@ -186,6 +225,8 @@ impl Asker {
             kubernetes.map(|(connection, keda)| Authentications::new(connection, keda));
         Arc::new(Asker {
             post: Post::new(log.clone()),
+            listeners: Listeners::default(),
+            pushed: Pushed::default(),
             log,
             here: Here {
                 poller,
@@ -213,12 +254,42 @@ impl Asker {
         });
     }
 
+    /// Which triggers are to be asked now: their sources say that something has changed.
+    pub(super) async fn pushed(&self) -> BTreeSet<Key> {
+        self.pushed.take().await
+    }
+
+    /// For whoever leads.
+    fn push(&self, (policy, trigger): &Key) {
+        let leader = self.log.leadership().borrow().leader;
+        match leader {
+            Some(leader) if leader == self.log.id() => {
+                self.pushed.add((policy.clone(), trigger.clone()));
+            }
+            Some(leader) => {
+                let push = wire::Push {
+                    namespace: policy.namespace.clone(),
+                    name: policy.name.clone(),
+                    trigger: trigger.clone(),
+                };
+                self.post.push(leader, push);
+            }
+            // It asks for everything first.
+            None => {}
+        }
+    }
+
     fn room(&self) -> Option<OwnedSemaphorePermit> {
         self.waiting.clone().try_acquire_owned().ok()
     }
 
     /// The answer, and when it was asked for: by this policy, or by another one before.
-    async fn ask(&self, policy: &Name, trigger: &Trigger) -> (Result<Number, Failure>, Instant) {
+    async fn ask(
+        self: &Arc<Self>,
+        policy: &Name,
+        trigger: &Trigger,
+        pushed: bool,
+    ) -> (Result<Number, Failure>, Instant) {
         let (Source::External { kind, metadata }, Some(put)) =
             (&trigger.source, self.put(policy, trigger))
         else {
@@ -247,13 +318,17 @@ impl Asker {
             self.spread.order(mark, &self.alive.borrow(), self.log.id())
         };
         let asked = self.one_of(&members, mark, policy, &put, trigger);
-        // Half an interval old it is newer than the policy's own last one.
-        self.shared.ask(question, put.interval / 2, asked).await
+        let serves = match *self.pushed.taken() {
+            Some(taken) if pushed => Serves::Since(taken),
+            // Half an interval old it is newer than the policy's own last one.
+            _ => Serves::Within(put.interval / 2),
+        };
+        self.shared.ask(question, serves, asked).await
     }
 
     /// Whoever of these can reach the source, in this order.
     async fn one_of(
-        &self,
+        self: &Arc<Self>,
         members: &[NodeId],
         mark: Mark,
         policy: &Name,
@@ -264,7 +339,7 @@ impl Asker {
         let (mut first, mut doubts) = (None, 0);
         for member in members {
             let said = if *member == self.log.id() {
-                Box::pin(self.here.ask(policy, put, trigger)).await
+                self.ask_here(policy, put, trigger).await
             } else {
                 self.through(*member, policy, put, trigger).await
             };
@@ -287,6 +362,19 @@ impl Asker {
             why: "no member is there to ask".to_owned(),
             of: Of::Way,
         }))
+    }
+
+    async fn ask_here(
+        self: &Arc<Self>,
+        policy: &Name,
+        put: &Put,
+        trigger: &Trigger,
+    ) -> Result<Number, Failure> {
+        let answer = Box::pin(self.here.ask(policy, put, trigger)).await;
+        if answer.is_ok() {
+            self.listeners.heed(self, policy, put, trigger);
+        }
+        answer
     }
 
     async fn through(
@@ -361,7 +449,12 @@ impl Asker {
         loop {
             let letter = self.log.letter().await;
             let from = letter.from;
-            for question in self.post.read(&letter) {
+            let Read { questions, pushes } = self.post.read(&letter);
+            for push in pushes {
+                let policy = Name::new(push.namespace, push.name);
+                self.pushed.add((policy, push.trigger));
+            }
+            for question in questions {
                 let Some(room) = self.room() else {
                     let full = Failure {
                         why: "too many questions wait there".to_owned(),
@@ -380,7 +473,7 @@ impl Asker {
         }
     }
 
-    async fn answered(&self, question: &wire::Question) -> Result<Number, Failure> {
+    async fn answered(self: &Arc<Self>, question: &wire::Question) -> Result<Number, Failure> {
         let mut applied = self.log.applied();
         let mut known = None;
         let learned = applied.wait_for(|_| {
@@ -390,7 +483,7 @@ impl Asker {
         // In vain where it takes too long.
         let _ = tokio::time::timeout(LEARNS, learned).await;
         match known {
-            Some((policy, put, trigger)) => Box::pin(self.here.ask(&policy, &put, &trigger)).await,
+            Some((policy, put, trigger)) => self.ask_here(&policy, &put, &trigger).await,
             None => Err(Failure {
                 why: "that policy isn't known there in this form yet".to_owned(),
                 of: Of::Way,

@@ -1,15 +1,17 @@
 //! External triggers, which a leader has its host ask: when each is due, and what it
 //! answered last.
 //!
-//! Comes in: the policies in force and the time. Goes out: what to ask now. Never
-//! takes silence for an answer.
+//! Comes in: the policies in force, the time, and which sources say by themselves that
+//! something has changed. Goes out: what to ask now. Never takes silence for an answer, nor
+//! a push: what counts is what the source says when it is asked.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::{Node, Output, POLL_PATIENCE_MS};
+use super::{Node, Output, POLL_PATIENCE_MS, PUSH_GAP_MS};
 use crate::decide::Reading;
 use crate::ledger::{InForce, Ledger};
-use crate::policy::{Policy, Trigger};
+use crate::policy::{Name, Policy, Source, Trigger};
 use crate::unit::Ms;
 
 /// One policy's. A list, since nearly all have one: the smallest map takes the room of
@@ -24,6 +26,8 @@ pub(super) struct Poll {
     revision: u64,
     pub asked_at: Ms,
     pub waiting: bool,
+    /// Its source has said that something has changed, and wasn't asked since.
+    pushed: bool,
     pub reading: Reading,
     /// The policy's, when it was last looked at.
     interval_ms: u64,
@@ -79,6 +83,28 @@ impl Node {
         lead.next_poll = polls.map(Poll::next).min();
         found.outputs
     }
+
+    /// All are due that ask the same, whoever they are for: of those one alone may be known
+    /// to who listens.
+    pub(super) fn pushed(&mut self, triggers: &BTreeSet<(Name, String)>, ledger: &Ledger) {
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        let trigger = |policy: &Name, name: &str| {
+            let all = &ledger.policies.get(policy)?.policy.triggers;
+            all.iter().find(|trigger| trigger.name == name)
+        };
+        let sources = triggers
+            .iter()
+            .filter_map(|(policy, name)| trigger(policy, name));
+        let sources: Vec<&Source> = sources.map(|trigger| &trigger.source).collect();
+        for (policy, polls) in &mut lead.polls {
+            for poll in polls {
+                let source = trigger(policy, &poll.trigger).map(|trigger| &trigger.source);
+                poll.pushed |= source.is_some_and(|source| sources.contains(&source));
+            }
+        }
+    }
 }
 
 /// What is to be asked now.
@@ -99,6 +125,7 @@ impl Due {
                 polls.len() - 1
             });
             if polls[at].is_due(now, policy.polling_interval_ms) {
+                let pushed = std::mem::take(&mut polls[at].pushed);
                 self.first += usize::from(known.is_none());
                 if known.is_none() && self.first > TOGETHER_MAX {
                     polls[at].early_ms = share(policy, trigger);
@@ -106,6 +133,7 @@ impl Due {
                 self.outputs.push(Output::Poll {
                     policy: policy.name.clone(),
                     trigger: trigger.clone(),
+                    pushed,
                 });
             }
         }
@@ -136,6 +164,7 @@ impl Poll {
             revision: in_force.revision,
             asked_at: Ms::default(),
             waiting: false,
+            pushed: false,
             reading: Reading::None,
             interval_ms: 0,
             early_ms: 0,
@@ -147,9 +176,19 @@ impl Poll {
         let after_ms = if self.waiting {
             self.interval_ms + POLL_PATIENCE_MS
         } else {
-            self.interval_ms - self.early_ms.min(self.interval_ms)
+            self.pause_ms(self.interval_ms)
         };
         self.asked_at.plus(after_ms)
+    }
+
+    /// From one question to the next.
+    fn pause_ms(&self, interval_ms: u64) -> u64 {
+        let pause_ms = interval_ms.saturating_sub(self.early_ms);
+        if self.pushed {
+            pause_ms.min(PUSH_GAP_MS)
+        } else {
+            pause_ms
+        }
     }
 
     /// Whether it is to be asked now, in which case it counts as asked. One that
@@ -162,7 +201,7 @@ impl Poll {
             self.reading.fail(why, now);
             self.waiting = false;
         }
-        let due = !self.waiting && waited_ms >= interval_ms.saturating_sub(self.early_ms);
+        let due = !self.waiting && waited_ms >= self.pause_ms(interval_ms);
         if due {
             self.early_ms = 0;
             self.asked_at = now;
@@ -177,7 +216,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::policy::{Goal, Name, Source};
+    use crate::policy::Goal;
 
     fn put(n: u32, interval_ms: u64, kind: &str) -> InForce {
         let policy = Policy {
@@ -229,6 +268,53 @@ mod tests {
         for counts in [second, third] {
             assert_eq!(counts.iter().sum::<usize>(), 1_000, "once in an interval");
         }
+    }
+
+    #[test]
+    fn what_a_source_pushes_is_asked_for_at_once_by_all_who_ask_the_same() {
+        let mut ledger = Ledger::default();
+        let mut node = Node::new(crate::unit::NodeId(1));
+        node.leads(Some(1));
+        // Two ask the same, and one something else; which is due goes by the interval.
+        for (n, kind) in [(1, "redis"), (2, "redis"), (3, "mysql")] {
+            let in_force = put(n, 60_000, kind);
+            let name = in_force.policy.name.clone();
+            ledger.policies.insert(name, in_force);
+        }
+        let name = |n: u32| Name::new("shop", format!("web-{n}"));
+        let begin = Ms(100_000);
+        let asked = |outputs: Vec<Output>| -> Vec<(Name, bool)> {
+            let asked = outputs.into_iter().map(|output| match output {
+                Output::Poll { policy, pushed, .. } => (policy, pushed),
+                other => unreachable!("{other:?}"),
+            });
+            asked.collect()
+        };
+        let first = [1, 2, 3].map(|n| (name(n), false));
+        assert_eq!(asked(node.due_polls(begin, &ledger)), first);
+        let answer = |node: &mut Node, n: u32, at: Ms| {
+            node.polled(at, &name(n), "queue", 0, Ok(super::super::Answer::value(0)));
+        };
+        answer(&mut node, 1, begin);
+        let push = |node: &mut Node, at: Ms, ledger: &Ledger| {
+            let of = BTreeSet::from([(name(1), "queue".to_owned())]);
+            asked(node.step(at, crate::node::Input::Pushed(of), ledger))
+        };
+        let soon = begin.plus(PUSH_GAP_MS - 1);
+        assert_eq!(push(&mut node, soon, &ledger), []);
+        assert_eq!(node.next_tick(soon), begin.plus(PUSH_GAP_MS));
+        let due = begin.plus(PUSH_GAP_MS);
+        assert_eq!(asked(node.due_polls(due, &ledger)), [(name(1), true)]);
+        assert_eq!(asked(node.due_polls(due.plus(9_000), &ledger)), []);
+        // What was under way when it came may have missed it.
+        answer(&mut node, 2, due);
+        let later = due.plus(1);
+        assert_eq!(asked(node.due_polls(later, &ledger)), [(name(2), true)]);
+        // Of what isn't known nothing comes.
+        let unknown = BTreeSet::from([(name(9), "queue".to_owned()), (name(3), "q".to_owned())]);
+        node.pushed(&unknown, &ledger);
+        answer(&mut node, 3, later);
+        assert_eq!(asked(node.due_polls(later.plus(1_000), &ledger)), []);
     }
 
     #[test]

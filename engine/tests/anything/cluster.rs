@@ -90,7 +90,9 @@ impl World<'_> {
         for output in outputs {
             match output {
                 Output::Publish(summary) => self.publish(id, &summary),
-                Output::Poll { policy, trigger } => {
+                Output::Poll {
+                    policy, trigger, ..
+                } => {
                     if let Some(result) = self.answer.clone() {
                         let trigger = trigger.name;
                         let polled = Input::Polled {

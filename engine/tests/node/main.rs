@@ -167,7 +167,9 @@ impl World {
                         self.step(other, Input::Heard(summary.clone()));
                     }
                 }
-                Output::Poll { policy, trigger } => {
+                Output::Poll {
+                    policy, trigger, ..
+                } => {
                     self.polls += 1;
                     if let Some(result) = self.queue.clone() {
                         let trigger = trigger.name;

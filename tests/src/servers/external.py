@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 from concurrent import futures
 
 import grpc
@@ -81,6 +82,17 @@ def is_active(_):
     return MESSAGES["IsActiveResponse"](result=state()["active"])
 
 
+def stream_is_active(_, context):
+    """At once, and whenever it is another one than before."""
+    said = None
+    while context.is_active():
+        active = state()["active"]
+        if active != said:
+            said = active
+            yield MESSAGES["IsActiveResponse"](result=said)
+        time.sleep(0.02)
+
+
 def get_metric_spec(_):
     answer = MESSAGES["GetMetricSpecResponse"]()
     for metric in state()["metrics"]:
@@ -106,6 +118,7 @@ def get_metrics(asked):
 
 CALLS = {
     "IsActive": (is_active, "ScaledObjectRef"),
+    "StreamIsActive": (stream_is_active, "ScaledObjectRef"),
     "GetMetricSpec": (get_metric_spec, "ScaledObjectRef"),
     "GetMetrics": (get_metrics, "GetMetricsRequest"),
 }
@@ -136,15 +149,24 @@ class Calls(grpc.GenericRpcHandler):
             return None
         answers, asked = CALLS[call]
 
-        def answer(request, context):
+        def begin(request, context):
             note(call, request)
             fails = state().get("fails", {}).get(call)
             if fails:
                 context.abort(getattr(grpc.StatusCode, fails[0]), fails[1])
+
+        def answer(request, context):
+            begin(request, context)
             return answers(request)
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer,
+        def stream(request, context):
+            begin(request, context)
+            yield from answers(request, context)
+
+        streams = call.startswith("Stream")
+        handler = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        return handler(
+            stream if streams else answer,
             request_deserializer=MESSAGES[asked].FromString,
             response_serializer=lambda it: it.SerializeToString(),
         )

@@ -18,7 +18,7 @@ const PACKAGE: &str = "python3-grpcio";
 const LIBRARY: &str = "/usr/lib/python3/dist-packages/grpc/__init__.py";
 const SCRIPT: &str = include_str!("external.py");
 /// Those that a client has to find there.
-pub const CALLS: [&str; 3] = ["IsActive", "GetMetricSpec", "GetMetrics"];
+pub const CALLS: [&str; 4] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics"];
 
 pub struct External {
     pub processes: Processes,

@@ -11,6 +11,7 @@ mod mysql;
 mod nats;
 mod postgresql;
 mod prometheus;
+mod pushing;
 mod rabbitmq;
 mod redis;
 mod redis_cluster;
@@ -61,17 +62,20 @@ impl Question {
     }
 
     async fn once(&self) -> Result<Number, String> {
+        let answer = self.poller.poll(&self.trigger, self.asked()).await;
+        answer.map_err(|error| error.to_string())
+    }
+
+    fn asked(&self) -> Asked<'_> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let asked = Asked {
+        Asked {
             namespace: "default",
             name: "web",
             composed: false,
             wall_ms: since.unwrap().as_millis() as i64,
             secrets: Some(&self.secrets),
             endpoints: None,
-        };
-        let answer = self.poller.poll(&self.trigger, asked).await;
-        answer.map_err(|error| error.to_string())
+        }
     }
 
     /// Until the number is right. What a server says is late: it counts now and then.

@@ -7,10 +7,10 @@ use starling_tests::servers::PostgreSql;
 use super::{Question, certificate, is};
 
 /// As PostgreSQL's user has it.
-const RIGHT: &str = "p@/s";
+pub const RIGHT: &str = "p@/s";
 
 /// As its user, with these parameters of the authentication beside the password.
-fn question(
+pub fn question(
     server: &PostgreSql,
     query: &str,
     settings: &str,

@@ -168,7 +168,9 @@ spec:
                         self.commit(&command);
                         inputs.push(Input::Proposed);
                     }
-                    Output::Poll { policy, trigger } => inputs.push(Input::Polled {
+                    Output::Poll {
+                        policy, trigger, ..
+                    } => inputs.push(Input::Polled {
                         policy,
                         trigger: trigger.name,
                         age_ms: 0,

@@ -1,6 +1,7 @@
 //! Which PostgreSQL is asked, in whose name, and a connection to it.
 
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::str::FromStr as _;
 
 use rustls::ClientConfig;
@@ -8,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{CancelToken, Client, Config};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::Reason;
@@ -110,6 +111,28 @@ impl Server {
     }
 
     pub(super) async fn connect(&self) -> Result<Open, Reason> {
+        let (client, connection, meter) = self.open().await?;
+        let driver = tokio::spawn(connection).abort_handle();
+        let cancel = Some((self.clone(), client.cancel_token()));
+        Ok(Open {
+            client,
+            meter,
+            driver,
+            cancel,
+        })
+    }
+
+    /// A connection to hear by what is told to a channel.
+    pub(super) async fn listen(&self) -> Result<Heard, Reason> {
+        let (client, connection, meter) = self.open().await?;
+        Ok(Heard {
+            client,
+            connection,
+            meter,
+        })
+    }
+
+    async fn open(&self) -> Result<(Client, Driven, Meter), Reason> {
         let (stream, meter) = stream::plain(&self.address).await?;
         let mut config = self.config.clone();
         config.application_name("starling");
@@ -121,14 +144,7 @@ impl Server {
         });
         let connected = config.connect_raw(stream, self.tls()?).await;
         let (client, connection) = connected.map_err(|error| reason(&error))?;
-        let driver = tokio::spawn(connection).abort_handle();
-        let cancel = Some((self.clone(), client.cancel_token()));
-        Ok(Open {
-            client,
-            meter,
-            driver,
-            cancel,
-        })
+        Ok((client, connection, meter))
     }
 
     fn tls(&self) -> Result<Tls, Reason> {
@@ -211,6 +227,54 @@ fn secured(config: ClientConfig, host: &str) -> Tls {
     let mut by_name = MakeRustlsConnect::new(config);
     let tls = MakeTlsConnect::<Plain>::make_tls_connect(&mut by_name, host);
     tls.unwrap_or_else(|never| match never {})
+}
+
+type Driven = Connection<Plain, <Tls as TlsConnect<Plain>>::Stream>;
+
+/// A connection that nobody asks anything over.
+pub(super) struct Heard {
+    client: Client,
+    connection: Driven,
+    meter: Meter,
+}
+
+impl Heard {
+    pub(super) async fn tell(&mut self, command: &str) -> Result<(), Reason> {
+        let told = tokio::select! {
+            told = self.client.batch_execute(command) => told.map_err(|error| reason(&error)),
+            why = ended(&mut self.connection) => Err(why),
+        };
+        self.meter.judge(told)
+    }
+
+    /// Until somebody has told the channel something.
+    pub(super) async fn next(&mut self) -> Result<(), Reason> {
+        self.meter.refill();
+        let heard = loop {
+            match message(&mut self.connection).await {
+                Ok(AsyncMessage::Notification(_)) => break Ok(()),
+                Ok(_) => {}
+                Err(why) => break Err(why),
+            }
+        };
+        self.meter.judge(heard)
+    }
+}
+
+async fn message(connection: &mut Driven) -> Result<AsyncMessage, Reason> {
+    match poll_fn(|context| connection.poll_message(context)).await {
+        Some(message) => message.map_err(|error| reason(&error)),
+        None => Err(Reason::Connection("it closed the connection".to_owned())),
+    }
+}
+
+/// Why a connection has ended, on which nothing is told yet.
+async fn ended(connection: &mut Driven) -> Reason {
+    loop {
+        if let Err(why) = message(connection).await {
+            return why;
+        }
+    }
 }
 
 /// A connection of one question. It is closed with this, and what still runs there is

@@ -65,6 +65,13 @@ impl<'a> Search<'a> {
     }
 }
 
+/// How much there is, and the server that has said it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub count: u64,
+    pub server: Server,
+}
+
 /// The server that is asked for the number.
 pub(super) struct Node<'a> {
     search: &'a Search<'a>,
@@ -83,6 +90,16 @@ impl<'a> Node<'a> {
             asked: server.address.clone(),
             has_key: false,
             server,
+        }
+    }
+
+    fn found(self, answer: Result<u64, Reason>) -> Result<Found, Error> {
+        match answer {
+            Ok(count) => Ok(Found {
+                count,
+                server: self.server,
+            }),
+            Err(reason) => Err(at(&self.asked, reason)),
         }
     }
 
@@ -167,7 +184,7 @@ impl Deployment {
         &self,
         search: &Search<'_>,
         question: &Question<'_>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Found, Error> {
         match self {
             Deployment::Single(server) => count(search, server, question).await,
             Deployment::Cluster(nodes) => {
@@ -193,10 +210,10 @@ async fn count(
     search: &Search<'_>,
     server: &Server,
     question: &Question<'_>,
-) -> Result<u64, Error> {
+) -> Result<Found, Error> {
     let mut node = Node::new(search, server.clone());
     let answer = question.ask(&mut node).await;
-    answer.map_err(|reason| at(&node.asked, reason))
+    node.found(answer)
 }
 
 /// What the cluster's node that has the key says: the count, or why there is none, where the
@@ -205,12 +222,12 @@ async fn settled(
     search: &Search<'_>,
     server: &Server,
     question: &Question<'_>,
-) -> Result<Result<u64, Error>, Error> {
+) -> Result<Result<Found, Error>, Error> {
     let mut node = Node::new(search, server.clone());
     let answer = question.ask(&mut node).await;
     let why = answer.as_ref().err();
     let is_settled = why.is_none_or(|why| node.is_settled(why));
-    let answer = answer.map_err(|reason| at(&node.asked, reason));
+    let answer = node.found(answer);
     if is_settled {
         Ok(answer)
     } else {

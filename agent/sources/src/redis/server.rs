@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::{ConnectionLike, MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value};
-use redis::{ErrorKind, ServerErrorKind};
+use redis::{ErrorKind, ProtocolVersion, PushInfo, PushKind, ServerErrorKind};
+use tokio::sync::mpsc;
 
 use crate::Reason;
 use crate::kept::Lost;
@@ -45,24 +46,10 @@ impl fmt::Debug for Account {
 impl Server {
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         let account = &self.account;
-        let (stream, meter) = stream::connect(&self.address, account.trust.as_ref()).await?;
         // The library isn't told the password: whatever a server answered to it, one that
         // still loads its data too, the library would call it wrong.
-        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        // Who asks has a deadline already.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
-        let connected = MultiplexedConnection::new_with_config(&info, stream, config).await;
-        let (line, driver) = connected.map_err(|error| failure(&error, account.parameter))?;
-        // It ends with the last one who has the connection, or when the server does, and waits
-        // for no answer that nobody waits for.
-        tokio::spawn(driver);
-        let mut connection = Connection {
-            line,
-            meter,
-            parameter: account.parameter,
-        };
+        let info = RedisConnectionInfo::default();
+        let mut connection = self.open(info, AsyncConnectionConfig::new()).await?;
         if let Some(password) = &account.password {
             let mut auth = redis::cmd("AUTH");
             auth.arg(account.user.as_deref()).arg(password);
@@ -77,6 +64,61 @@ impl Server {
             connection.be_in_cluster().await?;
         }
         Ok(connection)
+    }
+
+    /// A connection by which the server says, from Redis 6 on, that a key has changed: once
+    /// after each command over it that has read the key.
+    pub(super) async fn listen(&self) -> Result<(Connection, mpsc::Receiver<()>), Failure> {
+        let account = &self.account;
+        // What comes by itself is in another protocol, in which the first command says who asks.
+        let mut info = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_db(account.database);
+        if let Some(user) = &account.user {
+            info = info.set_username(user);
+        }
+        if let Some(password) = &account.password {
+            info = info.set_password(password);
+        }
+        // It ends with the connection.
+        let (changed, changes) = mpsc::channel(1);
+        let config = AsyncConnectionConfig::new().set_push_sender(move |said: PushInfo| {
+            if said.kind == PushKind::Invalidate {
+                // One that waits says the same.
+                let _ = changed.try_send(());
+            }
+            Ok::<(), SendError>(())
+        });
+        let mut connection = self.open(info, config).await?;
+        let mut tracking = redis::cmd("CLIENT");
+        connection
+            .tell(false, tracking.arg("TRACKING").arg("ON"))
+            .await?;
+        Ok((connection, changes))
+    }
+
+    async fn open(
+        &self,
+        info: RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> Result<Connection, Failure> {
+        let account = &self.account;
+        let (stream, meter) = stream::connect(&self.address, account.trust.as_ref()).await?;
+        let info = info.set_skip_set_lib_name();
+        // Who asks has a deadline already.
+        let config = config
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let connected = MultiplexedConnection::new_with_config(&info, stream, config).await;
+        let (line, driver) = connected.map_err(|error| failure(&error, account.parameter))?;
+        // It ends with the last one who has the connection, or when the server does, and waits
+        // for no answer that nobody waits for.
+        tokio::spawn(driver);
+        Ok(Connection {
+            line,
+            meter,
+            parameter: account.parameter,
+        })
     }
 }
 

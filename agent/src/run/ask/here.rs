@@ -1,9 +1,10 @@
-//! Asks a source from this node.
+//! Asks a source from this node, and hears what it says by itself.
 //!
 //! Comes in: a trigger, and on whose behalf. Goes out: a number, or why there is none and
-//! whether another member may have more luck. What a question needs of Kubernetes is asked for
+//! whether another member may have more luck; or signs of news. What a question needs of Kubernetes is asked for
 //! just before it.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use starling_engine::policy::{Name, Trigger};
@@ -14,7 +15,7 @@ use starling_kube::endpoints::Endpoints;
 use starling_policy::import::adopt;
 use starling_proto::ask::failure::Of;
 use starling_sources::{Asked, Number, Poller, Reason, Reference, Secrets};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::Put;
 
@@ -55,6 +56,22 @@ impl Here {
         answer
     }
 
+    /// As [`Poller::listen`].
+    pub(super) async fn listen(
+        &self,
+        policy: &Name,
+        put: &Put,
+        trigger: &Trigger,
+        signs: &Notify,
+    ) -> String {
+        let secrets = match self.secrets(policy, put, trigger).await {
+            Ok(secrets) => secrets,
+            Err(why) => return why,
+        };
+        let asked = asked(policy, put, secrets.as_ref(), None);
+        self.poller.listen(trigger, asked, signs).await.to_string()
+    }
+
     async fn uncounted(
         &self,
         policy: &Name,
@@ -72,14 +89,7 @@ impl Here {
             }
             _ => None,
         };
-        let asked = Asked {
-            namespace: &policy.namespace,
-            name: adopt::object(policy),
-            composed: put.composed,
-            wall_ms: wall().0.cast_signed(),
-            secrets: secrets.as_ref(),
-            endpoints: endpoints.as_deref(),
-        };
+        let asked = asked(policy, put, secrets.as_ref(), endpoints.as_deref());
         let answer = self.poller.poll(trigger, asked).await;
         answer.map_err(|error| Failure {
             why: error.to_string(),
@@ -113,6 +123,22 @@ impl Here {
         let _turn = turn(&self.lookups, LOOKUP_WAIT).await?;
         let parameters = objects.read(wanted).await?;
         Ok(Some(Secrets::from(parameters.0)))
+    }
+}
+
+fn asked<'a>(
+    policy: &'a Name,
+    put: &Put,
+    secrets: Option<&'a Secrets>,
+    endpoints: Option<&'a [IpAddr]>,
+) -> Asked<'a> {
+    Asked {
+        namespace: &policy.namespace,
+        name: adopt::object(policy),
+        composed: put.composed,
+        wall_ms: wall().0.cast_signed(),
+        secrets,
+        endpoints,
     }
 }
 

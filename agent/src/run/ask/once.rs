@@ -1,7 +1,7 @@
 //! Asks once what several policies want to know.
 //!
-//! Comes in: a question, how old an answer may be, and how it is asked. Goes out: the
-//! answer, and when it was asked for. Whoever comes while a question is under way waits for
+//! Comes in: a question, how old an answer may be, since when nothing has changed that is
+//! known, and how it is asked. Goes out: the answer, and when it was asked for. Whoever comes while a question is under way waits for
 //! its answer.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,15 @@ use tokio::sync::OnceCell;
 
 /// Answers are kept for so long at most.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(1);
+
+/// Which question of somebody else's serves too.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Serves {
+    /// Whose answer isn't older, and any that waits for its answer.
+    Within(Duration),
+    /// One that was asked for later: what it says from before is wrong.
+    Since(Instant),
+}
 
 pub(in crate::run) struct Once<Q, A> {
     asked: Mutex<Asked<Q, A>>,
@@ -44,16 +53,16 @@ impl<Q: Ord, A: Clone> Once<Q, A> {
     pub(super) async fn ask(
         &self,
         question: Q,
-        age_max: Duration,
+        serves: Serves,
         asked: impl Future<Output = A>,
     ) -> (A, Instant) {
-        let entry = self.entry(question, age_max.min(AGE_MAX));
+        let entry = self.entry(question, serves);
         // Where whoever asks is given up, the next one that waits asks.
         let answer = entry.answer.get_or_init(|| asked).await;
         (answer.clone(), entry.begun)
     }
 
-    fn entry(&self, question: Q, age_max: Duration) -> Arc<Entry<A>> {
+    fn entry(&self, question: Q, serves: Serves) -> Arc<Entry<A>> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let Asked { under_way, looked } = &mut *asked;
         let now = Instant::now();
@@ -64,8 +73,12 @@ impl<Q: Ord, A: Clone> Once<Q, A> {
                     || now.duration_since(entry.begun) < AGE_MAX
             });
         }
-        let serves = |entry: &&Arc<Entry<A>>| {
-            entry.answer.get().is_none() || now.duration_since(entry.begun) < age_max
+        let serves = |entry: &&Arc<Entry<A>>| match serves {
+            Serves::Within(age_max) => {
+                let age_max = age_max.min(AGE_MAX);
+                entry.answer.get().is_none() || now.duration_since(entry.begun) < age_max
+            }
+            Serves::Since(change) => entry.begun >= change,
         };
         if let Some(entry) = under_way.get(&question).filter(serves) {
             return entry.clone();
@@ -88,7 +101,8 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_mins(10);
+    const LONG: Serves = Serves::Within(Duration::from_mins(10));
+    const NOW: Serves = Serves::Within(Duration::ZERO);
 
     /// Time passes.
     fn pass<Q: Ord, A>(once: &Once<Q, A>) {
@@ -105,9 +119,9 @@ mod tests {
     async fn whoever_comes_meanwhile_has_the_same_answer() {
         let once = Once::<&str, u32>::default();
         let (answer, answered) = oneshot::channel();
-        let first = once.ask("depth", Duration::ZERO, async { answered.await.unwrap() });
-        let second = once.ask("depth", Duration::ZERO, async { unreachable!() });
-        let other = once.ask("age", Duration::ZERO, async {
+        let first = once.ask("depth", NOW, async { answered.await.unwrap() });
+        let second = once.ask("depth", NOW, async { unreachable!() });
+        let other = once.ask("age", NOW, async {
             answer.send(7).unwrap();
             9
         });
@@ -122,15 +136,31 @@ mod tests {
         let asked = || async { count.fetch_add(1, Ordering::Relaxed) };
         let (first, begun) = once.ask((), LONG, asked()).await;
         assert_eq!(first, 0);
-        assert!(
-            once.ask((), Duration::ZERO, asked()).await.0 == 1,
-            "too old"
-        );
+        assert!(once.ask((), NOW, asked()).await.0 == 1, "too old");
         // However long somebody may wait, it isn't kept for more than a second.
         while begun.elapsed() < 2 * AGE_MAX {
             tokio::time::sleep(AGE_MAX).await;
         }
         assert_eq!(once.ask((), LONG, asked()).await.0, 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_before_a_change_doesn_t_serve_for_it() {
+        let once = Once::<(), u32>::default();
+        let (answer, answered) = oneshot::channel();
+        let before = once.ask((), NOW, async { answered.await.unwrap() });
+        let mut before = std::pin::pin!(before);
+        let waits = tokio::time::timeout(Duration::ZERO, before.as_mut()).await;
+        assert!(waits.is_err(), "it has no answer yet");
+        let change = Instant::now();
+        let after = once.ask((), Serves::Since(change), async { 8 }).await;
+        assert_eq!(after.0, 8);
+        // And the next one who heard of it has that.
+        let same = once.ask((), Serves::Since(change), async { unreachable!() });
+        assert_eq!(same.await, after);
+        answer.send(7).unwrap();
+        assert_eq!(before.await.0, 7);
+        assert_eq!(once.ask((), LONG, async { unreachable!() }).await.0, 8);
     }
 
     #[tokio::test]

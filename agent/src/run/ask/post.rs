@@ -1,7 +1,8 @@
-//! Has other members ask, and answers those that have this one ask.
+//! Has other members ask, answers those that have this one ask, and hands on what sources
+//! say by themselves.
 //!
-//! Comes in: a question for another member, or letters. Goes out: its answer, or the
-//! questions of others. What is for one member and waits while a letter is under way to it
+//! Comes in: a question for another member, or letters. Goes out: its answer, or what others
+//! ask and have heard. What is for one member and waits while a letter is under way to it
 //! goes with the next one. An answer counts only from who was asked.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use starling_consensus::{Letter, Log};
 use starling_engine::unit::NodeId;
 use starling_proto::ask::{self as wire, answer};
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// Items that wait for one member; further ones aren't sent.
 const WAITING_MAX: usize = 4_096;
@@ -28,6 +29,14 @@ const IDLE: Duration = Duration::from_mins(1);
 enum Item {
     Question(wire::Question),
     Answer(wire::Answer),
+    Push(wire::Push),
+}
+
+/// What a letter brings, beside answers.
+#[derive(Default)]
+pub(super) struct Read {
+    pub questions: Vec<wire::Question>,
+    pub pushes: Vec<wire::Push>,
 }
 
 /// Clones write in one hand.
@@ -132,16 +141,26 @@ impl Post {
         }
     }
 
-    /// What a letter of another member brings; its questions are returned.
-    pub(super) fn read(&self, letter: &Letter) -> Vec<wire::Question> {
+    pub(super) fn push(&self, member: NodeId, push: wire::Push) {
+        // Its trigger is asked at its next interval in any case.
+        if let Err(why) = self.write(member, Item::Push(push)) {
+            debug!(member = member.0, "a push isn't sent: {why}");
+        }
+    }
+
+    /// What a letter of another member brings; its answers are handed over to who waits.
+    pub(super) fn read(&self, letter: &Letter) -> Read {
         let Ok(read) = wire::Letter::decode(letter.body.as_slice()) else {
             warn!(member = letter.from.0, "a letter can't be read");
-            return Vec::new();
+            return Read::default();
         };
         for answer in read.answers {
             self.inner.open.settle(letter.from, answer.id, Ok(answer));
         }
-        read.questions
+        Read {
+            questions: read.questions,
+            pushes: read.pushes,
+        }
     }
 
     fn write(&self, member: NodeId, item: Item) -> Result<(), String> {
@@ -178,6 +197,7 @@ async fn deliver(inner: Weak<Inner>, member: NodeId, mut items: mpsc::Receiver<I
             match item {
                 Item::Question(question) => letter.questions.push(question),
                 Item::Answer(answer) => letter.answers.push(answer),
+                Item::Push(push) => letter.pushes.push(push),
             }
         }
         if let Err(why) = inner.log.tell(member, letter.encode_to_vec()).await {
