@@ -23,6 +23,7 @@ use starling_proto::raft::peer_client::PeerClient;
 use starling_proto::raft::snapshot_part::Part;
 use starling_proto::raft::{RaftReply, RaftRequest, SnapshotHead, SnapshotPart};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
@@ -34,7 +35,7 @@ use crate::form::Form;
 use crate::recall::Recall;
 use crate::store::keys::Identity;
 use crate::tls::Connector;
-use crate::types::{Appended, Peer, Types};
+use crate::types::{Appended, LogId, Peer, Types};
 use crate::version::Versions;
 use crate::{Leadership, Timing, codec};
 
@@ -43,6 +44,9 @@ use crate::{Leadership, Timing, codec};
 const CHANNELS_MAX: usize = 1_536;
 /// A snapshot as large as allowed takes no longer on a 100 Mbit/s line.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(1);
+
+/// For a MiB of entries, or one that is larger: on a line of 5 Mbit/s.
+const APPEND_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An agent that vanished without a word (no power) is noticed in twice this
 /// time, and connected to anew.
@@ -150,32 +154,95 @@ impl RaftNetworkFactory<Types> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, node: &Peer) -> Link {
-        Link {
+        let way = Way {
             links: self.clone(),
             target,
             address: node.address.clone(),
+        };
+        Link {
+            way,
+            under_way: None,
         }
     }
 }
 
-/// The way to one other agent.
+/// What openraft has of one other agent.
 pub struct Link {
+    way: Way,
+    under_way: Option<Sent>,
+}
+
+/// The way to one other agent.
+#[derive(Clone)]
+struct Way {
     links: Links,
     target: u64,
     /// By the membership; an announced one goes first.
     address: String,
 }
 
+/// Entries that were sent. Openraft waits for an answer no longer than from one heartbeat to
+/// the next, and sends the same entries again then: over a slow line, to a slow disk or to
+/// a busy machine always too early, and each time instead of the one that was about to
+/// get through. So a call goes on when nobody waits for it, and whoever sends the same
+/// again waits for that one.
+struct Sent {
+    vote: Vote<u64>,
+    prev: Option<LogId>,
+    last: Option<LogId>,
+    to: String,
+    at: Instant,
+    /// One; it ends with this.
+    answer: JoinSet<Result<Appended, Status>>,
+}
+
 type CallError = RPCError<u64, Peer, RaftError<u64>>;
 
-impl Link {
+impl Way {
+    fn address(&self) -> String {
+        self.links.peers.book.find(self.target, &self.address)
+    }
+
+    async fn append(
+        &self,
+        rpc: &AppendEntriesRequest<Types>,
+        deadline: Duration,
+    ) -> Result<Appended, Status> {
+        let request = RaftRequest {
+            alone: !self.links.leadership.borrow().acting,
+            ..self.request(rpc)?
+        };
+        let append = async move |mut client: PeerClient<Channel>| client.append(request).await;
+        read(&self.call(Lane::Raft, deadline, append).await?)
+    }
+
+    /// What the agent says to entries up to `last`, or to none, that were sent it then.
+    fn note(&self, vote: &Vote<u64>, last: Option<LogId>, sent: Instant, said: &Appended) {
+        let Links {
+            recall,
+            acks,
+            versions,
+            ..
+        } = &self.links;
+        versions.note(self.target, said.supports.max(FIRST), sent);
+        match &said.answer {
+            AppendEntriesResponse::Success => recall.note(self.target, vote, last),
+            AppendEntriesResponse::PartialSuccess(upto) => recall.note(self.target, vote, *upto),
+            _ => {}
+        }
+        // All but a higher vote say: you lead, as far as I know.
+        if !matches!(said.answer, AppendEntriesResponse::HigherVote(_)) {
+            acks.record(vote.leader_id().term, self.target, sent);
+        }
+    }
+
     async fn call<F, Fut>(&self, lane: Lane, deadline: Duration, call: F) -> Result<Vec<u8>, Status>
     where
         F: FnOnce(PeerClient<Channel>) -> Fut,
         Fut: Future<Output = Result<Response<RaftReply>, Status>>,
     {
         let peers = &self.links.peers;
-        let address = peers.book.find(self.target, &self.address);
+        let address = self.address();
         let answer = match peers.client(&address, lane) {
             Ok(client) => tokio::time::timeout(deadline, call(client))
                 .await
@@ -196,6 +263,23 @@ impl Link {
                 peers.book.forget(self.target, &address);
                 Err(status)
             }
+        }
+    }
+
+    fn send(&self, rpc: AppendEntriesRequest<Types>, to: String) -> Sent {
+        let (vote, prev) = (rpc.vote, rpc.prev_log_id);
+        let last = rpc.entries.last().map(|entry| entry.log_id);
+        let way = self.clone();
+        let mut answer = JoinSet::new();
+        let at = Instant::now();
+        answer.spawn(async move { way.append(&rpc, APPEND_DEADLINE).await });
+        Sent {
+            vote,
+            prev,
+            last,
+            to,
+            at,
+            answer,
         }
     }
 
@@ -226,43 +310,49 @@ impl RaftNetwork<Types> for Link {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, CallError> {
-        if self.links.peers.rests(self.target) {
+        let way = &self.way;
+        if way.links.peers.rests(way.target) {
+            self.under_way = None;
             let status = Status::unavailable("it is left alone so that it can vote");
             return Err(call_error(&status));
         }
-        let (vote, term) = (rpc.vote, rpc.vote.leader_id().term);
-        let last = rpc.entries.last().map(|entry| entry.log_id);
-        let last = last.max(rpc.prev_log_id);
-        let sent = Instant::now();
-        let answer: Result<AppendEntriesResponse<u64>, Status> = async {
-            let request = RaftRequest {
-                alone: !self.links.leadership.borrow().acting,
-                ..self.request(&rpc)?
-            };
-            let body = self
-                .call(Lane::Raft, option.hard_ttl(), async move |mut client| {
-                    client.append(request).await
-                })
-                .await?;
-            let Appended { answer, supports } = read(&body)?;
-            let supports = supports.max(FIRST);
-            self.links.versions.note(self.target, supports, sent);
-            Ok(answer)
-        }
-        .await;
-        let answer = answer.map_err(|status| call_error(&status))?;
-        match &answer {
-            AppendEntriesResponse::Success => self.links.recall.note(self.target, &vote, last),
-            AppendEntriesResponse::PartialSuccess(upto) => {
-                self.links.recall.note(self.target, &vote, *upto);
+        let (vote, prev) = (rpc.vote, rpc.prev_log_id);
+        let Some(last) = rpc.entries.last().map(|entry| entry.log_id) else {
+            // A heartbeat.
+            let at = Instant::now();
+            let said = way.append(&rpc, option.hard_ttl()).await;
+            let said = said.map_err(|status| call_error(&status))?;
+            way.note(&vote, prev, at, &said);
+            return Ok(said.answer);
+        };
+        let to = way.address();
+        let same = |sent: &Sent| {
+            (sent.vote, sent.prev) == (vote, prev) && sent.last <= Some(last) && sent.to == to
+        };
+        let sent = match self.under_way.take().filter(same) {
+            Some(sent) => sent,
+            None => way.send(rpc, to),
+        };
+        let sent = self.under_way.insert(sent);
+        let late = || Status::deadline_exceeded("it hasn't answered yet");
+        let said = tokio::time::timeout(option.hard_ttl(), sent.answer.join_next()).await;
+        let said = said.map_err(|_| call_error(&late()))?;
+        let Sent { at, last: upto, .. } = *sent;
+        self.under_way = None;
+        let said = match said {
+            Some(Ok(said)) => said,
+            Some(Err(error)) => Err(Status::internal(error.to_string())),
+            None => Err(late()),
+        };
+        let said = said.map_err(|status| call_error(&status))?;
+        self.way.note(&vote, upto, at, &said);
+        Ok(match said.answer {
+            // More has come to be sent since.
+            AppendEntriesResponse::Success if upto < Some(last) => {
+                AppendEntriesResponse::PartialSuccess(upto)
             }
-            _ => {}
-        }
-        // All but a higher vote say: you lead, as far as I know.
-        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-            self.links.acks.record(term, self.target, sent);
-        }
-        Ok(answer)
+            answer => answer,
+        })
     }
 
     async fn vote(
@@ -272,8 +362,9 @@ impl RaftNetwork<Types> for Link {
     ) -> Result<VoteResponse<u64>, CallError> {
         let asked = rpc.vote;
         let answer: Result<VoteResponse<u64>, Status> = async {
-            let request = self.request(&rpc)?;
+            let request = self.way.request(&rpc)?;
             let body = self
+                .way
                 .call(Lane::Raft, option.hard_ttl(), async move |mut client| {
                     client.vote(request).await
                 })
@@ -284,7 +375,7 @@ impl RaftNetwork<Types> for Link {
         if let Ok(reply) = &answer
             && reply.vote_granted
         {
-            self.links.recall.note(self.target, &asked, None);
+            self.way.links.recall.note(self.way.target, &asked, None);
         }
         answer.map_err(|status| call_error(&status))
     }
@@ -298,15 +389,17 @@ impl RaftNetwork<Types> for Link {
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types, Fatal<u64>>> {
         let encode = |e: io::Error| StreamingError::Network(NetworkError::new(&e));
         let head = SnapshotHead {
-            envelope: Some(envelope(&self.links.own, self.target)),
+            envelope: Some(envelope(&self.way.links.own, self.way.target)),
             vote: codec::encode(&vote).map_err(encode)?,
             meta: codec::encode(&snapshot.meta).map_err(encode)?,
             size_bytes: snapshot.snapshot.len() as u64,
         };
         let parts = parts(head, *snapshot.snapshot);
-        let sending = self.call(Lane::Bulk, SNAPSHOT_DEADLINE, async move |mut client| {
-            client.snapshot(tokio_stream::iter(parts)).await
-        });
+        let sending = self
+            .way
+            .call(Lane::Bulk, SNAPSHOT_DEADLINE, async move |mut client| {
+                client.snapshot(tokio_stream::iter(parts)).await
+            });
         let answer = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             answer = sending => answer.and_then(|body| read(&body)),
@@ -316,7 +409,7 @@ impl RaftNetwork<Types> for Link {
 
     /// Short: the way is heartbeats' too, and an agent that came back shall hear one soon.
     fn backoff(&self) -> Backoff {
-        let pause = Duration::from_millis(self.links.timing.heartbeat_ms * 2);
+        let pause = Duration::from_millis(self.way.links.timing.heartbeat_ms * 2);
         Backoff::new(std::iter::repeat(pause))
     }
 }

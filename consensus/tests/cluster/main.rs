@@ -16,6 +16,7 @@ mod handing;
 mod harness;
 mod killing;
 mod leaving;
+mod narrow;
 mod network;
 mod process;
 mod rebuilding;
