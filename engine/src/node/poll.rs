@@ -302,8 +302,8 @@ mod tests {
         };
         let soon = begin.plus(PUSH_GAP_MS - 1);
         assert_eq!(push(&mut node, soon, &ledger), []);
-        assert_eq!(node.next_tick(soon), begin.plus(PUSH_GAP_MS));
         let due = begin.plus(PUSH_GAP_MS);
+        assert_eq!(node.lead.as_ref().unwrap().next_poll, Some(due));
         assert_eq!(asked(node.due_polls(due, &ledger)), [(name(1), true)]);
         assert_eq!(asked(node.due_polls(due.plus(9_000), &ledger)), []);
         // What was under way when it came may have missed it.

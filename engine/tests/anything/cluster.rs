@@ -7,7 +7,7 @@ use starling_engine::demand::pods::Pod;
 use starling_engine::demand::{Sample, Summary};
 use starling_engine::ledger::{Command, Member};
 use starling_engine::node::{Input, Node, Output};
-use starling_engine::policy::Target;
+use starling_engine::policy::{Policy, Target};
 use starling_engine::unit::{Ms, NodeId};
 
 use super::line::Line;
@@ -108,6 +108,23 @@ impl World<'_> {
                 Output::Patch(patch) => self.ask(id, patch),
                 Output::Halt(why) => panic!("node {id} halted: {why}"),
             }
+        }
+    }
+
+    /// All sources say that something has changed, and one that nobody knows.
+    pub fn push(&mut self) {
+        let all = self.ledger.policies.values();
+        let of = |policy: &Policy| {
+            let triggers = policy.triggers.iter();
+            let name = policy.name.clone();
+            let keys = triggers.map(move |trigger| (name.clone(), trigger.name.clone()));
+            keys.collect::<Vec<_>>()
+        };
+        let mut pushed: BTreeSet<_> = all.flat_map(|put| of(&put.policy)).collect();
+        pushed.insert(("nobody".into(), "knows".to_owned()));
+        let up: Vec<NodeId> = self.up().collect();
+        for id in up {
+            self.step(id, Input::Pushed(pushed.clone()));
         }
     }
 

@@ -226,7 +226,8 @@ impl<'a> World<'a> {
                 self.apply(self.now, Command::RemovePolicy { name, source });
             }
             25 => {
-                self.answer = match self.draw.byte() % 8 {
+                let byte = self.draw.byte();
+                self.answer = match byte % 8 {
                     0 => None,
                     1 => Some(Err("refused".into())),
                     2 | 3 => Some(Ok(Answer::Pods(seen::sums(&mut self.draw, self.now)))),
@@ -234,6 +235,9 @@ impl<'a> World<'a> {
                         Some(Ok(Answer::value(i64::from(self.draw.byte()) * 1_000)))
                     }
                     _ => Some(Ok(Answer::value(self.draw.i64()))),
+                };
+                if byte >= 128 {
+                    self.push();
                 }
             }
             26 | 27 => {
