@@ -141,7 +141,8 @@ pub const PROPOSAL_PATIENCE_MS: u64 = 5_000;
 /// An external trigger that hasn't answered for its polling interval and this
 /// much more has failed.
 pub const POLL_PATIENCE_MS: u64 = 10_000;
-/// However often its source pushes, a trigger is asked at most once in so long.
+/// However often its source pushes, a trigger is asked at most once in so long, and where there
+/// is work at most twice in its interval.
 pub const PUSH_GAP_MS: u64 = 250;
 /// At most so many workloads without a policy are moved in one entry; the next pass sees
 /// to the rest.
@@ -278,8 +279,11 @@ impl Node {
                 result,
             } => self.polled(now, &policy, &trigger, age_ms, result),
             Input::Pushed(triggers) => {
-                self.pushed(&triggers, ledger);
-                self.due_polls(now, ledger)
+                if self.pushed(&triggers) {
+                    self.due_polls(now, ledger)
+                } else {
+                    Vec::new()
+                }
             }
             Input::Platform(reachable) => {
                 self.platform = reachable;
@@ -385,7 +389,8 @@ impl Node {
         };
         let first = matches!(poll.reading, Reading::None);
         poll.waiting = false;
-        let next = poll.next();
+        poll.took_ms = now.since(poll.asked_at);
+        poll.pushed &= result.is_ok();
         let at = Ms(now.0.saturating_sub(age_ms));
         match result {
             Ok(Answer::Value {
@@ -401,6 +406,7 @@ impl Node {
             Ok(Answer::Pods(sums)) => poll.reading = Reading::Answered { sums, at },
             Err(why) => poll.reading.fail(clip(&why), now),
         }
+        let next = poll.next();
         lead.next_poll = Some(lead.next_poll.map_or(next, |at| at.min(next)));
         let hurries = first && lead.may_hurry(now);
         let gap_ms = if hurries { 0 } else { PASS_GAP_MS };

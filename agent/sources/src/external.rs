@@ -21,6 +21,7 @@ use starling_proto::externalscaler::{GetMetricsRequest, MetricSpec, MetricValue,
 use tokio::sync::Notify;
 
 use crate::http::within;
+use crate::push::Pace;
 use crate::secrets::Secrets;
 use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown};
 use crate::{Asked, Error, Goals, Number, Reason, number};
@@ -107,22 +108,21 @@ pub(super) async fn listen(
 ) -> Result<Infallible, Error> {
     let heard = async {
         let server = Server::of(metadata, secrets)?;
-        let begun = async {
-            let open = server.connect().await?;
-            let stream = open
-                .client()
-                .stream_is_active(object(metadata, asked))
-                .await;
-            let stream = stream.map_err(|status| server::reason(STREAM, &status));
-            Ok((open.meter.judge(stream)?.into_inner(), open))
-        };
-        let (mut stream, open) = within(TIMEOUT_DEFAULT_MS, begun).await?;
+        let open = within(TIMEOUT_DEFAULT_MS, server.connect()).await?;
+        let mut pace = Pace::of(open.meter.clone());
         signs.notify_one();
+        // Many servers don't even begin to answer before there is something to say.
+        let stream = open
+            .client()
+            .stream_is_active(object(metadata, asked))
+            .await;
+        let stream = stream.map_err(|status| server::reason(STREAM, &status));
+        let mut stream = pace.judge(stream)?.into_inner();
         loop {
-            open.meter.refill();
+            pace.step().await;
             let said = stream.message().await;
             let said = said.map_err(|status| server::reason(STREAM, &status));
-            if open.meter.judge(said)?.is_none() {
+            if pace.judge(said)?.is_none() {
                 let why = format!("it ended its {STREAM}");
                 return Err(Reason::Connection(why));
             }

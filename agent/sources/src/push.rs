@@ -5,16 +5,46 @@
 //! source says when it is asked. Takes nothing from a queue, and changes nothing at a server.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use starling_engine::policy::{Source, Trigger};
 use tokio::sync::Notify;
 
+use crate::stream::Meter;
 use crate::{Asked, EXTERNAL_PUSH, Error, POSTGRESQL, Poller, Reason};
 use crate::{external, postgresql, redis, turns};
 
 /// However often something changes, it is told at most once in so long.
 pub const GAP: Duration = Duration::from_millis(500);
+
+/// What comes by itself has no question before it, so this much may come in each [`GAP`].
+pub(crate) struct Pace {
+    meter: Meter,
+    since: Instant,
+}
+
+impl Pace {
+    pub(crate) fn of(meter: Meter) -> Pace {
+        meter.refill();
+        Pace {
+            meter,
+            since: Instant::now(),
+        }
+    }
+
+    /// Before what comes next. Lets others run: there may be something for as long as one looks.
+    pub(crate) async fn step(&mut self) {
+        if self.since.elapsed() >= GAP {
+            self.since = Instant::now();
+            self.meter.refill();
+        }
+        tokio::task::yield_now().await;
+    }
+
+    pub(crate) fn judge<T>(&self, came: Result<T, Reason>) -> Result<T, Reason> {
+        self.meter.judge(came)
+    }
+}
 
 /// Whether its source says by itself that something has changed.
 pub fn pushes(trigger: &Trigger) -> bool {
@@ -24,7 +54,7 @@ pub fn pushes(trigger: &Trigger) -> bool {
     match kind.as_str() {
         EXTERNAL_PUSH => true,
         POSTGRESQL => postgresql::channel(metadata).is_some(),
-        kind => redis::TYPES.contains(&kind),
+        kind => redis::pushes(kind, metadata),
     }
 }
 

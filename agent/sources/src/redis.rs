@@ -94,7 +94,7 @@ impl Counted {
         }
     }
 
-    /// A command that reads it, and that asking uses too: whoever may ask may listen.
+    /// A command that reads it, and that asking uses too.
     fn look(self) -> &'static str {
         match self {
             Counted::Key => "TYPE",
@@ -155,6 +155,12 @@ pub(super) fn goals(kind: &str, metadata: &Metadata) -> Goals {
     }
 }
 
+/// Whether a server says that it has changed. Of what is pending most changes aren't told.
+pub(super) fn pushes(kind: &str, metadata: &Metadata) -> bool {
+    let pending = || parts(kind).0 == Counted::Stream && Mode::of(metadata) == Mode::Pending;
+    TYPES.contains(&kind) && !pending()
+}
+
 pub(super) fn check(kind: &str, metadata: &Metadata) -> Wrong {
     let (counted, form) = parts(kind);
     let keys = [counted.keys(), form.keys()].concat();
@@ -213,7 +219,7 @@ pub(super) async fn listen(
             tokio::time::sleep(GAP).await;
             if changes.recv().await.is_none() {
                 let why = "it closed the connection".to_owned();
-                return Err(Reason::Connection(why));
+                return Err(connection.judge(Reason::Connection(why)));
             }
         }
     };

@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -22,6 +24,8 @@ use crate::tls::{self, Trust};
 
 /// A longer answer ends its connection: as much as over HTTP.
 pub(crate) const ANSWER_BYTES_MAX: usize = BODY_BYTES_MAX;
+/// So long nothing may come before a server is asked whether it is still there.
+const ALIVE: Duration = Duration::from_secs(20);
 /// Of a host's name, as DNS has it.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -170,6 +174,10 @@ pub(crate) async fn plain(to: &Address) -> Result<(Metered<TcpStream>, Meter), R
     let stream = TcpStream::connect(&addresses[..]).await.map_err(refused)?;
     // Questions are short, and wait for their answer.
     stream.set_nodelay(true).map_err(refused)?;
+    // Where one only listens nothing else tells that nobody is there any more.
+    let alive = TcpKeepalive::new().with_time(ALIVE).with_interval(ALIVE);
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_keepalive(&alive).map_err(refused)?;
     let meter = Meter::new();
     let stream = Metered {
         stream,

@@ -3,8 +3,9 @@
 //! Comes in: which trigger of which policy. Goes out: its answer, as an event. A source is
 //! asked by one member, mostly not the leader: where that one can't reach it, the next one is
 //! asked. Whoever asked a source that can say by itself that something has changed listens to
-//! it, and has the leader ask at once. What several policies want to know alike is asked once. What waits is bounded here;
-//! whose turn it is at a source is that room's. Never asks twice for one order.
+//! it, and has the leader ask at once. What several policies want to know alike is asked once.
+//! What waits is bounded here; whose turn it is at a source is that room's. Never asks twice
+//! for one order.
 
 mod here;
 mod listen;
@@ -54,6 +55,9 @@ const LISTING_WAIT: Duration = Duration::from_secs(9);
 /// Whoever doesn't know a policy yet waits so long for its log to bring it.
 const LEARNS: Duration = Duration::from_millis(500);
 
+/// What is pushed within so long is handed over together: all triggers are looked through for it.
+const PUSHES_EVERY: Duration = Duration::from_millis(100);
+
 /// What is asked, as far as the answer goes by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Question {
@@ -96,7 +100,7 @@ struct Pushed {
 
 impl Pushed {
     fn add(&self, key: Key) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         if waiting.len() < WAITING_MAX {
             waiting.insert(key);
         }
@@ -104,10 +108,19 @@ impl Pushed {
     }
 
     async fn take(&self) -> BTreeSet<Key> {
-        self.came.notified().await;
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.waiting().is_empty() {
+            self.came.notified().await;
+        }
+        let taken = *self.taken();
+        if let Some(taken) = taken {
+            tokio::time::sleep_until((taken + PUSHES_EVERY).into()).await;
+        }
         *self.taken() = Some(Instant::now());
-        std::mem::take(&mut waiting)
+        std::mem::take(&mut *self.waiting())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn taken(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -165,6 +178,11 @@ impl Agent {
             return;
         };
         let asks = asks(&self.log, &policy, &trigger);
+        let since = if pushed {
+            *through.pushed.taken()
+        } else {
+            None
+        };
         let pods = match trigger.source {
             Source::Pods { .. } => self.selector(&policy),
             _ => String::new(),
@@ -182,7 +200,7 @@ impl Agent {
                 through.here.counts.polled(answer.is_ok(), asked.elapsed());
                 (answer, asked)
             } else {
-                let (said, asked) = through.ask(&policy, &trigger, pushed).await;
+                let (said, asked) = through.ask(&policy, &trigger, since).await;
                 let answer = said.map(|said| Answer::Value {
                     milli: said.milli,
                     activity_milli: said.activity_milli,
@@ -260,20 +278,13 @@ impl Asker {
     }
 
     /// For whoever leads.
-    fn push(&self, (policy, trigger): &Key) {
+    fn push(&self, key: &Key) {
         let leader = self.log.leadership().borrow().leader;
         match leader {
             Some(leader) if leader == self.log.id() => {
-                self.pushed.add((policy.clone(), trigger.clone()));
+                self.pushed.add(key.clone());
             }
-            Some(leader) => {
-                let push = wire::Push {
-                    namespace: policy.namespace.clone(),
-                    name: policy.name.clone(),
-                    trigger: trigger.clone(),
-                };
-                self.post.push(leader, push);
-            }
+            Some(leader) => self.post.push(leader, key),
             // It asks for everything first.
             None => {}
         }
@@ -288,7 +299,7 @@ impl Asker {
         self: &Arc<Self>,
         policy: &Name,
         trigger: &Trigger,
-        pushed: bool,
+        since: Option<Instant>,
     ) -> (Result<Number, Failure>, Instant) {
         let (Source::External { kind, metadata }, Some(put)) =
             (&trigger.source, self.put(policy, trigger))
@@ -318,10 +329,10 @@ impl Asker {
             self.spread.order(mark, &self.alive.borrow(), self.log.id())
         };
         let asked = self.one_of(&members, mark, policy, &put, trigger);
-        let serves = match *self.pushed.taken() {
-            Some(taken) if pushed => Serves::Since(taken),
+        let serves = match since {
+            Some(since) => Serves::Since(since),
             // Half an interval old it is newer than the policy's own last one.
-            _ => Serves::Within(put.interval / 2),
+            None => Serves::Within(put.interval / 2),
         };
         self.shared.ask(question, serves, asked).await
     }
@@ -451,8 +462,10 @@ impl Asker {
             let from = letter.from;
             let Read { questions, pushes } = self.post.read(&letter);
             for push in pushes {
-                let policy = Name::new(push.namespace, push.name);
-                self.pushed.add((policy, push.trigger));
+                let key = (Name::new(push.namespace, push.name), push.trigger);
+                if self.may_push(&key) {
+                    self.pushed.add(key);
+                }
             }
             for question in questions {
                 let Some(room) = self.room() else {
@@ -489,6 +502,15 @@ impl Asker {
                 of: Of::Way,
             }),
         }
+    }
+
+    /// Nobody can have sources asked more often than they say themselves that it's worth it.
+    fn may_push(&self, (policy, trigger): &Key) -> bool {
+        let ledger = self.log.ledger();
+        let ledger = read(&ledger);
+        let put = ledger.policies.get(policy);
+        let mut triggers = put.into_iter().flat_map(|put| &put.policy.triggers);
+        triggers.any(|it| it.name == *trigger && starling_sources::push::pushes(it))
     }
 
     /// What this agent's own ledger says of it: a letter holds no addresses, so nobody can have

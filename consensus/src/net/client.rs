@@ -69,7 +69,7 @@ pub struct Peers {
     /// Agents that were said not to answer; as many as members at most.
     silent: Mutex<BTreeSet<u64>>,
     /// Agents that are sent no entries and no heartbeats just now.
-    resting: Mutex<BTreeSet<u64>>,
+    resting: watch::Sender<BTreeSet<u64>>,
     pub book: Book,
 }
 
@@ -80,19 +80,25 @@ impl Peers {
             connect_timeout: Duration::from_millis(timing.election_min_ms),
             channels: Mutex::default(),
             silent: Mutex::default(),
-            resting: Mutex::default(),
+            resting: watch::Sender::default(),
             book: Book::default(),
         }
     }
 
     /// Sends these agents no entries and no heartbeats until the next call.
     pub fn rest(&self, ids: BTreeSet<u64>) {
-        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+        self.resting.send_replace(ids);
     }
 
     fn rests(&self, id: u64) -> bool {
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.contains(&id)
+        self.resting.borrow().contains(&id)
+    }
+
+    /// Returns once it is sent nothing.
+    async fn rested(&self, id: u64) {
+        let mut resting = self.resting.subscribe();
+        // It ends with the agent.
+        let _ = resting.wait_for(|ids| ids.contains(&id)).await;
     }
 
     /// Says once that an agent has fallen silent, and once that it is back.
@@ -272,7 +278,12 @@ impl Way {
         let way = self.clone();
         let mut answer = JoinSet::new();
         let at = Instant::now();
-        answer.spawn(async move { way.append(&rpc, APPEND_DEADLINE).await });
+        answer.spawn(async move {
+            tokio::select! {
+                said = way.append(&rpc, APPEND_DEADLINE) => said,
+                () = way.links.peers.rested(way.target) => Err(left_alone()),
+            }
+        });
         Sent {
             vote,
             prev,
@@ -296,6 +307,10 @@ fn read<T: Form>(body: &[u8]) -> Result<T, Status> {
     codec::decode(body).map_err(|e| Status::internal(format!("the answer can't be read: {e}")))
 }
 
+fn left_alone() -> Status {
+    Status::unavailable("it is left alone so that it can vote")
+}
+
 fn call_error(status: &Status) -> CallError {
     match status.code() {
         // It may have got through: try again at once.
@@ -312,9 +327,7 @@ impl RaftNetwork<Types> for Link {
     ) -> Result<AppendEntriesResponse<u64>, CallError> {
         let way = &self.way;
         if way.links.peers.rests(way.target) {
-            self.under_way = None;
-            let status = Status::unavailable("it is left alone so that it can vote");
-            return Err(call_error(&status));
+            return Err(call_error(&left_alone()));
         }
         let (vote, prev) = (rpc.vote, rpc.prev_log_id);
         let Some(last) = rpc.entries.last().map(|entry| entry.log_id) else {

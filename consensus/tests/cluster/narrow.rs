@@ -14,9 +14,11 @@ use crate::harness::{Agent, Authority, commit, completed, digest, eventually, li
 /// What passes in a [`TICK`]: 2 MiB in a second.
 const PORTION: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(32);
-/// Of which each takes ten heartbeats by itself.
+/// Of which each takes four heartbeats by itself.
 const COMMANDS: usize = 6;
 const BYTES: usize = 900 << 10;
+/// While the last of them are under way.
+const SMALL: usize = 100;
 
 /// Passes connections on to `back`, and what comes by them slowly.
 async fn line(front: TcpListener, back: SocketAddr) {
@@ -67,7 +69,10 @@ async fn what_takes_longer_than_a_heartbeat_to_send_arrives_all_the_same() {
     tasks.spawn(line(TcpListener::from_std(front).unwrap(), back));
 
     let joined = agents[1].start().await;
-    commit(&founder, "on").await;
+    for n in 0..SMALL {
+        commit(&founder, &format!("small-{n}")).await;
+        sleep(TICK).await;
+    }
     eventually("both hold the same", || async {
         (digest(&founder) == digest(&joined)).then_some(())
     })

@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use super::{Node, Output, POLL_PATIENCE_MS, PUSH_GAP_MS};
 use crate::decide::Reading;
 use crate::ledger::{InForce, Ledger};
-use crate::policy::{Name, Policy, Source, Trigger};
+use crate::policy::{Name, Policy, Trigger};
 use crate::unit::Ms;
 
 /// One policy's. A list, since nearly all have one: the smallest map takes the room of
@@ -27,7 +27,13 @@ pub(super) struct Poll {
     pub asked_at: Ms,
     pub waiting: bool,
     /// Its source has said that something has changed, and wasn't asked since.
-    pushed: bool,
+    pub pushed: bool,
+    /// What it asks, whoever it is for, in short.
+    source: u64,
+    /// A value that isn't above it is of nothing to do.
+    activation_milli: i64,
+    /// So long the last answer took.
+    pub took_ms: u64,
     pub reading: Reading,
     /// The policy's, when it was last looked at.
     interval_ms: u64,
@@ -84,26 +90,28 @@ impl Node {
         found.outputs
     }
 
-    /// All are due that ask the same, whoever they are for: of those one alone may be known
-    /// to who listens.
-    pub(super) fn pushed(&mut self, triggers: &BTreeSet<(Name, String)>, ledger: &Ledger) {
+    /// All count that ask the same, whoever they are for: of those one alone may be known to
+    /// who listens. Not those that fail, which would fail more often by it. Whether there are
+    /// any.
+    pub(super) fn pushed(&mut self, triggers: &BTreeSet<(Name, String)>) -> bool {
         let Some(lead) = &mut self.lead else {
-            return;
+            return false;
         };
-        let trigger = |policy: &Name, name: &str| {
-            let all = &ledger.policies.get(policy)?.policy.triggers;
-            all.iter().find(|trigger| trigger.name == name)
+        let source = |(policy, trigger): &(Name, String)| {
+            let polls = lead.polls.get(policy)?;
+            let poll = polls.iter().find(|poll| poll.trigger == *trigger)?;
+            Some(poll.source)
         };
-        let sources = triggers
-            .iter()
-            .filter_map(|(policy, name)| trigger(policy, name));
-        let sources: Vec<&Source> = sources.map(|trigger| &trigger.source).collect();
-        for (policy, polls) in &mut lead.polls {
-            for poll in polls {
-                let source = trigger(policy, &poll.trigger).map(|trigger| &trigger.source);
-                poll.pushed |= source.is_some_and(|source| sources.contains(&source));
+        let sources: BTreeSet<u64> = triggers.iter().filter_map(source).collect();
+        let mut any = false;
+        for poll in lead.polls.values_mut().flatten() {
+            let fails = matches!(poll.reading, Reading::Failed { .. } | Reading::Kept { .. });
+            if !fails && sources.contains(&poll.source) {
+                poll.pushed = true;
+                any = true;
             }
         }
+        any
     }
 }
 
@@ -124,6 +132,7 @@ impl Due {
                 polls.push(Poll::new(in_force, trigger));
                 polls.len() - 1
             });
+            polls[at].activation_milli = trigger.activation_milli;
             if polls[at].is_due(now, policy.polling_interval_ms) {
                 let pushed = std::mem::take(&mut polls[at].pushed);
                 self.first += usize::from(known.is_none());
@@ -144,8 +153,15 @@ impl Due {
 /// answer goes by.
 pub fn asks(policy: &Policy, trigger: &Trigger) -> u64 {
     let mut hasher = DefaultHasher::new();
-    format!("{:?}", trigger.source).hash(&mut hasher);
+    source(trigger).hash(&mut hasher);
     (&policy.target, policy.formula().is_some()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The same number for all that have one source.
+fn source(trigger: &Trigger) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{:?}", trigger.source).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -165,6 +181,9 @@ impl Poll {
             asked_at: Ms::default(),
             waiting: false,
             pushed: false,
+            source: source(trigger),
+            activation_milli: 0,
+            took_ms: 0,
             reading: Reading::None,
             interval_ms: 0,
             early_ms: 0,
@@ -181,14 +200,21 @@ impl Poll {
         self.asked_at.plus(after_ms)
     }
 
-    /// From one question to the next.
+    /// From one question to the next. What is pushed is seen to at once where nothing was to
+    /// do. Where there is work it has a source asked twice as often as its interval says,
+    /// and one that takes long no more than half of the time.
     fn pause_ms(&self, interval_ms: u64) -> u64 {
         let pause_ms = interval_ms.saturating_sub(self.early_ms);
-        if self.pushed {
-            pause_ms.min(PUSH_GAP_MS)
-        } else {
-            pause_ms
+        if !self.pushed {
+            return pause_ms;
         }
+        let gap_ms = match self.reading {
+            Reading::Value { activity_milli, .. } if activity_milli > self.activation_milli => {
+                interval_ms / 2
+            }
+            _ => 0,
+        };
+        pause_ms.min(gap_ms.max(PUSH_GAP_MS).max(self.took_ms * 2))
     }
 
     /// Whether it is to be asked now, in which case it counts as asked. One that
@@ -203,7 +229,10 @@ impl Poll {
         }
         let due = !self.waiting && waited_ms >= self.pause_ms(interval_ms);
         if due {
-            self.early_ms = 0;
+            // What a source pushes at the begin doesn't bring those together that were spread.
+            if !self.pushed {
+                self.early_ms = 0;
+            }
             self.asked_at = now;
             self.waiting = true;
         }
@@ -216,7 +245,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::policy::Goal;
+    use crate::policy::{Goal, Source};
 
     fn put(n: u32, interval_ms: u64, kind: &str) -> InForce {
         let policy = Policy {
@@ -292,10 +321,11 @@ mod tests {
         };
         let first = [1, 2, 3].map(|n| (name(n), false));
         assert_eq!(asked(node.due_polls(begin, &ledger)), first);
-        let answer = |node: &mut Node, n: u32, at: Ms| {
-            node.polled(at, &name(n), "queue", 0, Ok(super::super::Answer::value(0)));
+        let answer = |node: &mut Node, n: u32, milli: i64, at: Ms| {
+            let answer = Ok(super::super::Answer::value(milli));
+            node.polled(at, &name(n), "queue", 0, answer);
         };
-        answer(&mut node, 1, begin);
+        answer(&mut node, 1, 0, begin);
         let push = |node: &mut Node, at: Ms, ledger: &Ledger| {
             let of = BTreeSet::from([(name(1), "queue".to_owned())]);
             asked(node.step(at, crate::node::Input::Pushed(of), ledger))
@@ -307,14 +337,31 @@ mod tests {
         assert_eq!(asked(node.due_polls(due, &ledger)), [(name(1), true)]);
         assert_eq!(asked(node.due_polls(due.plus(9_000), &ledger)), []);
         // What was under way when it came may have missed it.
-        answer(&mut node, 2, due);
-        let later = due.plus(1);
+        answer(&mut node, 2, 0, due);
+        let later = begin.plus(2 * PUSH_GAP_MS);
         assert_eq!(asked(node.due_polls(later, &ledger)), [(name(2), true)]);
         // Of what isn't known nothing comes.
         let unknown = BTreeSet::from([(name(9), "queue".to_owned()), (name(3), "q".to_owned())]);
-        node.pushed(&unknown, &ledger);
-        answer(&mut node, 3, later);
+        assert!(!node.pushed(&unknown));
+        answer(&mut node, 3, 0, later);
         assert_eq!(asked(node.due_polls(later.plus(1_000), &ledger)), []);
+
+        // Where there is work it goes by the interval.
+        answer(&mut node, 1, 0, later);
+        answer(&mut node, 2, 1_000, later);
+        let half = later.plus(30_000);
+        let before = later.plus(29_999);
+        assert_eq!(push(&mut node, before, &ledger), [(name(1), true)]);
+        assert_eq!(asked(node.due_polls(half, &ledger)), [(name(2), true)]);
+        // An answer that took long is waited for as long again.
+        answer(&mut node, 1, 0, before.plus(5_000));
+        assert_eq!(push(&mut node, before.plus(9_999), &ledger), []);
+        let slow = before.plus(10_000);
+        assert_eq!(push(&mut node, slow, &ledger), [(name(1), true)]);
+        // One that fails isn't asked more often for that.
+        let failed = Err("refused".to_owned());
+        node.polled(slow, &name(1), "queue", 0, failed);
+        assert_eq!(push(&mut node, slow.plus(10_000), &ledger), []);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use world::Tally;
 
 /// Of seed 1 after [`STEPS`]. Whoever means to change what is decided, or how it
 /// is encoded, puts the new one here.
-const DIGEST: &str = "73c2355c4e05551549555865e2ccd8dd";
+const DIGEST: &str = "50e06a1a10ad9c39e51577ee6e4255d8";
 const STEPS: u64 = 20_000;
 
 fn hex(digest: [u8; 16]) -> String {

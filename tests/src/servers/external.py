@@ -82,9 +82,8 @@ def is_active(_):
     return MESSAGES["IsActiveResponse"](result=state()["active"])
 
 
-def stream_is_active(_, context):
-    """At once, and whenever it is another one than before."""
-    said = None
+def stream_is_active(said, context):
+    """Whenever it is another one than before, and nothing at first: no header either."""
     while context.is_active():
         active = state()["active"]
         if active != said:
@@ -160,8 +159,9 @@ class Calls(grpc.GenericRpcHandler):
             return answers(request)
 
         def stream(request, context):
+            before = state()["active"]
             begin(request, context)
-            yield from answers(request, context)
+            yield from answers(before, context)
 
         streams = call.startswith("Stream")
         handler = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value as Json, json};
@@ -83,8 +83,16 @@ impl External {
 
     /// What a call was last about: `name`, `namespace`, `metadata`, and the `metric`.
     pub fn asked(&self, call: &str) -> Json {
-        let path = self.folder.path().join(format!("{call}.json"));
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        serde_json::from_slice(&fs::read(self.note(call)).unwrap()).unwrap()
+    }
+
+    /// Whether a call has been made.
+    pub fn was_asked(&self, call: &str) -> bool {
+        self.note(call).exists()
+    }
+
+    fn note(&self, call: &str) -> PathBuf {
+        self.folder.path().join(format!("{call}.json"))
     }
 
     pub fn address(&self) -> String {

@@ -15,6 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::Reason;
 use crate::http::within;
+use crate::push::Pace;
 use crate::secrets::Secrets;
 use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, not_known, shown};
 use crate::stream::{self, Address, Meter, Metered};
@@ -128,7 +129,7 @@ impl Server {
         Ok(Heard {
             client,
             connection,
-            meter,
+            pace: Pace::of(meter),
         })
     }
 
@@ -235,7 +236,7 @@ type Driven = Connection<Plain, <Tls as TlsConnect<Plain>>::Stream>;
 pub(super) struct Heard {
     client: Client,
     connection: Driven,
-    meter: Meter,
+    pace: Pace,
 }
 
 impl Heard {
@@ -244,20 +245,20 @@ impl Heard {
             told = self.client.batch_execute(command) => told.map_err(|error| reason(&error)),
             why = ended(&mut self.connection) => Err(why),
         };
-        self.meter.judge(told)
+        self.pace.judge(told)
     }
 
     /// Until somebody has told the channel something.
     pub(super) async fn next(&mut self) -> Result<(), Reason> {
-        self.meter.refill();
         let heard = loop {
+            self.pace.step().await;
             match message(&mut self.connection).await {
                 Ok(AsyncMessage::Notification(_)) => break Ok(()),
                 Ok(_) => {}
                 Err(why) => break Err(why),
             }
         };
-        self.meter.judge(heard)
+        self.pace.judge(heard)
     }
 }
 

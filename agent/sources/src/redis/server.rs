@@ -81,15 +81,20 @@ impl Server {
             info = info.set_password(password);
         }
         // It ends with the connection.
-        let (changed, changes) = mpsc::channel(1);
+        let (note, changes) = mpsc::channel(1);
         let config = AsyncConnectionConfig::new().set_push_sender(move |said: PushInfo| {
             if said.kind == PushKind::Invalidate {
                 // One that waits says the same.
-                let _ = changed.try_send(());
+                let _ = note.try_send(());
             }
             Ok::<(), SendError>(())
         });
-        let mut connection = self.open(info, config).await?;
+        // Its words aren't shown: they may repeat the password.
+        let opened = self.open(info, config).await.map_err(|why| match why {
+            Failure::Why(Reason::Refused(_)) => Failure::Why(Reason::Refused(UNHEARD.to_owned())),
+            other => other,
+        });
+        let mut connection = opened?;
         let mut tracking = redis::cmd("CLIENT");
         connection
             .tell(false, tracking.arg("TRACKING").arg("ON"))
@@ -129,7 +134,15 @@ pub(crate) struct Connection {
     parameter: &'static str,
 }
 
+/// Why nobody listens to a server.
+const UNHEARD: &str = "it doesn't say by itself what changes, or not to this user (HELLO 3)";
+
 impl Connection {
+    /// Why it has ended.
+    pub(super) fn judge(&self, why: Reason) -> Reason {
+        self.meter.why(why)
+    }
+
     /// With `asking` for a key that is just moving to this server.
     pub(super) async fn tell(&mut self, asking: bool, command: &Cmd) -> Result<Value, Failure> {
         let answer = self.answer(asking, command).await;

@@ -1,8 +1,8 @@
 //! Asks a source from this node, and hears what it says by itself.
 //!
 //! Comes in: a trigger, and on whose behalf. Goes out: a number, or why there is none and
-//! whether another member may have more luck; or signs of news. What a question needs of Kubernetes is asked for
-//! just before it.
+//! whether another member may have more luck; or signs of news. What a question needs of
+//! Kubernetes is asked for just before it.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use starling_engine::policy::{Name, Source, Trigger};
-use starling_kube::target;
 use starling_sources::push::{self, GAP};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -27,12 +26,13 @@ const SITE_MAX: usize = 16;
 /// another member asks.
 const KEPT_INTERVALS: u32 = 3;
 const KEPT: Duration = Duration::from_secs(10);
-/// Then a new connection is made: one by which nothing comes any more looks as one by which
-/// there is nothing to tell.
-const RENEWED_AFTER: Duration = Duration::from_mins(2);
+/// Whether its policy is still there is looked at so often.
+const LOOK: Duration = Duration::from_secs(5);
 /// From one that ended to the next one, doubled each time, and by chance up to a half more.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(5);
+/// After one that was heard for so long the pauses begin anew.
+const HEARD: Duration = Duration::from_secs(10);
 
 /// Policy and trigger.
 pub(super) type Key = (Name, String);
@@ -43,7 +43,7 @@ pub(super) struct Listeners(Mutex<BTreeMap<Key, Listener>>);
 /// Ends when it is dropped.
 struct Listener {
     source: Source,
-    target: Option<target::Reference>,
+    put: Put,
     site: String,
     /// When its trigger was last asked from here.
     heeded: watch::Sender<Instant>,
@@ -70,7 +70,8 @@ impl Listeners {
         let mut all = self.all();
         all.retain(|_, listener| !listener.task.is_finished());
         if let Some(listener) = all.get(&key) {
-            if (&listener.source, &listener.target) == (&trigger.source, &put.target) {
+            let asks = |put: &Put| (put.target.clone(), put.interval);
+            if listener.source == trigger.source && asks(&listener.put) == asks(put) {
                 listener.heeded.send_replace(Instant::now());
                 return;
             }
@@ -92,7 +93,7 @@ impl Listeners {
         let task = tokio::spawn(heard).abort_handle();
         let listener = Listener {
             source: trigger.source.clone(),
-            target: put.target.clone(),
+            put: put.clone(),
             site,
             heeded,
             task,
@@ -125,13 +126,14 @@ async fn hear(
                 }
             };
             tokio::select! {
-                why = tokio::time::timeout(RENEWED_AFTER, heard) => match why {
-                    Ok(why) => debug!(policy = %key.0, trigger = key.1, "can't be heard: {why}"),
-                    Err(_) => continue,
-                },
+                why = heard => debug!(policy = %key.0, trigger = key.1, "can't be heard: {why}"),
                 () = handed_on => {}
             }
-            if begun.elapsed() > KEPT {
+            // The last one may have come with the end.
+            if std::pin::pin!(signs.notified()).enable() {
+                asker.push(&key);
+            }
+            if begun.elapsed() > HEARD {
                 pause = PAUSE_MIN;
             }
             let more = rand::rng().random_range(0.0..0.5);
@@ -142,6 +144,14 @@ async fn hear(
     tokio::select! {
         () = heard => {}
         () = unheeded(heeded, kept) => {}
+        () = gone(&asker, &key.0, &trigger) => {}
+    }
+}
+
+/// Returns once the policy asks for it no more.
+async fn gone(asker: &Asker, policy: &Name, trigger: &Trigger) {
+    while asker.put(policy, trigger).is_some() {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

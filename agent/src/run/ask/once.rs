@@ -1,8 +1,8 @@
 //! Asks once what several policies want to know.
 //!
 //! Comes in: a question, how old an answer may be, since when nothing has changed that is
-//! known, and how it is asked. Goes out: the answer, and when it was asked for. Whoever comes while a question is under way waits for
-//! its answer.
+//! known, and how it is asked. Goes out: the answer, and when it was asked for. Whoever comes
+//! while a question is under way waits for its answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

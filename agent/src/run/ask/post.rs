@@ -1,11 +1,11 @@
-//! Has other members ask, answers those that have this one ask, and hands on what sources
-//! say by themselves.
+//! Has other members ask, answers those that have this one ask, and hands on what sources say
+//! by themselves.
 //!
 //! Comes in: a question for another member, or letters. Goes out: its answer, or what others
-//! ask and have heard. What is for one member and waits while a letter is under way to it
-//! goes with the next one. An answer counts only from who was asked.
+//! ask and have heard. What is for one member and waits while a letter is under way to it goes
+//! with the next one. An answer counts only from who was asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use starling_engine::unit::NodeId;
 use starling_proto::ask::{self as wire, answer};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
+
+use super::listen::Key;
 
 /// Items that wait for one member; further ones aren't sent.
 const WAITING_MAX: usize = 4_096;
@@ -29,7 +31,8 @@ const IDLE: Duration = Duration::from_mins(1);
 enum Item {
     Question(wire::Question),
     Answer(wire::Answer),
-    Push(wire::Push),
+    /// What is in [`Inner::pushes`] for who gets the letter.
+    Pushes,
 }
 
 /// What a letter brings, beside answers.
@@ -48,6 +51,8 @@ pub(super) struct Post {
 struct Inner {
     log: Log,
     writers: Mutex<BTreeMap<NodeId, mpsc::Sender<Item>>>,
+    /// That wait for a letter: each once, however often it comes.
+    pushes: Mutex<BTreeMap<NodeId, BTreeSet<Key>>>,
     open: Open,
 }
 
@@ -102,12 +107,27 @@ impl Open {
     }
 }
 
+impl Inner {
+    fn pushes(&self) -> MutexGuard<'_, BTreeMap<NodeId, BTreeSet<Key>>> {
+        self.pushes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn written((policy, trigger): Key) -> wire::Push {
+    wire::Push {
+        namespace: policy.namespace,
+        name: policy.name,
+        trigger,
+    }
+}
+
 impl Post {
     pub(super) fn new(log: Log) -> Post {
         Post {
             inner: Arc::new(Inner {
                 log,
                 writers: Mutex::default(),
+                pushes: Mutex::default(),
                 open: Open::default(),
             }),
         }
@@ -141,10 +161,20 @@ impl Post {
         }
     }
 
-    pub(super) fn push(&self, member: NodeId, push: wire::Push) {
+    pub(super) fn push(&self, member: NodeId, key: &Key) {
+        {
+            let mut pushes = self.inner.pushes();
+            let waiting = pushes.entry(member).or_default();
+            let first = waiting.is_empty();
+            waiting.insert(key.clone());
+            if !first {
+                return;
+            }
+        }
         // Its trigger is asked at its next interval in any case.
-        if let Err(why) = self.write(member, Item::Push(push)) {
+        if let Err(why) = self.write(member, Item::Pushes) {
             debug!(member = member.0, "a push isn't sent: {why}");
+            self.inner.pushes().remove(&member);
         }
     }
 
@@ -197,7 +227,10 @@ async fn deliver(inner: Weak<Inner>, member: NodeId, mut items: mpsc::Receiver<I
             match item {
                 Item::Question(question) => letter.questions.push(question),
                 Item::Answer(answer) => letter.answers.push(answer),
-                Item::Push(push) => letter.pushes.push(push),
+                Item::Pushes => {
+                    let pushes = inner.pushes().remove(&member);
+                    letter.pushes = pushes.into_iter().flatten().map(written).collect();
+                }
             }
         }
         if let Err(why) = inner.log.tell(member, letter.encode_to_vec()).await {

@@ -331,3 +331,27 @@ async fn a_question_that_nobody_waits_for_leaves_no_connection_behind() {
     stream.read_to_end(&mut Vec::new()).await.unwrap();
     assert_eq!(format!("{connections:?}"), "[]");
 }
+
+/// As a Redis does whose HELLO has another name.
+#[tokio::test]
+async fn why_nobody_may_listen_is_said_without_what_it_was_told() {
+    let at = scripted(|_, words| match words[0].as_str() {
+        "AUTH" => "+OK\r\n".to_owned(),
+        "TYPE" => "+list\r\n".to_owned(),
+        "LLEN" => ":3\r\n".to_owned(),
+        other => {
+            let told = words[1..].join("' '");
+            format!("-ERR unknown command '{other}', with args beginning with: '{told}'\r\n")
+        }
+    })
+    .await;
+    let known = [("username", "ann"), ("password", "larkspur")];
+    let pairs = [("address", at.as_str()), ("listName", "jobs")];
+    let (connections, signs) = (Connections::default(), Notify::new());
+    let (pairs, known) = (metadata(&pairs), secrets(&known));
+    let heard = listen(&connections, REDIS, &pairs, &known, &signs).await;
+    let Err(why) = heard;
+    let why = why.to_string();
+    assert!(why.contains("or not to this user (HELLO 3)"), "{why}");
+    assert!(!why.contains("larkspur") && !why.contains("ann"), "{why}");
+}
