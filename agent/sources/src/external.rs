@@ -4,7 +4,7 @@
 //! Comes in: the trigger's metadata, which goes to the server as it is, and the parameters of
 //! its authentication. Goes out: how many replicas the server's numbers ask for, and whether
 //! it wants the workload to run. Both are asked for each time. What an `external-push` server
-//! says by itself, that the workload is to run or not any more, has both asked for at once.
+//! says by itself, that the workload is to run or not any more, has both asked for.
 //!
 //! The server itself says what each of its metrics is held against, so the trigger's own
 //! target is 1, and its value is the largest of value / target, rounded up to a thousandth.
@@ -21,7 +21,7 @@ use starling_proto::externalscaler::{GetMetricsRequest, MetricSpec, MetricValue,
 use tokio::sync::Notify;
 
 use crate::http::within;
-use crate::push::Pace;
+use crate::push::{GAP, Pace};
 use crate::secrets::Secrets;
 use crate::settings::{self, Metadata, TIMEOUT_DEFAULT_MS, Wrong, shown};
 use crate::{Asked, Error, Goals, Number, Reason, number};
@@ -110,14 +110,22 @@ pub(super) async fn listen(
         let server = Server::of(metadata, secrets)?;
         let open = within(TIMEOUT_DEFAULT_MS, server.connect()).await?;
         let mut pace = Pace::of(open.meter.clone());
+        let mut client = open.client();
+        let stream = client.stream_is_active(object(metadata, asked));
+        let mut stream = std::pin::pin!(stream);
+        // Many servers don't even begin to answer before there is something to say; those that
+        // don't have the call say so at once.
+        let begun = match tokio::time::timeout(GAP, stream.as_mut()).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(status)) => Err(status),
+            Err(_) => {
+                signs.notify_one();
+                stream.await
+            }
+        };
+        let begun = begun.map_err(|status| server::reason(STREAM, &status));
+        let mut stream = pace.judge(begun)?.into_inner();
         signs.notify_one();
-        // Many servers don't even begin to answer before there is something to say.
-        let stream = open
-            .client()
-            .stream_is_active(object(metadata, asked))
-            .await;
-        let stream = stream.map_err(|status| server::reason(STREAM, &status));
-        let mut stream = pace.judge(stream)?.into_inner();
         loop {
             pace.step().await;
             let said = stream.message().await;

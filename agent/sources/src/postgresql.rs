@@ -6,7 +6,7 @@
 //! it, is answered by what it left there, or is cancelled in its place.
 //!
 //! Our own is `notifyChannel`: whoever does NOTIFY on it (a trigger of the table, mostly) has
-//! the query asked at once.
+//! the query asked.
 
 mod server;
 

@@ -26,6 +26,8 @@ use crate::tls::{self, Trust};
 pub(crate) const ANSWER_BYTES_MAX: usize = BODY_BYTES_MAX;
 /// So long nothing may come before a server is asked whether it is still there.
 const ALIVE: Duration = Duration::from_secs(20);
+/// And so often, before it counts as gone.
+const ALIVE_TRIES: u32 = 3;
 /// Of a host's name, as DNS has it.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -175,7 +177,8 @@ pub(crate) async fn plain(to: &Address) -> Result<(Metered<TcpStream>, Meter), R
     // Questions are short, and wait for their answer.
     stream.set_nodelay(true).map_err(refused)?;
     // Where one only listens nothing else tells that nobody is there any more.
-    let alive = TcpKeepalive::new().with_time(ALIVE).with_interval(ALIVE);
+    let alive = TcpKeepalive::new().with_time(ALIVE);
+    let alive = alive.with_interval(ALIVE).with_retries(ALIVE_TRIES);
     let socket = SockRef::from(&stream);
     socket.set_tcp_keepalive(&alive).map_err(refused)?;
     let meter = Meter::new();

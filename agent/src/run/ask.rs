@@ -58,6 +58,9 @@ const LEARNS: Duration = Duration::from_millis(500);
 /// What is pushed within so long is handed over together: all triggers are looked through for it.
 const PUSHES_EVERY: Duration = Duration::from_millis(100);
 
+/// A push that didn't arrive waits so long for the next try.
+const PUSHED_AGAIN: Duration = Duration::from_secs(1);
+
 /// What is asked, as far as the answer goes by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Question {
@@ -115,8 +118,9 @@ impl Pushed {
         if let Some(taken) = taken {
             tokio::time::sleep_until((taken + PUSHES_EVERY).into()).await;
         }
+        let all = std::mem::take(&mut *self.waiting());
         *self.taken() = Some(Instant::now());
-        std::mem::take(&mut *self.waiting())
+        all
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeSet<Key>> {
@@ -455,6 +459,18 @@ impl Asker {
         has(put, trigger).then(|| Put::of(put))
     }
 
+    /// Sends once more what didn't reach who led, for as long as the agent runs: mostly
+    /// somebody else leads by then.
+    pub(super) async fn push_again(self: Arc<Asker>) {
+        loop {
+            let lost = self.post.undelivered().await;
+            tokio::time::sleep(PUSHED_AGAIN).await;
+            for key in lost {
+                self.push(&key);
+            }
+        }
+    }
+
     /// Reads what others write, for as long as the agent runs.
     pub(super) async fn answer(self: Arc<Asker>) {
         loop {
@@ -504,7 +520,7 @@ impl Asker {
         }
     }
 
-    /// Nobody can have sources asked more often than they say themselves that it's worth it.
+    /// Nobody can have sources asked more often that say nothing by themselves.
     fn may_push(&self, (policy, trigger): &Key) -> bool {
         let ledger = self.log.ledger();
         let ledger = read(&ledger);

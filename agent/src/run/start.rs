@@ -406,6 +406,10 @@ fn assemble(
     tokio::spawn(again("the asking for others", move || {
         answers.clone().answer()
     }));
+    let pushes = asker.clone();
+    tokio::spawn(again("the sending of pushes", move || {
+        pushes.clone().push_again()
+    }));
     let agent = Agent {
         node: Node::new(log.id()).in_life(life),
         clock: log.clock(),

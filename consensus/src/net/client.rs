@@ -45,8 +45,9 @@ const CHANNELS_MAX: usize = 1_536;
 /// A snapshot as large as allowed takes no longer on a 100 Mbit/s line.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(1);
 
-/// For a MiB of entries, or one that is larger: on a line of 5 Mbit/s.
-const APPEND_DEADLINE: Duration = Duration::from_secs(2);
+/// For a MiB of entries, or one that is larger: on a line of 1 Mbit/s, and on a machine that is
+/// busy with other things. Heartbeats tell sooner that somebody is gone.
+const APPEND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An agent that vanished without a word (no power) is noticed in twice this
 /// time, and connected to anew.
@@ -327,6 +328,7 @@ impl RaftNetwork<Types> for Link {
     ) -> Result<AppendEntriesResponse<u64>, CallError> {
         let way = &self.way;
         if way.links.peers.rests(way.target) {
+            self.under_way = None;
             return Err(call_error(&left_alone()));
         }
         let (vote, prev) = (rpc.vote, rpc.prev_log_id);

@@ -91,8 +91,8 @@ impl Node {
     }
 
     /// All count that ask the same, whoever they are for: of those one alone may be known to
-    /// who listens. Not those that fail, which would fail more often by it. Whether there are
-    /// any.
+    /// who listens. Not those that fail, which would fail more often by it; one that is asked
+    /// just now may not. Whether there are any.
     pub(super) fn pushed(&mut self, triggers: &BTreeSet<(Name, String)>) -> bool {
         let Some(lead) = &mut self.lead else {
             return false;
@@ -106,7 +106,7 @@ impl Node {
         let mut any = false;
         for poll in lead.polls.values_mut().flatten() {
             let fails = matches!(poll.reading, Reading::Failed { .. } | Reading::Kept { .. });
-            if !fails && sources.contains(&poll.source) {
+            if (!fails || poll.waiting) && sources.contains(&poll.source) {
                 poll.pushed = true;
                 any = true;
             }
@@ -229,8 +229,8 @@ impl Poll {
         }
         let due = !self.waiting && waited_ms >= self.pause_ms(interval_ms);
         if due {
-            // What a source pushes at the begin doesn't bring those together that were spread.
-            if !self.pushed {
+            // What a source pushes before doesn't bring those together that were spread.
+            if waited_ms >= interval_ms.saturating_sub(self.early_ms) {
                 self.early_ms = 0;
             }
             self.asked_at = now;
@@ -359,9 +359,57 @@ mod tests {
         let slow = before.plus(10_000);
         assert_eq!(push(&mut node, slow, &ledger), [(name(1), true)]);
         // One that fails isn't asked more often for that.
-        let failed = Err("refused".to_owned());
-        node.polled(slow, &name(1), "queue", 0, failed);
-        assert_eq!(push(&mut node, slow.plus(10_000), &ledger), []);
+        let fail = |node: &mut Node, at: Ms| {
+            node.polled(at, &name(1), "queue", 0, Err("refused".to_owned()));
+        };
+        assert_eq!(push(&mut node, slow, &ledger), []);
+        fail(&mut node, slow);
+        let early = push(&mut node, slow.plus(59_999), &ledger);
+        assert!(
+            early.iter().all(|(name, _)| name.name != "web-1"),
+            "{early:?}"
+        );
+        let again = slow.plus(60_000);
+        assert_eq!(asked(node.due_polls(again, &ledger))[0], (name(1), false));
+        // Where the question that is under way is answered it counts.
+        assert_eq!(push(&mut node, again, &ledger), []);
+        answer(&mut node, 1, 0, again);
+        let soon = again.plus(PUSH_GAP_MS);
+        assert!(asked(node.due_polls(soon, &ledger)).contains(&(name(1), true)));
+    }
+
+    #[test]
+    fn what_is_pushed_neither_undoes_nor_outruns_the_spread() {
+        let mut poll = Poll::new(
+            &put(1, 60_000, "redis"),
+            &put(1, 1, "redis").policy.triggers[0],
+        );
+        let begin = Ms(100_000);
+        assert!(poll.is_due(begin, 60_000));
+        let heard = |poll: &mut Poll, at: Ms| {
+            (poll.waiting, poll.pushed) = (false, true);
+            poll.reading = Reading::value(1_000, at);
+        };
+        // It is asked again after three seconds, and then each half a minute at most.
+        poll.early_ms = 57_000;
+        heard(&mut poll, begin);
+        for (after_ms, is_due) in [
+            (2_999, false),
+            (3_000, true),
+            (32_999, false),
+            (33_000, true),
+        ] {
+            let at = begin.plus(after_ms);
+            assert_eq!(poll.is_due(at, 60_000), is_due, "{after_ms}");
+            if is_due {
+                heard(&mut poll, at);
+            }
+        }
+        // One that comes before leaves it.
+        (poll.early_ms, poll.reading) = (57_000, Reading::value(0, begin));
+        let at = begin.plus(33_000 + PUSH_GAP_MS);
+        assert!(poll.is_due(at, 60_000));
+        assert_eq!(poll.early_ms, 57_000);
     }
 
     #[test]

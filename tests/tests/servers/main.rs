@@ -88,8 +88,14 @@ impl Question {
 
     /// Until a question fails for this reason.
     async fn fails(&self, why: &str) {
-        starling_tests::until(why, || async {
-            self.once().await.err().filter(|said| said.contains(why))
+        self.fails_by(&[why]).await;
+    }
+
+    /// For one of these.
+    async fn fails_by(&self, any: &[&str]) {
+        starling_tests::until(&any.join(" or "), || async {
+            let said = self.once().await.err();
+            said.filter(|said| any.iter().any(|why| said.contains(why)))
         })
         .await;
     }

@@ -123,8 +123,9 @@ async fn without_one_of_its_nodes_a_cluster_says_no_number_and_with_it_again() {
     gone.until(is(2)).await;
 
     cluster.nodes[0].processes.stop();
-    gone.fails(&format!("{}: can't connect", cluster.nodes[0].address()))
-        .await;
+    // On a busy machine the others know it as gone before anybody asks.
+    let at = format!("{}: can't connect", cluster.nodes[0].address());
+    gone.fails_by(&[&at, "(CLUSTERDOWN)"]).await;
     for asked in [&gone, &there] {
         asked.fails("(CLUSTERDOWN)").await;
     }

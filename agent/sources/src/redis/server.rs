@@ -49,7 +49,8 @@ impl Server {
         // The library isn't told the password: whatever a server answered to it, one that
         // still loads its data too, the library would call it wrong.
         let info = RedisConnectionInfo::default();
-        let mut connection = self.open(info, AsyncConnectionConfig::new()).await?;
+        let config = AsyncConnectionConfig::new();
+        let mut connection = self.open(info, config, None).await?;
         if let Some(password) = &account.password {
             let mut auth = redis::cmd("AUTH");
             auth.arg(account.user.as_deref()).arg(password);
@@ -89,12 +90,7 @@ impl Server {
             }
             Ok::<(), SendError>(())
         });
-        // Its words aren't shown: they may repeat the password.
-        let opened = self.open(info, config).await.map_err(|why| match why {
-            Failure::Why(Reason::Refused(_)) => Failure::Why(Reason::Refused(UNHEARD.to_owned())),
-            other => other,
-        });
-        let mut connection = opened?;
+        let mut connection = self.open(info, config, Some(UNHEARD)).await?;
         let mut tracking = redis::cmd("CLIENT");
         connection
             .tell(false, tracking.arg("TRACKING").arg("ON"))
@@ -102,10 +98,12 @@ impl Server {
         Ok((connection, changes))
     }
 
+    /// With `refused` in place of a server's own words, which may repeat the password.
     async fn open(
         &self,
         info: RedisConnectionInfo,
         config: AsyncConnectionConfig,
+        refused: Option<&str>,
     ) -> Result<Connection, Failure> {
         let account = &self.account;
         let (stream, meter) = stream::connect(&self.address, account.trust.as_ref()).await?;
@@ -115,7 +113,12 @@ impl Server {
             .set_connection_timeout(None)
             .set_response_timeout(None);
         let connected = MultiplexedConnection::new_with_config(&info, stream, config).await;
-        let (line, driver) = connected.map_err(|error| failure(&error, account.parameter))?;
+        let (line, driver) = connected.map_err(|error| match refused {
+            Some(why) if !ends(&error) && known(&error, account.parameter).is_none() => {
+                Failure::Why(Reason::Refused(why.to_owned()))
+            }
+            _ => failure(&error, account.parameter),
+        })?;
         // It ends with the last one who has the connection, or when the server does, and waits
         // for no answer that nobody waits for.
         tokio::spawn(driver);

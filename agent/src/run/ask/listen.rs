@@ -26,6 +26,9 @@ const SITE_MAX: usize = 16;
 /// another member asks.
 const KEPT_INTERVALS: u32 = 3;
 const KEPT: Duration = Duration::from_secs(10);
+/// Then it is heard over another connection, later by chance up to a half: what is between may
+/// keep one open whose server is gone, and a server may not be the one that is asked any more.
+const RENEWED_AFTER: Duration = Duration::from_mins(10);
 /// Whether its policy is still there is looked at so often.
 const LOOK: Duration = Duration::from_secs(5);
 /// From one that ended to the next one, doubled each time, and by chance up to a half more.
@@ -78,8 +81,15 @@ impl Listeners {
             all.remove(&key);
         }
         let site = push::site(trigger, &policy.namespace);
+        // The leader knows who else asks the same.
+        let same = |of: &Key, listener: &Listener| {
+            of.0.namespace == policy.namespace && listener.source == trigger.source
+        };
         let there = all.values().filter(|listener| listener.site == site);
-        if all.len() >= LISTENERS_MAX || there.count() >= SITE_MAX {
+        if all.len() >= LISTENERS_MAX
+            || there.count() >= SITE_MAX
+            || all.iter().any(|(of, listener)| same(of, listener))
+        {
             return;
         }
         let (heeded, seen) = watch::channel(Instant::now());
@@ -128,6 +138,7 @@ async fn hear(
             tokio::select! {
                 why = heard => debug!(policy = %key.0, trigger = key.1, "can't be heard: {why}"),
                 () = handed_on => {}
+                () = tokio::time::sleep(more_by_chance(RENEWED_AFTER)) => {}
             }
             // The last one may have come with the end.
             if std::pin::pin!(signs.notified()).enable() {
@@ -136,8 +147,7 @@ async fn hear(
             if begun.elapsed() > HEARD {
                 pause = PAUSE_MIN;
             }
-            let more = rand::rng().random_range(0.0..0.5);
-            tokio::time::sleep(pause.mul_f64(1.0 + more)).await;
+            tokio::time::sleep(more_by_chance(pause)).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     };
@@ -146,6 +156,10 @@ async fn hear(
         () = unheeded(heeded, kept) => {}
         () = gone(&asker, &key.0, &trigger) => {}
     }
+}
+
+fn more_by_chance(time: Duration) -> Duration {
+    time.mul_f64(rand::rng().random_range(1.0..1.5))
 }
 
 /// Returns once the policy asks for it no more.

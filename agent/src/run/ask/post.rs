@@ -14,7 +14,7 @@ use prost::Message as _;
 use starling_consensus::{Letter, Log};
 use starling_engine::unit::NodeId;
 use starling_proto::ask::{self as wire, answer};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
 use super::listen::Key;
@@ -53,6 +53,8 @@ struct Inner {
     writers: Mutex<BTreeMap<NodeId, mpsc::Sender<Item>>>,
     /// That wait for a letter: each once, however often it comes.
     pushes: Mutex<BTreeMap<NodeId, BTreeSet<Key>>>,
+    /// Those that didn't arrive where they were sent.
+    undelivered: watch::Sender<BTreeSet<Key>>,
     open: Open,
 }
 
@@ -128,6 +130,7 @@ impl Post {
                 log,
                 writers: Mutex::default(),
                 pushes: Mutex::default(),
+                undelivered: watch::Sender::default(),
                 open: Open::default(),
             }),
         }
@@ -178,6 +181,14 @@ impl Post {
         }
     }
 
+    /// Pushes that didn't arrive, once there are any.
+    pub(super) async fn undelivered(&self) -> BTreeSet<Key> {
+        let mut lost = self.inner.undelivered.subscribe();
+        // Its sender is here.
+        let _ = lost.wait_for(|lost| !lost.is_empty()).await;
+        self.inner.undelivered.send_replace(BTreeSet::new())
+    }
+
     /// What a letter of another member brings; its answers are handed over to who waits.
     pub(super) fn read(&self, letter: &Letter) -> Read {
         let Ok(read) = wire::Letter::decode(letter.body.as_slice()) else {
@@ -223,17 +234,17 @@ async fn deliver(inner: Weak<Inner>, member: NodeId, mut items: mpsc::Receiver<I
             return;
         };
         let mut letter = wire::Letter::default();
+        let mut pushed = BTreeSet::new();
         for item in some.drain(..) {
             match item {
                 Item::Question(question) => letter.questions.push(question),
                 Item::Answer(answer) => letter.answers.push(answer),
-                Item::Pushes => {
-                    let pushes = inner.pushes().remove(&member);
-                    letter.pushes = pushes.into_iter().flatten().map(written).collect();
-                }
+                Item::Pushes => pushed = inner.pushes().remove(&member).unwrap_or_default(),
             }
         }
+        letter.pushes = pushed.iter().cloned().map(written).collect();
         if let Err(why) = inner.log.tell(member, letter.encode_to_vec()).await {
+            inner.undelivered.send_modify(|lost| lost.extend(pushed));
             for question in letter.questions {
                 inner.open.settle(member, question.id, Err(why.to_string()));
             }
