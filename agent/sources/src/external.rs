@@ -115,13 +115,12 @@ pub(super) async fn listen(
         let mut stream = std::pin::pin!(stream);
         // Many servers don't even begin to answer before there is something to say; those that
         // don't have the call say so at once.
-        let begun = match tokio::time::timeout(GAP, stream.as_mut()).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(status)) => Err(status),
-            Err(_) => {
-                signs.notify_one();
-                stream.await
-            }
+        let soon = tokio::time::timeout(GAP, stream.as_mut()).await;
+        let begun = if let Ok(answer) = soon {
+            answer
+        } else {
+            signs.notify_one();
+            stream.await
         };
         let begun = begun.map_err(|status| server::reason(STREAM, &status));
         let mut stream = pace.judge(begun)?.into_inner();

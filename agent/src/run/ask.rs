@@ -11,10 +11,11 @@ mod here;
 mod listen;
 mod once;
 mod post;
+mod pushed;
 mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use starling_consensus::Log;
@@ -31,14 +32,15 @@ use starling_kube::target;
 use starling_proto::ask::failure::Of;
 use starling_proto::ask::{self as wire, answer};
 use starling_sources::{Number, Poller, Reference};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Agent, Event, read};
 pub(super) use here::wall;
 use here::{Failure, Here, LOOKUP_WAIT, LOOKUPS_MAX, turn};
-use listen::{Key, Listeners};
+use listen::Listeners;
 use once::{Once, Serves};
 use post::{Post, Read};
+use pushed::{Key, Pushed};
 use spread::{Mark, Spread};
 
 /// Triggers that wait or are asked; further ones aren't asked this time, and count as
@@ -54,9 +56,6 @@ const DOUBTS_MAX: usize = 2;
 const LISTING_WAIT: Duration = Duration::from_secs(9);
 /// Whoever doesn't know a policy yet waits so long for its log to bring it.
 const LEARNS: Duration = Duration::from_millis(500);
-
-/// What is pushed within so long is handed over together: all triggers are looked through for it.
-const PUSHES_EVERY: Duration = Duration::from_millis(100);
 
 /// A push that didn't arrive waits so long for the next try.
 const PUSHED_AGAIN: Duration = Duration::from_secs(1);
@@ -90,46 +89,6 @@ pub(super) struct Asker {
     waiting: Arc<Semaphore>,
     /// For what Kubernetes' API server itself is asked.
     listings: Semaphore,
-}
-
-/// Whose sources have said that something has changed.
-#[derive(Default)]
-struct Pushed {
-    waiting: Mutex<BTreeSet<Key>>,
-    came: Notify,
-    /// When the last of them were handed over to be asked.
-    taken: Mutex<Option<Instant>>,
-}
-
-impl Pushed {
-    fn add(&self, key: Key) {
-        let mut waiting = self.waiting();
-        if waiting.len() < WAITING_MAX {
-            waiting.insert(key);
-        }
-        self.came.notify_one();
-    }
-
-    async fn take(&self) -> BTreeSet<Key> {
-        while self.waiting().is_empty() {
-            self.came.notified().await;
-        }
-        let taken = *self.taken();
-        if let Some(taken) = taken {
-            tokio::time::sleep_until((taken + PUSHES_EVERY).into()).await;
-        }
-        let all = std::mem::take(&mut *self.waiting());
-        *self.taken() = Some(Instant::now());
-        all
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, BTreeSet<Key>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What the ledger says of a trigger's policy.
@@ -182,11 +141,7 @@ impl Agent {
             return;
         };
         let asks = asks(&self.log, &policy, &trigger);
-        let since = if pushed {
-            *through.pushed.taken()
-        } else {
-            None
-        };
+        let since = pushed.then(|| through.pushed.taken()).flatten();
         let pods = match trigger.source {
             Source::Pods { .. } => self.selector(&policy),
             _ => String::new(),
@@ -285,9 +240,7 @@ impl Asker {
     fn push(&self, key: &Key) {
         let leader = self.log.leadership().borrow().leader;
         match leader {
-            Some(leader) if leader == self.log.id() => {
-                self.pushed.add(key.clone());
-            }
+            Some(leader) if leader == self.log.id() => self.pushed.keys.add([key.clone()]),
             Some(leader) => self.post.push(leader, key),
             // It asks for everything first.
             None => {}
@@ -480,7 +433,7 @@ impl Asker {
             for push in pushes {
                 let key = (Name::new(push.namespace, push.name), push.trigger);
                 if self.may_push(&key) {
-                    self.pushed.add(key);
+                    self.pushed.keys.add([key]);
                 }
             }
             for question in questions {

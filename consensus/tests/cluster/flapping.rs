@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Agent, Authority, commit, form, listen};
+use crate::harness::{Agent, Authority, commit, form};
 
 /// So long it can be reached, and then so long it can't.
 const TURN: Duration = Duration::from_millis(350);
@@ -48,13 +48,9 @@ async fn flap(open: watch::Sender<bool>) {
 async fn an_agent_that_is_held_up_for_a_moment_keeps_its_place() {
     let authority = Authority::new();
     let mut agents = Agent::some(&authority, 3);
-    let back = agents[1].config.member.peer_address.parse().unwrap();
-    let front = listen();
-    agents[1].config.member.peer_address = front.local_addr().unwrap().to_string();
-    front.set_nonblocking(true).unwrap();
+    let (front, back) = agents[1].put_behind();
     let (open, is_open) = watch::channel(true);
     let mut tasks = JoinSet::new();
-    let front = TcpListener::from_std(front).unwrap();
     tasks.spawn(gate(front, back, is_open));
 
     let logs = form(&mut agents).await;

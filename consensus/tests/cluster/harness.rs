@@ -1,7 +1,7 @@
 //! A throw-away authority and agents on loopback.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -153,6 +153,16 @@ impl Agent {
         let listener = listen();
         self.config.member.peer_address = listener.local_addr().unwrap().to_string();
         self.listener = Some(listener);
+    }
+
+    /// From now on others reach it by what listens here, which has to pass on what comes to
+    /// where it is.
+    pub fn put_behind(&mut self) -> (tokio::net::TcpListener, SocketAddr) {
+        let back = self.config.member.peer_address.parse().unwrap();
+        let front = listen();
+        front.set_nonblocking(true).unwrap();
+        self.config.member.peer_address = front.local_addr().unwrap().to_string();
+        (tokio::net::TcpListener::from_std(front).unwrap(), back)
     }
 
     pub fn data(&self, path: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::harness::{Agent, Authority, commit, digest, eventually, listen};
+use crate::harness::{Agent, Authority, commit, digest, eventually};
 
 /// What passes in a [`TICK`]: 2 MiB in a second.
 const PORTION: usize = 64 << 10;
@@ -64,12 +64,9 @@ async fn what_takes_longer_than_a_heartbeat_to_send_arrives_all_the_same() {
         })
         .await;
     }
-    let back = agents[1].config.member.peer_address.parse().unwrap();
-    let front = listen();
-    agents[1].config.member.peer_address = front.local_addr().unwrap().to_string();
-    front.set_nonblocking(true).unwrap();
+    let (front, back) = agents[1].put_behind();
     let mut tasks = JoinSet::new();
-    tasks.spawn(line(TcpListener::from_std(front).unwrap(), back));
+    tasks.spawn(line(front, back));
 
     let joined = agents[1].start().await;
     for n in 0..SMALL {

@@ -13,7 +13,7 @@ use starling_tests::sleepers::{PROCESS, workers};
 use starling_tests::{binary, until};
 use tokio::sync::Notify;
 
-use super::{Question, certificate, postgresql};
+use super::{Question, certificate, postgresql, redis, redis_cluster, redis_sentinel};
 
 const REDIS: &[(&str, &str)] = &[("password", "marigold"), ("sentinelPassword", "foxglove")];
 /// Generous: what is pushed comes at once.
@@ -72,40 +72,26 @@ impl Signs<'_> {
     }
 }
 
-/// Of `redis` and its kin.
-fn of(kind: &str, at: &str, settings: &str) -> Question {
-    let place = if kind.contains("cluster") || kind.contains("sentinel") {
-        "addresses"
-    } else {
-        "address"
-    };
-    let trigger = format!(
-        "{{type: {kind}, authenticationRef: {{name: redis}}, metadata: {{{place}: '{at}', \
-         {settings}}}}}"
-    );
-    Question::of(&trigger, REDIS)
-}
-
 #[tokio::test]
 async fn a_redis_says_when_a_key_has_changed_and_when_it_ends() {
     let Some(mut server) = Redis::start(None) else {
         return;
     };
     let at = server.address();
-    let jobs = of("redis", &at, "listName: jobs");
+    let of = |kind: &str, settings: &str| redis::question(&at, kind, settings, REDIS);
+    let jobs = of("redis", "listName: jobs");
     let heard = jobs.heard(async |signs: Signs<'_>| {
         // What came before is asked for too.
         signs.sign().await;
         signs.none().await;
         for command in [
-            ["RPUSH", "jobs", "a"],
-            ["LPUSH", "jobs", "b"],
-            ["LREM", "jobs", "0"],
-            ["RENAME", "jobs", "jabs"],
-            ["RENAME", "jabs", "jobs"],
+            &["RPUSH", "jobs", "a"][..],
+            &["LPUSH", "jobs", "b"],
+            &["LREM", "jobs", "0", "a"],
+            &["RENAME", "jobs", "jabs"],
+            &["RENAME", "jabs", "jobs"],
         ] {
-            let more: &[&str] = if command[0] == "LREM" { &["a"] } else { &[] };
-            server.tell(&[&command[..], more].concat());
+            server.tell(command);
             signs.sign().await;
         }
         // Another key is another matter.
@@ -133,7 +119,7 @@ async fn a_redis_says_when_a_key_has_changed_and_when_it_ends() {
             &["XADD", "mails", "*", "to", "bob"],
         ),
     ] {
-        let asked = of(kind, &at, settings);
+        let asked = of(kind, settings);
         let heard = asked.heard(async |signs: Signs<'_>| {
             signs.sign().await;
             server.tell(change);
@@ -148,17 +134,10 @@ async fn a_redis_says_when_a_key_has_changed_and_when_it_ends() {
     // Who may not hear it is told so, and may ask all the same.
     let rules = ["on", ">marigold", "~*", "+@read", "+auth", "+hello"];
     server.tell(&[&["ACL", "SETUSER", "ann"][..], &rules].concat());
-    let ann = of("redis", &at, "listName: jobs, username: ann");
+    let ann = of("redis", "listName: jobs, username: ann");
     let why = ann.unheard(|| {}).await;
     assert!(why.contains("NOPERM"), "{why}");
-    let wrong = Question {
-        secrets: starling_sources::Secrets::from(
-            [("password".to_owned(), "larkspur".to_owned())]
-                .into_iter()
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        ),
-        ..of("redis", &at, "listName: jobs")
-    };
+    let wrong = redis::question(&at, "redis", "listName: jobs", &[("password", "larkspur")]);
     let why = wrong.unheard(|| {}).await;
     assert!(
         why.contains("refused") && !why.contains("larkspur"),
@@ -173,8 +152,9 @@ async fn a_redis_says_when_a_key_has_changed_and_when_it_ends() {
 async fn of_a_cluster_and_behind_sentinels_the_one_that_has_the_key_is_heard() {
     if let Some(cluster) = RedisCluster::start(None) {
         let all = cluster.addresses();
-        for (node, key) in cluster.nodes.iter().zip(["b", "c", "a"]) {
-            let heard = of("redis-cluster", &all, &format!("listName: {key}"));
+        for (node, (key, _)) in cluster.nodes.iter().zip(redis_cluster::KEYS) {
+            let settings = format!("listName: {key}");
+            let heard = redis_cluster::of("redis-cluster", &all, &settings, REDIS);
             let heard = heard.heard(async |signs: Signs<'_>| {
                 signs.sign().await;
                 node.tell(&["RPUSH", key, "1"]);
@@ -188,7 +168,7 @@ async fn of_a_cluster_and_behind_sentinels_the_one_that_has_the_key_is_heard() {
     };
     let all = watched.addresses();
     let settings = "sentinelMaster: queue, stream: mails";
-    let mails = of("redis-sentinel-streams", &all, settings);
+    let mails = redis_sentinel::question(&all, "redis-sentinel-streams", settings, REDIS);
     let heard = mails.heard(async |signs: Signs<'_>| {
         signs.sign().await;
         watched.master.tell(&["XADD", "mails", "*", "to", "ann"]);

@@ -8,7 +8,7 @@ use super::{Question, is};
 
 const RIGHT: &[(&str, &str)] = &[("password", "marigold")];
 
-fn question(address: &str, kind: &str, settings: &str, secrets: &[(&str, &str)]) -> Question {
+pub fn question(address: &str, kind: &str, settings: &str, secrets: &[(&str, &str)]) -> Question {
     let trigger = format!(
         "{{type: {kind}, authenticationRef: {{name: redis}}, metadata: {{address: '{address}', \
          {settings}}}}}"

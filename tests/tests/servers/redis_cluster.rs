@@ -6,13 +6,13 @@ use super::{Question, is};
 
 const RIGHT: &[(&str, &str)] = &[("password", "marigold")];
 /// A key on each of the nodes, and its slot.
-const KEYS: [(&str, &str); 3] = [("b", "3300"), ("c", "7365"), ("a", "15495")];
+pub const KEYS: [(&str, &str); 3] = [("b", "3300"), ("c", "7365"), ("a", "15495")];
 
 fn question(addresses: &str, settings: &str, secrets: &[(&str, &str)]) -> Question {
     of("redis-cluster", addresses, settings, secrets)
 }
 
-fn of(kind: &str, addresses: &str, settings: &str, secrets: &[(&str, &str)]) -> Question {
+pub fn of(kind: &str, addresses: &str, settings: &str, secrets: &[(&str, &str)]) -> Question {
     let trigger = format!(
         "{{type: {kind}, authenticationRef: {{name: redis}}, metadata: {{addresses: \
          '{addresses}', {settings}}}}}"

@@ -7,7 +7,7 @@ use super::{Question, is};
 
 const RIGHT: &[(&str, &str)] = &[("password", "marigold"), ("sentinelPassword", "foxglove")];
 
-fn question(addresses: &str, kind: &str, settings: &str, secrets: &[(&str, &str)]) -> Question {
+pub fn question(addresses: &str, kind: &str, settings: &str, secrets: &[(&str, &str)]) -> Question {
     let trigger = format!(
         "{{type: {kind}, authenticationRef: {{name: redis}}, metadata: {{addresses: \
          '{addresses}', {settings}}}}}"

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::pushed::Key;
 use super::{Asker, Put};
 
 /// Each has a connection of its own. Further triggers are asked at their interval alone.
@@ -36,9 +37,6 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(5);
 /// After one that was heard for so long the pauses begin anew.
 const HEARD: Duration = Duration::from_secs(10);
-
-/// Policy and trigger.
-pub(super) type Key = (Name, String);
 
 #[derive(Default)]
 pub(super) struct Listeners(Mutex<BTreeMap<Key, Listener>>);
@@ -71,15 +69,17 @@ impl Listeners {
         }
         let key = (policy.clone(), trigger.name.clone());
         let mut all = self.all();
-        all.retain(|_, listener| !listener.task.is_finished());
-        if let Some(listener) = all.get(&key) {
-            let asks = |put: &Put| (put.target.clone(), put.interval);
-            if listener.source == trigger.source && asks(&listener.put) == asks(put) {
+        if let Some(listener) = all.get(&key).filter(|it| !it.task.is_finished()) {
+            let (before, source) = (&listener.put, &listener.source);
+            if (source, &before.target, before.interval)
+                == (&trigger.source, &put.target, put.interval)
+            {
                 listener.heeded.send_replace(Instant::now());
                 return;
             }
-            all.remove(&key);
         }
+        all.remove(&key);
+        all.retain(|_, listener| !listener.task.is_finished());
         let site = push::site(trigger, &policy.namespace);
         // The leader knows who else asks the same.
         let same = |of: &Key, listener: &Listener| {

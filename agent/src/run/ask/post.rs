@@ -14,10 +14,10 @@ use prost::Message as _;
 use starling_consensus::{Letter, Log};
 use starling_engine::unit::NodeId;
 use starling_proto::ask::{self as wire, answer};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
-use super::listen::Key;
+use super::pushed::{Key, Keys};
 
 /// Items that wait for one member; further ones aren't sent.
 const WAITING_MAX: usize = 4_096;
@@ -54,7 +54,7 @@ struct Inner {
     /// That wait for a letter: each once, however often it comes.
     pushes: Mutex<BTreeMap<NodeId, BTreeSet<Key>>>,
     /// Those that didn't arrive where they were sent.
-    undelivered: watch::Sender<BTreeSet<Key>>,
+    undelivered: Keys,
     open: Open,
 }
 
@@ -130,7 +130,7 @@ impl Post {
                 log,
                 writers: Mutex::default(),
                 pushes: Mutex::default(),
-                undelivered: watch::Sender::default(),
+                undelivered: Keys::default(),
                 open: Open::default(),
             }),
         }
@@ -183,10 +183,7 @@ impl Post {
 
     /// Pushes that didn't arrive, once there are any.
     pub(super) async fn undelivered(&self) -> BTreeSet<Key> {
-        let mut lost = self.inner.undelivered.subscribe();
-        // Its sender is here.
-        let _ = lost.wait_for(|lost| !lost.is_empty()).await;
-        self.inner.undelivered.send_replace(BTreeSet::new())
+        self.inner.undelivered.take().await
     }
 
     /// What a letter of another member brings; its answers are handed over to who waits.
@@ -244,7 +241,7 @@ async fn deliver(inner: Weak<Inner>, member: NodeId, mut items: mpsc::Receiver<I
         }
         letter.pushes = pushed.iter().cloned().map(written).collect();
         if let Err(why) = inner.log.tell(member, letter.encode_to_vec()).await {
-            inner.undelivered.send_modify(|lost| lost.extend(pushed));
+            inner.undelivered.add(pushed);
             for question in letter.questions {
                 inner.open.settle(member, question.id, Err(why.to_string()));
             }
